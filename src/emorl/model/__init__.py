@@ -1,0 +1,66 @@
+"""The model in pure torch, in the order in which data flows; start with `EfficientMORL`.
+
+======  ====================  ==================================================================
+symbol  argument              meaning
+======  ====================  ==================================================================
+K       ``num_slots``         slots, background included
+D       ``slot_dim``          dimensions of one slot
+L       ``num_layers``        stochastic layers of the bottom-up pass
+I       ``refinement_steps``  top-down refinement steps, an argument of the call
+F       ``feature_dim``       features of a pixel
+lambda  ``posterior``         parameters (mean, rho) of one diagonal Gaussian per slot
+z^l     ``slots``             samples, [B, K, D]
+======  ====================  ==================================================================
+"""
+
+from emorl.model.attention import SlotAttend
+from emorl.model.bottom_up import BottomUp
+from emorl.model.decoder import BigDecoder, Components, Decoder, IodineDecoder, SmallDecoder
+from emorl.model.efficient_morl import EfficientMORL, Inference, Stage
+from emorl.model.encoder import ImageEncoder
+from emorl.model.geco import Geco
+from emorl.model.likelihood import GaussianLikelihood, Likelihood, MixtureLikelihood
+from emorl.model.noise import Noise, gaussian_noise
+from emorl.model.objective import Objective, stage_weight
+from emorl.model.position import FourierPosition, PositionCode, RampPosition
+from emorl.model.posterior import Gaussian, scale, slot_kl
+from emorl.model.prior import BottomUpPrior, Prior, ReversedPlusPlusPrior, ReversedPrior
+from emorl.model.recurrent import DualGRU, PlainGRU
+from emorl.model.refinement import Refinement
+from emorl.model.slot_attention import SlotAttention
+
+__all__ = [
+    "BigDecoder",
+    "BottomUp",
+    "BottomUpPrior",
+    "Components",
+    "Decoder",
+    "DualGRU",
+    "EfficientMORL",
+    "FourierPosition",
+    "Gaussian",
+    "GaussianLikelihood",
+    "Geco",
+    "ImageEncoder",
+    "Inference",
+    "IodineDecoder",
+    "Likelihood",
+    "MixtureLikelihood",
+    "Noise",
+    "Objective",
+    "PlainGRU",
+    "PositionCode",
+    "Prior",
+    "RampPosition",
+    "Refinement",
+    "ReversedPlusPlusPrior",
+    "ReversedPrior",
+    "SlotAttend",
+    "SlotAttention",
+    "SmallDecoder",
+    "Stage",
+    "gaussian_noise",
+    "scale",
+    "slot_kl",
+    "stage_weight",
+]

@@ -1,0 +1,75 @@
+"""Bottom-up inference: L layers of stochastic slot attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from emorl.model.attention import SlotAttend
+from emorl.model.noise import Noise
+from emorl.model.posterior import Gaussian
+from emorl.model.recurrent import DualGRU, PosteriorCell
+
+
+class BottomUpPass(NamedTuple):
+    """What the bottom-up pass found, layer by layer."""
+
+    posteriors: list[Gaussian]  # q(z^1 | x) .. q(z^L | z^{L-1}, x)
+    attention: list[Float[Tensor, "batch slots pixels"]]
+
+
+class BottomUp(nn.Module):
+    """q(z^1 | x) and q(z^l | z^{l-1}, x), l = 2..L, with weights shared by the layers (section 3.1 of the paper).
+
+    Args:
+        feature_dim: features of a pixel, F.
+        slot_dim: dimensions of a slot, D.
+        num_layers: stochastic layers, L.
+        cell: builds the recurrent cell from the slot dimension.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        slot_dim: int,
+        num_layers: int = 3,
+        cell: Callable[[int], PosteriorCell] = DualGRU,
+    ) -> None:
+        super().__init__()
+        self.num_layers = num_layers
+        self.initial_mean = nn.Parameter(torch.zeros(slot_dim))
+        self.initial_rho = nn.Parameter(torch.ones(slot_dim))
+        self.attend = SlotAttend(feature_dim, slot_dim)
+        self.cell = cell(slot_dim)
+        self.mean_mlp = _residual_mlp(slot_dim)
+        self.rho_mlp = _residual_mlp(slot_dim)
+
+    def forward(self, features: Float[Tensor, "batch pixels features"], num_slots: int, noise: Noise) -> BottomUpPass:
+        """Infer the posteriors of ``num_slots`` slots, which all start from the same distribution."""
+        pixels = self.attend.project(features)
+        posterior = self.initial(len(features), num_slots)
+        posteriors, attentions = [], []
+        for layer in range(self.num_layers):
+            slots = posterior.sample(noise(f"z{layer}", posterior.mean))  # z^l
+            update, attention = self.attend(slots, pixels)
+            posterior = self.transition(self.cell(update, posterior))  # q(z^{l+1} | z^l, x)
+            posteriors.append(posterior)
+            attentions.append(attention)
+        return BottomUpPass(posteriors, attentions)
+
+    def initial(self, batch: int, num_slots: int) -> Gaussian:
+        """Return lambda^init for every slot."""
+        shape = (batch, num_slots, -1)
+        return Gaussian(self.initial_mean.expand(shape), self.initial_rho.expand(shape))
+
+    def transition(self, state: Gaussian) -> Gaussian:
+        """Return (mean + MLP(mean), rho + MLP(rho))."""
+        return Gaussian(state.mean + self.mean_mlp(state.mean), state.rho + self.rho_mlp(state.rho))
+
+
+def _residual_mlp(dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))

@@ -1,0 +1,174 @@
+"""EfficientMORL, the two-stage model (Emami et al., ICML 2021, figure 1). Start here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emorl.distributed import world_size
+from emorl.model.bottom_up import BottomUp, BottomUpPass
+from emorl.model.decoder import Components, Decoder, SmallDecoder
+from emorl.model.describe import Described
+from emorl.model.encoder import ImageEncoder
+from emorl.model.geco import Geco
+from emorl.model.initialisation import initialise_released
+from emorl.model.likelihood import GaussianLikelihood, Likelihood
+from emorl.model.noise import Noise, gaussian_noise
+from emorl.model.objective import Objective, stage_weight
+from emorl.model.position import PositionCode, RampPosition
+from emorl.model.posterior import Gaussian, slot_kl
+from emorl.model.prior import Prior, ReversedPlusPlusPrior
+from emorl.model.recurrent import DualGRU, PosteriorCell
+from emorl.model.refinement import Refinement, as_leaf
+
+
+class Stage(NamedTuple):
+    """One reading of the image: stage 0 is the bottom-up pass, stage i the i-th refinement."""
+
+    posterior: Gaussian  # lambda^i
+    slots: Float[Tensor, "batch slots dim"]  # z ~ q(z; lambda^i)
+    components: Components
+    nll: Float[Tensor, " batch"]  # in nats, summed over channels and pixels
+    kl: Float[Tensor, " batch"]  # in nats; stage 0: the sum of L terms, later stages: one term
+    loss: Float[Tensor, ""]  # loss_i of the batch
+
+
+class Inference(NamedTuple):
+    """All that the model infers from a batch of images."""
+
+    posteriors: list[Gaussian]  # q(z^1 | x) .. q(z^L | z^{L-1}, x)
+    attention: list[Float[Tensor, "batch slots pixels"]]  # of each layer, summing to one over slots
+    kl_layers: list[Float[Tensor, " batch"]]  # the terms of stage 0's KL, in the prior's order
+    stages: list[Stage]  # 0 .. I
+
+    @property
+    def loss(self) -> Float[Tensor, ""]:
+        """The training loss sum_i w_i loss_i."""
+        steps = len(self.stages) - 1
+        return sum(
+            (stage_weight(i, steps) * stage.loss for i, stage in enumerate(self.stages)),
+            start=self.stages[0].loss.new_zeros(()),
+        )
+
+
+class EfficientMORL(Described):
+    """Hierarchical bottom-up inference, top-down refinement and a slot decoder.
+
+    The defaults are the released model for Tetrominoes. Images are float in [0, 1], [B, 3, H, W], of any size that the
+    decoder can render; neither the batch size, nor the image size, nor K, nor I is baked in.
+
+    Args:
+        num_slots: slots K, background included; a call may ask for another number.
+        slot_dim: dimensions of a slot, D.
+        num_layers: stochastic layers of the bottom-up pass, L.
+        feature_dim: features of a pixel, F.
+        position: builds the encoder's position code.
+        cell: builds the bottom-up pass's recurrent cell from D.
+        prior: builds the hierarchical prior from D.
+        decoder: builds the decoder from D.
+        likelihood: builds the pixel likelihood.
+        geco: the reconstruction constraint; none to train the plain negative ELBO.
+        kl_weight: weight of the KL terms in the loss.
+
+    >>> model = EfficientMORL(num_slots=4, slot_dim=32)
+    >>> inference = model(torch.rand(2, 3, 35, 35), refinement_steps=1)
+    >>> inference.stages[-1].components.masks.shape
+    torch.Size([2, 4, 1, 35, 35])
+    >>> inference.loss.backward()
+    """
+
+    def __init__(
+        self,
+        num_slots: int = 4,
+        slot_dim: int = 32,
+        num_layers: int = 3,
+        feature_dim: int = 64,
+        position: Callable[[], PositionCode] = RampPosition,
+        cell: Callable[[int], PosteriorCell] = DualGRU,
+        prior: Callable[[int], Prior] = ReversedPlusPlusPrior,
+        decoder: Callable[[int], Decoder] = SmallDecoder,
+        likelihood: Callable[[], Likelihood] = GaussianLikelihood,
+        geco: Geco | None = None,
+        kl_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.num_slots = num_slots
+        self.encoder = ImageEncoder(feature_dim, position)
+        self.bottom_up = BottomUp(feature_dim, slot_dim, num_layers, cell)
+        self.prior = prior(slot_dim)
+        self.decoder = decoder(slot_dim)
+        self.likelihood = likelihood()
+        self.objective = Objective(geco, kl_weight)
+        self.refinement = Refinement(slot_dim)
+        initialise_released(self)
+
+    def forward(
+        self,
+        image: Float[Tensor, "batch 3 h w"],
+        refinement_steps: int = 0,
+        num_slots: int | None = None,
+        noise: Noise = gaussian_noise,
+    ) -> Inference:
+        """Infer the slots of images in [0, 1] with I = ``refinement_steps`` refinements.
+
+        Refinement follows gradients of the loss at test time too: inside ``torch.no_grad`` and
+        ``torch.inference_mode`` they are taken locally, and what is returned carries no graph.
+
+        Raises:
+            ValueError: if the decoder cannot render the image's size.
+        """
+        features = self.encoder(2 * image - 1)  # (B, N, F)
+        bottom_up = self.bottom_up(features, num_slots or self.num_slots, noise)  # q(z^l | z^{l-1}, x)
+        if refinement_steps == 0 or torch.is_grad_enabled():
+            return self.top_down(image, bottom_up, refinement_steps, noise)
+        with torch.inference_mode(False), torch.enable_grad():
+            bottom_up = bottom_up._replace(posteriors=[as_leaf(q) for q in bottom_up.posteriors])
+            inference = self.top_down(image.clone(), bottom_up, refinement_steps, noise, keep_graph=False)
+        return Inference(*map(_detach, inference))
+
+    def top_down(
+        self, image: Tensor, bottom_up: BottomUpPass, steps: int, noise: Noise, keep_graph: bool = True
+    ) -> Inference:
+        """Decode the last layer's slots and refine them ``steps`` times."""
+        posteriors, attention = bottom_up
+        prior = self.prior(posteriors, noise)  # p(z^l | z^{l+1}), p(z^L)
+        epsilon = noise(f"z{len(posteriors)}", posteriors[-1].mean)
+        stages = [self.stage(image, posteriors[-1], epsilon, torch.stack(prior.kl).sum(dim=0))]
+        state = None
+        for i in range(1, steps + 1):
+            posterior, state = self.refinement(*self.gradient(stages[-1], keep_graph), state)
+            if not keep_graph:
+                posterior, state = as_leaf(posterior), state.detach()
+            epsilon = noise(f"refine{i}", posterior.mean)
+            stages.append(self.stage(image, posterior, epsilon, slot_kl(posterior.distribution, prior.refined)))
+        return Inference(posteriors, attention, prior.kl, stages)
+
+    def stage(self, image: Tensor, posterior: Gaussian, epsilon: Tensor, kl: Tensor) -> Stage:
+        """Sample slots, decode them and score the image."""
+        slots = posterior.sample(epsilon)  # z ~ q(z; lambda)
+        components = self.decoder(slots, (image.shape[-2], image.shape[-1]))
+        nll = self.likelihood(components, image)
+        loss = self.objective(nll.mean(), kl.mean(), dims=image[0].numel())
+        return Stage(posterior, slots, components, nll, kl, loss)
+
+    def gradient(self, stage: Stage, keep_graph: bool) -> tuple[Gaussian, Gaussian]:
+        """Return lambda^{i-1} and g = d loss_{i-1} / d lambda^{i-1}.
+
+        In training the loss is the mean over the batch of all processes, so that g, whose LayerNorm is not quite scale
+        free, does not depend on how a batch is spread. (The released code takes each process's own mean.)
+        """
+        share = world_size() if self.training else 1
+        gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=keep_graph)
+        return stage.posterior, Gaussian(*(part / share for part in gradient))
+
+
+def _detach(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, list):
+        return [_detach(item) for item in value]
+    return type(value)(*map(_detach, value))  # a NamedTuple

@@ -1,0 +1,75 @@
+"""GECO: reconstruct up to a target first, then compress (Rezende and Viola, "Taming VAEs", 2018)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor
+
+from emorl.distributed import rank_mean
+from emorl.model.describe import Described
+
+LOWEST_ZETA = 0.55  # softplus(0.55) is about 1: the constraint never weighs less than in the ELBO
+
+
+class Geco(Described):
+    """A multiplier softplus(zeta) on the constraint C - nll >= 0, with C = target * 3 H W.
+
+    The state (moving average of the constraint, zeta, optimiser steps seen) lives in buffers.
+
+    Args:
+        target: target t of the nll per channel-pixel, in nats; not below log(scale) of the likelihood.
+        alpha: decay of the moving average.
+        step_size: step size of zeta.
+        acceleration: factor on the step size while the constraint holds (average > 0).
+        warm_start: optimiser steps before GECO enters the loss.
+    """
+
+    average: Tensor
+    zeta: Tensor
+    step: Tensor
+
+    def __init__(
+        self,
+        target: float,
+        alpha: float = 0.99,
+        step_size: float = 1e-6,
+        acceleration: float = 1.0,
+        warm_start: int = 1000,
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.alpha = alpha
+        self.step_size = step_size
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.register_buffer("average", torch.zeros(()))
+        self.register_buffer("zeta", torch.full((), LOWEST_ZETA))
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    @property
+    def active(self) -> bool:
+        """Whether the warm start is over."""
+        return int(self.step) >= self.warm_start
+
+    def forward(self, nll: Float[Tensor, ""], dims: int) -> Float[Tensor, ""]:
+        """Return the loss term of the batch mean nll of images with ``dims`` channel-pixels.
+
+        Its value is -softplus(zeta) times the moving average; its gradient is softplus(zeta) times that of nll.
+        """
+        constraint = self.target * dims - nll
+        return -F.softplus(self.zeta) * (constraint + (self.average - constraint).detach())
+
+    @torch.no_grad()
+    def update(self, nll: Float[Tensor, ""], dims: int) -> None:
+        """Take up the last stage's batch mean nll, averaged over ranks, once after every optimiser step."""
+        constraint = (self.target * dims - rank_mean(nll)).to(self.average)
+        step = int(self.step)
+        if step == self.warm_start:
+            self.average.copy_(constraint)
+        elif step > self.warm_start:
+            self.average.mul_(self.alpha).add_((1 - self.alpha) * constraint)
+            rate = self.step_size * (self.acceleration if self.average > 0 else 1.0)
+            self.zeta.sub_(rate * self.average).clamp_(min=LOWEST_ZETA)
+        self.step.add_(1)

@@ -1,0 +1,41 @@
+"""The training objective: a loss per stage, and their weighted sum."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from emorl.model.describe import Described
+from emorl.model.geco import Geco
+
+
+def stage_weight(stage: int, refinement_steps: int) -> float:
+    """Return the weight w_i = (I + 3 - i) / (I + 1) of stage i = 0..I.
+
+    The paper weighs stage 0 by 1 and stage i by (I - i + 1) / (I + 1); this is the released code's form.
+    """
+    return (refinement_steps + 3 - stage) / (refinement_steps + 1)
+
+
+class Objective(Described):
+    """The negative ELBO of a stage, nll + kl_weight * KL, or GECO's form of it once its warm start is over.
+
+    Args:
+        geco: the reconstruction constraint; none for the plain negative ELBO.
+        kl_weight: weight of the KL terms.
+    """
+
+    def __init__(self, geco: Geco | None = None, kl_weight: float = 1.0) -> None:
+        super().__init__()
+        self.geco = geco
+        self.kl_weight = kl_weight
+
+    def forward(self, nll: Float[Tensor, ""], kl: Float[Tensor, ""], dims: int) -> Float[Tensor, ""]:
+        """Return the loss of one stage from batch means; an image has ``dims`` channel-pixels."""
+        fit = self.geco(nll, dims) if self.geco is not None and self.geco.active else nll
+        return fit + self.kl_weight * kl
+
+    def update(self, nll: Float[Tensor, ""], dims: int) -> None:
+        """Call once after every optimiser step with the last stage's batch mean nll."""
+        if self.geco is not None:
+            self.geco.update(nll, dims)

@@ -1,0 +1,80 @@
+"""Position codes: what tells a convolution, or a pixel's feature, where it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import pi
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from emorl.model.describe import Described
+
+
+class PositionCode(Described, ABC):
+    """A fixed code of every grid position; row r and column c run over 0 to 1 inclusive."""
+
+    channels: int
+
+    @abstractmethod
+    def code(self, row: Float[Tensor, "h w"], column: Float[Tensor, "h w"]) -> Float[Tensor, "h w channels"]:
+        """Return the code of every position."""
+
+    def forward(self, height: int, width: int, like: Tensor) -> Float[Tensor, "h w channels"]:
+        """Return the code of a ``height`` x ``width`` grid with the dtype and device of ``like``."""
+        row = torch.linspace(0, 1, height, dtype=like.dtype, device=like.device)
+        column = torch.linspace(0, 1, width, dtype=like.dtype, device=like.device)
+        return self.code(*torch.meshgrid(row, column, indexing="ij"))
+
+
+class RampPosition(PositionCode):
+    """Four linear ramps (1 - r, r, c, 1 - c), the code of the released model."""
+
+    channels = 4
+
+    def code(self, row: Float[Tensor, "h w"], column: Float[Tensor, "h w"]) -> Float[Tensor, "h w channels"]:
+        """Return the four ramps."""
+        return torch.stack((1 - row, row, column, 1 - column), dim=-1)
+
+
+class FourierPosition(PositionCode):
+    """The four ramps, then for k = 0 .. frequencies - 1 the sin and cos of pi 2^k r and of pi 2^k c.
+
+    An extension beyond the paper: with ramps alone the networks are slow to learn where things are.
+
+    Args:
+        frequencies: number of octaves.
+    """
+
+    def __init__(self, frequencies: int = 4) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.channels = 4 + 4 * frequencies
+
+    def code(self, row: Float[Tensor, "h w"], column: Float[Tensor, "h w"]) -> Float[Tensor, "h w channels"]:
+        """Return the ramps followed by sin r, cos r, sin c, cos c of each octave."""
+        waves = [1 - row, row, column, 1 - column]
+        for k in range(self.frequencies):
+            for angle in (pi * 2**k * row, pi * 2**k * column):
+                waves += [angle.sin(), angle.cos()]
+        return torch.stack(waves, dim=-1)
+
+
+class PositionEmbedding(nn.Module):
+    """A learned linear projection of a position code.
+
+    Args:
+        dim: channels of the embedding.
+        position: builds the position code.
+    """
+
+    def __init__(self, dim: int, position: Callable[[], PositionCode] = RampPosition) -> None:
+        super().__init__()
+        self.code = position()
+        self.projection = nn.Linear(self.code.channels, dim)
+
+    def forward(self, height: int, width: int) -> Float[Tensor, "h w dim"]:
+        """Return the embedding of every position of a grid."""
+        return self.projection(self.code(height, width, like=self.projection.weight))  # type: ignore[no-any-return]

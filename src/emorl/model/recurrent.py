@@ -1,0 +1,61 @@
+"""How a slot's posterior parameters take up its update: the DualGRU and the single GRU it is compared with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from emorl.model.posterior import Gaussian
+
+
+class PosteriorCell(nn.Module, ABC):
+    """A recurrent cell whose state is the posterior's parameters."""
+
+    @abstractmethod
+    def forward(self, update: Float[Tensor, "batch slots dim"], state: Gaussian) -> Gaussian:
+        """Return the next state."""
+
+
+def _over_slots(cell: nn.GRUCell, update: Tensor, state: Tensor) -> Tensor:
+    return cell(update.flatten(0, 1), state.flatten(0, 1)).view_as(state)  # type: ignore[no-any-return]
+
+
+class DualGRU(PosteriorCell):
+    """Two independent GRU cells with the same input: one carries the mean, the other rho.
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+    """
+
+    def __init__(self, slot_dim: int) -> None:
+        super().__init__()
+        self.mean = nn.GRUCell(slot_dim, slot_dim)
+        self.rho = nn.GRUCell(slot_dim, slot_dim)
+
+    def forward(self, update: Float[Tensor, "batch slots dim"], state: Gaussian) -> Gaussian:
+        """Return the next state."""
+        return Gaussian(
+            _over_slots(self.mean, update, state.mean),
+            _over_slots(self.rho, update, state.rho),
+        )
+
+
+class PlainGRU(PosteriorCell):
+    """One GRU cell of size 2D on the concatenated (mean, rho): the paper's ablation "without DualGRU".
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+    """
+
+    def __init__(self, slot_dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(slot_dim, 2 * slot_dim)
+        self.cell = nn.GRUCell(2 * slot_dim, 2 * slot_dim)
+
+    def forward(self, update: Float[Tensor, "batch slots dim"], state: Gaussian) -> Gaussian:
+        """Return the next state."""
+        joint = _over_slots(self.cell, self.project(update), torch.cat(state, dim=-1))
+        return Gaussian(*joint.chunk(2, dim=-1))
