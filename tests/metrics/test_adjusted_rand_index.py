@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from sklearn.metrics import adjusted_rand_score
+
+from emorl.metrics import AdjustedRandIndex
+from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
+
+HALVES = [[1, 1, 2, 2], [1, 1, 2, 2]]
+ONES = [[1, 1, 1, 1], [1, 1, 1, 1]]
+SINGLES = [[1, 2, 3, 4], [5, 6, 7, 8]]
+ONE_PIXEL = [[0, 0, 0, 0], [0, 0, 3, 0]]
+TWO_PIXELS = [[0, 0, 0, 0], [0, 3, 4, 0]]
+EMPTY = [[0, 0, 0, 0], [0, 0, 0, 0]]
+CORNER = [[0, 0, 0, 0], [0, 0, 0, 1]]
+DEGENERATE = (HALVES, ONES, SINGLES, ONE_PIXEL, TWO_PIXELS, EMPTY, CORNER)
+
+
+def reference(predicted, true, ignore_background):
+    """scikit-learn's score, image by image."""
+    values = []
+    for p, t in zip(predicted.tolist(), true.tolist(), strict=True):
+        p, t = np.ravel(p), np.ravel(t)
+        keep = t != 0 if ignore_background else np.full(t.shape, True)
+        values.append(adjusted_rand_score(t[keep], p[keep]))
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def assert_matches_reference(predicted, true):
+    for ignore_background in (True, False):
+        value = adjusted_rand_index(predicted, true, ignore_background)
+        expected = reference(predicted, true, ignore_background)
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14)
+
+
+@st.composite
+def segmentations(draw):
+    shape = draw(array_shapes(min_dims=3, max_dims=3, max_side=6))
+    labels = [0, *draw(st.lists(st.integers(0, 2**62), min_size=1, max_size=5))]
+    maps = arrays(np.int64, shape, elements=st.sampled_from(labels))
+    return torch.from_numpy(draw(maps)), torch.from_numpy(draw(maps))
+
+
+@settings(deadline=None, max_examples=150)
+@given(segmentations())
+def test_agrees_with_scikit_learn(maps):
+    assert_matches_reference(*maps)
+
+
+@pytest.mark.parametrize("true", DEGENERATE)
+def test_agrees_with_scikit_learn_on_degenerate_partitions(true):
+    assert_matches_reference(torch.tensor(DEGENERATE), torch.tensor([true] * len(DEGENERATE)))
+
+
+def test_agrees_with_scikit_learn_on_whole_images():
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randint(0, 7, (4, 96, 96), generator=generator)
+    noise = torch.rand(true.shape, generator=generator) < torch.tensor([0.0, 1e-4, 0.3, 1.0])[:, None, None]
+    predicted = torch.where(noise, torch.randint(0, 9, true.shape, generator=generator), 6 - true)
+    assert_matches_reference(predicted, true)
+
+
+def test_nearly_trivial_partitions_keep_their_digits():
+    true = torch.ones(1, 128, 128, dtype=torch.int64)
+    predicted = true.clone()
+    true[0, 0, 0], predicted[0, 0, :2] = 2, 2
+    assert_matches_reference(predicted, true)
+
+
+def test_a_segment_for_every_pixel_of_a_large_image():
+    singles = torch.arange(2 * 128 * 128).reshape(2, 128, 128) + 1
+    assert adjusted_rand_index(singles, singles.flip(0, 1, 2)).tolist() == [1.0, 1.0]
+
+
+def test_documented_values():
+    def value(predicted, true):
+        return adjusted_rand_index(torch.tensor([predicted]), torch.tensor([true])).item()
+
+    assert value(HALVES, HALVES) == 1.0
+    assert value(ONES, ONES) == 1.0
+    assert value(SINGLES, SINGLES) == 1.0
+    assert value(HALVES, EMPTY) == 1.0
+    assert value(HALVES, ONE_PIXEL) == 1.0
+    assert value(ONES, SINGLES) == 0.0
+    assert value([[1, 2, 1, 2]], [[1, 1, 2, 2]]) == -0.5
+
+
+def test_images_do_not_leak_into_each_other():
+    generator = torch.Generator().manual_seed(1)
+    predicted, true = torch.randint(0, 4, (2, 6, 5, 7), generator=generator)
+    alone = [adjusted_rand_index(p[None], t[None]) for p, t in zip(predicted, true, strict=True)]
+    assert torch.equal(adjusted_rand_index(predicted, true), torch.cat(alone))
+
+
+def test_background_alone_is_left_out():
+    true, predicted = torch.tensor([[[0, 0, 1, 1, 2]]]), torch.tensor([[[3, 4, 0, 0, 3]]])
+    assert adjusted_rand_index(predicted, true).item() == 1.0
+    assert adjusted_rand_index(predicted, true, ignore_background=False).item() < 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_any_integer_type(dtype):
+    true, predicted = torch.tensor([HALVES]), torch.tensor([SINGLES])
+    assert adjusted_rand_index(predicted.to(dtype), true.to(dtype)).item() == 0.0
+
+
+def test_empty_batch():
+    labels = torch.zeros(0, 4, 4, dtype=torch.int64)
+    value = adjusted_rand_index(labels, labels)
+    assert value.shape == (0,)
+    assert value.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("predicted", "true", "message"),
+    [
+        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 3, 2).long(), r"got \(1, 2, 3\) and \(1, 3, 2\). Resize"),
+        (torch.zeros(2, 3).long(), torch.zeros(2, 3).long(), r"Expected .* shape \(batch, height, width\)"),
+        (torch.zeros(1, 2, 3), torch.zeros(1, 2, 3).long(), "'predicted' as integer labels, got torch.float32"),
+        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 3).bool(), "'true' as integer labels, got torch.bool"),
+        (torch.zeros(1, 2, 3).long(), torch.full((1, 2, 3), -1), "'true' as non-negative labels, got -1"),
+    ],
+)
+def test_bad_input_is_refused(predicted, true, message):
+    with pytest.raises(ValueError, match=message):
+        adjusted_rand_index(predicted, true)
+
+
+def test_masks_become_labels_and_an_unused_slot_does_not_matter():
+    masks = torch.tensor([[0.6, 0.1, 0.5], [0.0, 0.0, 0.0], [0.4, 0.9, 0.5]]).reshape(1, 3, 1, 1, 3)
+    labels = masks_to_labels(masks)
+    assert labels.tolist() == [[[0, 2, 0]]]
+    assert adjusted_rand_index(labels, torch.tensor([[[1, 2, 1]]])).item() == 1.0
+
+
+@pytest.mark.parametrize("ignore_background", [True, False])
+def test_metric_averages_over_images(ignore_background):
+    generator = torch.Generator().manual_seed(2)
+    predicted, true = torch.randint(0, 4, (2, 7, 5, 6), generator=generator)
+    metric = AdjustedRandIndex(ignore_background)
+    for batch in (slice(0, 3), slice(3, 3), slice(3, 7)):
+        metric.update(predicted[batch], true[batch])
+    torch.testing.assert_close(metric.compute(), reference(predicted, true, ignore_background).mean())
