@@ -2,6 +2,7 @@
 
 from emorl.metrics.image_metric import ImageMean, ImageMetric, Summary
 from emorl.metrics.reconstruction import ReconstructionMSE
+from emorl.metrics.scores import Scores
 from emorl.metrics.segmentation import AdjustedRandIndex
 
-__all__ = ["AdjustedRandIndex", "ImageMean", "ImageMetric", "ReconstructionMSE", "Summary"]
+__all__ = ["AdjustedRandIndex", "ImageMean", "ImageMetric", "ReconstructionMSE", "Scores", "Summary"]

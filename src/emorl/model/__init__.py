@@ -20,7 +20,7 @@ from emorl.model.efficient_morl import EfficientMORL, Inference, Stage
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import Geco
 from emorl.model.likelihood import GaussianLikelihood, Likelihood, MixtureLikelihood
-from emorl.model.noise import Noise, gaussian_noise
+from emorl.model.noise import ImageNoise, Noise, gaussian_noise
 from emorl.model.objective import Objective, stage_weight
 from emorl.model.position import FourierPosition, PositionCode, RampPosition
 from emorl.model.posterior import Gaussian, scale, slot_kl
@@ -42,6 +42,7 @@ __all__ = [
     "GaussianLikelihood",
     "Geco",
     "ImageEncoder",
+    "ImageNoise",
     "Inference",
     "IodineDecoder",
     "Likelihood",

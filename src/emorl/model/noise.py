@@ -8,9 +8,10 @@ repeats a computation draw for draw.
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Noise = Callable[[str, Float[Tensor, "batch slots dim"]], Float[Tensor, "batch slots dim"]]
@@ -21,3 +22,28 @@ def gaussian_noise(name: str, like: Float[Tensor, "batch slots dim"]) -> Float[T
     """Draw from torch's global generator, whatever the name."""
     del name
     return torch.randn_like(like)
+
+
+class ImageNoise:
+    """Draws that depend on the image and not on its place in a batch, a worker or a process.
+
+    Evaluation uses it, so that a score is a function of the weights, the data and ``seed`` alone.
+
+    Args:
+        indices: index of each image in its data set, [B].
+        seed: chooses the draws.
+    """
+
+    def __init__(self, indices: Int[Tensor, " batch"], seed: int = 0) -> None:
+        self.indices = indices.tolist()
+        self.seed = seed
+
+    def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
+        """Draw for every image."""
+        draws = torch.stack([self._draw(f"{self.seed} {index} {name}", like) for index in self.indices])
+        return draws.to(like)
+
+    @staticmethod
+    def _draw(key: str, like: Tensor) -> Tensor:
+        seed = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)
+        return torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,79 @@
+"""Pictures of what the model makes of validation images, for any logger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import UInt8
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from emorl.callbacks.folder import run_folder
+from emorl.model import Inference
+from emorl.types import Batch
+from emorl.viz import attention, decomposition, save_png
+
+
+class LogReconstructions(Callback):
+    """Logs, at each validation, one picture for every stage and the attention of every layer.
+
+    A stage's picture has a row for each scene: image, reconstruction, segmentation, components. Every logger that takes
+    images gets them; without one they are PNG files in ``pictures/`` of the run's folder.
+
+    Args:
+        images: scenes in a picture, taken from the first validation batch.
+    """
+
+    def __init__(self, images: int = 8) -> None:
+        self.images = images
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Show the first batch."""
+        if batch_idx != 0 or trainer.sanity_checking:
+            return
+        folder = run_folder(trainer) / "pictures"
+        if trainer.is_global_zero:
+            for name, picture in pictures(batch, outputs, self.images).items():
+                log_picture(trainer, name, picture, folder)
+
+
+def pictures(batch: Batch, inference: Inference, images: int) -> dict[str, UInt8[Tensor, "3 h w"]]:
+    """Return the pictures of the first scenes of a batch by name."""
+    image = batch["image"][:images].float() / 255
+    shown = {}
+    for i, stage in enumerate(inference.stages):
+        reconstruction, masks, rgb = (
+            part[:images].float()
+            for part in (stage.components.reconstruction, stage.components.masks, stage.components.rgb)
+        )
+        shown[f"stage_{i}"] = decomposition(image, reconstruction, masks, rgb)
+    for layer, maps in enumerate(inference.attention, start=1):
+        shown[f"attention_{layer}"] = attention(maps[:images].float().view(len(image), -1, 1, *image.shape[-2:]))
+    return shown
+
+
+def log_picture(trainer: Trainer, name: str, picture: UInt8[Tensor, "3 h w"], folder: Path) -> None:
+    """Give a picture to every logger that takes images, or else write it to a file in ``folder``."""
+    taken = [_give(logger, f"pictures/{name}", picture, trainer.global_step) for logger in trainer.loggers]
+    if not any(taken):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_png(picture, folder / f"step_{trainer.global_step:07d}_{name}.png")
+
+
+def _give(logger: Logger, name: str, picture: UInt8[Tensor, "3 h w"], step: int) -> bool:
+    pixels = picture.permute(1, 2, 0).cpu().numpy()
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(name, picture, step)
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(name, [pixels], step=step)
+    elif isinstance(logger, MLFlowLogger):
+        logger.experiment.log_image(logger.run_id, pixels, key=name, step=step)
+    elif isinstance(logger, CometLogger):
+        logger.experiment.log_image(pixels, name=name, step=step)
+    else:
+        return False
+    return True

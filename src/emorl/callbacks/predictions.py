@@ -1,0 +1,60 @@
+"""What ``emorl predict`` leaves behind: an array file and a picture for each image."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from emorl.callbacks.folder import run_folder
+from emorl.module import Prediction
+from emorl.viz import decomposition, save_png
+
+
+class PredictionWriter(Callback):
+    """Writes ``NAME.npz`` and ``NAME.png`` for each image.
+
+    The npz file holds ``image`` [3, H, W], ``slots`` and ``scale`` [K, D], ``masks`` [K, 1, H, W], ``components``
+    [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, colours and masks in [0, 1]. The picture shows image,
+    reconstruction, segmentation and components.
+
+    Args:
+        output_dir: folder to write to; by default ``predictions/`` in the run's folder.
+    """
+
+    def __init__(self, output_dir: str | None = None) -> None:
+        self.output_dir = output_dir
+        self.written = 0
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folder."""
+        self.folder = Path(self.output_dir) if self.output_dir else run_folder(trainer) / "predictions"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Write a batch."""
+        write_prediction(outputs, self.folder)
+        self.written += len(outputs.key)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where things are."""
+        print(f"Wrote slots, masks and a picture of {self.written} images to {self.folder.resolve()}")
+
+
+def write_prediction(prediction: Prediction, folder: Path) -> None:
+    """Write one npz file and one picture for each image, each of them whole or not at all."""
+    arrays = {name: getattr(prediction, name).float().cpu() for name in prediction._fields[1:]}
+    for i, key in enumerate(prediction.key):
+        content = io.BytesIO()
+        np.savez_compressed(content, **{name: array[i].numpy() for name, array in arrays.items()})
+        temporary = folder / f".{key}.npz.{os.getpid()}.tmp"
+        temporary.write_bytes(content.getvalue())
+        temporary.replace(folder / f"{key}.npz")
+        one = {name: arrays[name][i : i + 1] for name in ("image", "reconstruction", "masks", "components")}
+        save_png(decomposition(**one), folder / f"{key}.png")

@@ -1,0 +1,78 @@
+"""What ``emorl test`` leaves behind: a table and ``metrics.json``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, cast
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from emorl.callbacks.folder import run_folder
+from emorl.metrics import Summary
+from emorl.module import EfficientMORLModule
+
+LABELS = {
+    "fg_ari": "FG-ARI",
+    "ari": "ARI with background",
+    "mse": "MSE",
+    "nll": "NLL (nats per image)",
+    "kl": "KL (nats per image)",
+}
+
+
+class TestReport(Callback):
+    """Prints mean, standard error and number of images at I = 0 and at the I of testing, and writes ``metrics.json``.
+
+    Args:
+        output_dir: folder of ``metrics.json``; by default the run's folder.
+    """
+
+    __test__ = False  # pytest: the name alone does not make it a test
+
+    def __init__(self, output_dir: str | None = None) -> None:
+        self.output_dir = output_dir
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather the scores of all processes and report them."""
+        module = cast(EfficientMORLModule, pl_module)
+        summary = module.test_scores.summary()
+        folder = Path(self.output_dir) if self.output_dir else run_folder(trainer)
+        if not trainer.is_global_zero:
+            return
+        columns = {0: summary["zero_step"], module.test_refinement_steps: summary["last"]}
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "metrics.json"
+        temporary = path.with_suffix(".json.tmp")
+        temporary.write_text(json.dumps(to_json(columns), indent=2) + "\n")
+        temporary.replace(path)
+        console = Console()
+        console.print(to_table(columns))
+        console.print(f"Wrote {path.resolve()}", soft_wrap=True)
+
+
+def to_json(columns: dict[int, dict[str, Summary]]) -> dict[str, Any]:
+    """Return the scores by refinement steps and name, as JSON values; an undefined number is null."""
+    return {
+        f"I={steps}": {name: {key: _number(value) for key, value in s._asdict().items()} for name, s in scores.items()}
+        for steps, scores in columns.items()
+    }
+
+
+def to_table(columns: dict[int, dict[str, Summary]]) -> Table:
+    """Return the scores as a table, one column for each number of refinement steps."""
+    images = int(next(iter(columns[0].values())).images)
+    table = Table("metric", *(f"I = {steps}" for steps in columns), "images", title="mean ± standard error over images")
+    table.caption = "KL at I = 0 sums the terms of all layers; after refinement it is one term."
+    for name, label in LABELS.items():
+        cells = (f"{float(s[name].mean):.4g} ± {float(s[name].standard_error):.2g}" for s in columns.values())
+        table.add_row(label, *cells, f"{images}")
+    return table
+
+
+def _number(value: Any) -> float | int | None:
+    number = value.item()
+    return None if isinstance(number, float) and not math.isfinite(number) else number

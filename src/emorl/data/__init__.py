@@ -1,0 +1,1 @@
+"""Data: formats of the world in, shards, and the stream that feeds the model."""

@@ -1,0 +1,127 @@
+"""The LightningDataModule: streams shards, or plain images for prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytorch_lightning import LightningDataModule
+
+from emorl.data.errors import DataError
+from emorl.data.loader import EvaluationLoader, TrainingLoader
+from emorl.data.manifest import MANIFEST, Manifest
+from emorl.data.plan import Order
+from emorl.data.stream import ImageReader, ShardReader
+from emorl.data.transforms import Crop
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class MultiObjectDataModule(LightningDataModule):
+    """Streams a folder of shards; for ``predict``, also any folder of PNG or JPEG images.
+
+    Batches are `emorl.types.Batch`: images stay 8-bit until they are on the device.
+
+    Args:
+        root: folder of shards with its ``manifest.json`` (a local path, or a URL that webdataset opens); for
+            ``predict``, alternatively a local folder of images.
+        image_size: side of the square images given to the model, in pixels.
+        crop: what is cut out of a stored image before resizing: ``square`` (the largest centred square), ``center``
+            (0.8 of it, as ClevrTex and GENESIS do) or ``emorl`` (rows 29:221, columns 64:256 of CLEVR's frames).
+        batch_size: images of a batch, in each process.
+        num_workers: worker processes that read and decode; 0 does it in the training process.
+        window: images that are shuffled together; a worker holds so many of them, compressed, in memory.
+        seed: chooses the order of training.
+        predict_split: split that ``predict`` reads from shards.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/tetrominoes",
+        image_size: int = 35,
+        crop: Crop = "square",
+        batch_size: int = 32,
+        num_workers: int = 1,
+        window: int = 4096,
+        seed: int = 0,
+        predict_split: str = "test",
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.root = root
+        self.image_size = image_size
+        self.crop = crop
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.window = window
+        self.seed = seed
+        self.predict_split = predict_split
+        self.manifest: Manifest | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read the manifest.
+
+        Raises:
+            DataError: if there is none, unless ``root`` is a folder of images and ``stage`` is ``predict``.
+        """
+        if stage != "predict" or "://" in self.root or (Path(self.root) / MANIFEST).exists():
+            self.manifest = Manifest.load(self.root)
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Stream the split ``train``, every sample once an epoch, in an order that depends on the epoch."""
+        read = self._reader("train")
+        order = Order(tuple(shard.samples for shard in read.split.shards), self.window, self.seed)
+        return TrainingLoader(read, order, self.batch_size, self.num_workers, *self._place())
+
+    def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+        """Stream the split ``val``, if there is one."""
+        return self._evaluation("val") if self.manifest is not None and "val" in self.manifest.splits else []
+
+    def test_dataloader(self) -> EvaluationLoader:
+        """Stream the split ``test``."""
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> EvaluationLoader:
+        """Stream ``predict_split``, or the images of the folder."""
+        if self.manifest is not None:
+            return self._evaluation(self.predict_split)
+        paths = find_images(Path(self.root))
+        read = ImageReader(paths, self.crop, self.image_size)
+        return EvaluationLoader(read, len(paths), self.batch_size, self.num_workers, *self._place())
+
+    def _evaluation(self, split: str) -> EvaluationLoader:
+        read = self._reader(split)
+        return EvaluationLoader(read, read.split.samples, self.batch_size, self.num_workers, *self._place())
+
+    def _reader(self, split: str) -> ShardReader:
+        assert self.manifest is not None
+        if split not in self.manifest.splits:
+            raise DataError.of(
+                self.root,
+                expected=f"a split {split!r}",
+                got=f"{', '.join(self.manifest.splits)}",
+                remedy="convert or generate the data set with that split",
+            )
+        return ShardReader(self.root, self.manifest.splits[split], self.crop, self.image_size)
+
+    def _place(self) -> tuple[int, int]:
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+
+def find_images(folder: Path) -> tuple[Path, ...]:
+    """Return the PNG and JPEG files of a folder, sorted by name.
+
+    Raises:
+        DataError: if it is no folder, holds none, or two that differ in their suffix alone.
+    """
+    if not folder.is_dir():
+        raise DataError.of(
+            folder, expected="a folder of shards or images", got="no such folder", remedy="check the path"
+        )
+    paths = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
+    if not paths:
+        expected = f"a {MANIFEST} with shards, or images ({', '.join(IMAGE_SUFFIXES)})"
+        raise DataError.of(folder, expected=expected, got="neither", remedy="check the path, or convert the images")
+    stems = [path.stem for path in paths]
+    if twins := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise DataError.of(folder, expected="one image of each name", got=f"several {twins}", remedy="rename them")
+    return paths

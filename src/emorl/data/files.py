@@ -1,0 +1,57 @@
+"""Files that appear whole or not at all, in folders with one writer at a time (on POSIX systems)."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from emorl.data.errors import DataError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other writers out of a folder; the system gives the lock back however this process ends.
+
+    Raises:
+        DataError: if another process holds the folder.
+    """
+    lock = folder / ".lock"
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{folder}: another process writes there; wait for it or choose another folder") from error
+        yield
+        lock.unlink()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name once it is whole and on the disk, or not at all.
+
+    Raises:
+        DataError: if it cannot be written, as on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        remedy = "free some space or choose another folder, and run the same command again: finished shards are kept"
+        raise DataError(f"{path}: cannot be written ({error}); {remedy}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

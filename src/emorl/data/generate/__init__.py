@@ -1,0 +1,1 @@
+"""Generated data sets: nothing to download."""

@@ -1,0 +1,140 @@
+"""Loaders over scene streams: one that trains and resumes, one that counts every sample exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from emorl.data.errors import DataError
+from emorl.data.plan import Indices, Order, Sitting, evaluation_part
+from emorl.data.stream import Plan, Read, SceneStream
+from emorl.types import Batch
+
+
+class EvaluationLoader:
+    """Every sample once, over any number of processes and workers; padding has index -1.
+
+    All processes have equally many batches, and all batches are full, so that no image's result depends on how many
+    images happen to share its batch.
+
+    Args:
+        read: reads scenes by index.
+        samples: number of scenes.
+        batch_size: scenes of a batch, in each process.
+        num_workers: worker processes; 0 reads in the process itself.
+        ranks: processes.
+        rank: this process.
+    """
+
+    def __init__(
+        self, read: Read, samples: int, batch_size: int, num_workers: int = 0, ranks: int = 1, rank: int = 0
+    ) -> None:
+        self.read = read
+        self.samples = samples
+        self.num_workers = num_workers
+        self.rank = rank
+        self.sitting = Sitting(ranks, max(1, num_workers), batch_size)
+
+    def __len__(self) -> int:
+        return -(-self.samples // (self.sitting.ranks * self.sitting.batch_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        plan = partial(_evaluation_plan, self.samples, self.sitting, self.rank)
+        return iter(_workers(self.read, plan, self.sitting.batch_size, self.num_workers))
+
+
+class TrainingLoader:
+    """Epochs without end, each in a new order; its state, in a checkpoint, is the position in the data.
+
+    Every process has equally many full batches; the fewer than ``ranks * batch_size`` samples that remain are
+    dropped, other ones in each epoch. Each ``iter`` after a batch was taken starts the next epoch, except that the
+    first one after `load_state_dict` goes on where the state was taken, with any number of processes and workers.
+
+    Args:
+        read: reads scenes by index.
+        order: the order of training.
+        batch_size: scenes of a batch, in each process.
+        num_workers: worker processes; 0 reads in the process itself.
+        ranks: processes.
+        rank: this process.
+
+    Raises:
+        DataError: if there are too few samples for one batch.
+    """
+
+    def __init__(
+        self, read: Read, order: Order, batch_size: int, num_workers: int = 0, ranks: int = 1, rank: int = 0
+    ) -> None:
+        self.read = read
+        self.order = order
+        self.num_workers = num_workers
+        self.rank = rank
+        self.new_sitting = partial(Sitting, ranks, max(1, num_workers), batch_size)
+        self.epoch = 0
+        self.past: list[Sitting] = []  # of this epoch, before a restart
+        self.current: Sitting | None = None
+        samples = sum(order.shards)
+        if self.new_sitting().whole_batches(samples) == 0:
+            raise DataError.of(
+                "training data",
+                expected=f"at least {ranks * batch_size} samples, one batch for each process",
+                got=f"{samples}",
+                remedy="lower the batch size, or generate more samples",
+            )
+
+    def __len__(self) -> int:
+        """Batches of each process in the current epoch."""
+        remaining = self.order.remaining(self.epoch, self.past)
+        return sum(sitting.batches for sitting in self.past) + self.new_sitting().whole_batches(len(remaining))
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.current is not None and self.current.batches:
+            self._next_epoch()
+        samples = self.order.remaining(self.epoch, self.past)
+        if self.new_sitting().whole_batches(len(samples)) == 0:  # restored at an epoch's end
+            self._next_epoch()
+            samples = self.order.epoch(self.epoch)
+        self.current = sitting = self.new_sitting()
+        plan = partial(_training_plan, self.order, samples, sitting, self.rank, (self.epoch, len(self.past)))
+        for batch in _workers(self.read, plan, sitting.batch_size, self.num_workers):
+            sitting.batches += 1  # before the batch is handed out: a checkpoint is written while it is in use
+            yield batch
+
+    def _next_epoch(self) -> None:
+        self.epoch += 1
+        self.past = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the data: plain numbers, the same in every process."""
+        sittings = self.past + ([self.current] if self.current is not None else [])
+        return {"epoch": self.epoch, "sittings": [asdict(sitting) for sitting in sittings]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a position."""
+        self.epoch = state["epoch"]
+        self.past = [Sitting(**sitting) for sitting in state["sittings"]]
+        self.current = None
+
+
+def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> DataLoader[Batch]:
+    stream = SceneStream(read, plan, batch_size)
+    pin_memory = torch.accelerator.is_available()
+    return DataLoader(stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)
+
+
+def _evaluation_plan(samples: int, sitting: Sitting, rank: int, worker: int) -> tuple[Indices, list[Indices]]:
+    part = evaluation_part(samples, sitting, rank, worker)
+    return part, np.split(part, range(sitting.batch_size, len(part), sitting.batch_size))
+
+
+def _training_plan(
+    order: Order, samples: Indices, sitting: Sitting, rank: int, key: tuple[int, int], worker: int
+) -> tuple[Indices, list[Indices]]:
+    part = order.part(samples, sitting, rank, worker)
+    return part, order.windows(part, *key, rank * sitting.workers + worker)

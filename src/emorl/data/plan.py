@@ -1,0 +1,104 @@
+"""Which samples go where, in which order: pure functions, computed before anything is read.
+
+An epoch is a list of sample indices. It is cut into one contiguous part for each *consumer* (a worker of a process), so
+that a consumer reads few shards, and each part is shuffled within windows that fit into memory. Nothing depends on what
+was read before, so a run can stop anywhere and go on with exactly the samples that it has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+Indices = Int64[np.ndarray, " samples"]
+
+
+@dataclass
+class Sitting:
+    """A stretch of an epoch taken with one number of consumers.
+
+    Args:
+        ranks: processes.
+        workers: workers of each process.
+        batch_size: samples of a batch, in each process.
+        batches: batches that each process has taken.
+    """
+
+    ranks: int
+    workers: int
+    batch_size: int
+    batches: int = 0
+
+    def taken(self, worker: int, batches: int) -> int:
+        """Return how many of a process's first ``batches`` batches come from a worker: they take turns."""
+        return (batches - worker + self.workers - 1) // self.workers
+
+    def whole_batches(self, samples: int) -> int:
+        """Return how many batches each process can have of ``samples`` samples; what is left over is dropped."""
+        return samples // (self.ranks * self.batch_size)
+
+    def part(self, batches: int, rank: int, worker: int) -> slice:
+        """Return one consumer's part of the samples when every process has ``batches`` batches."""
+        first = rank * batches + sum(self.taken(w, batches) for w in range(worker))
+        return slice(first * self.batch_size, (first + self.taken(worker, batches)) * self.batch_size)
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of training: a pure function of seed, epoch and the numbers of processes and workers.
+
+    Args:
+        shards: number of samples in each shard.
+        window: samples that are shuffled together.
+        seed: chooses the order.
+    """
+
+    shards: tuple[int, ...]
+    window: int
+    seed: int
+
+    def epoch(self, epoch: int) -> Indices:
+        """Return all samples with the shards shuffled and each shard in its own order."""
+        starts = np.cumsum([0, *self.shards])
+        shuffled = self._generator(epoch).permutation(len(self.shards))
+        return np.concatenate([np.arange(starts[s], starts[s + 1]) for s in shuffled])
+
+    def part(self, samples: Indices, sitting: Sitting, rank: int, worker: int) -> Indices:
+        """Return the samples of one consumer, in the order of ``samples``."""
+        return samples[sitting.part(sitting.whole_batches(len(samples)), rank, worker)]
+
+    def windows(self, part: Indices, epoch: int, sitting: int, consumer: int) -> list[Indices]:
+        """Return the order in which a consumer yields its part, window by window."""
+        generator = self._generator(epoch, sitting, consumer)
+        cuts = range(self.window, len(part), self.window)
+        return [generator.permutation(window) for window in np.split(part, list(cuts))]
+
+    def remaining(self, epoch: int, sittings: Sequence[Sitting]) -> Indices:
+        """Return the samples of an epoch that no consumer has taken yet."""
+        samples = self.epoch(epoch)
+        for number, sitting in enumerate(sittings):
+            seen = [self._seen(samples, epoch, number, sitting, rank) for rank in range(sitting.ranks)]
+            samples = samples[~np.isin(samples, np.concatenate(seen))]
+        return samples
+
+    def _seen(self, samples: Indices, epoch: int, number: int, sitting: Sitting, rank: int) -> Indices:
+        seen = []
+        for worker in range(sitting.workers):
+            part = self.part(samples, sitting, rank, worker)
+            windows = self.windows(part, epoch, number, rank * sitting.workers + worker)
+            seen.append(np.concatenate(windows)[: sitting.taken(worker, sitting.batches) * sitting.batch_size])
+        return np.concatenate(seen)
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, *key))))
+
+
+def evaluation_part(samples: int, sitting: Sitting, rank: int, worker: int) -> Indices:
+    """Return one consumer's samples in evaluation: each sample once, padded with -1 to whole batches."""
+    batches = -(-samples // (sitting.ranks * sitting.batch_size))
+    part = sitting.part(batches, rank, worker)
+    indices = np.arange(part.start, part.stop)
+    return np.where(indices < samples, indices, -1)

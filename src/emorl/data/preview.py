@@ -1,0 +1,52 @@
+"""A contact sheet: scenes beside their segmentations."""
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from emorl.data.errors import DataError
+from emorl.data.manifest import Manifest, Split
+from emorl.data.records import Record
+from emorl.data.shards import decode_sample, read_shard
+from emorl.viz import colourise, grid
+
+TILE = 128  # pixels that a smaller image is enlarged towards, by a whole factor
+SCENES_PER_ROW = 4
+
+
+def contact_sheet(
+    root: str | os.PathLike[str], split: str | None = None, count: int = 16
+) -> UInt8[Tensor, "3 height width"]:
+    """Lay out the first scenes of a split, each image to the left of its coloured segmentation.
+
+    Args:
+        root: folder of the data set: a local path or a URL.
+        split: name of the split; the first one unless given.
+        count: number of scenes; fewer are shown if there are fewer.
+
+    Raises:
+        DataError: if the data set has no such split, or is damaged.
+    """
+    manifest = Manifest.load(root)
+    name = split or next(iter(manifest.splits), "")
+    if name not in manifest.splits:
+        expected = f"a split {' or '.join(manifest.splits)}"
+        raise DataError.of(root, expected=expected, got=repr(name), remedy="choose one of the data set's splits")
+    records = itertools.islice(_records(root, manifest.splits[name]), count)
+    tiles = torch.stack([tile for record in records for tile in _tiles(record)])
+    factor = max(1, TILE // max(manifest.image_size))
+    enlarged = tiles.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+    return grid(enlarged, columns=2 * SCENES_PER_ROW)
+
+
+def _records(root: str | os.PathLike[str], split: Split) -> Iterator[Record]:
+    return (decode_sample(sample) for shard in split.shards for sample in read_shard(root, shard))
+
+
+def _tiles(record: Record) -> tuple[Tensor, Tensor]:
+    image = torch.from_numpy(record.image).movedim(-1, 0)
+    return image, colourise(torch.from_numpy(record.segmentation))

@@ -1,0 +1,176 @@
+"""WebDataset shards: tar files of `KEY.image.png`, `KEY.segmentation.png` and `KEY.factors.json`.
+
+A shard is the unit of trust: it is fetched whole, compared with the manifest, and only then read.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+import numpy as np
+from PIL import Image
+from webdataset.tariterators import group_by_keys  # type: ignore[import-untyped]
+
+from emorl.data.errors import DataError
+from emorl.data.manifest import Manifest, Shard, fetch, locate
+from emorl.data.records import Record, check_record
+
+MAX_PIXELS = 1 << 24  # of one image: a PNG that claims more is not decoded
+
+_REMEDY = "fetch the shard again, or delete it and run the emorl-data command that writes it"
+_MEMBER = re.compile(r"[a-z0-9_-]+\.(image\.png|segmentation\.png|factors\.json)")
+_PNG_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+Sample = TypedDict(
+    "Sample", {"__key__": str, "__url__": str, "image.png": bytes, "segmentation.png": bytes, "factors.json": bytes}
+)
+
+
+def encode_record(record: Record) -> dict[str, bytes]:
+    """Return the members of a sample by extension: the same bytes for the same record."""
+    return {
+        "image.png": _to_png(record.image),
+        "segmentation.png": _to_png(record.segmentation),
+        "factors.json": json.dumps(record.factors, sort_keys=True, allow_nan=False).encode(),
+    }
+
+
+def decode_sample(sample: Sample) -> Record:
+    """Decode what `read_shard` yields.
+
+    Raises:
+        DataError: unless it holds an 8-bit RGB and a grey PNG of one size and a JSON list of objects.
+    """
+    where = f"{sample['__url__']}: sample {sample['__key__']}"
+    image = _from_png(sample["image.png"], "RGB", f"{where}: image.png")
+    segmentation = _from_png(sample["segmentation.png"], "L", f"{where}: segmentation.png")
+    if image.shape[:2] != segmentation.shape:
+        got = f"{image.shape[:2]} and {segmentation.shape}"
+        raise DataError.of(where, expected="image and segmentation of one size", got=got, remedy=_REMEDY)
+    return Record(image, segmentation, _from_json(sample["factors.json"], f"{where}: factors.json"))
+
+
+def read_shard(root: str | os.PathLike[str], shard: Shard) -> Iterator[Sample]:
+    """Fetch a shard, check it against its manifest entry, and yield its samples in order.
+
+    Args:
+        root: folder of the data set: a local path, or a URL that webdataset opens.
+        shard: the shard's entry in the manifest.
+
+    Yields:
+        A dictionary of the undecoded members, with the sample's key and the shard's location.
+
+    Raises:
+        DataError: if the shard is missing, differs from the manifest in size, checksum or number of samples, or
+            holds anything but complete samples.
+    """
+    content, where = fetch(root, shard.name, shard.bytes), locate(root, shard.name)
+    if len(content) != shard.bytes:
+        got = f"{len(content)} or more"
+        raise DataError.of(where, expected=f"{shard.bytes} bytes as in the manifest", got=got, remedy=_REMEDY)
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != shard.sha256:
+        raise DataError.of(where, expected=f"SHA-256 {shard.sha256}", got=checksum, remedy=_REMEDY)
+    yield from _samples(content, where, shard.samples)
+
+
+def verify(root: str | os.PathLike[str]) -> list[str]:
+    """Check everything in a data set: shards, samples, labels, factors and stray shards.
+
+    Returns:
+        All problems found, one line each.
+
+    Raises:
+        DataError: if there is no valid manifest to compare with.
+    """
+    manifest = Manifest.load(root)
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    names = {shard.name for shard in shards}
+    strays = sorted(path.name for path in Path(root).glob("*.tar") if path.name not in names)
+    problems = [f"{locate(root, name)}: not in the manifest; delete it or write the data set again" for name in strays]
+    for shard in shards:
+        problems += _shard_problems(root, shard, manifest)
+    return problems
+
+
+def _shard_problems(root: str | os.PathLike[str], shard: Shard, manifest: Manifest) -> Iterator[str]:
+    try:
+        for sample in read_shard(root, shard):
+            yield from _sample_problems(sample, manifest)
+    except DataError as error:
+        yield str(error)
+
+
+def _sample_problems(sample: Sample, manifest: Manifest) -> Iterator[str]:
+    try:
+        record = decode_sample(sample)
+    except DataError as error:
+        yield str(error)
+        return
+    try:
+        check_record(record, manifest)
+    except DataError as error:
+        yield f"{sample['__url__']}: sample {sample['__key__']}: {error}"
+
+
+def _samples(content: bytes, where: str, count: int) -> Iterator[Sample]:
+    """Group the members of a tar file; an error comes with the sample that misses or exceeds something."""
+    number = 0
+    try:
+        for sample in group_by_keys(_members(content, where)):
+            if set(sample) != Sample.__required_keys__:
+                raise ValueError(f"sample {sample['__key__']} with the members {sorted(sample)[2:]}")
+            number += 1
+            yield cast(Sample, sample)
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+        raise DataError.of(where, expected="a tar file of samples", got=f"{error}", remedy=_REMEDY) from error
+    if number != count:
+        raise DataError.of(where, expected=f"{count} samples", got=f"{number}", remedy=_REMEDY)
+
+
+def _members(content: bytes, where: str) -> Iterator[dict[str, Any]]:
+    """Yield the members as webdataset does, but of plain tar files only, and none with a foreign name or kind.
+
+    webdataset's own iterator also unpacks compressed and sparse files, which may be far larger than the shard.
+    """
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+        for member in archive:
+            plain = member.type == tarfile.REGTYPE and not member.issparse()
+            end = member.offset_data + member.size
+            if not (plain and _MEMBER.fullmatch(member.name) and member.offset_data <= end <= len(content)):
+                raise ValueError(f"the member {member.name!r:.100} of type {member.type!r} and size {member.size}")
+            yield {"fname": member.name, "data": content[member.offset_data : end], "__url__": where}
+
+
+def _to_png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _from_png(content: bytes, mode: str, where: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+            if image.mode != mode:
+                raise ValueError(f"the mode {image.mode}")
+            return np.array(image)
+    except _PNG_ERRORS as error:
+        raise DataError.of(where, expected=f"a PNG of mode {mode}", got=f"{error}", remedy=_REMEDY) from error
+
+
+def _from_json(content: bytes, where: str) -> list[dict[str, float | str]]:
+    try:
+        objects = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError.of(where, expected="JSON", got=f"{error}", remedy=_REMEDY) from error
+    if not isinstance(objects, list) or not all(isinstance(factors, dict) for factors in objects):
+        raise DataError.of(where, expected="a list of objects", got=f"{objects!r:.100}", remedy=_REMEDY)
+    return objects

@@ -1,0 +1,114 @@
+"""TFRecord files without TensorFlow: the framing, its checksums and gzip.
+
+A record is a little-endian u64 length, the masked CRC32C of these 8 bytes, the data, and the masked CRC32C of the
+data (https://www.tensorflow.org/tutorials/load_data/tfrecord, "TFRecords format details").
+"""
+
+import gzip
+import itertools
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
+from pathlib import Path
+
+import google_crc32c
+
+from emorl.data.errors import DataError
+from emorl.data.records import Record
+from emorl.data.sources.example import Example, parse_example
+
+MAX_RECORD = 1 << 28  # bytes; the largest known record, one of CLEVR, has 3.3 MB
+
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<I")
+_HEADER_SIZE = _LENGTH.size + _CHECKSUM.size
+_DAMAGED = "the file is damaged or cut short: fetch it again and compare its checksum"
+
+
+def masked_crc(data: bytes) -> int:
+    """Return the CRC32C of the data, rotated right by 15 bits, plus a constant, as TFRecord stores it."""
+    crc: int = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def read_records(path: Path, start: int = 0) -> Iterator[bytes]:
+    """Stream the records of a TFRecord file, compressed with gzip or not.
+
+    Args:
+        path: the file.
+        start: number of records to pass over.
+
+    Raises:
+        DataError: if the file is missing, empty, not a TFRecord, damaged or cut short.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of a TFRecord file") from error
+    with file:
+        stream = _inflate(file)
+        for number in itertools.count():
+            data = _next_record(stream, f"{path}: record {number}")
+            if data is None:
+                break
+            if number >= start:
+                yield data
+    if number == 0:
+        raise DataError.of(path, expected="a TFRecord file", got="an empty one", remedy=_DAMAGED)
+
+
+def decode_records(path: Path, decode: Callable[[Example], Record], start: int = 0) -> Iterator[Record]:
+    """Stream the `tf.train.Example`s of a TFRecord file through `decode`.
+
+    Raises:
+        DataError: as `read_records`, and for records that cannot be parsed or decoded, with their number.
+    """
+    for number, data in enumerate(read_records(path, start), start):
+        try:
+            record = decode(parse_example(data))
+        except DataError as error:
+            raise DataError(f"{path}: record {number}: {error}") from error
+        yield record
+
+
+def _inflate(file: BufferedIOBase) -> BufferedIOBase:
+    """Decompress gzip, which is told by its magic number unless this is the start of an intact record header."""
+    head = file.read(_HEADER_SIZE)
+    file.seek(0)
+    if head.startswith(b"\x1f\x8b") and not _is_header(head):
+        return gzip.GzipFile(fileobj=file)
+    return file
+
+
+def _is_header(head: bytes) -> bool:
+    length, checksum = head[: _LENGTH.size], head[_LENGTH.size :]
+    return len(head) == _HEADER_SIZE and _CHECKSUM.unpack(checksum)[0] == masked_crc(length)
+
+
+def _next_record(stream: BufferedIOBase, where: str) -> bytes | None:
+    """Return the next record, None at the end of the file."""
+    head = _read(stream, _HEADER_SIZE, where)
+    if not head:
+        return None
+    if not _is_header(head):
+        expected = "a TFRecord header of 12 bytes with a matching checksum"
+        raise DataError.of(where, expected=expected, got=f"the bytes {head.hex()}", remedy=_DAMAGED)
+    (length,) = _LENGTH.unpack_from(head)
+    if length > MAX_RECORD:
+        expected = f"at most {MAX_RECORD} bytes"
+        raise DataError.of(where, expected=expected, got=f"a length of {length}", remedy="use a trusted file")
+    data, checksum = _read(stream, length, where), _read(stream, _CHECKSUM.size, where)
+    if len(data) + len(checksum) < length + _CHECKSUM.size:
+        expected, got = f"{length} bytes and their checksum", f"{len(data) + len(checksum)} bytes until the end"
+        raise DataError.of(where, expected=expected, got=got, remedy=_DAMAGED)
+    if _CHECKSUM.unpack(checksum)[0] != masked_crc(data):
+        raise DataError.of(where, expected="data that match their checksum", got="others", remedy=_DAMAGED)
+    return data
+
+
+def _read(stream: BufferedIOBase, size: int, where: str) -> bytes:
+    try:
+        return stream.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError.of(where, expected="an intact file", got=f"{error}", remedy=_DAMAGED) from error

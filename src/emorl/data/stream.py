@@ -1,0 +1,169 @@
+"""Shards to batches: what runs inside a loader's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch.utils.data import IterableDataset, get_worker_info
+
+from emorl.data.errors import DataError
+from emorl.data.manifest import Split
+from emorl.data.plan import Indices
+from emorl.data.shards import Sample, decode_sample, read_shard
+from emorl.data.transforms import Crop, fit
+from emorl.types import Batch
+
+
+class Scene(NamedTuple):
+    """One scene, ready for a batch."""
+
+    key: str
+    image: UInt8[np.ndarray, "size size 3"]
+    segmentation: UInt8[np.ndarray, "size size"] | None  # None for plain images
+
+
+Decode = Callable[[], Scene]
+Read = Callable[[Indices], Iterator[tuple[int, Decode]]]
+"""Yields each index in turn with a function that decodes its scene; -1 pads a batch and is not read."""
+
+Plan = Callable[[int], tuple[Indices, Sequence[Indices]]]
+"""Gives a worker its indices in storage order, and the order in which to yield them, window by window."""
+
+
+@dataclass(frozen=True)
+class ShardReader:
+    """Reads the scenes of one split.
+
+    Args:
+        root: folder of the data set: a local path, or a URL that webdataset opens.
+        split: the split's entry in the manifest.
+        crop: name of the crop.
+        size: side of the square images, in pixels.
+    """
+
+    root: str
+    split: Split
+    crop: Crop
+    size: int
+
+    def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
+        """Fetch each shard once, however many of its samples are asked for."""
+        starts = np.cumsum([0, *(shard.samples for shard in self.split.shards)])
+        numbers = np.searchsorted(starts, indices, side="right") - 1  # -1 of a padding index
+        for number, group in groupby(zip(numbers, indices, strict=True), key=lambda pair: int(pair[0])):
+            wanted = [int(index) for _, index in group]
+            if number < 0:
+                yield from ((index, partial(blank, self.size)) for index in wanted)
+            else:
+                yield from self._from_shard(number, {index - int(starts[number]): index for index in wanted})
+
+    def _from_shard(self, number: int, wanted: dict[int, int]) -> Iterator[tuple[int, Decode]]:
+        for place, sample in enumerate(read_shard(self.root, self.split.shards[number])):
+            if place in wanted:
+                yield wanted[place], partial(self._decode, sample)
+
+    def _decode(self, sample: Sample) -> Scene:
+        record = decode_sample(sample)
+        image = fit(record.image, self.crop, self.size, Image.Resampling.BICUBIC)
+        segmentation = fit(record.segmentation, self.crop, self.size, Image.Resampling.NEAREST)
+        return Scene(sample["__key__"], image, segmentation)
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Reads plain images.
+
+    Args:
+        paths: the image files.
+        crop: name of the crop.
+        size: side of the square images, in pixels.
+    """
+
+    paths: tuple[Path, ...]
+    crop: Crop
+    size: int
+
+    def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
+        """Open nothing yet."""
+        for index in map(int, indices):
+            yield index, partial(blank, self.size) if index < 0 else partial(self._decode, self.paths[index])
+
+    def _decode(self, path: Path) -> Scene:
+        image = fit(read_image(path), self.crop, self.size, Image.Resampling.BICUBIC)
+        return Scene(path.stem, image, None)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """Read a picture as 8-bit RGB, turned upright as its EXIF data says.
+
+    Raises:
+        DataError: if it is no image, or of a mode whose colours cannot be told, such as transparency.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("RGB", "L", "1"):
+                expected, remedy = "an RGB or greyscale image", "convert it to RGB"
+                raise DataError.of(path, expected=expected, got=f"the mode {image.mode}", remedy=remedy)
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError.of(path, expected="an image", got=f"{error}", remedy="remove or replace the file") from error
+
+
+class SceneStream(IterableDataset[Batch]):
+    """Batches of scenes, in the order that a plan gives to each worker.
+
+    Args:
+        read: reads scenes by index.
+        plan: the order of each worker.
+        batch_size: scenes of a batch.
+    """
+
+    def __init__(self, read: Read, plan: Plan, batch_size: int) -> None:
+        self.read = read
+        self.plan = plan
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the current worker."""
+        worker = get_worker_info()
+        scenes = self._scenes(0 if worker is None else worker.id)
+        while batch := list(islice(scenes, self.batch_size)):
+            yield collate(batch)
+
+    def _scenes(self, worker: int) -> Iterator[tuple[int, Scene]]:
+        stored, windows = self.plan(worker)
+        source = self.read(stored)
+        for window in windows:
+            held = dict(islice(source, len(window)))
+            for index in map(int, window):
+                yield index, held[index]()
+
+
+def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
+    """Stack scenes to a batch; the images stay 8-bit until they are on the device."""
+    images = np.stack([scene.image for _, scene in scenes]).transpose(0, 3, 1, 2)
+    batch: Batch = {
+        "image": torch.from_numpy(np.ascontiguousarray(images)),
+        "index": torch.tensor([index for index, _ in scenes]),
+        "key": [scene.key for _, scene in scenes],
+    }
+    segmentations = [scene.segmentation for _, scene in scenes if scene.segmentation is not None]
+    if segmentations:
+        empty = np.zeros_like(segmentations[0])
+        maps = [empty if scene.segmentation is None else scene.segmentation for _, scene in scenes]
+        batch["segmentation"] = torch.from_numpy(np.stack(maps))
+    return batch
+
+
+def blank(size: int) -> Scene:
+    """Return the scene that pads a batch."""
+    return Scene("", np.zeros((size, size, 3), np.uint8), None)

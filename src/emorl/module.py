@@ -1,0 +1,202 @@
+"""The LightningModule around EfficientMORL."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from emorl.data.errors import DataError
+from emorl.data.transforms import Crop
+from emorl.metrics import Scores
+from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, gaussian_noise, scale
+from emorl.model.describe import describe
+from emorl.optim import WarmupExponentialDecay
+from emorl.types import Batch
+
+
+class Prediction(NamedTuple):
+    """What ``predict`` returns of a batch, padding removed."""
+
+    key: list[str]
+    image: Float[Tensor, "batch 3 h w"]  # as the model saw it, in [0, 1]
+    slots: Float[Tensor, "batch slots dim"]  # posterior means
+    scale: Float[Tensor, "batch slots dim"]  # posterior standard deviations
+    masks: Float[Tensor, "batch slots 1 h w"]
+    components: Float[Tensor, "batch slots 3 h w"]
+    reconstruction: Float[Tensor, "batch 3 h w"]
+
+
+class EfficientMORLModule(LightningModule):
+    """Trains, tests and predicts with EfficientMORL.
+
+    Logs ``train/..``, ``val/..`` and ``test/..``: names of `StageScores` for the last stage, and under ``zero_step/``
+    for the bottom-up pass alone. Checkpoints rebuild the module without a configuration.
+
+    Args:
+        network: the model; by default the released one for Tetrominoes.
+        image_size: side of the square images, in pixels.
+        crop: what is cut out of a stored image, see `MultiObjectDataModule`.
+        refinement_steps: I in training and validation; `RefinementCurriculum` changes it over time.
+        test_refinement_steps: I in ``test`` and ``predict``.
+        seed: chooses the noise of evaluation, which is the same for an image however it is batched.
+        optimizer: builds the optimiser from the parameters.
+        scheduler: builds the learning-rate scheduler, stepped once per optimiser step.
+    """
+
+    def __init__(
+        self,
+        network: EfficientMORL | None = None,
+        image_size: int = 35,
+        crop: Crop = "square",
+        refinement_steps: int = 3,
+        test_refinement_steps: int = 3,
+        seed: int = 0,
+        optimizer: OptimizerCallable = lambda parameters: Adam(parameters, lr=4e-4),
+        scheduler: LRSchedulerCallable = WarmupExponentialDecay,
+    ) -> None:
+        super().__init__()
+        self._save_arguments(network)
+        self.network = EfficientMORL() if network is None else network
+        self.image_size = image_size
+        self.crop = crop
+        self.refinement_steps = refinement_steps
+        self.test_refinement_steps = test_refinement_steps
+        self.seed = seed
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.validation_scores = Scores()
+        self.test_scores = Scores()
+        self._step_nll: list[Tensor] = []  # of the batches that make up the optimiser step under way
+
+    def forward(self, image: UInt8[Tensor, "batch 3 h w"], refinement_steps: int, noise: Noise) -> Inference:
+        """Infer the slots of 8-bit images."""
+        return self.network(image.float() / 255, refinement_steps, noise=noise)  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the weighted sum of the stages' losses."""
+        inference: Inference = self(batch["image"], self.refinement_steps, gaussian_noise)
+        self._check_finite({"nll": inference.stages[-1].nll, "kl": inference.stages[-1].kl, "loss": inference.loss})
+        self._step_nll.append(inference.stages[-1].nll.detach().mean())
+        self._log_training(inference)
+        return inference.loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step, then let GECO take up the step's nll."""
+        super().optimizer_step(*args, **kwargs)
+        self.network.objective.update(torch.stack(self._step_nll).mean(), dims=3 * self.image_size**2)
+        self._step_nll.clear()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient's norm before clipping, and stop before a step that would destroy the weights."""
+        gradients = {name: p.grad.norm() for name, p in self.network.named_parameters() if p.grad is not None}
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # a loss scaler skips such steps itself
+            self._check_finite({f"gradient of {name}": norm for name, norm in gradients.items()})
+        self.log("train/grad_norm", torch.stack(list(gradients.values())).norm())
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Inference:  # type: ignore[override]
+        """Score a batch with the current I."""
+        inference = self._infer(batch, self.refinement_steps)
+        self._score(self.validation_scores, "val/", batch, inference)
+        return inference
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch with the I of testing; its stage 0 is what I = 0 gives."""
+        self._score(self.test_scores, "test/", batch, self._infer(batch, self.test_refinement_steps))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
+        """Decompose a batch."""
+        last = self._infer(batch, self.test_refinement_steps).stages[-1]
+        real = batch["index"] >= 0
+        tensors = (
+            batch["image"].float() / 255,
+            last.posterior.mean,
+            scale(last.posterior.rho),
+            last.components.masks,
+            last.components.rgb,
+            last.components.reconstruction,
+        )
+        keys = [key for key, index in zip(batch["key"], batch["index"].tolist(), strict=True) if index >= 0]
+        return Prediction(keys, *(tensor[real] for tensor in tensors))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Step the scheduler with the optimiser, not with the epoch."""
+        optimizer = self.optimizer(self.network.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+
+    def setup(self, stage: str) -> None:
+        """Check that model, data and strategy fit together.
+
+        Raises:
+            DataError: if the scenes need more slots than K.
+            MisconfigurationException: if data parallelism would stumble over the parameters that a stage does not use.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        manifest = getattr(data, "manifest", None)
+        if manifest is not None and manifest.slots > self.network.num_slots:
+            raise DataError.of(
+                getattr(data, "root", "data"),
+                expected=f"scenes for K = {self.network.num_slots} slots",
+                got=f"scenes of up to {manifest.max_objects} objects and a background",
+                remedy=f"set num_slots to {manifest.slots} or more",
+            )
+        strategy = self.trainer.strategy
+        plain_ddp = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
+        if stage == "fit" and plain_ddp:
+            raise MisconfigurationException(
+                "Expected a strategy that allows unused parameters, got plain DDP: with I = 0 the refinement network "
+                "has no part in a step. Set the trainer's strategy to 'ddp_find_unused_parameters_true'."
+            )
+
+    def _infer(self, batch: Batch, steps: int) -> Inference:
+        noise = ImageNoise(batch["index"], self.seed)
+        return self(batch["image"], steps, noise)  # type: ignore[no-any-return]
+
+    def _score(self, scores: Scores, prefix: str, batch: Batch, inference: Inference) -> None:
+        scores.update(batch, inference)
+        self.log_dict(scores.named(prefix), on_step=False, on_epoch=True, batch_size=len(batch["key"]))
+
+    def _log_training(self, inference: Inference) -> None:
+        first, last, objective = inference.stages[0], inference.stages[-1], self.network.objective
+        values: dict[str, Any] = {
+            "loss": inference.loss.detach(),
+            "nll": last.nll.mean().detach(),
+            "kl": last.kl.mean().detach(),
+            "zero_step/nll": first.nll.mean().detach(),
+            "zero_step/kl": first.kl.mean().detach(),
+            "refinement_steps": float(self.refinement_steps),
+        }
+        if objective.geco is not None:
+            values |= {"geco/zeta": objective.geco.zeta, "geco/average": objective.geco.average}
+        self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(last.nll))
+        self.log("fit/nll", values["nll"], prog_bar=True, logger=False, batch_size=len(last.nll))
+
+    def _check_finite(self, values: dict[str, Tensor]) -> None:
+        """Stop before a NaN or an infinity gets into the weights; one device synchronisation."""
+        finite = torch.stack([value.detach().isfinite().all() for value in values.values()])
+        if not finite.all():
+            terms = [name for name, fine in zip(values, finite.tolist(), strict=True) if not fine]
+            raise FloatingPointError(
+                f"Expected finite numbers, but at step {self.global_step} these are not: {', '.join(terms)}. "
+                "Resume from the last checkpoint with a lower learning rate, or in float32."
+            )
+
+    def _save_arguments(self, network: EfficientMORL | None) -> None:
+        """Keep in every checkpoint what rebuilds this module, as a configuration that holds no code.
+
+        A module that Python code built comes back with the default optimiser and scheduler.
+        """
+        self.save_hyperparameters(ignore=("network", "optimizer", "scheduler"))
+        if "_instantiator" in self.hparams:  # built by LightningCLI, which knows the configuration of every part
+            self.save_hyperparameters()
+        else:
+            plain = {"network": describe(network), "_instantiator": "pytorch_lightning.cli.instantiate_module"}
+            self.save_hyperparameters({**self.hparams, **plain})

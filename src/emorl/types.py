@@ -1,0 +1,17 @@
+"""The batch that travels from the data to the model."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+
+class Batch(TypedDict):
+    """A batch of scenes."""
+
+    image: UInt8[Tensor, "batch 3 h w"]  # 0 to 255: made float on the device
+    index: Int[Tensor, " batch"]  # of the sample in its split; -1 pads a batch and counts for nothing
+    key: list[str]  # names the sample
+    segmentation: NotRequired[UInt8[Tensor, "batch h w"]]  # label map, 0 = background; absent for plain images
