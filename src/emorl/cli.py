@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from emorl.callbacks import PredictionWriter, TestReport
+from emorl.cpu import tune_cpu
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
@@ -46,7 +47,7 @@ class EmorlCLI(LightningCLI):
 
 def main(args: ArgsType = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; exits with 2 and one line on bad input."""
-    torch.set_flush_denormal(True)  # tiny initial weights make denormals, which are slow on CPU
+    tune_cpu()
     try:
         EmorlCLI(
             EfficientMORLModule,

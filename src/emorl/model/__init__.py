@@ -19,6 +19,7 @@ from emorl.model.decoder import BigDecoder, Components, Decoder, IodineDecoder, 
 from emorl.model.efficient_morl import EfficientMORL, Inference, Stage
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import Geco
+from emorl.model.initialisation import BalancedInitialisation, Initialisation, ReleasedInitialisation
 from emorl.model.likelihood import GaussianLikelihood, Likelihood, MixtureLikelihood
 from emorl.model.noise import ImageNoise, Noise, gaussian_noise
 from emorl.model.objective import Objective, stage_weight
@@ -30,6 +31,7 @@ from emorl.model.refinement import Refinement
 from emorl.model.slot_attention import SlotAttention
 
 __all__ = [
+    "BalancedInitialisation",
     "BigDecoder",
     "BottomUp",
     "BottomUpPrior",
@@ -44,6 +46,7 @@ __all__ = [
     "ImageEncoder",
     "ImageNoise",
     "Inference",
+    "Initialisation",
     "IodineDecoder",
     "Likelihood",
     "MixtureLikelihood",
@@ -54,6 +57,7 @@ __all__ = [
     "Prior",
     "RampPosition",
     "Refinement",
+    "ReleasedInitialisation",
     "ReversedPlusPlusPrior",
     "ReversedPrior",
     "SlotAttend",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -58,11 +60,43 @@ class Decoder(nn.Module, ABC):
     def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Decode every slot at ``size`` = (height, width)."""
         batch, num_slots, dim = slots.shape
-        height, width = self.grid(*size)
-        tiled = slots.reshape(-1, dim, 1, 1).expand(-1, -1, height, width)  # (B K, D, h, w)
-        canvas = tiled + self.position(height, width).permute(2, 0, 1)
-        colour, logits = self.layers(canvas).view(batch, num_slots, 4, *size).split((3, 1), dim=2)
+        positions = self.position(*self.grid(*size)).permute(2, 0, 1)  # (D, h, w)
+        canvas = self.first(slots.reshape(batch * num_slots, dim), positions.unsqueeze(0))  # (B K, C, h', w')
+        output = self.layers[1:](canvas.contiguous(memory_format=torch.channels_last))
+        output = output.to(torch.promote_types(output.dtype, torch.float32)).view(batch, num_slots, 4, *size)
+        colour, logits = output.split((3, 1), dim=2)
         return Components(colour.sigmoid(), logits.log_softmax(dim=1))
+
+    def first(self, slots: Float[Tensor, "n dim"], positions: Float[Tensor, "1 dim h w"]) -> Float[Tensor, "n c h2 w2"]:
+        """Apply the first layer to the slots tiled over the grid plus the position embedding."""
+        return self.layers[0](slots[:, :, None, None] + positions)  # type: ignore[no-any-return]
+
+
+class ConvolutionalDecoder(Decoder):
+    """A broadcast decoder whose first layer is a convolution of stride 1, which hardly sees the slot's constant canvas.
+
+    conv(tile(z) + P) = conv(tile(z)) + conv(P). conv(P) is the same for all slots. conv(tile(z)) is the same vector
+    everywhere but within ``padding`` pixels of the border, so a canvas of the kernel's size shows all that it can be.
+    """
+
+    def first(self, slots: Float[Tensor, "n dim"], positions: Float[Tensor, "1 dim h w"]) -> Float[Tensor, "n c h2 w2"]:
+        """Apply the first layer, at a cost that does not depend on the number of pixels times the number of slots."""
+        layer = cast(nn.Conv2d, self.layers[0])
+        placed = layer(positions)  # (1, C, h', w'), with the bias
+        tiny = slots[:, :, None, None].expand(-1, -1, *layer.kernel_size)
+        constant = F.conv2d(
+            tiny, layer.weight, padding=cast(tuple[int, int], layer.padding)
+        )  # (n, C, 2 padding + 1, 2 padding + 1)
+        for dim in (2, 3):
+            constant = _stretch(constant, dim, int(layer.padding[dim - 2]), placed.shape[dim])
+        return cast(Tensor, placed + constant)
+
+
+def _stretch(tensor: Tensor, dim: int, border: int, size: int) -> Tensor:
+    """Repeat the middle of a dimension of 2 border + 1 until it has ``size``."""
+    before, middle, after = torch.split(tensor, [border, 1, border], dim)
+    middle = middle.expand(*(size - 2 * border if d == dim else -1 for d in range(4)))
+    return torch.cat((before, middle, after), dim) if border else middle
 
 
 def _interleave(layers: list[nn.Module], activation: type[nn.Module]) -> nn.Sequential:
@@ -70,7 +104,7 @@ def _interleave(layers: list[nn.Module], activation: type[nn.Module]) -> nn.Sequ
     return nn.Sequential(*(part for layer in hidden for part in (layer, activation())), last)
 
 
-class SmallDecoder(Decoder):
+class SmallDecoder(ConvolutionalDecoder):
     """Three 5x5 convolutions of 32 channels and a 3x3 one, on a grid 6 pixels larger: for Tetrominoes."""
 
     def build(self, slot_dim: int) -> nn.Sequential:
@@ -84,7 +118,7 @@ class SmallDecoder(Decoder):
         return height + 6, width + 6
 
 
-class IodineDecoder(Decoder):
+class IodineDecoder(ConvolutionalDecoder):
     """Five unpadded 3x3 convolutions, 64 channels, on a grid 10 pixels larger (IODINE's decoder)."""
 
     def build(self, slot_dim: int) -> nn.Sequential:

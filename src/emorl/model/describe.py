@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from torch import nn
 
@@ -12,7 +12,7 @@ from torch import nn
 class Described(nn.Module):
     """A module that keeps the arguments of its construction for `describe`."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102
+    def __new__(cls, *args: Any, **kwargs: Any) -> Described:  # noqa: D102
         self = super().__new__(cls)
         bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
         object.__setattr__(self, "_arguments", {k: v for k, v in bound.arguments.items() if k != "self"})

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from emorl.distributed import world_size
 from emorl.model.bottom_up import BottomUp, BottomUpPass
+from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components, Decoder, SmallDecoder
 from emorl.model.describe import Described
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import Geco
-from emorl.model.initialisation import initialise_released
+from emorl.model.initialisation import Initialisation, ReleasedInitialisation
 from emorl.model.likelihood import GaussianLikelihood, Likelihood
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.objective import Objective, stage_weight
@@ -31,7 +32,7 @@ class Stage(NamedTuple):
 
     posterior: Gaussian  # lambda^i
     slots: Float[Tensor, "batch slots dim"]  # z ~ q(z; lambda^i)
-    components: Components
+    components: Components  # without a graph: for a loss of your own, call the decoder
     nll: Float[Tensor, " batch"]  # in nats, summed over channels and pixels
     kl: Float[Tensor, " batch"]  # in nats; stage 0: the sum of L terms, later stages: one term
     loss: Float[Tensor, ""]  # loss_i of the batch
@@ -73,6 +74,8 @@ class EfficientMORL(Described):
         likelihood: builds the pixel likelihood.
         geco: the reconstruction constraint; none to train the plain negative ELBO.
         kl_weight: weight of the KL terms in the loss.
+        initialisation: builds what fills the weights.
+        decode_chunk: images that are decoded together, which bounds memory; all of the batch by default.
 
     >>> model = EfficientMORL(num_slots=4, slot_dim=32)
     >>> inference = model(torch.rand(2, 3, 35, 35), refinement_steps=1)
@@ -94,6 +97,8 @@ class EfficientMORL(Described):
         likelihood: Callable[[], Likelihood] = GaussianLikelihood,
         geco: Geco | None = None,
         kl_weight: float = 1.0,
+        initialisation: Callable[[], Initialisation] = ReleasedInitialisation,
+        decode_chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.num_slots = num_slots
@@ -102,9 +107,10 @@ class EfficientMORL(Described):
         self.prior = prior(slot_dim)
         self.decoder = decoder(slot_dim)
         self.likelihood = likelihood()
+        self.decode_chunk = decode_chunk
         self.objective = Objective(geco, kl_weight)
         self.refinement = Refinement(slot_dim)
-        initialise_released(self)
+        initialisation()(self)
 
     def forward(
         self,
@@ -127,42 +133,48 @@ class EfficientMORL(Described):
             return self.top_down(image, bottom_up, refinement_steps, noise)
         with torch.inference_mode(False), torch.enable_grad():
             bottom_up = bottom_up._replace(posteriors=[as_leaf(q) for q in bottom_up.posteriors])
-            inference = self.top_down(image.clone(), bottom_up, refinement_steps, noise, keep_graph=False)
+            inference = self.top_down(image.clone(), bottom_up, refinement_steps, noise, training=False)
         return Inference(*map(_detach, inference))
 
     def top_down(
-        self, image: Tensor, bottom_up: BottomUpPass, steps: int, noise: Noise, keep_graph: bool = True
+        self, image: Tensor, bottom_up: BottomUpPass, steps: int, noise: Noise, training: bool = True
     ) -> Inference:
         """Decode the last layer's slots and refine them ``steps`` times."""
         posteriors, attention = bottom_up
         prior = self.prior(posteriors, noise)  # p(z^l | z^{l+1}), p(z^L)
         epsilon = noise(f"z{len(posteriors)}", posteriors[-1].mean)
-        stages = [self.stage(image, posteriors[-1], epsilon, torch.stack(prior.kl).sum(dim=0))]
+        stages = [self.stage(image, posteriors[-1], epsilon, torch.stack(prior.kl).sum(dim=0), training)]
         state = None
         for i in range(1, steps + 1):
-            posterior, state = self.refinement(*self.gradient(stages[-1], keep_graph), state)
-            if not keep_graph:
-                posterior, state = as_leaf(posterior), state.detach()
+            posterior, state = self.refinement(*self.gradient(stages[-1], training), state)
+            if not training:
+                posterior, state = as_leaf(posterior, requires_grad=i < steps), state.detach()
             epsilon = noise(f"refine{i}", posterior.mean)
-            stages.append(self.stage(image, posterior, epsilon, slot_kl(posterior.distribution, prior.refined)))
+            kl = slot_kl(posterior.distribution, prior.refined)
+            stages.append(self.stage(image, posterior, epsilon, kl, training))
         return Inference(posteriors, attention, prior.kl, stages)
 
-    def stage(self, image: Tensor, posterior: Gaussian, epsilon: Tensor, kl: Tensor) -> Stage:
+    def stage(self, image: Tensor, posterior: Gaussian, epsilon: Tensor, kl: Tensor, training: bool) -> Stage:
         """Sample slots, decode them and score the image."""
         slots = posterior.sample(epsilon)  # z ~ q(z; lambda)
-        components = self.decoder(slots, (image.shape[-2], image.shape[-1]))
-        nll = self.likelihood(components, image)
-        loss = self.objective(nll.mean(), kl.mean(), dims=image[0].numel())
+        weights = [p for p in self.decoder.parameters() if p.requires_grad] if training else []
+        components, nll, mean_nll = decode_pass(self.score, slots, image, weights, self.decode_chunk)
+        loss = self.objective(mean_nll, kl.mean(), dims=image[0].numel())
         return Stage(posterior, slots, components, nll, kl, loss)
 
-    def gradient(self, stage: Stage, keep_graph: bool) -> tuple[Gaussian, Gaussian]:
+    def score(self, slots: Tensor, image: Tensor) -> tuple[Components, Tensor]:
+        """Return p(x | z): the components and the nll of each image."""
+        components = self.decoder(slots, (image.shape[-2], image.shape[-1]))
+        return components, self.likelihood(components, image)
+
+    def gradient(self, stage: Stage, training: bool) -> tuple[Gaussian, Gaussian]:
         """Return lambda^{i-1} and g = d loss_{i-1} / d lambda^{i-1}.
 
         In training the loss is the mean over the batch of all processes, so that g, whose LayerNorm is not quite scale
         free, does not depend on how a batch is spread. (The released code takes each process's own mean.)
         """
         share = world_size() if self.training else 1
-        gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=keep_graph)
+        gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=training)
         return stage.posterior, Gaussian(*(part / share for part in gradient))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -39,6 +40,6 @@ class ImageEncoder(nn.Module):
 
     def forward(self, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch pixels features"]:
         """Encode images in [-1, 1]; pixels are in row-major order."""
-        features = self.convolutions(image).permute(0, 2, 3, 1)  # (B, H, W, F)
+        features = self.convolutions(image.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
         placed = features + self.position(*image.shape[-2:])
         return self.mlp(placed.flatten(1, 2))  # type: ignore[no-any-return]

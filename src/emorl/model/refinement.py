@@ -48,6 +48,6 @@ class Refinement(nn.Module):
         return Refined(Gaussian(posterior.mean + self.mean(step), posterior.rho + self.rho(step)), state)
 
 
-def as_leaf(posterior: Gaussian) -> Gaussian:
+def as_leaf(posterior: Gaussian, requires_grad: bool = True) -> Gaussian:
     """Return a copy that gradients can be taken with respect to, cut from whatever computed it."""
-    return Gaussian(*(part.detach().clone().requires_grad_() for part in posterior))
+    return Gaussian(*(part.detach().clone().requires_grad_(requires_grad) for part in posterior))

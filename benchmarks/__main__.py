@@ -1,0 +1,103 @@
+"""``python -m benchmarks engine | inference | memory | all``: tables of ratios, and JSON."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import engine as engine_benchmark
+from benchmarks import memory as memory_benchmark
+from benchmarks.cases import CASES, VARIANTS
+from emorl.cpu import tune_cpu
+
+
+def engine(case: str = "clevr6", batch: int | None = None, steps: int = 3, json: Path | None = None) -> None:
+    """Measure one training step of one case: plain, engine in float32, engine in bf16.
+
+    Args:
+        case: clevr6, multi_dsprites or tetrominoes.
+        batch: images; by default the case's own.
+        steps: refinement steps I.
+        json: file to write the numbers to.
+    """
+    result = engine_benchmark.engine(case, batch, steps)
+    _show([result])
+    _write(result, json)
+
+
+def inference(case: str = "clevr6", json: Path | None = None) -> None:
+    """Measure zero-step inference in images per second.
+
+    Args:
+        case: clevr6, multi_dsprites or tetrominoes.
+        json: file to write the numbers to.
+    """
+    result = engine_benchmark.inference(case)
+    Console().print(result)
+    _write(result, json)
+
+
+def memory(case: str = "clevr6", figure: Path = Path("memory.png"), json: Path | None = None) -> None:
+    """Measure and plot peak memory against I and against the batch.
+
+    Args:
+        case: clevr6, multi_dsprites or tetrominoes.
+        figure: picture to write.
+        json: file to write the numbers to.
+    """
+    result = memory_benchmark.memory(case, figure)
+    Console().print(result)
+    _write(result, json)
+
+
+def all_cases(json: Path | None = None) -> None:
+    """Measure every case with I = 0, 1, 3, and inference.
+
+    Args:
+        json: file to write the numbers to.
+    """
+    results = [engine_benchmark.engine(case, steps=steps) for case in CASES for steps in (0, 1, 3)]
+    _show(results)
+    rates = [engine_benchmark.inference(case) for case in CASES]
+    Console().print(rates)
+    _write({"engine": results, "inference": rates}, json)
+
+
+def _show(results: list[dict[str, Any]]) -> None:
+    table = Table(title="training step, plain / engine: larger is better")
+    columns = (
+        "case",
+        "batch",
+        "I",
+        "variant",
+        "seconds",
+        "time ratio",
+        "GiB",
+        "memory ratio",
+        "GFLOP",
+        "share of peak",
+    )
+    for column in columns:
+        table.add_column(column)
+    for r in results:
+        for v in VARIANTS:
+            numbers = (f"{r['seconds'][v]:.2f}", f"{r['time_ratio'][v]:.2f}", f"{r['peak_memory'][v] / 2**30:.2f}")
+            numbers += (f"{r['memory_ratio'][v]:.2f}", f"{r['flops'][v] / 1e9:.0f}")
+            share = f"{r['share_of_convolution_peak'][v]:.2f}"
+            table.add_row(r["case"], str(r["batch"]), str(r["refinement_steps"]), v, *numbers, share)
+    Console(width=120).print(table)
+
+
+def _write(result: Any, path: Path | None) -> None:
+    if path is not None:
+        path.write_text(json_.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    tune_cpu()
+    auto_cli({"engine": engine, "inference": inference, "memory": memory, "all": all_cases})

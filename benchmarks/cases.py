@@ -1,0 +1,71 @@
+"""What is measured: the paper's models on random images, and the ways of taking their training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from benchmarks.plain import plain_loss
+from emorl.model import EfficientMORL, GaussianLikelihood, IodineDecoder, MixtureLikelihood, SmallDecoder
+
+Variant = Literal["plain", "engine", "engine-bf16"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set's model and image size."""
+
+    build: Callable[..., EfficientMORL]
+    size: int
+    batch: int
+
+
+CASES = {
+    "clevr6": Case(
+        partial(EfficientMORL, num_slots=7, slot_dim=64, decoder=IodineDecoder, likelihood=MixtureLikelihood), 96, 4
+    ),
+    "multi_dsprites": Case(
+        partial(
+            EfficientMORL,
+            num_slots=6,
+            slot_dim=64,
+            decoder=IodineDecoder,
+            likelihood=partial(GaussianLikelihood, scale=0.1),
+        ),
+        64,
+        8,
+    ),
+    "tetrominoes": Case(partial(EfficientMORL, num_slots=4, slot_dim=32, decoder=SmallDecoder), 35, 32),
+}
+
+
+class Step:
+    """One training step of a case, ready to be repeated."""
+
+    def __init__(self, case: str, variant: Variant, batch: int, steps: int, decode_chunk: int | None = None) -> None:
+        torch.manual_seed(0)
+        spec = CASES[case]
+        self.model = spec.build(decode_chunk=decode_chunk)
+        self.image = torch.rand(batch, 3, spec.size, spec.size)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=4e-4)
+        self.variant, self.steps = variant, steps
+
+    def __call__(self) -> None:
+        """Take the step: loss, gradients, clipping, Adam."""
+        self.optimizer.zero_grad()
+        self.loss().backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+
+    def loss(self) -> Tensor:
+        """Return the training loss."""
+        if self.variant == "plain":
+            return plain_loss(self.model, self.image, self.steps)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine-bf16"):
+            return self.model(self.image, self.steps).loss

@@ -1,0 +1,54 @@
+"""The engine against the plain training step: time, memory, arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmarks.cases import CASES, VARIANTS, Step
+from benchmarks.measure import convolution_peak, flops, interleaved, step_memory
+from emorl.model import gaussian_noise
+
+
+def engine(case: str, batch: int | None = None, steps: int = 3, rounds: int = 5) -> dict[str, Any]:
+    """Measure one case; every ratio is plain / variant, larger is better."""
+    batch = batch or CASES[case].batch
+    calls = {variant: Step(case, variant, batch, steps) for variant in VARIANTS}
+    work = {variant: flops(call) for variant, call in calls.items()}
+    seconds = interleaved(calls, rounds)
+    memory = {variant: step_memory(case, variant, batch, steps) for variant in VARIANTS}
+    peak = {"float32": convolution_peak(torch.float32), "bfloat16": convolution_peak(torch.bfloat16)}
+    rate = {variant: work[variant] / seconds[variant] for variant in VARIANTS}
+    share = {v: rate[v] / peak["bfloat16" if v == "engine-bf16" else "float32"] for v in VARIANTS}
+    return {
+        "case": case,
+        "batch": batch,
+        "refinement_steps": steps,
+        "threads": torch.get_num_threads(),
+        "seconds": seconds,
+        "peak_memory": memory,
+        "flops": work,
+        "convolution_peak_flops_per_second": peak,
+        "share_of_convolution_peak": share,
+        "time_ratio": {variant: seconds["plain"] / seconds[variant] for variant in VARIANTS},
+        "memory_ratio": {variant: memory["plain"] / memory[variant] for variant in VARIANTS},
+    }
+
+
+def inference(case: str, rounds: int = 5) -> dict[str, Any]:
+    """Measure zero-step inference, images per second, float32."""
+    model = CASES[case].build().eval()
+    rates: dict[str, float] = {}
+    for batch in (1, 32):
+        image = torch.rand(batch, 3, CASES[case].size, CASES[case].size)
+        with torch.inference_mode():
+            calls = {
+                "encode": lambda image=image: model.bottom_up(
+                    model.encoder(2 * image - 1), model.num_slots, gaussian_noise
+                ),
+                "encode_decode": lambda image=image: model(image),
+            }
+            seconds = interleaved(calls, rounds)
+        rates |= {f"{name}_batch_{batch}": batch / value for name, value in seconds.items()}
+    return {"case": case, "images_per_second": rates}

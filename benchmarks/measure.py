@@ -1,0 +1,66 @@
+"""Seconds, bytes and arithmetic."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each call, taken in turns (A B A B) after one round of warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if round_:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def flops(call: Callable[[], object]) -> int:
+    """Count the floating-point operations of matrix products and convolutions, a multiply-add being two."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def convolution_peak(dtype: torch.dtype) -> float:
+    """Measure this machine's FLOP/s in a 3x3 convolution of 64 channels, channels-last, forward."""
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype)
+    image = torch.rand(28, 64, 96, 96).to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        count = flops(lambda: layer(image))
+        return count / interleaved({"peak": lambda: layer(image)}, rounds=9)["peak"]
+
+
+def peak_memory() -> int:
+    """Return the largest resident size of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def in_fresh_process(code: str) -> int:
+    """Run Python code whose last line prints a number of bytes."""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(result.stdout.split()[-1])
+
+
+def step_memory(case: str, variant: str, batch: int, steps: int, decode_chunk: int | None = None) -> int:
+    """Return a fresh process's peak memory over three training steps, above the imported libraries', in bytes."""
+    return in_fresh_process(
+        "from benchmarks.measure import peak_memory\n"
+        "from benchmarks.cases import Step\n"
+        "from emorl.cpu import tune_cpu\n"
+        "import torch; torch.autocast('cpu', torch.bfloat16)\n"
+        "tune_cpu(); before = peak_memory()\n"
+        f"step = Step({case!r}, {variant!r}, {batch}, {steps}, {decode_chunk})\n"
+        "for _ in range(3): step()\n"
+        "print(peak_memory() - before)"
+    )

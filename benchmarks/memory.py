@@ -1,0 +1,44 @@
+"""Peak memory against I and against the batch, with and without ``decode_chunk``, as numbers and a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from benchmarks.measure import step_memory
+
+GIB = 2**30
+
+
+def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
+    """Measure fresh processes; plot to ``figure``."""
+    against_steps = {
+        variant: {steps: step_memory(case, variant, 4, steps) / GIB for steps in (0, 1, 3)}
+        for variant in ("plain", "engine")
+    }
+    against_batch = {
+        "plain": {batch: step_memory(case, "plain", batch, 1) / GIB for batch in (2, 4, 8)},
+        "engine": {batch: step_memory(case, "engine", batch, 1) / GIB for batch in (2, 4, 8, 16, 32)},
+        "engine, decode_chunk 4": {
+            batch: step_memory(case, "engine", batch, 1, decode_chunk=4) / GIB for batch in (2, 4, 8, 16, 32)
+        },
+    }
+    result = {"case": case, "unit": "GiB", "against_refinement_steps": against_steps, "against_batch": against_batch}
+    if figure is not None:
+        plot(result, figure)
+    return result
+
+
+def plot(result: dict[str, Any], figure: Path) -> None:
+    """Draw both curves side by side."""
+    canvas, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True, layout="constrained")
+    panels = (("against_refinement_steps", "refinement steps I (batch 4)"), ("against_batch", "batch (I = 1)"))
+    for axis, (key, label) in zip(axes, panels, strict=True):
+        for name, points in result[key].items():
+            axis.plot(list(points), list(points.values()), marker="o", label=name)
+        axis.set(xlabel=label, ylabel="peak memory of a training step (GiB)", ylim=(0, None))
+        axis.legend()
+    canvas.suptitle(result["case"])
+    canvas.savefig(figure, dpi=120)

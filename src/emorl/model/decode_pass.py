@@ -1,0 +1,90 @@
+"""Decode and score in one pass that leaves gradients behind instead of a graph.
+
+Decoding K slots at full resolution is nearly all of the model's cost, and refinement does it I + 1 times. But g is data
+(section 3.2 of the paper), so all that any later step can ask of a stage's decoding is d nll / d (slots, weights),
+times a scalar. Both are computed at once, in one backward pass right after the forward one, and the activations are
+freed: memory does not grow with I, and because nll is a sum over images it need not grow with the batch either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from emorl.model.decoder import Components
+
+Score = Callable[[Tensor, Tensor], tuple[Components, Tensor]]
+"""(slots, image) to the components and the nll of each image."""
+
+
+class Decoded(NamedTuple):
+    """Images decoded and scored."""
+
+    components: Components  # without a graph
+    nll: Float[Tensor, " batch"]  # of each image, without a graph
+    mean_nll: Float[Tensor, ""]  # differentiable with respect to slots and weights
+
+
+def decode_pass(
+    score: Score,
+    slots: Float[Tensor, "batch slots dim"],
+    image: Float[Tensor, "batch 3 h w"],
+    weights: Sequence[Tensor],
+    chunk: int | None = None,
+) -> Decoded:
+    """Decode and score ``chunk`` images at a time.
+
+    Args:
+        score: decodes and scores; differentiable with respect to the slots and ``weights``.
+        slots: the slots; if they need no gradient, none is computed.
+        image: images in [0, 1].
+        weights: parameters that the outer backward pass is to reach.
+        chunk: images that are decoded together; all of them by default.
+    """
+    chunk = chunk or len(image)
+    if torch.is_grad_enabled() and slots.requires_grad:
+        mean_nll, nll, *components = _GradientsNow.apply(score, chunk, image, slots, *weights)  # type: ignore[no-untyped-call]
+        return Decoded(Components(*components), nll, mean_nll)
+    with torch.no_grad():
+        parts = [score(s, x) for s, x in zip(torch.split(slots, chunk), torch.split(image, chunk), strict=True)]
+    components, nll = _join(parts)
+    return Decoded(components, nll, nll.mean())
+
+
+class _GradientsNow(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, score: Score, chunk: int, image: Tensor, slots: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        parts, slot_gradients = [], []
+        weight_gradients = [torch.zeros_like(weight) for weight in weights]
+        for s, x in zip(torch.split(slots, chunk), torch.split(image, chunk), strict=True):
+            with torch.enable_grad():
+                leaf = s.detach().requires_grad_()
+                components, nll = score(leaf, x)
+                share = nll.sum() / len(image)  # of the batch mean
+            with torch.autocast(slots.device.type, enabled=False):
+                gradient, *new = torch.autograd.grad(share, (leaf, *weights))
+            slot_gradients.append(gradient)
+            for total, part in zip(weight_gradients, new, strict=True):
+                total += part
+            parts.append((Components(*(part.detach() for part in components)), nll.detach()))
+        components, nll = _join(parts)
+        ctx.save_for_backward(torch.cat(slot_gradients), *weight_gradients)
+        ctx.mark_non_differentiable(nll, *components)
+        return nll.mean(), nll, *components
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, *(scale * gradient for gradient in ctx.saved_tensors)
+
+
+def _join(parts: Sequence[tuple[Components, Tensor]]) -> tuple[Components, Tensor]:
+    components, nll = zip(*parts, strict=True)
+    return Components(*(torch.cat(part) for part in zip(*components, strict=True))), torch.cat(nll)
