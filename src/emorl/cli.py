@@ -23,6 +23,7 @@ class EmorlCLI(LightningCLI):
         """Tell the data what the model needs, and say where results go."""
         parser.link_arguments("model.image_size", "data.image_size")
         parser.link_arguments("model.crop", "data.crop")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_argument(
             "--output_dir", type=str | None, default=None, help="Folder of what test and predict write."
         )

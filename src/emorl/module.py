@@ -17,7 +17,7 @@ from torch.optim import Adam, Optimizer
 from emorl.data.errors import DataError
 from emorl.data.transforms import Crop
 from emorl.metrics import Scores
-from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, gaussian_noise, scale
+from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, scale
 from emorl.model.describe import describe
 from emorl.optim import WarmupExponentialDecay
 from emorl.types import Batch
@@ -47,10 +47,11 @@ class EfficientMORLModule(LightningModule):
         crop: what is cut out of a stored image, see `MultiObjectDataModule`.
         refinement_steps: I in training and validation; `RefinementCurriculum` changes it over time.
         test_refinement_steps: I in ``test`` and ``predict``.
-        seed: chooses the noise of evaluation, which is the same for an image however it is batched.
         optimizer: builds the optimiser from the parameters.
         scheduler: builds the learning-rate scheduler, stepped once per optimiser step.
     """
+
+    noise_seed: Tensor
 
     def __init__(
         self,
@@ -59,7 +60,6 @@ class EfficientMORLModule(LightningModule):
         crop: Crop = "square",
         refinement_steps: int = 3,
         test_refinement_steps: int = 3,
-        seed: int = 0,
         optimizer: OptimizerCallable = lambda parameters: Adam(parameters, lr=4e-4),
         scheduler: LRSchedulerCallable = WarmupExponentialDecay,
     ) -> None:
@@ -70,11 +70,11 @@ class EfficientMORLModule(LightningModule):
         self.crop = crop
         self.refinement_steps = refinement_steps
         self.test_refinement_steps = test_refinement_steps
-        self.seed = seed
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.validation_scores = Scores()
         self.test_scores = Scores()
+        self.register_buffer("noise_seed", torch.tensor(torch.initial_seed() % 2**63))  # of training; resumes with it
         self._step_nll: list[Tensor] = []  # of the batches that make up the optimiser step under way
 
     def forward(self, image: UInt8[Tensor, "batch 3 h w"], refinement_steps: int, noise: Noise) -> Inference:
@@ -83,7 +83,8 @@ class EfficientMORLModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted sum of the stages' losses."""
-        inference: Inference = self(batch["image"], self.refinement_steps, gaussian_noise)
+        noise = ImageNoise(batch["index"], int(self.noise_seed), self.global_step)
+        inference: Inference = self(batch["image"], self.refinement_steps, noise)
         self._check_finite({"nll": inference.stages[-1].nll, "kl": inference.stages[-1].kl, "loss": inference.loss})
         self._step_nll.append(inference.stages[-1].nll.detach().mean())
         self._log_training(inference)
@@ -157,8 +158,7 @@ class EfficientMORLModule(LightningModule):
             )
 
     def _infer(self, batch: Batch, steps: int) -> Inference:
-        noise = ImageNoise(batch["index"], self.seed)
-        return self(batch["image"], steps, noise)  # type: ignore[no-any-return]
+        return self(batch["image"], steps, ImageNoise(batch["index"]))  # type: ignore[no-any-return]
 
     def _score(self, scores: Scores, prefix: str, batch: Batch, inference: Inference) -> None:
         scores.update(batch, inference)

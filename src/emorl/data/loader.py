@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -54,7 +54,8 @@ class TrainingLoader:
 
     Every process has equally many full batches; the fewer than ``ranks * batch_size`` samples that remain are
     dropped, other ones in each epoch. Each ``iter`` after a batch was taken starts the next epoch, except that the
-    first one after `load_state_dict` goes on where the state was taken, with any number of processes and workers.
+    first one after `load_state_dict` goes on where the state was taken: with the same processes, workers and batch size
+    in the same order as if nothing had happened, with others in a new order of what is left.
 
     Args:
         read: reads scenes by index.
@@ -90,36 +91,58 @@ class TrainingLoader:
 
     def __len__(self) -> int:
         """Batches of each process in the current epoch."""
-        remaining = self.order.remaining(self.epoch, self.past)
-        return sum(sitting.batches for sitting in self.past) + self.new_sitting().whole_batches(len(remaining))
+        past, sitting = self._sit()
+        samples = self.order.remaining(self.epoch, past)
+        return sum(earlier.batches for earlier in past) + sitting.whole_batches(len(samples))
 
     def __iter__(self) -> Iterator[Batch]:
         if self.current is not None and self.current.batches:
             self._next_epoch()
+        self.past, self.current = self._sit()
         samples = self.order.remaining(self.epoch, self.past)
-        if self.new_sitting().whole_batches(len(samples)) == 0:  # restored at an epoch's end
+        if self.current.batches == self.current.whole_batches(len(samples)):  # restored at an epoch's end
             self._next_epoch()
+            self.past, self.current = self._sit()
             samples = self.order.epoch(self.epoch)
-        self.current = sitting = self.new_sitting()
-        plan = partial(_training_plan, self.order, samples, sitting, self.rank, (self.epoch, len(self.past)))
+        sitting = self.current
+        plan = partial(self.order.ahead, samples, self.epoch, len(self.past), replace(sitting), self.rank)
         for batch in _workers(self.read, plan, sitting.batch_size, self.num_workers):
             sitting.batches += 1  # before the batch is handed out: a checkpoint is written while it is in use
             yield batch
 
+    def _sit(self) -> tuple[list[Sitting], Sitting]:
+        """Return the earlier sittings of the epoch and the one to go on with."""
+        sitting = self.new_sitting()
+        if self.current is None and self.past and replace(self.past[-1], batches=0) == sitting:
+            return self.past[:-1], self.past[-1]
+        return self.past, sitting
+
     def _next_epoch(self) -> None:
         self.epoch += 1
-        self.past = []
+        self.past, self.current = [], None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the data: plain numbers, the same in every process."""
         sittings = self.past + ([self.current] if self.current is not None else [])
-        return {"epoch": self.epoch, "sittings": [asdict(sitting) for sitting in sittings]}
+        return {"order": asdict(self.order), "epoch": self.epoch, "sittings": [asdict(s) for s in sittings]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a position."""
+        """Go on from a position, in the order that it belongs to.
+
+        Raises:
+            DataError: if the data set is another one than the position's.
+        """
+        order = Order(**state["order"])
+        if order.shards != self.order.shards:
+            raise DataError.of(
+                "training data",
+                expected=f"the {sum(order.shards)} samples of the checkpoint, in {len(order.shards)} shards",
+                got=f"{sum(self.order.shards)} samples in {len(self.order.shards)} shards",
+                remedy="resume on the same data set, or start a new run from the checkpoint's weights",
+            )
+        self.order = order
         self.epoch = state["epoch"]
-        self.past = [Sitting(**sitting) for sitting in state["sittings"]]
-        self.current = None
+        self.past, self.current = [Sitting(**sitting) for sitting in state["sittings"]], None
 
 
 def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> DataLoader[Batch]:
@@ -131,10 +154,3 @@ def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> DataL
 def _evaluation_plan(samples: int, sitting: Sitting, rank: int, worker: int) -> tuple[Indices, list[Indices]]:
     part = evaluation_part(samples, sitting, rank, worker)
     return part, np.split(part, range(sitting.batch_size, len(part), sitting.batch_size))
-
-
-def _training_plan(
-    order: Order, samples: Indices, sitting: Sitting, rank: int, key: tuple[int, int], worker: int
-) -> tuple[Indices, list[Indices]]:
-    part = order.part(samples, sitting, rank, worker)
-    return part, order.windows(part, *key, rank * sitting.workers + worker)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from jaxtyping import Int64
 
-Indices = Int64[np.ndarray, " samples"]
+Indices = Int64[np.ndarray, " _"]
 
 
 @dataclass
@@ -76,21 +77,28 @@ class Order:
         cuts = range(self.window, len(part), self.window)
         return [generator.permutation(window) for window in np.split(part, list(cuts))]
 
+    def ahead(
+        self, samples: Indices, epoch: int, number: int, sitting: Sitting, rank: int, worker: int
+    ) -> tuple[Indices, list[Indices]]:
+        """Return what a worker has yet to read in a sitting, in storage order, and the order in which to yield it.
+
+        A sitting that goes on after ``sitting.batches`` batches begins with the worker whose turn it is.
+        """
+        turn = (worker + sitting.batches) % sitting.workers
+        part = self.part(samples, sitting, rank, turn)
+        windows = self.windows(part, epoch, number, rank * sitting.workers + turn)
+        left = _drop(windows, sitting.taken(turn, sitting.batches) * sitting.batch_size)
+        return part[np.isin(part, np.concatenate([part[:0], *left]))], left
+
     def remaining(self, epoch: int, sittings: Sequence[Sitting]) -> Indices:
         """Return the samples of an epoch that no consumer has taken yet."""
         samples = self.epoch(epoch)
         for number, sitting in enumerate(sittings):
-            seen = [self._seen(samples, epoch, number, sitting, rank) for rank in range(sitting.ranks)]
-            samples = samples[~np.isin(samples, np.concatenate(seen))]
+            places = product(range(sitting.ranks), range(sitting.workers))
+            left = [self.ahead(samples, epoch, number, sitting, *place)[0] for place in places]
+            dealt = sitting.whole_batches(len(samples)) * sitting.ranks * sitting.batch_size
+            samples = samples[np.isin(samples, np.concatenate([*left, samples[dealt:]]))]
         return samples
-
-    def _seen(self, samples: Indices, epoch: int, number: int, sitting: Sitting, rank: int) -> Indices:
-        seen = []
-        for worker in range(sitting.workers):
-            part = self.part(samples, sitting, rank, worker)
-            windows = self.windows(part, epoch, number, rank * sitting.workers + worker)
-            seen.append(np.concatenate(windows)[: sitting.taken(worker, sitting.batches) * sitting.batch_size])
-        return np.concatenate(seen)
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, *key))))
@@ -102,3 +110,12 @@ def evaluation_part(samples: int, sitting: Sitting, rank: int, worker: int) -> I
     part = sitting.part(batches, rank, worker)
     indices = np.arange(part.start, part.stop)
     return np.where(indices < samples, indices, -1)
+
+
+def _drop(windows: Sequence[Indices], count: int) -> list[Indices]:
+    """Leave out the first ``count`` samples."""
+    left = []
+    for window in windows:
+        left.append(window[count:])
+        count = max(0, count - len(window))
+    return [window for window in left if len(window)]

@@ -62,7 +62,7 @@ class ShardReader:
         for number, group in groupby(zip(numbers, indices, strict=True), key=lambda pair: int(pair[0])):
             wanted = [int(index) for _, index in group]
             if number < 0:
-                yield from ((index, partial(blank, self.size)) for index in wanted)
+                yield from ((index, partial(blank, self.size, segmented=True)) for index in wanted)
             else:
                 yield from self._from_shard(number, {index - int(starts[number]): index for index in wanted})
 
@@ -110,12 +110,13 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("RGB", "L", "1"):
-                expected, remedy = "an RGB or greyscale image", "convert it to RGB"
-                raise DataError.of(path, expected=expected, got=f"the mode {image.mode}", remedy=remedy)
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            if image.mode in ("RGB", "L", "1"):
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            mode = image.mode
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError.of(path, expected="an image", got=f"{error}", remedy="remove or replace the file") from error
+    expected, remedy = "an RGB or greyscale image", "convert it to RGB"
+    raise DataError.of(path, expected=expected, got=f"the mode {mode}", remedy=remedy)
 
 
 class SceneStream(IterableDataset[Batch]):
@@ -158,12 +159,10 @@ def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
     }
     segmentations = [scene.segmentation for _, scene in scenes if scene.segmentation is not None]
     if segmentations:
-        empty = np.zeros_like(segmentations[0])
-        maps = [empty if scene.segmentation is None else scene.segmentation for _, scene in scenes]
-        batch["segmentation"] = torch.from_numpy(np.stack(maps))
+        batch["segmentation"] = torch.from_numpy(np.stack(segmentations))
     return batch
 
 
-def blank(size: int) -> Scene:
+def blank(size: int, segmented: bool = False) -> Scene:
     """Return the scene that pads a batch."""
-    return Scene("", np.zeros((size, size, 3), np.uint8), None)
+    return Scene("", np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8) if segmented else None)

@@ -27,20 +27,23 @@ def gaussian_noise(name: str, like: Float[Tensor, "batch slots dim"]) -> Float[T
 class ImageNoise:
     """Draws that depend on the image and not on its place in a batch, a worker or a process.
 
-    Evaluation uses it, so that a score is a function of the weights, the data and ``seed`` alone.
+    With it a score is a function of the weights, the data and ``seed`` alone, and a resumed or distributed training run
+    repeats what an uninterrupted one in a single process does.
 
     Args:
         indices: index of each image in its data set, [B].
         seed: chooses the draws.
+        step: optimiser step in training; -1 in evaluation, where an image has the same draws each time.
     """
 
-    def __init__(self, indices: Int[Tensor, " batch"], seed: int = 0) -> None:
+    def __init__(self, indices: Int[Tensor, " batch"], seed: int = 0, step: int = -1) -> None:
         self.indices = indices.tolist()
         self.seed = seed
+        self.step = step
 
     def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
         """Draw for every image."""
-        draws = torch.stack([self._draw(f"{self.seed} {index} {name}", like) for index in self.indices])
+        draws = torch.stack([self._draw(f"{self.seed} {self.step} {index} {name}", like) for index in self.indices])
         return draws.to(like)
 
     @staticmethod

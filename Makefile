@@ -1,0 +1,49 @@
+# Every target installs what it needs first; `make demo` and `make test` are all that a fresh machine asks for.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := demo/run
+CONFIGS := -c configs/base.yaml -c configs/demo.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-data test lint types golden clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## make a virtual environment with the tested versions
+
+$(VENV)/.installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, predict
+	rm -rf $(RUN)
+	$(BIN)/emorl fit $(CONFIGS) --data.root demo/data \
+		--trainer.logger.save_dir demo --trainer.logger.version run
+	$(BIN)/emorl test --ckpt_path $(RUN)/checkpoints/last.ckpt --data.root demo/data \
+		--trainer.logger false --output_dir $(RUN)
+	$(BIN)/emorl predict --ckpt_path $(RUN)/checkpoints/last.ckpt --data.root demo/data \
+		--trainer.logger false --output_dir $(RUN)/predictions
+	@echo "Pictures of training: $(RUN)/pictures; of 320 test scenes: $(RUN)/predictions; scores: $(RUN)/metrics.json"
+
+demo-data: setup
+	$(BIN)/emorl-data generate tetrominoes demo/data --train 20000 --val 320 --test 320
+
+test: setup  ## run the tests
+	$(BIN)/pytest
+
+lint: setup  ## check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: setup  ## check types, strictly
+	$(BIN)/mypy
+
+golden: setup  ## compare the model with the released code's numbers
+	$(BIN)/python tools/check_golden.py tests/golden/*.json
+
+clean:  ## remove the environment, caches and the demo
+	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
