@@ -65,6 +65,11 @@ def tolerance(case: dict[str, Any], dtype: torch.dtype) -> Tolerance:
     return DECONVOLUTION_OR_BASELINE if case["decoder"] == "big" or case["model"] == "SlotAttention" else SMALL
 
 
+def worst(*errors: float) -> float:
+    """Return the largest error; unlike ``max``, NaN if any is NaN."""
+    return float(np.max(errors))
+
+
 def relative(ours: float, theirs: float, size: float | None = None) -> float:
     """Return the error relative to ``size``, by default the reference's own."""
     return abs(ours - theirs) / max(abs(theirs) if size is None else size, 1e-12)
@@ -79,7 +84,8 @@ def summary_error(ours: Tensor, theirs: dict[str, Any], zero: float = 0.0) -> fl
     direction = np.random.RandomState(4242).standard_normal(flat.size)
     head = np.abs(flat[:6] - theirs["head"]).max() - 5e-8  # the head is rounded to 7 decimals
     mean = relative(flat.mean(), theirs["mean"], norm / flat.size**0.5)
-    return max(relative(np.linalg.norm(flat), norm), relative(flat @ direction, theirs["dot"], norm), head / norm, mean)
+    dot = relative(flat @ direction, theirs["dot"], norm)
+    return worst(relative(np.linalg.norm(flat), norm), dot, head / norm, mean)
 
 
 class Case:
@@ -105,7 +111,7 @@ class Case:
         c, geco = self.case, None
         if c["geco"] is not None:
             g = c["geco"]
-            geco = m.Geco(g["target_per_dim"], g["alpha"], g["step_size"], g["acceleration"])
+            geco = m.Geco(*(float(g[name]) for name in ("target_per_dim", "alpha", "step_size", "acceleration")))
             geco.average.fill_(g["C_ema0"])
             geco.zeta.fill_(g["beta0"])
             geco.step.fill_(geco.warm_start + 1)
@@ -172,15 +178,17 @@ def gradient_error(ours: dict[str, Tensor], theirs: dict[str, Any], total: float
     if set(ours) != set(theirs):
         print(f"  gradients of other parameters than in the reference: {sorted(set(ours) ^ set(theirs))}")
         return float("inf")
-    return max(summary_error(ours[name], theirs[name], zero=1e-8 * total) for name in theirs)
+    return worst(*(summary_error(ours[name], theirs[name], zero=1e-8 * total) for name in theirs))
 
 
 def scalar_error(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
     """Compare numbers and lists of numbers."""
-    return max(
-        relative(a, b)
-        for name in ours
-        for a, b in zip(np.atleast_1d(ours[name]), np.atleast_1d(theirs[name]), strict=True)
+    return worst(
+        *(
+            relative(a, b)
+            for name in ours
+            for a, b in zip(np.atleast_1d(ours[name]), np.atleast_1d(theirs[name]), strict=True)
+        )
     )
 
 
@@ -193,7 +201,7 @@ def check_baseline(golden: Case, out: dict[str, Any]) -> tuple[float, float, lis
     gradients = golden.gradients()
     total = sum(float(g.square().sum()) for g in gradients.values()) ** 0.5
     loss = relative(reading.loss.item(), out["loss"])
-    return max(*values, loss), gradient_error(gradients, out["grads"], total), []
+    return worst(*values, loss), gradient_error(gradients, out["grads"], total), []
 
 
 def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, float, list[float]]:
@@ -212,10 +220,10 @@ def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, fl
         model.objective.update(inference.stages[-1].nll.mean(), dims=golden.image[0].numel())
         error = scalar_error(scalars(inference, model.objective.geco), theirs)
         if s == 0:
-            values = max(error, tensor_error(inference, theirs))
-            gradients = max(gradients, relative(norm, theirs["grad_norm"]))
+            values = worst(error, tensor_error(inference, theirs))
+            gradients = worst(gradients, relative(norm, theirs["grad_norm"]))
         else:
-            later.append(max(error, relative(norm, theirs["grad_norm"])))
+            later.append(worst(error, relative(norm, theirs["grad_norm"])))
     return values, gradients, later
 
 
@@ -243,7 +251,7 @@ def tensor_error(inference: m.Inference, theirs: dict[str, Any]) -> float:
     first, last = inference.stages[0].components, inference.stages[-1].components
     ours = {"rgb_stage0": first.rgb, "log_masks_stage0": first.log_masks, "attn_last": inference.attention[-1]}
     ours |= {"rgb_last": last.rgb, "log_masks_last": last.log_masks}
-    return max(summary_error(ours[name], theirs[name]) for name in ours if name in theirs)
+    return worst(*(summary_error(ours[name], theirs[name]) for name in ours if name in theirs))
 
 
 def check(path: Path, dtype: torch.dtype) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -50,9 +51,10 @@ _RENAMED = {  # released prefix: our prefix
     "geco_C_ema": "objective.geco.average",
     "geco_beta": "objective.geco.zeta",
 }
+_GECO = ("geco_C_ema", "geco_beta")
 _INITIAL = "hvae_networks.init_posterior"
 _CELL = "hvae_networks.gru.cell."
-_OURS = "bottom_up."
+_FEATURES = "hvae_networks.encoder_pt_1.0.bias"
 _DECODERS: dict[int, type[Decoder]] = {4: SmallDecoder, 5: IodineDecoder, 6: BigDecoder}  # by number of layers
 
 
@@ -65,6 +67,7 @@ class Released(NamedTuple):
     kl_beta: float
     prefix: str = ""  # "module." where data-parallel training wrote it
     extra: dict[str, Tensor] = {}  # entries that are no parameters of this model  # noqa: RUF012
+    scalar: tuple[int, ...] = ()  # shape of GECO's two scalars
 
 
 def load_released(path: str | Path, **arguments: Any) -> Released:
@@ -77,7 +80,10 @@ def load_released(path: str | Path, **arguments: Any) -> Released:
     Raises:
         ValueError: if the file is no released checkpoint, or does not fit the arguments.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(f"Expected {path} to be a checkpoint that holds tensors alone.") from error
     missing = {"step", "model", "model_opt", "kl_beta"} - set(content if isinstance(content, dict) else ())
     if missing:
         raise ValueError(f"Expected {path} to hold step, model, model_opt and kl_beta, but it lacks {sorted(missing)}.")
@@ -86,21 +92,18 @@ def load_released(path: str | Path, **arguments: Any) -> Released:
     model = _architecture(named, path, arguments)
     expected = to_released(model.state_dict())
     extra = {name: value for name, value in named.items() if name not in expected}
-    unknown = [name for name in extra if "gru.cell.zeros" not in name and not name.startswith("geco_")]
-    wrong = [n for n, v in expected.items() if n not in named or named[n].numel() != v.numel()]
-    if unknown or wrong:
-        raise ValueError(
-            f"Expected {path} to fit the model, but {unknown} are unknown and {wrong} missing or misshapen."
-        )
-    model.load_state_dict(from_released({name: named[name].view_as(expected[name]) for name in expected}), strict=False)
+    model.load_state_dict(from_released(_fitting(named, expected, path)), strict=False)
     if model.objective.geco is not None:
         model.objective.geco.step.fill_(content["step"])
-    return Released(model, content["step"], content["model_opt"], content["kl_beta"], prefix, extra)
+    scalar = tuple(named.get("geco_beta", torch.zeros(())).shape)
+    return Released(model, content["step"], content["model_opt"], content["kl_beta"], prefix, extra, scalar)
 
 
 def save_released(released: Released, path: str | Path) -> None:
     """Write a file that the released code loads, the inverse of `load_released`."""
-    named = to_released(released.model.state_dict()) | released.extra
+    named = to_released(released.model.state_dict())
+    scalars = {name: named[name].reshape(released.scalar) for name in _GECO if name in named}
+    named |= scalars | released.extra
     content = {
         "step": released.step,
         "model": {released.prefix + name: value for name, value in named.items()},
@@ -170,15 +173,29 @@ def _dim(ours: Mapping[str, Tensor]) -> int:
     return ours["bottom_up.cell.mean.bias_ih"].numel() // 3
 
 
+def _fitting(named: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """Return the entries that the model has, GECO's as scalars; there may be no others but known strays."""
+    unknown = [n for n in named if n not in expected and "gru.cell.zeros" not in n and n not in _GECO]
+    scalar = {name: named[name].reshape(()) for name in _GECO if name in named and named[name].numel() == 1}
+    fitting = {name: value for name, value in {**named, **scalar}.items() if name in expected}
+    wrong = [name for name, value in expected.items() if name not in fitting or fitting[name].shape != value.shape]
+    if unknown or wrong:
+        raise ValueError(
+            f"Expected {path} to fit the model, but {unknown} are unknown and {wrong} missing or misshapen. "
+            "Check the arguments that the file does not say."
+        )
+    return fitting
+
+
 def _architecture(named: Mapping[str, Tensor], path: str | Path, arguments: Mapping[str, Any]) -> EfficientMORL:
     layers = sum("image_decoder.decode." in name and name.endswith(".weight") for name in named)
-    if _INITIAL not in named or layers not in _DECODERS:
+    if not {_INITIAL, _FEATURES} <= set(named) or layers not in _DECODERS:
         raise ValueError(
             f"Expected {path} to hold the parameters of a released EfficientMORL, got {sorted(named)[:5]} ..."
         )
     sizes: dict[str, Any] = {
         "slot_dim": named[_INITIAL].numel() // 2,
-        "feature_dim": named["hvae_networks.encoder_pt_1.0.bias"].numel(),
+        "feature_dim": named[_FEATURES].numel(),
         "cell": DualGRU if f"{_CELL}bias_ih" in named else PlainGRU,
         "decoder": _DECODERS[layers],
     }

@@ -41,13 +41,14 @@ def decode_pass(
 
     Args:
         score: decodes and scores; differentiable with respect to the slots and ``weights``.
-        slots: the slots; if they need no gradient, none is computed.
+        slots: the slots.
         image: images in [0, 1].
-        weights: parameters that the outer backward pass is to reach.
+        weights: parameters that the outer backward pass is to reach. Without any, and with slots that need no gradient,
+            none is computed.
         chunk: images that are decoded together; all of them by default.
     """
     chunk = chunk or len(image)
-    if torch.is_grad_enabled() and slots.requires_grad:
+    if torch.is_grad_enabled() and (slots.requires_grad or weights):
         mean_nll, nll, *components = _GradientsNow.apply(score, chunk, image, slots, *weights)  # type: ignore[no-untyped-call]
         return Decoded(Components(*components), nll, mean_nll)
     with torch.no_grad():

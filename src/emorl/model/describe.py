@@ -27,7 +27,10 @@ def describe(part: Any) -> Any:
     if isinstance(part, Described):
         return _entry(type(part), part.__dict__["_arguments"])
     if isinstance(part, partial):
-        return _entry(part.func, part.keywords)
+        call = (part.func, *part.args)  # jsonargparse puts helpers of its own before the class
+        start = next(i for i, item in enumerate(call) if isinstance(item, type))
+        bound = inspect.signature(call[start]).bind_partial(*call[start + 1 :], **part.keywords)
+        return _entry(call[start], bound.arguments)
     return _entry(part, {}) if isinstance(part, type) else part
 
 

@@ -128,11 +128,11 @@ class EfficientMORL(Described):
             ValueError: if the decoder cannot render the image's size.
         """
         features = self.encoder(2 * image - 1)  # (B, N, F)
-        bottom_up = self.bottom_up(features, num_slots or self.num_slots, noise)  # q(z^l | z^{l-1}, x)
+        num_slots = self.num_slots if num_slots is None else num_slots
+        bottom_up = self.bottom_up(features, num_slots, noise)  # q(z^l | z^{l-1}, x)
         if refinement_steps == 0 or torch.is_grad_enabled():
             return self.top_down(image, bottom_up, refinement_steps, noise)
         with torch.inference_mode(False), torch.enable_grad():
-            bottom_up = bottom_up._replace(posteriors=[as_leaf(q) for q in bottom_up.posteriors])
             inference = self.top_down(image.clone(), bottom_up, refinement_steps, noise, training=False)
         return Inference(*map(_detach, inference))
 
@@ -141,6 +141,8 @@ class EfficientMORL(Described):
     ) -> Inference:
         """Decode the last layer's slots and refine them ``steps`` times."""
         posteriors, attention = bottom_up
+        if steps and not posteriors[-1].mean.requires_grad:  # at test time, or with frozen weights: g needs a leaf
+            posteriors = [as_leaf(posterior) for posterior in posteriors]
         prior = self.prior(posteriors, noise)  # p(z^l | z^{l+1}), p(z^L)
         epsilon = noise(f"z{len(posteriors)}", posteriors[-1].mean)
         stages = [self.stage(image, posteriors[-1], epsilon, torch.stack(prior.kl).sum(dim=0), training)]

@@ -42,7 +42,16 @@ class ImageNoise:
         self.step = step
 
     def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
-        """Draw for every image."""
+        """Draw for every image.
+
+        Raises:
+            ValueError: for a batch of another length than ``indices``.
+        """
+        if len(like) != len(self.indices):
+            raise ValueError(
+                f"Expected a batch of {len(self.indices)} images, one for each index, got {len(like)}. "
+                "Make an ImageNoise from the indices of the very batch."
+            )
         draws = torch.stack([self._draw(f"{self.seed} {self.step} {index} {name}", like) for index in self.indices])
         return draws.to(like)
 

@@ -78,7 +78,8 @@ class SlotAttention(Described):
             ValueError: if the decoder cannot render the image's size.
         """
         pixels = self.attend.project(self.encoder(2 * image - 1))
-        slots = self.initial(len(image), num_slots or self.num_slots, noise)  # (B, K, D)
+        num_slots = self.num_slots if num_slots is None else num_slots
+        slots = self.initial(len(image), num_slots, noise)  # (B, K, D)
         for _ in range(self.iterations):
             update, attention = self.attend(slots, pixels)
             slots_n = self.cell(update.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)

@@ -1,0 +1,47 @@
+import pytest
+import torch
+from tiny_morl import enliven, tensors
+
+from emorl.model import BigDecoder, FourierPosition, IodineDecoder, RampPosition, SmallDecoder
+
+MARGIN = {SmallDecoder: 6, IodineDecoder: 10}
+
+
+def tiled(decoder, slots, size):
+    """Section 4 of the design: tile every slot over the grid, add the position embedding, apply the layers."""
+    grid = [side // 16 if isinstance(decoder, BigDecoder) else side + MARGIN[type(decoder)] for side in size]
+    position = decoder.position(*grid)
+    canvas = torch.stack([slot.expand(*grid, -1) + position for slot in slots.flatten(0, 1)])
+    output = decoder.layers(canvas.permute(0, 3, 1, 2)).view(*slots.shape[:2], 4, *size)
+    return output[:, :, :3].sigmoid(), output[:, :, 3:].log_softmax(dim=1)
+
+
+CASES = [(decoder, size) for decoder in MARGIN for size in ((1, 1), (3, 7), (12, 9), (16, 16))]
+CASES += [(BigDecoder, (16, 16)), (BigDecoder, (32, 16))]
+
+
+@pytest.mark.parametrize("position", [RampPosition, FourierPosition])
+@pytest.mark.parametrize(("decoder", "size"), CASES)
+def test_decodes_the_tiled_slot_at_every_position(decoder, size, position):
+    torch.manual_seed(0)
+    decoder = enliven(decoder(8, position))
+    slots = torch.randn(2, 3, 8, dtype=torch.float64)
+    ours, expected = decoder(slots, size), tiled(decoder, slots, size)
+    torch.testing.assert_close(tuple(ours), expected)
+    parameters = list(decoder.parameters())
+    weights = [torch.randn_like(t) for t in expected]
+    gradients = (
+        torch.autograd.grad(sum((w * t).sum() for w, t in zip(weights, tensors(part), strict=True)), parameters)
+        for part in (ours, expected)
+    )
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("decoder", [SmallDecoder, IodineDecoder])
+def test_reconstruction_is_the_masked_mean(decoder):
+    components = enliven(decoder(8))(torch.randn(1, 2, 8, dtype=torch.float64), (5, 4))
+    expected = sum(components.masks[:, k] * components.rgb[:, k] for k in range(2))
+    torch.testing.assert_close(components.reconstruction, expected)
+    assert components.rgb.min() >= 0
+    assert components.rgb.max() <= 1

@@ -1,0 +1,62 @@
+import pytest
+import torch
+from torch import nn
+
+from emorl.model import EfficientMORL, IodineDecoder
+
+
+@pytest.fixture(scope="module", params=[{}, {"slot_dim": 64, "decoder": IodineDecoder}], ids=["tetrominoes", "clevr"])
+def fresh(request):
+    torch.manual_seed(0)
+    return EfficientMORL(**request.param)
+
+
+def spread(tensor):
+    return tensor.detach().double().square().mean().sqrt().item()
+
+
+def xavier_layers(model):
+    """Name the layers that section 10 of the design lists, without position projections."""
+    bottom_up, prior, refinement = model.bottom_up, model.prior.conditional, model.refinement
+    yield from (layer for layer in model.encoder.convolutions if hasattr(layer, "weight"))
+    yield from (model.encoder.mlp[1], model.encoder.mlp[3])
+    yield from (bottom_up.attend.to_query, bottom_up.attend.to_key, bottom_up.attend.to_value)
+    yield from (mlp[i] for mlp in (bottom_up.mean_mlp, bottom_up.rho_mlp) for i in (1, 3))
+    yield from (layer for layer in model.decoder.layers if hasattr(layer, "weight"))
+    yield from (prior.hidden, prior.mean, prior.rho)
+    yield from (refinement.encoding[0], refinement.encoding[2], refinement.mean, refinement.rho)
+
+
+def test_weights_are_xavier_normal_of_gain_a_fiftieth(fresh):
+    for layer in xavier_layers(fresh):
+        kernel = layer.weight[0, 0].numel() if layer.weight.ndim == 4 else 1
+        fans = kernel * (layer.weight.shape[0] + layer.weight.shape[1])
+        expected, count = 0.02 * (2 / fans) ** 0.5, layer.weight.numel()
+        assert spread(layer.weight) == pytest.approx(expected, rel=5 / (2 * count) ** 0.5)
+        assert layer.weight.abs().max() > 2.5 * expected or count < 500  # normal, not uniform
+        assert layer.bias is None or not layer.bias.any()
+
+
+def test_dual_gru_starts_from_the_standard_normal(fresh):
+    for parameter in fresh.bottom_up.cell.parameters():
+        assert spread(parameter) == pytest.approx(1, rel=5 / (2 * parameter.numel()) ** 0.5)
+        assert abs(parameter.mean().item()) < 5 / parameter.numel() ** 0.5
+
+
+def test_what_the_recipe_does_not_name_keeps_its_defaults(fresh):
+    for module in fresh.modules():
+        if isinstance(module, nn.LayerNorm):
+            assert (module.weight == 1).all()
+            assert not module.bias.any()
+    for embedding in (fresh.encoder.position, fresh.decoder.position):
+        assert 0.4 < embedding.projection.weight.abs().max() <= 0.5  # uniform, 4 inputs
+        assert 0.3 < embedding.projection.bias.abs().max() <= 0.5
+    for parameter in fresh.refinement.recurrence.parameters():
+        limit = fresh.refinement.slot_dim**-0.5
+        assert 0.9 * limit < parameter.abs().max() <= limit
+        assert spread(parameter) == pytest.approx(limit / 3**0.5, rel=0.2)
+
+
+def test_slots_start_from_mean_zero_and_rho_one(fresh):
+    assert not fresh.bottom_up.initial_mean.any()
+    assert (fresh.bottom_up.initial_rho == 1).all()

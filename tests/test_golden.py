@@ -1,0 +1,83 @@
+import copy
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+FILES = sorted((TESTS / "golden").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def check_golden():
+    spec = importlib.util.spec_from_file_location("check_golden", TESTS.parent / "tools" / "check_golden.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def content():
+    return {path.stem: json.loads(path.read_text()) for path in FILES}
+
+
+def test_all_files_are_there():
+    assert len(FILES) == 11
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_reproduces_the_released_code(check_golden, path):
+    assert check_golden.main([str(path)]) == 0
+
+
+def test_reproduces_the_released_code_in_single_precision(check_golden):
+    assert check_golden.main([str(TESTS / "golden" / "b_three_steps.json"), "--float32"]) == 0
+
+
+def shift(by):
+    return lambda value: value * (1 + by)
+
+
+def nan(_):
+    return float("nan")
+
+
+PERTURBED = {
+    "loss": ("a_zero_steps", ("steps", 0, "total_loss"), shift(1e-5)),
+    "kl": ("a_zero_steps", ("steps", 0, "kl_layers_stage0", 2), shift(1e-5)),
+    "nll_nan": ("a_zero_steps", ("steps", 0, "nll_per_stage", 0), nan),
+    "gradient_norm": ("a_zero_steps", ("steps", 0, "grad_norm"), shift(1e-4)),
+    "gradient": ("a_zero_steps", ("steps", 0, "grads", "hvae_networks.to_q.weight", "dot"), shift(1e-2)),
+    "gradient_nan": ("a_zero_steps", ("steps", 0, "grads", "hvae_networks.to_q.weight", "norm"), nan),
+    "tensor": ("a_zero_steps", ("steps", 0, "rgb_stage0", "norm"), shift(1e-5)),
+    "parameter": ("a_zero_steps", ("params", 0, "seed"), lambda seed: seed + 1),
+    "sigma": ("a_zero_steps", ("case", "sigma"), shift(1e-4)),
+    "noise": ("a_zero_steps", ("noise",), lambda order: order[::-1]),
+    "refinement": ("g_plain_gru_two_layers", ("steps", 0, "delta_norms", 0), shift(1e-5)),
+    "later_step": ("c_geco_five_updates", ("steps", 4, "beta"), shift(1e-3)),
+    "later_step_nan": ("c_geco_five_updates", ("steps", 4, "total_loss"), nan),
+    "baseline": ("j_slot_attention", ("out", "loss"), shift(1e-5)),
+    "baseline_gradient": ("j_slot_attention", ("out", "grads", "init_slots", "norm"), shift(1e-3)),
+}
+
+
+@pytest.mark.parametrize(("name", "where", "change"), PERTURBED.values(), ids=PERTURBED)
+def test_a_perturbed_file_fails(check_golden, content, tmp_path, name, where, change):
+    perturbed = place = copy.deepcopy(content[name])
+    *path, last = where
+    for key in path:
+        place = place[key]
+    place[last] = change(place[last])
+    file = tmp_path / "perturbed.json"
+    file.write_text(json.dumps(perturbed))
+    assert check_golden.main([str(file)]) == 1
+
+
+def test_one_bad_file_fails_all(check_golden, content, tmp_path):
+    perturbed = copy.deepcopy(content["a_zero_steps"])
+    perturbed["steps"][0]["total_loss"] += 1.0
+    bad, good = tmp_path / "bad.json", tmp_path / "good.json"
+    bad.write_text(json.dumps(perturbed))
+    good.write_text(json.dumps(content["a_zero_steps"]))
+    assert check_golden.main([str(bad), str(good)]) == 1
