@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -34,21 +37,34 @@ class EmorlCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with the configuration in a checkpoint as the model's defaults: what is asked for here comes first."""
         super().parse_arguments(parser, args)
-        subcommand = self.config.subcommand
-        path = self.config[subcommand].get("ckpt_path")
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path is not None and Path(path).is_file():
-            arguments = torch.load(path, map_location="cpu", weights_only=True).get("hyper_parameters", {})
-            defaults = {f"model.{name}": value for name, value in arguments.items() if not name.startswith("_")}
-            self._subcommand_parsers[subcommand].set_defaults(defaults)
+            self._subcommand_parsers[subcommand].set_defaults(model_arguments(path))
             super().parse_arguments(parser, args)
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
 
 
+def model_arguments(path: str) -> dict[str, Any]:
+    """Return the configuration of the model in a checkpoint, by option.
+
+    Raises:
+        DataError: if the file is no checkpoint.
+    """
+    try:
+        arguments = torch.load(path, map_location="cpu", weights_only=True)["hyper_parameters"]
+    except (EOFError, UnpicklingError, RuntimeError, KeyError, TypeError) as error:
+        got, remedy = str(error).partition("\n")[0] or "an empty file", "give the path of a .ckpt file of emorl fit"
+        raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
+    return {f"model.{name}": value for name, value in arguments.items() if not name.startswith("_")}
+
+
 def main(args: ArgsType = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; exits with 2 and one line on bad input."""
     tune_cpu()
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     try:
         EmorlCLI(
             EfficientMORLModule,

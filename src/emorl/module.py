@@ -79,7 +79,7 @@ class EfficientMORLModule(LightningModule):
 
     def forward(self, image: UInt8[Tensor, "batch 3 h w"], refinement_steps: int, noise: Noise) -> Inference:
         """Infer the slots of 8-bit images."""
-        return self.network(image.float() / 255, refinement_steps, noise=noise)  # type: ignore[no-any-return]
+        return self.network(image.to(self.dtype) / 255, refinement_steps, noise=noise)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted sum of the stages' losses."""
@@ -138,7 +138,8 @@ class EfficientMORLModule(LightningModule):
 
         Raises:
             DataError: if the scenes need more slots than K.
-            MisconfigurationException: if data parallelism would stumble over the parameters that a stage does not use.
+            MisconfigurationException: if the decoder cannot render the image size, or if data parallelism would stumble
+                over the parameters that a stage does not use.
         """
         data = getattr(self.trainer, "datamodule", None)
         manifest = getattr(data, "manifest", None)
@@ -149,6 +150,10 @@ class EfficientMORLModule(LightningModule):
                 got=f"scenes of up to {manifest.max_objects} objects and a background",
                 remedy=f"set num_slots to {manifest.slots} or more",
             )
+        try:
+            self.network.decoder.grid(self.image_size, self.image_size)
+        except ValueError as error:
+            raise MisconfigurationException(f"image_size: {error}") from error
         strategy = self.trainer.strategy
         plain_ddp = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
         if stage == "fit" and plain_ddp:

@@ -21,5 +21,5 @@ class WarmupExponentialDecay(LambdaLR):
         half_life: optimiser steps in which the decay halves the learning rate.
     """
 
-    def __init__(self, optimizer: Optimizer, warmup_steps: int = 10_000, half_life: float = 100_000) -> None:
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 10_000, half_life: float = 100_000.0) -> None:
         super().__init__(optimizer, lambda step: learning_rate_factor(step, warmup_steps, half_life))

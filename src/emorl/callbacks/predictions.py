@@ -28,10 +28,10 @@ class PredictionWriter(Callback):
 
     def __init__(self, output_dir: str | None = None) -> None:
         self.output_dir = output_dir
-        self.written = 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folder."""
+        self.written = 0
         self.folder = Path(self.output_dir) if self.output_dir else run_folder(trainer) / "predictions"
         self.folder.mkdir(parents=True, exist_ok=True)
 

@@ -46,7 +46,7 @@ class EvaluationLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         plan = partial(_evaluation_plan, self.samples, self.sitting, self.rank)
-        return iter(_workers(self.read, plan, self.sitting.batch_size, self.num_workers))
+        return _workers(self.read, plan, self.sitting.batch_size, self.num_workers)
 
 
 class TrainingLoader:
@@ -90,10 +90,11 @@ class TrainingLoader:
             )
 
     def __len__(self) -> int:
-        """Batches of each process in the current epoch."""
+        """Batches of each process in an epoch, at most: Lightning asks once, in an epoch that may be a resumed one."""
         past, sitting = self._sit()
         samples = self.order.remaining(self.epoch, past)
-        return sum(earlier.batches for earlier in past) + sitting.whole_batches(len(samples))
+        resumed = sum(earlier.batches for earlier in past) + sitting.whole_batches(len(samples))
+        return max(resumed, sitting.whole_batches(sum(self.order.shards)))
 
     def __iter__(self) -> Iterator[Batch]:
         if self.current is not None and self.current.batches:
@@ -145,10 +146,13 @@ class TrainingLoader:
         self.past, self.current = [Sitting(**sitting) for sitting in state["sittings"]], None
 
 
-def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> DataLoader[Batch]:
+def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Iterator[Batch]:
     stream = SceneStream(read, plan, batch_size)
     pin_memory = torch.accelerator.is_available()
-    return DataLoader(stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)
+    try:
+        yield from DataLoader(stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)
+    except DataError as error:  # of a worker: its message stands at the end of a whole traceback
+        raise DataError(str(error).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
 
 
 def _evaluation_plan(samples: int, sitting: Sitting, rank: int, worker: int) -> tuple[Indices, list[Indices]]:

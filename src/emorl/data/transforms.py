@@ -38,8 +38,8 @@ def emorl_box(height: int, width: int) -> Box:
             got=f"{height}x{width}",
             remedy="choose the crop 'square' or 'center'",
         )
-    left, upper, right, lower = (round(edge * height / 240) for edge in (64, 29, 256, 221))
-    return left, upper, right, lower
+    left, upper, side = (round(edge * height / 240) for edge in (64, 29, 192))
+    return left, upper, left + side, upper + side
 
 
 BOXES: dict[Crop, Callable[[int, int], Box]] = {"square": square_box, "center": center_box, "emorl": emorl_box}

@@ -71,7 +71,7 @@ class EfficientMORL(Described):
         cell: builds the bottom-up pass's recurrent cell from D.
         prior: builds the hierarchical prior from D.
         decoder: builds the decoder from D.
-        likelihood: builds the pixel likelihood.
+        likelihood: builds the pixel likelihood; by default a Gaussian of scale 0.3.
         geco: the reconstruction constraint; none to train the plain negative ELBO.
         kl_weight: weight of the KL terms in the loss.
         initialisation: builds what fills the weights.
@@ -94,7 +94,7 @@ class EfficientMORL(Described):
         cell: Callable[[int], PosteriorCell] = DualGRU,
         prior: Callable[[int], Prior] = ReversedPlusPlusPrior,
         decoder: Callable[[int], Decoder] = SmallDecoder,
-        likelihood: Callable[[], Likelihood] = GaussianLikelihood,
+        likelihood: Callable[[], Likelihood] | None = None,
         geco: Geco | None = None,
         kl_weight: float = 1.0,
         initialisation: Callable[[], Initialisation] = ReleasedInitialisation,
@@ -106,7 +106,7 @@ class EfficientMORL(Described):
         self.bottom_up = BottomUp(feature_dim, slot_dim, num_layers, cell)
         self.prior = prior(slot_dim)
         self.decoder = decoder(slot_dim)
-        self.likelihood = likelihood()
+        self.likelihood = GaussianLikelihood() if likelihood is None else likelihood()
         self.decode_chunk = decode_chunk
         self.objective = Objective(geco, kl_weight)
         self.refinement = Refinement(slot_dim)

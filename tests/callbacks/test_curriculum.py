@@ -1,0 +1,68 @@
+import pytest
+from pytorch_lightning import Callback
+
+import tiny
+from emorl.callbacks import RefinementCurriculum
+
+
+class Watch(Callback):
+    """Keeps I as a training batch and a validation find it, and as it is logged."""
+
+    def __init__(self):
+        self.training, self.validation, self.logged = [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.training.append(pl_module.refinement_steps)
+        self.logged.append(trainer.callback_metrics["train/refinement_steps"].item())
+
+    def on_validation_batch_start(self, trainer, pl_module, *_):
+        self.validation.append((trainer.global_step, pl_module.refinement_steps))
+
+
+@pytest.mark.parametrize(("step", "value"), [(0, 3), (9, 3), (10, 1), (19, 1), (20, 0), (10**9, 0)])
+def test_a_phase_starts_at_its_step(step, value):
+    assert RefinementCurriculum({0: 3, 10: 1, 20: 0}).value_at(step) == value
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ({500: 3}, r"Expected 'phases' to start at step 0, but the first starts at 500\. Add a phase '0: I'"),
+        ({}, r"Expected 'phases' to start at step 0, but there is none\. Add"),
+        ({0: 3, 20: 1, 10: 0}, r"in the order of their steps, got \[0, 20, 10\]\. Sort them"),
+        ({0: 3, 10: -1}, "Expected every I in 'phases' to be 0 or more, got .* Use 0 for no refinement"),
+    ],
+)
+def test_bad_phases_are_refused(phases, message):
+    with pytest.raises(ValueError, match=message):
+        RefinementCurriculum(phases)
+
+
+def test_refinement_follows_the_phases_in_training_and_validation(shards, tmp_path):
+    watch, curriculum = Watch(), RefinementCurriculum({0: 2, 1: 1, 3: 0})
+    trainer = tiny.trainer(
+        tmp_path,
+        max_steps=4,
+        callbacks=[curriculum, watch],
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1,
+    )
+    trainer.fit(tiny.module(), tiny.data(shards))
+    assert watch.training == watch.logged == [2, 1, 1, 0]
+    assert [value for step, value in watch.validation if step == 2] == [1]
+
+
+def test_steps_are_those_of_the_optimiser(shards, tmp_path):
+    watch = Watch()
+    callbacks = [RefinementCurriculum({0: 1, 1: 0}), watch]
+    trainer = tiny.trainer(tmp_path, max_steps=2, accumulate_grad_batches=2, callbacks=callbacks, limit_val_batches=0)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    assert watch.training == [1, 1, 0, 0]
+
+
+def test_validation_alone_has_the_first_phase(shards, tmp_path):
+    watch = Watch()
+    trainer = tiny.trainer(tmp_path, callbacks=[RefinementCurriculum({0: 0, 5: 3}), watch], limit_val_batches=1)
+    trainer.validate(tiny.module(), tiny.data(shards), verbose=False)
+    assert watch.validation == [(0, 0)]

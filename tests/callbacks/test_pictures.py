@@ -1,0 +1,103 @@
+from unittest.mock import create_autospec
+
+import numpy as np
+import pytest
+from PIL import Image
+from pytorch_lightning.loggers import CometLogger, CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import tiny
+from emorl.callbacks import LogReconstructions
+
+NAMES = {"stage_0", "stage_1", "attention_1", "attention_2", "attention_3"}  # I = 1, L = 3
+WIDTHS = {"stage": 2 + (3 + 4) * 37, "attention": 2 + 4 * 37}  # K = 4 tiles of 35 pixels and 2 between them
+
+
+def validate(shards, folder, loggers, images=8, **arguments):
+    trainer = tiny.trainer(folder, logger=loggers, callbacks=LogReconstructions(images), **arguments)
+    trainer.validate(tiny.module(), tiny.data(shards), verbose=False)
+
+
+def fake(cls):
+    """A logger that takes everything and writes nothing."""
+    logger = create_autospec(cls, instance=True)
+    logger.save_dir = logger.log_dir = logger.version = logger.name = None
+    return logger
+
+
+@pytest.mark.parametrize("loggers", [False, "csv"])
+def test_without_a_logger_for_images_pictures_are_files(shards, tmp_path, loggers):
+    logger = CSVLogger(tmp_path / "logs", name=None, version="run") if loggers else False
+    validate(shards, tmp_path, logger)
+    folder = (tmp_path / "logs" / "run" if loggers else tmp_path) / "pictures"
+    assert {path.name for path in folder.iterdir()} == {f"step_0000000_{name}.png" for name in NAMES}
+    for path in folder.iterdir():
+        with Image.open(path) as picture:
+            assert picture.size == (WIDTHS[path.stem.split("_")[2]], 2 + 2 * 37)  # a row for each of 2 scenes
+
+
+def test_the_picture_shows_the_scene(shards, tmp_path):
+    validate(shards, tmp_path, False)
+    scene = next(iter(tiny.loaded(shards).val_dataloader()))["image"][0]
+    with Image.open(tmp_path / "pictures" / "step_0000000_stage_1.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture)[2:37, 2:37], scene.permute(1, 2, 0))
+
+
+def test_scenes_may_be_fewer_than_a_batch(shards, tmp_path):
+    validate(shards, tmp_path, False, images=1)
+    with Image.open(tmp_path / "pictures" / "step_0000000_stage_0.png") as picture:
+        assert picture.height == 2 + 37
+
+
+def test_tensorboard_gets_the_pictures(shards, tmp_path):
+    validate(shards, tmp_path, [TensorBoardLogger(tmp_path, name="", version=""), CSVLogger(tmp_path / "csv")])
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    assert set(events.Tags()["images"]) == {f"pictures/{name}" for name in NAMES}
+    (event,) = events.Images("pictures/stage_1")
+    assert (event.step, event.width, event.height) == (0, WIDTHS["stage"], 2 + 2 * 37)
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def assert_picture(pixels):
+    assert isinstance(pixels, np.ndarray)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape in {(76, width, 3) for width in WIDTHS.values()}
+
+
+def test_wandb_gets_the_pictures(shards, tmp_path):
+    logger = fake(WandbLogger)
+    validate(shards, tmp_path, logger)
+    calls = logger.log_image.call_args_list
+    assert {call.args[0] for call in calls} == {f"pictures/{name}" for name in NAMES}
+    assert {call.kwargs["step"] for call in calls} == {0}
+    for call in calls:
+        (pixels,) = call.args[1]
+        assert_picture(pixels)
+
+
+def test_mlflow_gets_the_pictures(shards, tmp_path):
+    logger = fake(MLFlowLogger)
+    logger.run_id = "r1"
+    validate(shards, tmp_path, logger)
+    calls = logger.experiment.log_image.call_args_list
+    assert {call.kwargs["key"] for call in calls} == {f"pictures/{name}" for name in NAMES}
+    for call in calls:
+        assert (call.args[0], call.kwargs["step"]) == ("r1", 0)
+        assert_picture(call.args[1])
+
+
+def test_comet_gets_the_pictures(shards, tmp_path):
+    logger = fake(CometLogger)
+    validate(shards, tmp_path, logger)
+    calls = logger.experiment.log_image.call_args_list
+    assert {call.kwargs["name"] for call in calls} == {f"pictures/{name}" for name in NAMES}
+    for call in calls:
+        assert_picture(call.args[0])
+
+
+def test_each_validation_of_a_run_has_pictures_but_the_sanity_check_none(shards, tmp_path):
+    arguments = {"max_steps": 4, "val_check_interval": 2, "check_val_every_n_epoch": None, "num_sanity_val_steps": 1}
+    trainer = tiny.trainer(tmp_path, callbacks=LogReconstructions(), **arguments)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    steps = {path.name.split("_")[1] for path in (tmp_path / "pictures").iterdir()}
+    assert steps == {"0000002", "0000004"}

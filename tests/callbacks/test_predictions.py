@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from emorl.callbacks import PredictionWriter
+
+SHAPES = {
+    "image": (3, 35, 35),
+    "slots": (4, 8),
+    "scale": (4, 8),
+    "masks": (4, 1, 35, 35),
+    "components": (4, 3, 35, 35),
+    "reconstruction": (3, 35, 35),
+}
+
+
+def predict(root, folder, writer, **arguments):
+    module = tiny.module(network=tiny.lively(tiny.network()), **arguments)
+    trainer = tiny.trainer(folder, callbacks=writer)
+    return trainer.predict(module, tiny.data(root))
+
+
+def arrays_of(path):
+    with np.load(path) as content:
+        return dict(content)
+
+
+def test_each_image_has_its_arrays_and_a_picture(shards, tmp_path, capsys):
+    predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out")))
+    names = [f"test-{i:08d}" for i in range(5)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        f"{name}.{kind}" for name in names for kind in ("npz", "png")
+    )
+    for name in names:
+        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
+            assert picture.size == (2 + 7 * 37, 2 + 37)
+    assert f"Wrote slots, masks and a picture of 5 images to {tmp_path / 'out'}" in capsys.readouterr().out
+
+
+def test_arrays_have_their_shapes_and_ranges(shards, tmp_path):
+    predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out")))
+    for path in (tmp_path / "out").glob("*.npz"):
+        arrays = arrays_of(path)
+        assert {name: array.shape for name, array in arrays.items()} == SHAPES
+        assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
+        np.testing.assert_allclose(arrays["masks"].sum(0), 1, atol=1e-5)
+        for name in ("image", "masks", "components", "reconstruction"):
+            assert arrays[name].min() >= 0
+            assert arrays[name].max() <= 1 + 1e-6
+        assert (arrays["scale"] > 0).all()
+        blended = (arrays["masks"] * arrays["components"]).sum(0)
+        np.testing.assert_allclose(arrays["reconstruction"], blended, atol=1e-5)
+
+
+def test_arrays_are_the_predictions(shards, tmp_path):
+    (first, *_) = predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out")))
+    arrays = arrays_of(tmp_path / "out" / f"{first.key[1]}.npz")
+    for name in SHAPES:
+        np.testing.assert_array_equal(arrays[name], getattr(first, name)[1])
+
+
+def test_by_default_they_go_to_the_run(shards, tmp_path):
+    predict(shards, tmp_path, PredictionWriter())
+    assert len(list((tmp_path / "predictions").iterdir())) == 10
+
+
+def test_images_keep_their_names(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a b.png", "ü.jpg", "v1.2.png"):
+        Image.new("RGB", (40, 50)).save(tmp_path / "in" / name)
+    predict(tmp_path / "in", tmp_path, PredictionWriter(str(tmp_path / "out")))
+    assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"a b.npz", "ü.npz", "v1.2.npz"}
+
+
+def test_a_second_prediction_counts_anew(shards, tmp_path, capsys):
+    writer = PredictionWriter(str(tmp_path / "out"))
+    for _ in range(2):
+        predict(shards, tmp_path, writer)
+    assert capsys.readouterr().out.count("of 5 images") == 2
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_the_refinement_of_testing_is_used(shards, tmp_path, steps):
+    predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out")), test_refinement_steps=steps)
+    (batch, *_) = tiny.loaded(shards, "test").test_dataloader()
+    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps).eval()
+    with torch.no_grad():
+        expected = module.predict_step(batch, 0)
+    written = arrays_of(tmp_path / "out" / "test-00000000.npz")["slots"]
+    np.testing.assert_allclose(written, expected.slots[0], rtol=1e-5, atol=1e-6)

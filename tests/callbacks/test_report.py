@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+import tiny
+from emorl.callbacks import TestReport
+
+SCORES = {"fg_ari", "ari", "mse", "nll", "kl"}
+
+
+def report(shards, folder, steps, **arguments):
+    """Test, and return what ``metrics.json`` says."""
+    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps)
+    trainer = tiny.trainer(folder, callbacks=TestReport(str(folder / "out")), **arguments)
+    trainer.test(module, tiny.data(shards), verbose=False)
+    return json.loads((folder / "out" / "metrics.json").read_text())
+
+
+def direct(shards, steps):
+    """Return scikit-learn's FG-ARI, and the squared error, of each test image."""
+    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps).eval()
+    values = {"fg_ari": [], "ari": [], "mse": []}
+    for batch in tiny.loaded(shards, "test").test_dataloader():
+        with torch.no_grad():
+            prediction = module.predict_step(batch, 0)
+        labels = prediction.masks.squeeze(2).argmax(1).numpy()
+        for image, true, ours, x in zip(
+            prediction.image, batch["segmentation"].numpy(), labels, prediction.reconstruction, strict=False
+        ):
+            values["fg_ari"].append(adjusted_rand_score(true[true > 0], ours[true > 0]))
+            values["ari"].append(adjusted_rand_score(true.ravel(), ours.ravel()))
+            values["mse"].append((image - x).double().square().mean().item())
+    return {name: np.array(numbers) for name, numbers in values.items()}
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_metrics_are_those_of_a_direct_computation(shards, tmp_path, steps):
+    written = report(shards, tmp_path, steps)
+    assert written.keys() == {"I=0", f"I={steps}"}
+    for column in {0, steps}:
+        assert written[f"I={column}"].keys() == SCORES
+        for name, values in direct(shards, column).items():
+            score = written[f"I={column}"][name]
+            assert len(values) == score["images"] == 5
+            assert score["mean"] == pytest.approx(values.mean(), rel=1e-6)
+            assert score["standard_error"] == pytest.approx(values.std(ddof=1) / 5**0.5, rel=1e-5)
+
+
+def test_the_table_is_printed(shards, tmp_path, capsys):
+    written = report(shards, tmp_path, 1)
+    printed = capsys.readouterr().out
+    for text in ("mean ± standard error", "I = 0", "I = 1", "FG-ARI", "ARI with background", "MSE", "NLL", "KL"):
+        assert text in printed
+    for column in ("I=0", "I=1"):
+        assert f"{written[column]['fg_ari']['mean']:.4g} ± {written[column]['fg_ari']['standard_error']:.2g}" in printed
+    assert f"Wrote {tmp_path / 'out' / 'metrics.json'}" in printed
+
+
+def test_an_undefined_number_is_null(shards, tmp_path):
+    """One image has no standard error; NaN would not be JSON."""
+    module = tiny.module()
+    trainer = tiny.trainer(tmp_path, callbacks=TestReport())
+    trainer.test(module, tiny.data(tiny.write(tmp_path / "one", test=1)), verbose=False)
+    written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert written["I=0"]["mse"]["images"] == 1
+    assert written["I=0"]["mse"]["standard_error"] is None
+
+
+def test_a_second_test_starts_anew(shards, tmp_path):
+    assert report(shards, tmp_path, 1) == report(shards, tmp_path, 1)

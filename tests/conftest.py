@@ -1,0 +1,28 @@
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+torch.set_num_threads(1)  # the same sums whatever the machine, and no crowd of threads in subprocesses
+
+
+# No import of emorl at the top of this file: these hold only once it is loaded.
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """A folder of Tetrominoes: 12 scenes to train, 5 to validate, 5 to test, in shards of 5."""
+    import tiny
+
+    return tiny.write(tmp_path_factory.mktemp("tetrominoes"), train=12, val=5, test=5)
+
+
+@pytest.fixture
+def emorl(monkeypatch):
+    """Run ``emorl`` with a list of arguments, leaving the process as it was."""
+    from emorl.cli import main
+
+    monkeypatch.setattr("sys.argv", ["emorl"])  # LightningCLI warns of arguments that it is not to read
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # restored afterwards: seed_everything sets them
+        monkeypatch.setenv(name, "0")
+    yield lambda *arguments: main([str(argument) for argument in arguments])
+    torch.set_flush_denormal(False)

@@ -1,0 +1,27 @@
+"""How processes and their workers take the batches of an epoch: each worker its own windows, all in turns."""
+
+from itertools import zip_longest
+
+import numpy as np
+
+
+def stream(order, samples, sitting, place, epoch=0, number=0):
+    """Return the samples of one worker of one process, in the order in which it yields them."""
+    rank, worker = place
+    part = order.part(samples, sitting, rank, worker)
+    return np.concatenate(order.windows(part, epoch, number, rank * sitting.workers + worker))
+
+
+def rank_batches(order, samples, sitting, rank, epoch=0, number=0):
+    """Return the batches that one process has in turn from its workers."""
+    streams = [stream(order, samples, sitting, (rank, worker), epoch, number) for worker in range(sitting.workers)]
+    return in_turns([samples.tolist() for samples in streams], sitting.batch_size)
+
+
+def in_turns(queues, batch_size):
+    """Deal out batches from each queue in turn, as a `DataLoader` does with what its workers yield."""
+    places = [range(0, len(queue), batch_size) for queue in queues]
+    rounds = zip_longest(
+        *([queue[i : i + batch_size] for i in starts] for queue, starts in zip(queues, places, strict=True))
+    )
+    return [batch for batches in rounds for batch in batches if batch is not None]

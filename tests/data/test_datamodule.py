@@ -1,0 +1,100 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emorl.data.datamodule import MultiObjectDataModule, find_images
+from emorl.data.errors import DataError
+from emorl.data.loader import TrainingLoader
+
+
+def data(root, stage="fit", **arguments):
+    module = MultiObjectDataModule(str(root), **{"batch_size": 2, "num_workers": 0} | arguments)
+    module.setup(stage)
+    return module
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, size in (("b.png", (9, 6)), ("a.JPG", (20, 30)), ("c.jpeg", (35, 35))):
+        Image.new("RGB", size, (10, 20, 30)).save(tmp_path / name)
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+def keys(loader):
+    return list(chain(*(batch["key"] for batch in loader)))
+
+
+def test_splits_have_their_scenes(shards):
+    module = data(shards)
+    assert isinstance(module.train_dataloader(), TrainingLoader)
+    assert len(keys(module.train_dataloader())) == 12
+    assert [key for key in keys(module.val_dataloader()) if key] == [f"val-{i:08d}" for i in range(5)]
+    assert [key for key in keys(module.test_dataloader()) if key] == [f"test-{i:08d}" for i in range(5)]
+
+
+def test_batches_are_cropped_to_the_size_asked_for(shards):
+    for batch in data(shards, image_size=16, crop="center").val_dataloader():
+        assert batch["image"].shape == (2, 3, 16, 16)
+        assert batch["segmentation"].shape == (2, 16, 16)
+
+
+def test_the_seed_chooses_the_order_of_training(shards):
+    orders = {tuple(keys(data(shards, seed=seed).train_dataloader())) for seed in (0, 0, 1)}
+    assert len(orders) == 2
+
+
+@pytest.mark.parametrize("split", ["val", "test", "train"])
+def test_prediction_reads_the_split_it_is_told(shards, split):
+    module = data(shards, stage="predict", predict_split=split)
+    assert {key.split("-")[0] for key in keys(module.predict_dataloader()) if key} == {split}
+
+
+def test_prediction_reads_a_folder_of_images(folder):
+    batches = list(data(folder, stage="predict").predict_dataloader())
+    assert list(chain(*(batch["key"] for batch in batches))) == ["a", "b", "c", ""]
+    assert {batch["image"].shape for batch in batches} == {(2, 3, 35, 35)}
+    np.testing.assert_allclose(batches[0]["image"][0, :, 10, 10], (10, 20, 30), atol=4)
+    assert all("segmentation" not in batch for batch in batches)
+
+
+def test_without_a_validation_split_there_is_no_validation(shards):
+    module = data(shards)
+    del module.manifest.splits["val"]
+    assert module.val_dataloader() == []
+
+
+def test_a_split_that_is_not_there(shards):
+    module = data(shards, stage="predict", predict_split="other")
+    with pytest.raises(DataError, match=r"expected a split 'other', got train, val, test; convert or generate"):
+        module.predict_dataloader()
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_training_and_testing_need_a_manifest(folder, stage):
+    with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
+        data(folder, stage=stage)
+
+
+def test_too_small_a_data_set(shards):
+    with pytest.raises(DataError, match="expected at least 13 samples, one batch for each process, got 12"):
+        data(shards, batch_size=13).train_dataloader()
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="nowhere: expected a folder of shards or images, got no such folder"):
+        find_images(tmp_path / "nowhere")
+
+
+def test_a_folder_without_images(tmp_path):
+    (tmp_path / "a.gif").touch()
+    with pytest.raises(DataError, match=r"or images \(\.png, \.jpg, \.jpeg\), got neither; check the path"):
+        find_images(tmp_path)
+
+
+def test_two_images_of_one_name(folder):
+    Image.new("RGB", (2, 2)).save(folder / "a.png")
+    with pytest.raises(DataError, match=r"expected one image of each name, got several \['a'\]; rename them"):
+        find_images(folder)

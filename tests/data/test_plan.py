@@ -1,0 +1,142 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from consumption import in_turns, rank_batches, stream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emorl.data.plan import Order, Sitting, evaluation_part
+
+SMALL = st.integers(1, 4)
+ORDER = st.tuples(  # arguments: what beartype samples may not come from within a strategy
+    st.lists(st.integers(1, 9), min_size=1, max_size=7).map(tuple), st.integers(1, 12), st.integers(0, 2**32)
+)
+SITTING = st.tuples(SMALL, SMALL, SMALL)
+
+
+def flat(batches):
+    return list(itertools.chain.from_iterable(batches))
+
+
+def epoch_of(order, epoch):
+    """Return all windows of one consumer that takes the whole epoch."""
+    return np.concatenate(order.windows(order.epoch(epoch), epoch, 0, 0)).tolist()
+
+
+@given(ORDER, SITTING, st.integers(0, 5))
+def test_an_epoch_has_every_sample_at_most_once_in_equally_many_batches(order, sitting, epoch):
+    order, sitting = Order(*order), Sitting(*sitting)
+    ranks = [rank_batches(order, order.epoch(epoch), sitting, rank, epoch) for rank in range(sitting.ranks)]
+    total, per_step = sum(order.shards), sitting.ranks * sitting.batch_size
+    assert {len(batches) for batches in ranks} == {total // per_step}
+    assert {len(batch) for batches in ranks for batch in batches} <= {sitting.batch_size}
+    taken = flat(flat(ranks))
+    assert len(set(taken)) == len(taken) == total - total % per_step
+    assert set(taken) <= set(range(total))
+
+
+@given(ORDER, st.integers(0, 5))
+def test_an_epoch_keeps_shards_whole_and_in_their_order(order, epoch):
+    order = Order(*order)
+    samples = order.epoch(epoch).tolist()
+    starts = np.cumsum([0, *order.shards])
+    shards = [list(range(a, b)) for a, b in itertools.pairwise(starts)]
+    assert sorted(samples) == list(range(sum(order.shards)))
+    assert all(samples[samples.index(shard[0]) :][: len(shard)] == shard for shard in shards)
+
+
+@given(ORDER, SITTING, st.integers(0, 5))
+def test_a_consumer_shuffles_a_contiguous_part_within_windows(order, sitting, epoch):
+    order, sitting = Order(*order), Sitting(*sitting)
+    samples = order.epoch(epoch)
+    for rank, worker in np.ndindex(sitting.ranks, sitting.workers):
+        part = order.part(samples, sitting, rank, worker).tolist()
+        start = samples.tolist().index(part[0]) if part else 0
+        assert part == samples[start : start + len(part)].tolist()
+        yielded = stream(order, samples, sitting, (rank, worker), epoch).tolist()
+        for first in range(0, len(part), order.window):
+            window = slice(first, first + order.window)
+            assert sorted(yielded[window]) == sorted(part[window])
+
+
+def test_the_order_is_a_pure_function_of_seed_and_epoch():
+    first, again = (Order((5,) * 8, 10, 7) for _ in range(2))
+    ahead = [epoch_of(first, epoch) for epoch in (0, 1, 2)]
+    assert [epoch_of(again, epoch) for epoch in (2, 1, 0)] == ahead[::-1]
+
+
+def test_epochs_seeds_consumers_and_sittings_differ():
+    order, part = Order((5,) * 8, 40, 7), np.arange(40)
+    runs = [epoch_of(order, 0), epoch_of(order, 1), epoch_of(Order((5,) * 8, 40, 8), 0)]
+    runs += [order.windows(part, *key)[0].tolist() for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    assert len(set(map(tuple, runs))) == len(runs)
+
+
+def test_windows_mix_the_samples():
+    order = Order((50,) * 4, 100, 0)
+    mixed = np.concatenate(order.windows(order.epoch(0), 0, 0, 0))
+    assert np.abs(np.diff(mixed)).mean() > 20
+
+
+@settings(deadline=None)
+@given(ORDER, st.lists(SITTING, max_size=4), st.integers(0, 3), st.data())
+def test_what_remains_is_what_no_consumer_took(order, chain, epoch, data):
+    order = Order(*order)
+    left, past = set(range(sum(order.shards))), []
+    for number, sitting in enumerate(Sitting(*arguments) for arguments in chain):
+        samples = order.remaining(epoch, past)
+        possible = len(samples) // (sitting.ranks * sitting.batch_size)
+        sitting.batches = data.draw(st.integers(0, possible), label="batches")
+        for rank in range(sitting.ranks):
+            batches = rank_batches(order, samples, sitting, rank, epoch, number)[: sitting.batches]
+            assert left.issuperset(flat(batches))
+            left -= set(flat(batches))
+        past.append(sitting)
+        assert sorted(order.remaining(epoch, past).tolist()) == sorted(left)
+
+
+@given(ORDER, SITTING, st.integers(0, 3), st.data())
+def test_a_sitting_goes_on_with_the_batches_that_are_due(order, sitting, epoch, data):
+    order, sitting = Order(*order), Sitting(*sitting)
+    samples = order.epoch(epoch)
+    sitting.batches = data.draw(st.integers(0, sitting.whole_batches(len(samples))), label="batches")
+    for rank in range(sitting.ranks):
+        whole = rank_batches(order, samples, replace(sitting, batches=0), rank, epoch)
+        ahead = [order.ahead(samples, epoch, 0, sitting, rank, worker) for worker in range(sitting.workers)]
+        queues = [np.concatenate([stored[:0], *windows]).tolist() for stored, windows in ahead]
+        for stored, windows in ahead:
+            assert sorted(stored.tolist()) == sorted(flat(window.tolist() for window in windows))
+            assert [sample for sample in samples.tolist() if sample in stored] == stored.tolist()
+        assert in_turns(queues, sitting.batch_size) == whole[sitting.batches :]
+
+
+@given(ORDER, SITTING, st.integers(0, 3))
+def test_what_remains_keeps_its_order(order, sitting, epoch):
+    order, sitting = Order(*order), Sitting(*sitting)
+    samples = order.epoch(epoch).tolist()
+    sitting.batches = sitting.whole_batches(len(samples)) // 2
+    remaining = order.remaining(epoch, [sitting]).tolist()
+    assert remaining == [sample for sample in samples if sample in set(remaining)]
+
+
+@given(st.integers(0, 40), SITTING)
+def test_evaluation_takes_every_sample_once_in_equally_many_full_batches(samples, sitting):
+    sitting = Sitting(*sitting)
+    parts = [
+        [evaluation_part(samples, sitting, rank, worker) for worker in range(sitting.workers)]
+        for rank in range(sitting.ranks)
+    ]
+    taken = np.concatenate([part for rank in parts for part in rank])
+    assert sorted(taken[taken >= 0]) == list(range(samples))
+    assert set(taken[taken < 0]) <= {-1}
+    sizes = {sum(map(len, rank)) for rank in parts}
+    assert sizes == {-(-samples // (sitting.ranks * sitting.batch_size)) * sitting.batch_size}
+    assert all(len(part) % sitting.batch_size == 0 for rank in parts for part in rank)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_evaluation_hands_out_turns_in_the_order_of_the_workers(workers):
+    sizes = [len(evaluation_part(7, Sitting(1, workers, 2), 0, worker)) // 2 for worker in range(workers)]
+    assert sizes == {1: [4], 3: [2, 1, 1]}[workers]

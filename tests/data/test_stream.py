@@ -1,0 +1,204 @@
+import contextlib
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from emorl.data.errors import DataError
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.manifest import Manifest
+from emorl.data.stream import ImageReader, Scene, SceneStream, ShardReader, blank, collate, read_image
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+ORIENTATION = 0x0112
+
+
+def encode(kind, image=None, **options):
+    stream = io.BytesIO()
+    (Image.fromarray(PIXELS) if image is None else image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
+def scene(key, value=0, segmented=True):
+    return Scene(key, np.full((2, 2, 3), value, np.uint8), np.full((2, 2), value, np.uint8) if segmented else None)
+
+
+def test_an_rgb_png_is_read_exactly(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_becomes_rgb(tmp_path, mode):
+    Image.fromarray(PIXELS).convert(mode).save(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png")
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read[..., 0], Image.fromarray(PIXELS).convert(mode).convert("L"))
+    assert (read == read[..., :1]).all()
+
+
+def test_a_jpeg_is_read(tmp_path):
+    Image.new("RGB", (9, 6), (200, 40, 90)).save(tmp_path / "a.jpg", quality=95)
+    read = read_image(tmp_path / "a.jpg")
+    assert read.shape == (6, 9, 3)
+    assert np.abs(read.astype(int) - (200, 40, 90)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [(1, PIXELS), (3, PIXELS[::-1, ::-1]), (6, np.rot90(PIXELS, -1)), (8, np.rot90(PIXELS)), (2, PIXELS[:, ::-1])],
+)
+def test_exif_turns_the_picture_upright(tmp_path, orientation, upright):
+    (tmp_path / "a.png").write_bytes(encode("PNG", exif=turned(orientation)))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), upright)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_a_mode_whose_colours_cannot_be_told(tmp_path, mode):
+    image = Image.fromarray(np.zeros((2, 2), np.uint16)) if mode == "I;16" else Image.new(mode, (2, 2))
+    image.save(tmp_path / "a.png")
+    with pytest.raises(
+        DataError, match=r"a\.png: expected an RGB or greyscale image, got the mode .*; convert it to RGB"
+    ):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_cmyk_jpeg_is_refused(tmp_path):
+    Image.new("CMYK", (2, 2)).save(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="got the mode CMYK"):
+        read_image(tmp_path / "a.jpg")
+
+
+def short_header():
+    """A PNG whose first chunk says that it is too short: Pillow raises a ValueError."""
+    content = bytearray(encode("PNG"))
+    content[11] -= 1
+    return bytes(content)
+
+
+BROKEN = {
+    "empty": b"",
+    "text": b"not an image",
+    "cut png": encode("PNG")[:-40],
+    "cut jpeg": encode("JPEG")[:100],
+    "short header": short_header(),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png: expected an image, got .*; remove or replace the file"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch") / "a.png"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow's own remarks on what it skips
+@given(kind=st.sampled_from(["PNG", "JPEG"]), place=st.integers(0, 400), flip=st.integers(1, 255))
+def test_any_damage_is_read_or_refused(scratch, kind, place, flip):
+    content = bytearray(encode(kind, exif=turned(6)))
+    content[place % len(content)] ^= flip
+    scratch.write_bytes(content)
+    with contextlib.suppress(DataError):
+        assert read_image(scratch).shape[2] == 3
+
+
+def test_a_batch_is_stacked():
+    batch = collate([(4, scene("a", 7)), (-1, blank(2, segmented=True)), (2, scene("b", 9))])
+    assert batch["image"].shape == (3, 3, 2, 2)
+    assert batch["image"].dtype == batch["segmentation"].dtype == torch.uint8
+    assert batch["index"].tolist() == [4, -1, 2]
+    assert batch["key"] == ["a", "", "b"]
+    assert batch["segmentation"][:, 0, 0].tolist() == batch["image"][:, 0, 0, 0].tolist() == [7, 0, 9]
+
+
+def test_channels_come_first_in_rgb_order():
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[0, 1] = 1, 2, 3
+    assert collate([(0, Scene("a", image, None))])["image"][0, :, 0, 1].tolist() == [1, 2, 3]
+
+
+def test_plain_images_have_no_segmentation():
+    assert "segmentation" not in collate([(0, scene("a", segmented=False))])
+
+
+def test_a_stream_yields_in_the_order_of_the_windows_and_pads():
+    def read(indices):
+        return ((index, partial(scene, f"{index}")) for index in map(int, indices))
+
+    stored, windows = np.array([5, 6, 7, 8, -1, -1]), [np.array([7, 5, 6]), np.array([-1, 8, -1])]
+    stream = SceneStream(read, lambda _: (stored, windows), batch_size=4)
+    assert [batch["index"].tolist() for batch in stream] == [[7, 5, 6, -1], [8, -1]]
+
+
+def test_decoding_waits_until_a_scene_is_due():
+    decoded = []
+
+    def read(indices):
+        return ((index, lambda index=index: decoded.append(index) or scene("a")) for index in map(int, indices))
+
+    stream = SceneStream(read, lambda _: (np.arange(6), [np.arange(6)]), batch_size=2)
+    next(iter(stream))
+    assert decoded == [0, 1]
+
+
+@pytest.fixture
+def reader(shards):
+    return ShardReader(str(shards), Manifest.load(shards).splits["train"], "square", 35)
+
+
+def test_shards_give_the_scenes_that_were_written(reader):
+    source = Tetrominoes(12)
+    for index, decode in reader(np.array([0, 4, 5, 11])):
+        expected, read = source.scene(index), decode()
+        assert read.key == f"train-{index:08d}"
+        np.testing.assert_array_equal(read.image, expected.image)
+        np.testing.assert_array_equal(read.segmentation, expected.segmentation)
+
+
+def test_padding_among_shards_is_blank(reader):
+    scenes = dict(reader(np.array([10, -1])))
+    assert scenes[-1]().image.sum() == 0
+    assert scenes[-1]().key == ""
+
+
+def test_a_batch_of_padding_alone_has_all_that_another_has(reader):
+    batches = [collate([(i, decode()) for i, decode in reader(np.array(indices))]) for indices in ([0, 1], [-1, -1])]
+    assert batches[0].keys() == batches[1].keys()
+    assert batches[0]["segmentation"].shape == batches[1]["segmentation"].shape
+
+
+def test_each_shard_is_fetched_once(reader, monkeypatch):
+    fetched = []
+    original = ShardReader._from_shard
+    monkeypatch.setattr(
+        ShardReader,
+        "_from_shard",
+        lambda self, number, wanted: fetched.append(number) or original(self, number, wanted),
+    )
+    assert [index for index, _ in reader(np.array([5, 7, 9, 0, 1, -1, -1]))] == [5, 7, 9, 0, 1, -1, -1]
+    assert fetched == [1, 0]
+
+
+def test_images_are_read_with_their_names(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "one.png")
+    read = ImageReader((tmp_path / "one.png",), "square", 6)
+    (index, decode), (padding, blank) = read(np.array([0, -1]))
+    assert (index, decode().key, decode().segmentation) == (0, "one", None)
+    np.testing.assert_array_equal(decode().image, PIXELS[:, 1:7])
+    assert (padding, blank().key) == (-1, "")

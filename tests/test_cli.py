@@ -1,0 +1,213 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import tiny
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OVERLAYS = {"base", "smoke"}  # every other file is a recipe: base, then the recipe, then what changes it
+RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OVERLAYS)
+
+QUIET = (
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=-1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+)
+NETWORK = {"num_slots": 4, "slot_dim": 8, "feature_dim": 8}
+
+# Lightning's advice that short, quiet runs do not need.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory: configurations name folders relative to it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def configs(recipe):
+    return [f"--config={path}" for path in (CONFIGS / "base.yaml", recipe, CONFIGS / "smoke.yaml")]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
+    common = (f"--data.root={shards}", *QUIET)
+    emorl("fit", *configs(recipe), *common)
+    (last,) = here.rglob("last.ckpt")
+    assert torch.load(last)["global_step"] == 4
+    assert list(here.rglob("pictures/*.png"))
+    assert list(here.rglob("metrics.csv"))
+    emorl("test", *configs(recipe), *common, f"--ckpt_path={last}", "--output_dir=tested")
+    assert json.loads((here / "tested" / "metrics.json").read_text())["I=0"]["mse"]["images"] == 2
+    emorl("predict", *configs(recipe), *common, f"--ckpt_path={last}", "--output_dir=predicted")
+    assert {path.suffix for path in (here / "predicted").iterdir()} == {".npz", ".png"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint of an untrained module with two refinement steps in testing."""
+    path = tmp_path_factory.mktemp("checkpoint") / "a.ckpt"
+    module = tiny.module(test_refinement_steps=2, image_size=20)
+    trainer = tiny.trainer(path.parent, max_steps=0)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of images of odd sizes."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, shape in (("a.png", (31, 57, 3)), ("b.JPG", (64, 9, 3)), ("c.jpeg", (20, 20)), ("d.png", (1, 1, 3))):
+        Image.fromarray(random.integers(0, 256, shape, np.uint8)).save(folder / name)
+    return folder
+
+
+def test_bare_prediction_of_a_folder_needs_only_checkpoint_and_root(checkpoint, folder, here, emorl, capsys):
+    emorl("predict", f"--ckpt_path={checkpoint}", f"--data.root={folder}")
+    (place,) = here.rglob("predictions")
+    assert {path.name for path in place.iterdir()} == {f"{name}.{kind}" for name in "abcd" for kind in ("npz", "png")}
+    with np.load(place / "a.npz") as arrays:
+        assert arrays["image"].shape == (3, 20, 20)  # the checkpoint's image size
+        assert arrays["slots"].shape == (4, 8)
+    assert "a picture of 4 images" in capsys.readouterr().out
+
+
+def test_bare_test_needs_only_checkpoint_and_root(checkpoint, shards, here, emorl):
+    emorl("test", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
+    assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
+
+
+def test_the_command_line_overrules_the_checkpoint(checkpoint, shards, here, emorl):
+    emorl(
+        *("test", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET),
+        "--model.test_refinement_steps=1",
+    )
+    assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=1"}
+
+
+def test_a_configuration_overrules_the_checkpoint(checkpoint, shards, here, emorl):
+    (here / "more.yaml").write_text("model:\n  test_refinement_steps: 3\n")
+    emorl("test", "-c", "more.yaml", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
+    assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=3"}
+
+
+def test_validation_by_itself(checkpoint, shards, here, emorl, capsys):
+    emorl("validate", f"--ckpt_path={checkpoint}", f"--data.root={shards}", *QUIET)
+    assert "val/fg_ari" in capsys.readouterr().out
+
+
+def test_the_module_runs_as_a_program():
+    command = [sys.executable, "-m", "emorl", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ)
+    assert result.returncode == 0
+    assert "usage: emorl" in result.stdout
+    assert result.stderr == ""
+
+
+def error_of(emorl, capsys, *arguments):
+    """Return the single line that a failing command leaves on stderr."""
+    with pytest.raises(SystemExit) as caught:
+        emorl(*arguments)
+    assert caught.value.code == 2
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    (line,) = [line for line in text.splitlines() if "error: " in line]
+    assert text.splitlines()[-1] == line
+    assert line.startswith("emorl: error: ")
+    return line
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_checkpoint_that_is_not_there(command, shards, here, emorl, capsys):
+    arguments = (command, "--ckpt_path=nowhere.ckpt", f"--data.root={shards}", *QUIET)
+    assert "nowhere.ckpt" in error_of(emorl, capsys, *arguments)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
+def test_a_file_that_is_no_checkpoint(content, shards, here, emorl, capsys):
+    (here / "bad.ckpt").write_bytes(content)
+    assert "bad.ckpt" in error_of(emorl, capsys, "test", "--ckpt_path=bad.ckpt", f"--data.root={shards}", *QUIET)
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "predict"])
+def test_a_data_folder_that_is_not_there(command, here, emorl, capsys):
+    assert "nowhere" in error_of(emorl, capsys, command, "--data.root=nowhere", *QUIET)
+
+
+def test_an_empty_folder(here, emorl, capsys):
+    (here / "empty").mkdir()
+    line = error_of(emorl, capsys, "predict", "--data.root=empty", *QUIET)
+    assert "empty: expected a manifest.json with shards, or images" in line
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_of_a_wrong_mode(workers, folder, here, emorl, capsys):
+    Image.new("RGBA", (20, 20)).save(folder / "e.png")
+    arguments = ("predict", f"--data.root={folder}", f"--data.num_workers={workers}", *QUIET)
+    assert "e.png: expected an RGB or greyscale image, got the mode RGBA" in error_of(emorl, capsys, *arguments)
+
+
+def test_too_few_slots(shards, here, emorl, capsys):
+    network = ("--model.network=emorl.model.EfficientMORL", "--model.network.num_slots=3")
+    line = error_of(emorl, capsys, "fit", f"--data.root={shards}", *network, *QUIET)
+    assert "expected scenes for K = 3 slots" in line
+
+
+@pytest.mark.parametrize("arguments", [["--model.no_such=1"], ["--config=unknown.yaml"], ["--model.crop=circle"]])
+def test_an_unknown_key_or_value(arguments, here, emorl, capsys):
+    (here / "unknown.yaml").write_text("model:\n  no_such: 1\n")
+    with pytest.raises(SystemExit) as caught:
+        emorl("fit", *arguments)
+    assert caught.value.code == 2
+    text = capsys.readouterr().err
+    assert "no_such" in text or "circle" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_printed_configuration_gives_itself(recipe, here, emorl, capsys):
+    def printed(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            emorl("fit", *arguments, "--print_config")
+        assert caught.value.code == 0
+        return capsys.readouterr().out
+
+    first = printed(*configs(recipe))
+    (here / "printed.yaml").write_text(first)
+    assert yaml.safe_load(printed("--config=printed.yaml")) == yaml.safe_load(first)
+
+
+def test_a_part_named_alone_has_its_own_defaults(here, emorl, capsys):
+    network = ("--model.network=emorl.model.EfficientMORL", "--model.network.likelihood=emorl.model.MixtureLikelihood")
+    with pytest.raises(SystemExit):
+        emorl("fit", *network, "--print_config")
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["model"]["network"]["init_args"]["likelihood"]["init_args"] == {"scale": 0.1}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_sizes_data_and_model_alike(recipe, here, emorl, capsys):
+    with pytest.raises(SystemExit):
+        emorl("fit", *configs(recipe), "--print_config")
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["trainer"]["max_steps"] == 4
+    assert config["model"]["network"]["class_path"] == "emorl.model.EfficientMORL"
+    names = [callback["class_path"].split(".")[-1] for callback in config["trainer"]["callbacks"]]
+    assert {"ModelCheckpoint", "LogReconstructions", "RefinementCurriculum"} <= set(names)

@@ -1,0 +1,118 @@
+"""Two processes on the CPU against one: what they test, their gradients, and what they train."""
+
+import os
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+import tiny
+from emorl.callbacks import RefinementCurriculum
+from emorl.model import ImageNoise
+
+STEPS = 4
+STRATEGY = "ddp_find_unused_parameters_true"
+
+
+class Watch(Callback):
+    """Keeps I and GECO's state after each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        geco = pl_module.network.objective.geco
+        self.seen.append([pl_module.refinement_steps, *(float(v) for v in (geco.step, geco.average, geco.zeta))])
+
+
+def gradients(images):
+    """Return the gradients of a batch of images, of which each process has its share."""
+    rank, ranks = (distributed.get_rank(), 2) if distributed.is_initialized() else (0, 1)
+    share = torch.arange(4).chunk(ranks)[rank]
+    network = tiny.lively(tiny.network()).double()
+    model = DistributedDataParallel(network, find_unused_parameters=True) if ranks > 1 else network
+    inference = model(images[share], refinement_steps=2, noise=ImageNoise(share))
+    inference.loss.backward()
+    return {name: parameter.grad for name, parameter in network.named_parameters()}
+
+
+def evaluated(shards, folder, **arguments):
+    module = tiny.module(network=tiny.lively(tiny.network()))
+    return tiny.trainer(folder, **arguments).test(module, tiny.data(shards), verbose=False)[0]
+
+
+def trained(shards, folder, batch_size, **arguments):
+    """Train on the same 4 scenes at every step, with I going down to 0; the first process's seed holds for all."""
+    torch.manual_seed(distributed.get_rank() if distributed.is_initialized() else 0)
+    watch, module = Watch(), tiny.module()
+    callbacks = [RefinementCurriculum({0: 2, 1: 1, 2: 0}), watch]
+    trainer = tiny.trainer(folder, callbacks=callbacks, max_steps=STEPS, limit_val_batches=0, **arguments)
+    trainer.fit(module, tiny.data(shards, batch_size=batch_size))
+    return {"seen": torch.tensor(watch.seen), "weights": [p.detach() for p in module.network.parameters()]}
+
+
+def images():
+    return torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def work(rank, four, shards, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"LOCAL_RANK": f"{rank}", "NODE_RANK": "0", "WORLD_SIZE": "2"}  # as a cluster's launcher does
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # not used: the group is there already
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    two = {"strategy": STRATEGY, "devices": 2}
+    results = {
+        "gradients": gradients(images()),
+        "test": evaluated(shards, folder, **two),
+        "train": trained(four, folder, 2, **two),
+    }
+    torch.save(results, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """A data set of as many scenes as both processes take at a step."""
+    return tiny.write(tmp_path_factory.mktemp("four"), train=4)
+
+
+@pytest.fixture(scope="module")
+def two(four, shards, tmp_path_factory):
+    """The results of each of two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    multiprocessing.spawn(work, args=(four, shards, folder), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_two_processes_test_as_one_does(two, shards, tmp_path):
+    alone = evaluated(shards, tmp_path)
+    for results in two:
+        assert results["test"] == pytest.approx(alone, rel=1e-9, abs=0)
+
+
+def test_two_processes_have_the_gradients_of_one(two):
+    alone = gradients(images())
+    rounding = 1e-12 * max(gradient.abs().max().item() for gradient in alone.values())
+    for results in two:
+        assert results["gradients"].keys() == alone.keys()
+        for name, gradient in results["gradients"].items():
+            torch.testing.assert_close(gradient, alone[name], rtol=1e-9, atol=rounding)
+
+
+def test_two_processes_anneal_refinement_away_without_waiting_for_each_other(two):
+    for results in two:
+        assert results["train"]["seen"][:, :2].tolist() == [[2, 1], [1, 2], [0, 3], [0, 4]]
+
+
+def test_two_processes_stay_equal_bit_for_bit(two):
+    first, second = (results["train"] for results in two)
+    assert torch.equal(first["seen"], second["seen"])
+    assert all(torch.equal(*pair) for pair in zip(first["weights"], second["weights"], strict=True))
+
+
+def test_geco_of_two_processes_is_that_of_one(two, four, tmp_path):
+    alone = trained(four, tmp_path, batch_size=4)["seen"]
+    assert alone[-1, 3] > 1
+    torch.testing.assert_close(two[0]["train"]["seen"], alone, rtol=1e-5, atol=0)

@@ -1,0 +1,158 @@
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+import tiny
+from emorl.callbacks import RefinementCurriculum
+from emorl.module import EfficientMORLModule
+from emorl.optim import WarmupExponentialDecay
+
+# The resumed runs of these tests keep no checkpoints of their own.
+pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used")
+
+STEPS = 8  # of 6 to an epoch
+
+
+class Recording(EfficientMORLModule):
+    """Keeps what each training step saw."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((self.global_step, self.refinement_steps, batch["index"].tolist()))
+        return super().training_step(batch, batch_idx)
+
+
+def train(shards, folder, resume=None, callbacks=(), seed=0, steps=STEPS, **data):
+    """Train up to a number of steps; return the module and the trainer."""
+    torch.manual_seed(seed)
+    module = tiny.module(Recording, scheduler=partial(WarmupExponentialDecay, warmup_steps=5, half_life=4.0))
+    callbacks = [RefinementCurriculum({0: 2, 2: 1, 5: 0, 7: 1}), *callbacks]
+    checkpoints = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    trainer = tiny.trainer(folder, callbacks=callbacks, enable_checkpointing=checkpoints, max_steps=steps)
+    trainer.fit(module, tiny.data(shards, **data), ckpt_path=resume)
+    return module, trainer
+
+
+def every_step(folder):
+    return ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+
+
+def state(module, trainer):
+    """Return all that a run goes on with."""
+    (optimizer,) = trainer.optimizers
+    adam = {f"{i} {k}": torch.as_tensor(v) for i, s in enumerate(optimizer.state.values()) for k, v in s.items()}
+    scheduler = trainer.lr_scheduler_configs[0].scheduler
+    numbers = [trainer.global_step, trainer.current_epoch, scheduler.last_epoch, *scheduler.get_last_lr()]
+    return module.state_dict() | adam | {"numbers": torch.tensor(numbers, dtype=torch.float64)}
+
+
+def different(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    return [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["no worker", "worker"])
+def uninterrupted(request, shards, tmp_path_factory):
+    """A run that keeps a checkpoint of every step: its folder, its data arguments, its module and trainer."""
+    folder, data = tmp_path_factory.mktemp("uninterrupted"), {"num_workers": request.param}
+    return folder, data, train(shards, folder, callbacks=[every_step(folder)], **data)
+
+
+def test_the_uninterrupted_run_is_worth_resuming(uninterrupted):
+    _, _, (module, _) = uninterrupted
+    assert [steps for _, steps, _ in module.seen] == [2, 2, 1, 1, 1, 0, 0, 1]
+    geco = module.network.objective.geco
+    assert (geco.step, bool(geco.zeta > 0.55)) == (STEPS, True)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 6, 7])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(shards, tmp_path, uninterrupted, stop):
+    folder, data, (whole, trainer) = uninterrupted
+    module, resumed = train(shards, tmp_path, folder / f"step={stop}.ckpt", seed=1, **data)
+    assert module.seen == whole.seen[stop:]
+    assert different(state(module, resumed), state(whole, trainer)) == []
+
+
+@pytest.mark.parametrize("stop", [1, 6, 7])
+def test_with_other_workers_it_sees_what_is_left_of_the_epoch_and_then_the_next(shards, tmp_path, uninterrupted, stop):
+    folder, _, (whole, _) = uninterrupted
+    module, _ = train(shards, tmp_path, folder / f"step={stop}.ckpt", num_workers=2)
+    assert [part[:2] for part in module.seen] == [part[:2] for part in whole.seen[stop:]]
+    samples = [index for *_, batch in whole.seen[:stop] + module.seen for index in batch]
+    assert sorted(samples[:12]) == list(range(12))
+    assert len(set(samples[12:])) == len(samples[12:]) == 2 * (STEPS - 6)
+
+
+def test_with_another_batch_size_the_epochs_after_are_whole(shards, tmp_path, uninterrupted):
+    folder, _, (whole, _) = uninterrupted
+    module, _ = train(shards, tmp_path, folder / "step=1.ckpt", steps=1 + 10 + 12, batch_size=1)
+    samples = [index for *_, batch in whole.seen[:1] + module.seen for index in batch]
+    assert sorted(samples[:12]) == sorted(samples[12:]) == list(range(12))
+
+
+CONFIG = """
+seed_everything: 0
+model:
+  refinement_steps: 1
+  network:
+    class_path: emorl.model.EfficientMORL
+    init_args: {{slot_dim: 8, feature_dim: 8}}
+data:
+  root: {root}
+  batch_size: 2
+  num_workers: 1
+trainer:
+  accelerator: cpu
+  max_epochs: -1
+  max_steps: 8
+  limit_val_batches: 0
+  logger: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  default_root_dir: {folder}
+  callbacks:
+    - class_path: pytorch_lightning.callbacks.ModelCheckpoint
+      init_args:
+        dirpath: {folder}/kept
+        filename: "{{step}}"
+        every_n_train_steps: 2
+        save_top_k: -1
+"""
+
+
+def configured(folder, shards):
+    path = folder.with_suffix(".yaml")
+    path.write_text(CONFIG.format(root=shards, folder=folder))
+    return f"--config={path}"
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_killed_process_goes_on_from_its_last_checkpoint(shards, tmp_path, emorl):
+    config = configured(tmp_path / "killed", shards)
+    kill = ("--trainer.callbacks+=interrupted.Kill", "--trainer.callbacks.step=5")
+    tests = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{tests}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "emorl", "fit", config, *kill]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    kept = tmp_path / "killed" / "kept"
+    assert sorted(path.name for path in kept.iterdir()) == ["step=2.ckpt", "step=4.ckpt"]
+
+    emorl("fit", config, f"--ckpt_path={kept / 'step=4.ckpt'}")
+    emorl("fit", configured(tmp_path / "whole", shards))
+    resumed, whole = (torch.load(tmp_path / run / "kept" / "step=8.ckpt") for run in ("killed", "whole"))
+    assert different(resumed["state_dict"], whole["state_dict"]) == []
+    for ours, theirs in zip(*(run["optimizer_states"][0]["state"].values() for run in (resumed, whole)), strict=True):
+        assert different(ours, theirs) == []
+    assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+    assert resumed["global_step"] == whole["global_step"] == 8

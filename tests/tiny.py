@@ -1,0 +1,62 @@
+"""Small modules, data and trainers for the tests that involve Lightning."""
+
+import torch
+from pytorch_lightning import Trainer
+
+from emorl.data.datamodule import MultiObjectDataModule
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.selection import Selection
+from emorl.data.writer import write_shards
+from emorl.model import EfficientMORL, Geco
+from emorl.module import EfficientMORLModule
+
+SIZES = {"num_slots": 4, "slot_dim": 8, "feature_dim": 8}
+
+
+def write(folder, **sizes):
+    """Write Tetrominoes with splits of the given sizes in shards of 5; return the folder."""
+    write_shards({split: Selection(Tetrominoes(n, 0, split), range(n)) for split, n in sizes.items()}, folder, 5)
+    return folder
+
+
+def network(seed=0, **arguments):
+    """Build a small network, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return EfficientMORL(**SIZES | arguments)
+
+
+def lively(model):
+    """Enlarge the weights: with the released start, four slots hardly differ."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=parameter[0].numel() ** -0.5)
+    return model
+
+
+def module(cls=EfficientMORLModule, geco=True, **arguments):
+    """Build a small module with GECO past its warm start after one step, and one refinement."""
+    steps = {"refinement_steps": 1, "test_refinement_steps": 1}
+    net = network(geco=Geco(-1.0, step_size=1e-3, warm_start=1) if geco else None)
+    return cls(**{"network": net} | steps | arguments)
+
+
+def data(root, **arguments):
+    """Build the data module of a folder, with batches of 2 read in the process."""
+    return MultiObjectDataModule(str(root), **{"batch_size": 2, "num_workers": 0} | arguments)
+
+
+def loaded(root, stage="fit"):
+    """Build the data module of a folder, ready without a trainer."""
+    module = data(root)
+    module.setup(stage)
+    return module
+
+
+def trainer(folder, **arguments):
+    """Build a quiet trainer on the CPU that leaves nothing behind."""
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    defaults = {"default_root_dir": folder, "accelerator": "cpu", "max_epochs": -1, "num_sanity_val_steps": 0}
+    return Trainer(**dict.fromkeys(quiet, False) | defaults | arguments)
