@@ -6,7 +6,7 @@ RUN := demo/run
 CONFIGS := -c configs/base.yaml -c configs/demo.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data test lint types golden clean
+.PHONY: help setup demo demo-data test lint types golden bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ types: setup  ## check types, strictly
 
 golden: setup  ## compare the model with the released code's numbers
 	$(BIN)/python tools/check_golden.py tests/golden/*.json
+
+bench: setup  ## measure engine against plain training step, all cases: an hour
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks all --json benchmark.json
+	$(BIN)/python -m benchmarks memory --figure memory.png
 
 clean:  ## remove the environment, caches and the demo
 	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

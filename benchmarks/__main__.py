@@ -1,4 +1,4 @@
-"""``python -m benchmarks engine | inference | memory | all``: tables of ratios, and JSON."""
+"""``python -m benchmarks engine | inference | memory | precision | all``: tables of ratios, and JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks import engine as engine_benchmark
 from benchmarks import memory as memory_benchmark
+from benchmarks import precision as precision_benchmark
 from benchmarks.cases import CASES, VARIANTS
 from emorl.cpu import tune_cpu
 
@@ -51,6 +52,18 @@ def memory(case: str = "clevr6", figure: Path = Path("memory.png"), json: Path |
         json: file to write the numbers to.
     """
     result = memory_benchmark.memory(case, figure)
+    Console().print(result)
+    _write(result, json)
+
+
+def precision(checkpoint: str, json: Path | None = None) -> None:
+    """Compare the direction of bf16 gradients with float32, for each part of a trained Tetrominoes model.
+
+    Args:
+        checkpoint: checkpoint of `emorl fit`, such as demo/run/checkpoints/last.ckpt.
+        json: file to write the numbers to.
+    """
+    result = precision_benchmark.precision(checkpoint)
     Console().print(result)
     _write(result, json)
 
@@ -100,4 +113,4 @@ def _write(result: Any, path: Path | None) -> None:
 
 if __name__ == "__main__":
     tune_cpu()
-    auto_cli({"engine": engine, "inference": inference, "memory": memory, "all": all_cases})
+    auto_cli({"engine": engine, "inference": inference, "memory": memory, "precision": precision, "all": all_cases})

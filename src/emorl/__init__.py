@@ -1,3 +1,38 @@
 """EfficientMORL: unsupervised object-centric learning with PyTorch Lightning."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emorl.checkpoint import load_released, save_released
+    from emorl.data.datamodule import MultiObjectDataModule
+    from emorl.model import EfficientMORL, SlotAttention
+    from emorl.module import EfficientMORLModule
+
 __version__ = "0.1.0"
+__all__ = [
+    "EfficientMORL",
+    "EfficientMORLModule",
+    "MultiObjectDataModule",
+    "SlotAttention",
+    "load_released",
+    "save_released",
+]
+
+_HOMES = {
+    "EfficientMORL": "emorl.model",
+    "EfficientMORLModule": "emorl.module",
+    "MultiObjectDataModule": "emorl.data.datamodule",
+    "SlotAttention": "emorl.model",
+    "load_released": "emorl.checkpoint",
+    "save_released": "emorl.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``emorl.model`` does not need Lightning."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'emorl' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -84,8 +84,23 @@ def test_convert_takes_splits_in_order(out, tfrecords):
     assert manifest.source["file"] == "mini.tfrecords"
 
 
-def test_convert_of_a_short_file(out, tfrecords, capsys):
-    assert main(["convert", "tetrominoes", str(tfrecords), str(out)]) == 2
+def test_convert_makes_a_file_too_short_for_the_papers_splits_a_test_split(out, tfrecords):
+    assert not main(["convert", "tetrominoes", str(tfrecords), str(out)])
+    assert {name: split.samples for name, split in Manifest.load(out).splits.items()} == {"test": 4}
+
+
+def test_convert_takes_the_papers_splits_of_a_file_that_is_long_enough(out, tfrecords, monkeypatch):
+    monkeypatch.setattr("emorl.data.cli._TRAIN", 2)
+    monkeypatch.setattr("emorl.data.cli._TEST", 1)
+    assert not main(["convert", "tetrominoes", str(tfrecords), str(out)])
+    assert {name: split.indices for name, split in Manifest.load(out).splits.items()} == {
+        "train": (0, 2),
+        "test": (2, 3),
+    }
+
+
+def test_convert_with_splits_longer_than_the_file(out, tfrecords, capsys):
+    assert main(["convert", "tetrominoes", str(tfrecords), str(out), "--train", "60000"]) == 2
     assert "mini.tfrecords: expected 60000 records up to the end of the split train, got 4; choose smaller" in error_of(
         capsys
     )
@@ -95,7 +110,7 @@ def test_convert_of_a_short_file(out, tfrecords, capsys):
 
 def test_convert_of_no_tfrecord(out, tmp_path, capsys):
     assert main(["convert", "tetrominoes", str(tmp_path / "nothing"), str(out)]) == 2
-    assert "nothing: cannot be read (No such file or directory); check the path" in error_of(capsys)
+    assert "nothing: cannot be read (No such file or directory); give the path of a TFRecord file" in error_of(capsys)
     assert not out.exists()
     (tmp_path / "text").write_text("not a TFRecord at all")
     assert main(["convert", "tetrominoes", str(tmp_path / "text"), str(out)]) == 2

@@ -2,10 +2,13 @@
 
 import sys
 from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
 from jsonargparse.typing import NonNegativeInt, PositiveInt
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.data import shards
 from emorl.data.errors import DataError
@@ -14,11 +17,12 @@ from emorl.data.manifest import Manifest
 from emorl.data.preview import contact_sheet
 from emorl.data.selection import Selection, consecutive
 from emorl.data.sources.tetrominoes import TetrominoesTFRecords
+from emorl.data.sources.tfrecord import read_records
 from emorl.data.writer import SHARD_SIZE, write_shards
 from emorl.viz import save_png
 
 _DESCRIPTION = "Make, check and look at data sets of shards."
-_TRAIN, _TEST, _NONE = map(NonNegativeInt, (60000, 320, 0))  # the splits of the paper
+_TRAIN, _TEST = map(NonNegativeInt, (60000, 320))  # the splits of the paper
 _SHARD_SIZE, _COUNT = map(PositiveInt, (SHARD_SIZE, 16))
 
 
@@ -48,12 +52,14 @@ def generate_tetrominoes(
 def convert_tetrominoes(
     source: str,
     out: str,
-    train: NonNegativeInt = _TRAIN,
-    val: NonNegativeInt = _NONE,
-    test: NonNegativeInt = _TEST,
+    train: NonNegativeInt | None = None,
+    val: NonNegativeInt | None = None,
+    test: NonNegativeInt | None = None,
     shard_size: PositiveInt = _SHARD_SIZE,
 ) -> None:
     """Convert DeepMind's Tetrominoes: the splits are taken from the file in order, first train, then val, then test.
+
+    Unless a split is given they are the paper's, 60000 train and 320 test; a file too short for them is one test split.
 
     Args:
         source: The file gs://multi-object-datasets/tetrominoes/tetrominoes_train.tfrecords, compressed as it is or not.
@@ -63,7 +69,10 @@ def convert_tetrominoes(
         test: Number of test scenes.
         shard_size: Samples in a shard.
     """
-    sizes = {"train": train, "val": val, "test": test}
+    given = {"train": train, "val": val, "test": test}
+    sizes = {split: samples or 0 for split, samples in given.items()}
+    if set(given.values()) == {None}:
+        sizes = _paper_splits(Path(source), sizes={"train": _TRAIN, "test": _TEST})
     _write(consecutive(TetrominoesTFRecords(source), sizes), out, shard_size)
 
 
@@ -134,6 +143,14 @@ def main(args: list[str] | None = None) -> int | None:
         print("emorl-data: interrupted: run the same command again to go on", file=sys.stderr)
         return 130
     return status
+
+
+def _paper_splits(path: Path, sizes: dict[str, int]) -> dict[str, int]:
+    """Return the paper's splits if the file is long enough, otherwise all of it as test data."""
+    needed = sum(sizes.values())
+    records = tqdm(islice(read_records(path), needed), "counting", needed, unit="record", disable=None, leave=False)
+    count = sum(1 for _ in records)
+    return sizes if count == needed else {"test": count}
 
 
 def _write(selections: Mapping[str, Selection], out: str, shard_size: int) -> None:
