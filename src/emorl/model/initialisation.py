@@ -46,8 +46,9 @@ class BalancedInitialisation(Initialisation):
 
     With the released weights attention starts uniform to 2 %, and posterior means differ between images by a
     thousandth of their scale. Here: He-normal weights; attention logits of standard deviation about 1; values twice as
-    large; posterior and prior scales of about 0.35; slots that start dark and alike; small refinement steps.
-    Position projections, LayerNorms and recurrent cells keep PyTorch's defaults.
+    large; small residual MLPs, which would otherwise add the same large offset to all slots; posterior and prior scales
+    of about 0.35; slots that start dark and alike; small refinement steps. Position projections, LayerNorms and
+    recurrent cells keep PyTorch's defaults.
     """
 
     def __call__(self, model: EfficientMORL) -> None:
@@ -57,14 +58,16 @@ class BalancedInitialisation(Initialisation):
         attend, rho = model.bottom_up.attend, -2.0
         for projection, scale in ((attend.to_query, 1.0), (attend.to_key, 1.0), (attend.to_value, 2.0)):
             nn.init.normal_(projection.weight, std=scale * projection.in_features**-0.5)
-        nn.init.constant_(cast(Tensor, model.bottom_up.rho_mlp[-1].bias), rho)
+        residuals = cast(nn.Linear, model.bottom_up.mean_mlp[-1]), cast(nn.Linear, model.bottom_up.rho_mlp[-1])
+        nn.init.constant_(residuals[1].bias, rho)
         nn.init.constant_(model.prior.conditional.rho.bias, rho)
         last = cast(Weighted, model.decoder.layers[-1])
+        heads = model.refinement.mean, model.refinement.rho
         with torch.no_grad():
-            last.weight.mul_(0.3)
+            for layers, factor in ((residuals, 0.2), ((last,), 0.3), (heads, 0.1)):
+                for layer in layers:
+                    layer.weight.mul_(factor)
             cast(Tensor, last.bias)[:3].fill_(-2.5)  # colour: sigmoid(-2.5) is 0.08
-            for head in (model.refinement.mean, model.refinement.rho):
-                head.weight.mul_(0.1)
 
 
 def _weighted(model: nn.Module) -> list[Weighted]:
