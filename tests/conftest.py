@@ -6,8 +6,9 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 torch.set_num_threads(1)  # the same sums whatever the machine, and no crowd of threads in subprocesses
 
+# emorl is imported inside the fixtures: this file is loaded before jaxtyping's import hook, which checks its shapes.
 
-# No import of emorl at the top of this file: these hold only once it is loaded.
+
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory):
     """A folder of Tetrominoes: 12 scenes to train, 5 to validate, 5 to test, in shards of 5."""
@@ -24,5 +25,11 @@ def emorl(monkeypatch):
     monkeypatch.setattr("sys.argv", ["emorl"])  # LightningCLI warns of arguments that it is not to read
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # restored afterwards: seed_everything sets them
         monkeypatch.setenv(name, "0")
-    yield lambda *arguments: main([str(argument) for argument in arguments])
+    return lambda *arguments: main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True)
+def _denormals():
+    """Give denormals back: a module on CPU flushes them, and hypothesis wants them."""
+    yield
     torch.set_flush_denormal(False)

@@ -13,7 +13,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from emorl.callbacks import PredictionWriter, TestReport
-from emorl.cpu import tune_cpu
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
@@ -63,7 +62,6 @@ def model_arguments(path: str) -> dict[str, Any]:
 
 def main(args: ArgsType = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; exits with 2 and one line on bad input."""
-    tune_cpu()
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     try:
         EmorlCLI(

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from emorl.cpu import tune_cpu
 from emorl.data.errors import DataError
 from emorl.data.transforms import Crop
 from emorl.metrics import Scores
@@ -134,13 +135,15 @@ class EfficientMORLModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
     def setup(self, stage: str) -> None:
-        """Check that model, data and strategy fit together.
+        """Check that model, data and strategy fit together; on CPU, tune the process.
 
         Raises:
             DataError: if the scenes need more slots than K.
             MisconfigurationException: if the decoder cannot render the image size, or if data parallelism would stumble
                 over the parameters that a stage does not use.
         """
+        if self.trainer.strategy.root_device.type == "cpu":
+            tune_cpu()
         data = getattr(self.trainer, "datamodule", None)
         manifest = getattr(data, "manifest", None)
         if manifest is not None and manifest.slots > self.network.num_slots:
