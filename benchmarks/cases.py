@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.plain import plain_loss
 from emorl.model import EfficientMORL, GaussianLikelihood, IodineDecoder, MixtureLikelihood, SmallDecoder
 
-Variant = Literal["plain", "engine", "engine-bf16"]
+Variant = Literal["plain", "engine_float32", "engine_bf16"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
@@ -67,5 +67,5 @@ class Step:
         """Return the training loss."""
         if self.variant == "plain":
             return plain_loss(self.model, self.image, self.steps)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine-bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine_bf16"):
             return self.model(self.image, self.steps).loss

@@ -20,7 +20,7 @@ def engine(case: str, batch: int | None = None, steps: int = 3, rounds: int = 5)
     memory = {variant: step_memory(case, variant, batch, steps) for variant in VARIANTS}
     peak = {"float32": convolution_peak(torch.float32), "bfloat16": convolution_peak(torch.bfloat16)}
     rate = {variant: work[variant] / seconds[variant] for variant in VARIANTS}
-    share = {v: rate[v] / peak["bfloat16" if v == "engine-bf16" else "float32"] for v in VARIANTS}
+    share = {v: rate[v] / peak["bfloat16" if v == "engine_bf16" else "float32"] for v in VARIANTS}
     return {
         "case": case,
         "batch": batch,

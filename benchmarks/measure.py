@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -25,11 +27,23 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+class _Count(TorchDispatchMode):
+    """Adds up floating-point operations; torch's own counter hooks modules, which ``autograd.grad`` does not allow."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
+        return result
+
+
 def flops(call: Callable[[], object]) -> int:
     """Count the floating-point operations of matrix products and convolutions, a multiply-add being two."""
-    with FlopCounterMode(display=False) as counter:
+    with _Count() as count:
         call()
-    return counter.get_total_flops()
+    return count.total
 
 
 def convolution_peak(dtype: torch.dtype) -> float:
@@ -42,8 +56,12 @@ def convolution_peak(dtype: torch.dtype) -> float:
 
 
 def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the largest resident size of this process so far, in bytes (Linux).
+
+    ``getrusage`` will not do: a child process inherits its parent's peak.
+    """
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def in_fresh_process(code: str) -> int:

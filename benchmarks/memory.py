@@ -16,13 +16,13 @@ def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
     """Measure fresh processes; plot to ``figure``."""
     against_steps = {
         variant: {steps: step_memory(case, variant, 4, steps) / GIB for steps in (0, 1, 3)}
-        for variant in ("plain", "engine")
+        for variant in ("plain", "engine_float32")
     }
     against_batch = {
         "plain": {batch: step_memory(case, "plain", batch, 1) / GIB for batch in (2, 4, 8)},
-        "engine": {batch: step_memory(case, "engine", batch, 1) / GIB for batch in (2, 4, 8, 16, 32)},
+        "engine": {batch: step_memory(case, "engine_float32", batch, 1) / GIB for batch in (2, 4, 8, 16, 32)},
         "engine, decode_chunk 4": {
-            batch: step_memory(case, "engine", batch, 1, decode_chunk=4) / GIB for batch in (2, 4, 8, 16, 32)
+            batch: step_memory(case, "engine_float32", batch, 1, decode_chunk=4) / GIB for batch in (2, 4, 8, 16, 32)
         },
     }
     result = {"case": case, "unit": "GiB", "against_refinement_steps": against_steps, "against_batch": against_batch}
