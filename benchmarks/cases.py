@@ -13,7 +13,9 @@ from torch import Tensor
 from benchmarks.plain import plain_loss
 from emorl.model import EfficientMORL, GaussianLikelihood, IodineDecoder, MixtureLikelihood, SmallDecoder
 
-Variant = Literal["plain", "engine_float32", "engine_bf16"]
+Variant = Literal["plain", "plain_tuned", "engine_float32", "engine_bf16"]
+"""``plain`` runs in a process as Python starts it, the others after `emorl.cpu.tune_cpu`, a part of the engine."""
+
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
@@ -65,7 +67,7 @@ class Step:
 
     def loss(self) -> Tensor:
         """Return the training loss."""
-        if self.variant == "plain":
+        if self.variant.startswith("plain"):
             return plain_loss(self.model, self.image, self.steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine_bf16"):
             return self.model(self.image, self.steps).loss

@@ -6,18 +6,20 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import CASES, VARIANTS, Step
-from benchmarks.measure import convolution_peak, flops, interleaved, step_memory
+from benchmarks.cases import CASES, VARIANTS
+from benchmarks.measure import Worker, convolution_peak, interleaved
 from emorl.model import gaussian_noise
 
 
 def engine(case: str, batch: int | None = None, steps: int = 3, rounds: int = 5) -> dict[str, Any]:
     """Measure one case; every ratio is plain / variant, larger is better."""
     batch = batch or CASES[case].batch
-    calls = {variant: Step(case, variant, batch, steps) for variant in VARIANTS}
-    work = {variant: flops(call) for variant, call in calls.items()}
-    seconds = interleaved(calls, rounds)
-    memory = {variant: step_memory(case, variant, batch, steps) for variant in VARIANTS}
+    workers = {variant: Worker(case, variant, batch, steps) for variant in VARIANTS}
+    seconds = interleaved(workers, rounds)
+    memory = {variant: worker("memory") for variant, worker in workers.items()}
+    work = {variant: worker("flops") for variant, worker in workers.items()}
+    for worker in workers.values():
+        worker.close()
     peak = {"float32": convolution_peak(torch.float32), "bfloat16": convolution_peak(torch.bfloat16)}
     rate = {variant: work[variant] / seconds[variant] for variant in VARIANTS}
     share = {v: rate[v] / peak["bfloat16" if v == "engine_bf16" else "float32"] for v in VARIANTS}

@@ -64,21 +64,35 @@ def peak_memory() -> int:
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
-def in_fresh_process(code: str) -> int:
-    """Run Python code whose last line prints a number of bytes."""
-    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return int(result.stdout.split()[-1])
+class Worker:
+    """A fresh process that takes training steps on demand: the allocator and the peak of memory belong to a process.
+
+    Args:
+        arguments: case, variant, batch, refinement steps and, optionally, ``decode_chunk``.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, request: str = "step") -> int:
+        """Ask for a ``step`` (returns 0), or for the number ``memory`` or ``flops``."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
 
 
-def step_memory(case: str, variant: str, batch: int, steps: int, decode_chunk: int | None = None) -> int:
+def step_memory(*arguments: object) -> int:
     """Return a fresh process's peak memory over three training steps, above the imported libraries', in bytes."""
-    return in_fresh_process(
-        "from benchmarks.measure import peak_memory\n"
-        "from benchmarks.cases import Step\n"
-        "from emorl.cpu import tune_cpu\n"
-        "import torch; torch.autocast('cpu', torch.bfloat16)\n"
-        "tune_cpu(); before = peak_memory()\n"
-        f"step = Step({case!r}, {variant!r}, {batch}, {steps}, {decode_chunk})\n"
-        "for _ in range(3): step()\n"
-        "print(peak_memory() - before)"
-    )
+    worker = Worker(*arguments)
+    for _ in range(3):
+        worker()
+    memory = worker("memory")
+    worker.close()
+    return memory

@@ -49,6 +49,7 @@ def decode(model: EfficientMORL, slots: Tensor, image: Tensor) -> Components:
     height, width = model.decoder.grid(*size)
     tiled = slots.reshape(-1, dim, 1, 1).repeat(1, 1, height, width)
     canvas = tiled + model.decoder.position(height, width).permute(2, 0, 1).contiguous()
-    output = model.decoder.layers(canvas).view(batch, num_slots, 4, *size)
-    colour, logits = output.split((3, 1), dim=2)
+    for layer in model.decoder.layers:
+        canvas = (type(layer)() if isinstance(layer, torch.nn.ReLU | torch.nn.ELU) else layer)(canvas)  # not in place
+    colour, logits = canvas.view(batch, num_slots, 4, *size).split((3, 1), dim=2)
     return Components(colour.sigmoid(), logits.log_softmax(dim=1))

@@ -62,14 +62,14 @@ class Decoder(nn.Module, ABC):
         batch, num_slots, dim = slots.shape
         positions = self.position(*self.grid(*size)).permute(2, 0, 1)  # (D, h, w)
         canvas = self.first(slots.reshape(batch * num_slots, dim), positions.unsqueeze(0))  # (B K, C, h', w')
-        output = self.layers[1:](canvas.contiguous(memory_format=torch.channels_last))
+        output = self.layers[2:](canvas.contiguous(memory_format=torch.channels_last))
         output = output.to(torch.promote_types(output.dtype, torch.float32)).view(batch, num_slots, 4, *size)
         colour, logits = output.split((3, 1), dim=2)
         return Components(colour.sigmoid(), logits.log_softmax(dim=1))
 
     def first(self, slots: Float[Tensor, "n dim"], positions: Float[Tensor, "1 dim h w"]) -> Float[Tensor, "n c h2 w2"]:
-        """Apply the first layer to the slots tiled over the grid plus the position embedding."""
-        return self.layers[0](slots[:, :, None, None] + positions)  # type: ignore[no-any-return]
+        """Apply the first layer and its activation to the slots tiled over the grid plus the position embedding."""
+        return self.layers[:2](slots[:, :, None, None] + positions)  # type: ignore[no-any-return]
 
 
 class ConvolutionalDecoder(Decoder):
@@ -80,28 +80,36 @@ class ConvolutionalDecoder(Decoder):
     """
 
     def first(self, slots: Float[Tensor, "n dim"], positions: Float[Tensor, "1 dim h w"]) -> Float[Tensor, "n c h2 w2"]:
-        """Apply the first layer, at a cost that does not depend on the number of pixels times the number of slots."""
+        """Apply the first layer and its activation without convolving K canvases."""
         layer = cast(nn.Conv2d, self.layers[0])
-        placed = layer(positions)  # (1, C, h', w'), with the bias
+        border = int(layer.padding[0])
+        placed = layer(positions).permute(0, 2, 3, 1)  # (1, h', w', C), with the bias
         tiny = slots[:, :, None, None].expand(-1, -1, *layer.kernel_size)
-        constant = F.conv2d(
-            tiny, layer.weight, padding=cast(tuple[int, int], layer.padding)
-        )  # (n, C, 2 padding + 1, 2 padding + 1)
-        for dim in (2, 3):
-            constant = _stretch(constant, dim, int(layer.padding[dim - 2]), placed.shape[dim])
-        return cast(Tensor, placed + constant)
+        constant = F.conv2d(tiny, layer.weight, padding=border).flatten(2).mT  # (n, regions, C)
+        height, width, channels = placed.shape[1:]
+        regions = _regions(height, width, border, like=slots).expand(len(slots), -1, -1)  # (n, h' w', regions)
+        # Matrix products, because their backward passes sum over slots and pixels, and do it several times faster
+        # than those of broadcasting.
+        base = slots.new_ones(len(slots), 1) @ placed.reshape(1, -1)
+        canvas = self.layers[1](torch.baddbmm(base.view(len(slots), -1, channels), regions, constant))
+        return cast(Tensor, canvas).view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _stretch(tensor: Tensor, dim: int, border: int, size: int) -> Tensor:
-    """Repeat the middle of a dimension of 2 border + 1 until it has ``size``."""
-    before, middle, after = torch.split(tensor, [border, 1, border], dim)
-    middle = middle.expand(*(size - 2 * border if d == dim else -1 for d in range(4)))
-    return torch.cat((before, middle, after), dim) if border else middle
+def _regions(height: int, width: int, border: int, like: Tensor) -> Float[Tensor, "pixels regions"]:
+    """Tell, one-hot, which region a pixel is in: rows and columns near an edge are regions of their own."""
+    count = 2 * border + 1
+    row, column = (
+        torch.arange(size, device=like.device).clamp(max=border)
+        + (torch.arange(size, device=like.device) - (size - 1 - border)).clamp(min=0)
+        for size in (height, width)
+    )
+    return F.one_hot(row[:, None] * count + column, count**2).flatten(0, 1).to(like.dtype)
 
 
-def _interleave(layers: list[nn.Module], activation: type[nn.Module]) -> nn.Sequential:
+def _interleave(layers: list[nn.Module], activation: type[nn.ReLU | nn.ELU]) -> nn.Sequential:
+    """Put an activation between layers; in place, which halves the memory that an ELU keeps for its gradient."""
     *hidden, last = layers
-    return nn.Sequential(*(part for layer in hidden for part in (layer, activation())), last)
+    return nn.Sequential(*(part for layer in hidden for part in (layer, activation(inplace=True))), last)
 
 
 class SmallDecoder(ConvolutionalDecoder):

@@ -27,7 +27,7 @@ class ImageEncoder(nn.Module):
             *(
                 layer
                 for before, after in pairwise(channels)
-                for layer in (nn.Conv2d(before, after, 5, padding=2), nn.ReLU())
+                for layer in (nn.Conv2d(before, after, 5, padding=2), nn.ReLU(inplace=True))
             )
         )
         self.position = PositionEmbedding(feature_dim, position)
