@@ -15,6 +15,7 @@ from typing import Any, TypedDict, cast
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm  # type: ignore[import-untyped]
 from webdataset.tariterators import group_by_keys  # type: ignore[import-untyped]
 
 from emorl.data.errors import DataError
@@ -94,7 +95,7 @@ def verify(root: str | os.PathLike[str]) -> list[str]:
     names = {shard.name for shard in shards}
     strays = sorted(path.name for path in Path(root).glob("*.tar") if path.name not in names)
     problems = [f"{locate(root, name)}: not in the manifest; delete it or write the data set again" for name in strays]
-    for shard in shards:
+    for shard in tqdm(shards, unit="shard", disable=None):
         problems += _shard_problems(root, shard, manifest)
     return problems
 
