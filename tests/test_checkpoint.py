@@ -108,13 +108,15 @@ def test_a_file_comes_back_as_it_was(tmp_path, kind, prefix):
     assert {file.name for file in tmp_path.iterdir()} == {"old.pth", "new.pth"}
 
 
-def test_a_file_comes_back_as_it_was_with_geco(tmp_path):
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_file_comes_back_as_it_was_with_geco(tmp_path, shape):
     named = released_parameters()
+    named |= {name: named[name].reshape(shape) for name in ("geco_C_ema", "geco_beta")}
     path = write(tmp_path / "old.pth", named)
     save_released(load_released(path, geco=Geco(-1.2)), tmp_path / "new.pth")
     new = torch.load(tmp_path / "new.pth", weights_only=True)["model"]
     assert set(new) == set(named)
-    assert all(torch.equal(new[name], value) for name, value in named.items())
+    assert all(torch.equal(new[name], value) for name, value in named.items())  # shapes too
 
 
 PLACES = {  # ours: released, written by hand from the list of names
