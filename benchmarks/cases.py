@@ -50,11 +50,19 @@ CASES = {
 class Step:
     """One training step of a case, ready to be repeated."""
 
-    def __init__(self, case: str, variant: Variant, batch: int, steps: int, decode_chunk: int | None = None) -> None:
+    def __init__(
+        self,
+        case: str,
+        variant: Variant,
+        batch: int,
+        steps: int,
+        decode_chunk: int | None = None,
+        size: int | None = None,
+    ) -> None:
         torch.manual_seed(0)
         spec = CASES[case]
         self.model = spec.build(decode_chunk=decode_chunk)
-        self.image = torch.rand(batch, 3, spec.size, spec.size)
+        self.image = torch.rand(batch, 3, *2 * [size or spec.size])
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=4e-4)
         self.variant, self.steps = variant, steps
 

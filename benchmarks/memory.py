@@ -9,21 +9,20 @@ import matplotlib.pyplot as plt
 
 from benchmarks.measure import step_memory
 
-GIB = 2**30
-
 
 def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
     """Measure fresh processes; plot to ``figure``."""
+
+    def gib(variant: str, batch: int, steps: int, decode_chunk: int = 0) -> float:
+        return step_memory(case, variant, batch, steps, decode_chunk) / 2**30
+
     against_steps = {
-        variant: {steps: step_memory(case, variant, 4, steps) / GIB for steps in (0, 1, 3)}
-        for variant in ("plain", "engine_float32")
+        variant: {steps: gib(variant, 4, steps) for steps in (0, 1, 3)} for variant in ("plain", "engine_float32")
     }
     against_batch = {
-        "plain": {batch: step_memory(case, "plain", batch, 1) / GIB for batch in (2, 4, 8)},
-        "engine": {batch: step_memory(case, "engine_float32", batch, 1) / GIB for batch in (2, 4, 8, 16, 32)},
-        "engine, decode_chunk 4": {
-            batch: step_memory(case, "engine_float32", batch, 1, decode_chunk=4) / GIB for batch in (2, 4, 8, 16, 32)
-        },
+        "plain": {batch: gib("plain", batch, 3) for batch in (2, 4, 8)},
+        "engine": {batch: gib("engine_float32", batch, 3) for batch in (2, 4, 8, 16, 32)},
+        "engine, decode_chunk 4": {batch: gib("engine_float32", batch, 3, 4) for batch in (2, 4, 8, 16, 32)},
     }
     result = {"case": case, "unit": "GiB", "against_refinement_steps": against_steps, "against_batch": against_batch}
     if figure is not None:
@@ -34,7 +33,7 @@ def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
 def plot(result: dict[str, Any], figure: Path) -> None:
     """Draw both curves side by side."""
     canvas, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True, layout="constrained")
-    panels = (("against_refinement_steps", "refinement steps I (batch 4)"), ("against_batch", "batch (I = 1)"))
+    panels = (("against_refinement_steps", "refinement steps I (batch 4)"), ("against_batch", "batch (I = 3)"))
     for axis, (key, label) in zip(axes, panels, strict=True):
         for name, points in result[key].items():
             axis.plot(list(points), list(points.values()), marker="o", label=name)

@@ -14,6 +14,7 @@ def main(case: str, variant: str, batch: str, steps: str, decode_chunk: str = "0
     """Answer until the input ends."""
     if variant != "plain":
         tune_cpu()
+    Step(case, cast(Variant, variant), batch=1, steps=1, size=16)()  # so that every library has been imported
     before = peak_memory()
     step = Step(case, cast(Variant, variant), int(batch), int(steps), int(decode_chunk) or None)
     answers = {"step": lambda: step() or 0, "memory": lambda: peak_memory() - before, "flops": lambda: flops(step)}

@@ -7,9 +7,11 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from benchmarks.plain import plain_loss
 from emorl import model as m
+from emorl.model import decode_pass
 
 DECODERS = {"small": (m.SmallDecoder, 11), "iodine": (m.IodineDecoder, 11), "big": (m.BigDecoder, 16)}
 LIKELIHOODS = {"gaussian": m.GaussianLikelihood, "mixture": m.MixtureLikelihood}
@@ -81,6 +83,42 @@ def test_engine_equals_plain_with_geco(warm_start: int, steps: int) -> None:
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 8])
 def test_engine_does_not_depend_on_the_decode_chunk(chunk: int) -> None:
     assert_exact(*build("iodine", decode_chunk=chunk), steps=2)
+
+
+def test_by_default_groups_are_even_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, image = build()  # 3 slots of 11 x 11 pixels
+    monkeypatch.setattr(decode_pass, "SLOT_PIXELS", 4 * 3 * 11**2)
+    sizes: list[int] = []
+    model.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    assert_exact(model, image, steps=0)
+    assert sizes == [3, 2]
+
+
+def test_a_small_chunk_bounds_what_the_encoder_keeps() -> None:
+    kept = {}
+    for chunk in (None, 1):
+        model, image = build(decode_chunk=chunk)
+        kept[chunk] = 0
+
+        def pack(tensor: Tensor, chunk: int | None = chunk) -> Tensor:
+            kept[chunk] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model.encode(image, 3, m.gaussian_noise)
+    assert kept[1] < kept[None] / 4
+
+
+@pytest.mark.parametrize("part", ["encoder", "bottom_up", "decoder", "refinement"])
+def test_checkpointed_parts_have_the_same_gradients(part: str) -> None:
+    model, image = build("iodine")
+    checkpointed, _ = build("iodine")
+    setattr(checkpointed, part, checkpoint_wrapper(getattr(checkpointed, part)))
+    noise = m.ImageNoise(torch.arange(len(image)))
+    for each in (model, checkpointed):
+        each(image, 2, noise=noise).loss.backward()
+    found = {name.replace("_checkpoint_wrapped_module.", ""): g for name, g in gradients(checkpointed).items()}
+    assert_same_gradients(found, gradients(model))
 
 
 def test_engine_equals_plain_in_float32() -> None:

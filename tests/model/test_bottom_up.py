@@ -12,7 +12,7 @@ def test_layers_follow_one_another_with_shared_weights(cell):
     features = torch.randn(2, 10, 6, dtype=torch.float64)
     keys, values = features @ bottom_up.attend.to_key.weight.T, features @ bottom_up.attend.to_value.weight.T
     mean, rho = (half.expand(2, 3, 8) for half in (bottom_up.initial_mean, bottom_up.initial_rho))
-    found = bottom_up(features, 3, noise)
+    found = bottom_up(features, bottom_up.draws(2, 3, noise))
     for layer in range(3):
         slots = mean + scale(rho) * noise(f"z{layer}", mean)
         query = bottom_up.attend.to_query(bottom_up.attend.norm(slots)) / 8**0.5
@@ -31,7 +31,7 @@ def test_layers_follow_one_another_with_shared_weights(cell):
 def test_slots_start_alike_and_part_by_their_noise():
     bottom_up = enliven(BottomUp(6, 8))
     features = torch.randn(2, 10, 6, dtype=torch.float64)
-    alike = bottom_up(features, 3, lambda _, like: torch.zeros_like(like)).posteriors[-1].mean
+    alike = bottom_up(features, torch.zeros(3, 2, 3, 8, dtype=torch.float64)).posteriors[-1].mean
     torch.testing.assert_close(alike[:, 0], alike[:, 2])
-    apart = bottom_up(features, 3, named_noise()).posteriors[-1].mean
+    apart = bottom_up(features, bottom_up.draws(2, 3, named_noise())).posteriors[-1].mean
     assert not torch.allclose(apart[:, 0], apart[:, 2])

@@ -158,7 +158,7 @@ def test_draws_every_name_once(prior, steps):
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7])
-def test_decoding_in_chunks_changes_nothing(chunk):
+def test_working_in_chunks_changes_nothing(chunk):
     image, noise = images(3), named_noise()
     whole, parts = tiny_model(), tiny_model(decode_chunk=chunk)
     expected, inference = whole(image, 2, noise=noise), parts(image, 2, noise=noise)
@@ -221,7 +221,7 @@ class Plain:
         return [(x - x.mean(-1, True)) / torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + 1e-5) for x in g]
 
     def loss(self, steps):
-        posteriors = [tuple(q) for q in self.model.bottom_up(self.model.encoder(2 * self.image - 1), 3, self.noise)[0]]
+        posteriors = [tuple(q) for q in self.model.encode(self.image, 3, self.noise).posteriors]
         scaled = [(mean, self.sigma(rho)) for mean, rho in posteriors]
         prior = torch.zeros(1, 1, 1).double(), torch.ones(1, 1, 1).double()
         kl = self.kl(scaled[2], prior)

@@ -48,18 +48,32 @@ class BottomUp(nn.Module):
         self.mean_mlp = _residual_mlp(slot_dim)
         self.rho_mlp = _residual_mlp(slot_dim)
 
-    def forward(self, features: Float[Tensor, "batch pixels features"], num_slots: int, noise: Noise) -> BottomUpPass:
-        """Infer the posteriors of ``num_slots`` slots, which all start from the same distribution."""
+    def forward(
+        self,
+        features: Float[Tensor, "batch pixels features"],
+        draws: Float[Tensor, "layers batch slots dim"],
+    ) -> BottomUpPass:
+        """Infer the posteriors of slots that all start from the same distribution.
+
+        Args:
+            features: features of the pixels.
+            draws: what `draws` returns.
+        """
         pixels = self.attend.project(features)
-        posterior = self.initial(len(features), num_slots)
+        posterior = self.initial(*draws.shape[1:3])
         posteriors, attentions = [], []
-        for layer in range(self.num_layers):
-            slots = posterior.sample(noise(f"z{layer}", posterior.mean))  # z^l
+        for epsilon in draws:
+            slots = posterior.sample(epsilon)  # z^l
             update, attention = self.attend(slots, pixels)
             posterior = self.transition(self.cell(update, posterior))  # q(z^{l+1} | z^l, x)
             posteriors.append(posterior)
             attentions.append(attention)
         return BottomUpPass(posteriors, attentions)
+
+    def draws(self, batch: int, num_slots: int, noise: Noise) -> Float[Tensor, "layers batch slots dim"]:
+        """Draw the standard normals behind z^0 .. z^{L-1}."""
+        like = self.initial(batch, num_slots).mean
+        return torch.stack([noise(f"z{layer}", like) for layer in range(self.num_layers)])
 
     def initial(self, batch: int, num_slots: int) -> Gaussian:
         """Return lambda^init for every slot."""

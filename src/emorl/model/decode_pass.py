@@ -9,6 +9,7 @@ freed: memory does not grow with I, and because nll is a sum over images it need
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,10 @@ from emorl.model.decoder import Components
 
 Score = Callable[[Tensor, Tensor], tuple[Components, Tensor]]
 """(slots, image) to the components and the nll of each image."""
+
+
+SLOT_PIXELS = 2**18
+"""Pixels, counted once for each slot, that keep a processor busy; more of them at once only take memory."""
 
 
 class Decoded(NamedTuple):
@@ -45,9 +50,9 @@ def decode_pass(
         image: images in [0, 1].
         weights: parameters that the outer backward pass is to reach. Without any, and with slots that need no gradient,
             none is computed.
-        chunk: images that are decoded together; all of them by default.
+        chunk: images that are decoded together; by default as many as make ``SLOT_PIXELS``, in groups of equal size.
     """
-    chunk = chunk or len(image)
+    chunk = chunk or _even_chunk(len(image), slots.shape[1] * image[0, 0].numel())
     if torch.is_grad_enabled() and (slots.requires_grad or weights):
         mean_nll, nll, *components = _GradientsNow.apply(score, chunk, image, slots, *weights)  # type: ignore[no-untyped-call]
         return Decoded(Components(*components), nll, mean_nll)
@@ -84,6 +89,11 @@ class _GradientsNow(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, None, *(scale * gradient for gradient in ctx.saved_tensors)
+
+
+def _even_chunk(images: int, slot_pixels: int) -> int:
+    groups = ceil(images * slot_pixels / SLOT_PIXELS)
+    return ceil(images / groups)
 
 
 def _join(parts: Sequence[tuple[Components, Tensor]]) -> tuple[Components, Tensor]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from emorl.model.position import PositionCode, PositionEmbedding, RampPosition
 
@@ -87,12 +88,31 @@ class ConvolutionalDecoder(Decoder):
         tiny = slots[:, :, None, None].expand(-1, -1, *layer.kernel_size)
         constant = F.conv2d(tiny, layer.weight, padding=border).flatten(2).mT  # (n, regions, C)
         height, width, channels = placed.shape[1:]
-        regions = _regions(height, width, border, like=slots).expand(len(slots), -1, -1)  # (n, h' w', regions)
-        # Matrix products, because their backward passes sum over slots and pixels, and do it several times faster
-        # than those of broadcasting.
-        base = slots.new_ones(len(slots), 1) @ placed.reshape(1, -1)
-        canvas = self.layers[1](torch.baddbmm(base.view(len(slots), -1, channels), regions, constant))
+        regions = _regions(height, width, border, like=constant)
+        canvas = _Place.apply(placed.reshape(-1, channels), regions, constant)  # type: ignore[no-untyped-call]
+        canvas = self.layers[1](canvas)
         return cast(Tensor, canvas).view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+class _Place(torch.autograd.Function):
+    """placed + regions @ constant, for every slot.
+
+    The gradients, sums over slots and over pixels, are taken as matrix products: several times faster than what
+    broadcasting does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, placed: Tensor, regions: Tensor, constant: Tensor) -> Tensor:
+        ctx.save_for_backward(regions)
+        slots = len(constant)
+        return torch.baddbmm(placed.expand(slots, -1, -1), regions.expand(slots, -1, -1), constant)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+        (regions,) = ctx.saved_tensors
+        over_slots = gradient.new_ones(1, len(gradient)) @ gradient.reshape(len(gradient), -1)
+        return over_slots.view(gradient.shape[1:]), None, regions.mT @ gradient
 
 
 def _regions(height: int, width: int, border: int, like: Tensor) -> Float[Tensor, "pixels regions"]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from emorl.distributed import world_size
 from emorl.model.bottom_up import BottomUp, BottomUpPass
@@ -75,7 +76,10 @@ class EfficientMORL(Described):
         geco: the reconstruction constraint; none to train the plain negative ELBO.
         kl_weight: weight of the KL terms in the loss.
         initialisation: builds what fills the weights.
-        decode_chunk: images that are decoded together, which bounds memory; all of the batch by default.
+        decode_chunk: images that are worked on together, which bounds a training step's memory: they are decoded in
+            groups of that size, and a larger batch is also encoded in such groups, whose activations are computed again
+            in the backward pass. By default the encoder takes the whole batch, and the decoder as many images as make
+            a quarter of a million slot pixels.
 
     >>> model = EfficientMORL(num_slots=4, slot_dim=32)
     >>> inference = model(torch.rand(2, 3, 35, 35), refinement_steps=1)
@@ -127,14 +131,30 @@ class EfficientMORL(Described):
         Raises:
             ValueError: if the decoder cannot render the image's size.
         """
-        features = self.encoder(2 * image - 1)  # (B, N, F)
-        num_slots = self.num_slots if num_slots is None else num_slots
-        bottom_up = self.bottom_up(features, num_slots, noise)  # q(z^l | z^{l-1}, x)
+        bottom_up = self.encode(image, self.num_slots if num_slots is None else num_slots, noise)
         if refinement_steps == 0 or torch.is_grad_enabled():
             return self.top_down(image, bottom_up, refinement_steps, noise)
         with torch.inference_mode(False), torch.enable_grad():
             inference = self.top_down(image.clone(), bottom_up, refinement_steps, noise, training=False)
         return Inference(*map(_detach, inference))
+
+    def encode(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
+        """Infer q(z^l | z^{l-1}, x), l = 1..L, from images in [0, 1]."""
+        draws = self.bottom_up.draws(len(image), num_slots, noise)
+        if self.decode_chunk is None or len(image) <= self.decode_chunk:
+            return self.encode_group(image, draws)
+        chunk = self.decode_chunk
+        groups = zip(torch.split(image, chunk), torch.split(draws, chunk, dim=1), strict=True)
+        parts = [checkpoint(self.encode_group, *group, use_reentrant=False) for group in groups]
+        posteriors, attention = zip(*parts, strict=True)
+        return BottomUpPass(
+            [Gaussian(*map(torch.cat, zip(*layer, strict=True))) for layer in zip(*posteriors, strict=True)],
+            [torch.cat(layer) for layer in zip(*attention, strict=True)],
+        )
+
+    def encode_group(self, image: Tensor, draws: Tensor) -> BottomUpPass:
+        """Encode images that fit into memory together."""
+        return self.bottom_up(self.encoder(2 * image - 1), draws)  # type: ignore[no-any-return]
 
     def top_down(
         self, image: Tensor, bottom_up: BottomUpPass, steps: int, noise: Noise, training: bool = True
