@@ -154,7 +154,7 @@ def test_a_data_folder_that_is_not_there(command, here, emorl, capsys):
 def test_an_empty_folder(here, emorl, capsys):
     (here / "empty").mkdir()
     line = error_of(emorl, capsys, "predict", "--data.root=empty", *QUIET)
-    assert "empty: expected a manifest.json with shards, or images" in line
+    assert "empty: expected a folder with images in it (.png, .jpg, .jpeg), or with shards" in line
 
 
 @pytest.mark.parametrize("workers", [0, 1])

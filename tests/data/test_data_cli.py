@@ -3,7 +3,6 @@ import pytest
 from PIL import Image
 from tfrecord_writer import REAL, example, tetrominoes_features, write
 
-from emorl.data import cli
 from emorl.data.cli import main
 from emorl.data.generate.tetrominoes import COLOURS, SHAPES, Tetrominoes
 from emorl.data.manifest import Manifest
@@ -79,8 +78,8 @@ def test_convert_real_records(out, capsys):
 def test_convert_takes_splits_in_order(out, tfrecords):
     assert not main(["convert", "tetrominoes", str(tfrecords), str(out), "--train", "3", "--test", "1"])
     manifest = Manifest.load(out)
-    assert manifest.splits["train"].indices == (0, 3)
-    assert manifest.splits["test"].indices == (3, 4)
+    assert manifest.splits["train"].indices == "0-2"
+    assert manifest.splits["test"].indices == "3"
     assert manifest.source["file"] == "mini.tfrecords"
 
 
@@ -90,20 +89,19 @@ def test_convert_makes_a_file_too_short_for_the_papers_splits_a_test_split(out, 
 
 
 def test_convert_takes_the_papers_splits_of_a_file_that_is_long_enough(out, tfrecords, monkeypatch):
-    monkeypatch.setattr("emorl.data.cli._TRAIN", 2)
-    monkeypatch.setattr("emorl.data.cli._TEST", 1)
+    monkeypatch.setattr("emorl.data.commands.convert.TRAIN", 2)
+    monkeypatch.setattr("emorl.data.commands.convert.TEST", 1)
     assert not main(["convert", "tetrominoes", str(tfrecords), str(out)])
     assert {name: split.indices for name, split in Manifest.load(out).splits.items()} == {
-        "train": (0, 2),
-        "test": (2, 3),
+        "train": "0-1",
+        "test": "2",
     }
 
 
 def test_convert_with_splits_longer_than_the_file(out, tfrecords, capsys):
     assert main(["convert", "tetrominoes", str(tfrecords), str(out), "--train", "60000"]) == 2
-    assert "mini.tfrecords: expected 60000 records up to the end of the split train, got 4; choose smaller" in error_of(
-        capsys
-    )
+    message = "mini.tfrecords: expected a record 4, counted from 0, for the split train, got the end of the source"
+    assert message in error_of(capsys)
     assert main(["info", str(out)]) == 2
     assert "manifest.json: cannot be read (No such file or directory)" in error_of(capsys)
 
@@ -171,6 +169,6 @@ def test_interruption_says_how_to_go_on(out, monkeypatch, capsys):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "write_shards", interrupt)
+    monkeypatch.setattr("emorl.data.commands.common.write_shards", interrupt)
     assert generate(out) == 130
     assert "run the same command again to go on" in capsys.readouterr().err

@@ -2,9 +2,12 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from failing_server import CUT, DROP, serve
 from PIL import Image
 
-from emorl.data.datamodule import MultiObjectDataModule, find_images
+import tiny
+from emorl.data import remote
+from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.data.loader import TrainingLoader
 
@@ -83,18 +86,30 @@ def test_too_small_a_data_set(shards):
         data(shards, batch_size=13).train_dataloader()
 
 
-def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match="nowhere: expected a folder of shards or images, got no such folder"):
-        find_images(tmp_path / "nowhere")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("cached", [False, True])
+def test_training_over_a_bad_connection_has_each_sample_once(tmp_path, monkeypatch, cached):
+    monkeypatch.setattr(remote, "BACKOFF", 0.002)
+    root = tiny.write(tmp_path / "set", train=60)
+    cache = str(tmp_path / "cache") if cached else None
+    faults = [503, CUT, DROP]
+
+    def fault(requests):
+        return faults[len(requests) // 5 % 3] if len(requests) % 5 == 0 else None
+
+    with serve(root, fault) as (url, requests):
+        module = data(url, num_workers=2, cache=cache)
+        training = module.train_dataloader()
+        for _ in range(2):
+            assert sorted(keys(training)) == [f"train-{i:08d}" for i in range(60)]
+    assert len(requests) >= (12 if cached else 24) * 5 // 4
+    if cached:
+        assert len(requests) < 20
+        assert len(list((tmp_path / "cache").iterdir())) == 12
 
 
-def test_a_folder_without_images(tmp_path):
-    (tmp_path / "a.gif").touch()
-    with pytest.raises(DataError, match=r"or images \(\.png, \.jpg, \.jpeg\), got neither; check the path"):
-        find_images(tmp_path)
-
-
-def test_two_images_of_one_name(folder):
-    Image.new("RGB", (2, 2)).save(folder / "a.png")
-    with pytest.raises(DataError, match=r"expected one image of each name, got several \['a'\]; rename them"):
-        find_images(folder)
+def test_what_is_wrong_at_the_server_ends_the_training(tmp_path):
+    root = tiny.write(tmp_path / "set", train=10)
+    (root / "train-000001.tar").write_bytes((root / "train-000000.tar").read_bytes())
+    with serve(root) as (url, _), pytest.raises(DataError, match=rf"^{url}/train-000001\.tar: expected"):
+        keys(data(url, num_workers=1).train_dataloader())

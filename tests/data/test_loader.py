@@ -1,6 +1,8 @@
+import os
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, count, islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,10 @@ from consumption import rank_batches
 from emorl.data.errors import DataError
 from emorl.data.loader import EvaluationLoader, TrainingLoader
 from emorl.data.plan import Order, Sitting
-from emorl.data.stream import Scene
+from emorl.data.records import Record, Source
+from emorl.data.selection import consecutive
+from emorl.data.stream import Scene, ShardReader
+from emorl.data.writer import write_shards
 
 ORDER = Order(shards=(5, 5, 3), window=4, seed=3)
 SAMPLES = sum(ORDER.shards)
@@ -190,3 +195,38 @@ def test_evaluation_over_processes_has_equally_many_batches(num_workers):
 def test_an_error_in_a_worker_arrives_as_itself(num_workers):
     with pytest.raises(DataError, match="image 3: expected a picture, got none; remove it"):
         list(EvaluationLoader(spoilt, 5, 2, num_workers))
+
+
+class Noise(Source):
+    """Images of 110 kB that do not compress."""
+
+    dataset, variant, image_size, max_objects, factors = "noise", "standard", (192, 192), 1, ()
+
+    @property
+    def provenance(self):
+        return {"generator": "noise"}
+
+    def records(self, start=0):
+        for index in count(start):
+            image = np.random.default_rng(index).integers(0, 256, (192, 192, 3), np.uint8)
+            yield Record(image, np.zeros((192, 192), np.uint8), [])
+
+
+def resident():
+    """Return the memory of this process in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def weighed(read, indices):
+    """Read, and give each scene the memory of its reader for a name."""
+    return ((index, lambda decode=decode: decode()._replace(key=f"{resident()}")) for index, decode in read(indices))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells the memory of a process on Linux only")
+def test_the_memory_of_a_reader_is_flat(tmp_path):
+    """A worker is new in each epoch and runs the same code; to keep a fifth of what was read would be 4 MB more."""
+    manifest = write_shards(consecutive(Noise(), {"train": 100}), tmp_path, shard_size=10)
+    read = partial(weighed, ShardReader(str(tmp_path), manifest, "train", "square", 64))
+    training = TrainingLoader(read, Order((10,) * 10, 10, 0), 5)
+    first, *others = (max(int(key) for batch in training for key in batch["key"]) for _ in range(3))
+    assert max(others) - first < 4 << 20

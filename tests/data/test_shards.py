@@ -5,24 +5,27 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import shutil
 import tarfile
-import threading
+import tracemalloc
 import zlib
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from failing_server import CUT, serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from emorl.data import remote
 from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.manifest import Manifest, Shard
 from emorl.data.records import Record
 from emorl.data.selection import consecutive
 from emorl.data.shards import decode_sample, encode_record, read_shard, verify
+from emorl.data.stream import ShardReader
 from emorl.data.writer import write_shards
 
 SCENE = Tetrominoes(1).scene(0)
@@ -188,6 +191,28 @@ def test_decompression_bombs(side):
         decode(**{"image.png": bytes(content)})
 
 
+def chunk(kind, content):
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after the pixels"])
+@pytest.mark.parametrize(
+    "head", [(b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0"), (b"iCCP", b"k\0\0")], ids=["zTXt", "iTXt", "iCCP"]
+)
+def test_text_and_profiles_are_no_bombs_either(head, place):
+    """Pillow inflates at most a megabyte of each."""
+    kind, start = head
+    whole = png(SCENE.image)
+    bomb = chunk(kind, start + zlib.compress(bytes(100 << 20)))
+    tracemalloc.start()
+    with contextlib.suppress(DataError):
+        decode(**{"image.png": whole[:place] + bomb + whole[place:]})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(bomb) < 200_000
+    assert peak < 8 << 20
+
+
 def test_manifest_knows_what_the_data_set_needs(pristine):
     manifest = Manifest.load(pristine)
     assert (manifest.dataset, manifest.variant, manifest.image_size) == ("tetrominoes", "standard", (35, 35))
@@ -198,7 +223,7 @@ def test_manifest_knows_what_the_data_set_needs(pristine):
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
     assert len(manifest.checksum) == 64
     sizes = {split: (value.samples, value.indices, len(value.shards)) for split, value in manifest.splits.items()}
-    assert sizes == {"train": (4, (0, 4), 2), "test": (2, (4, 6), 1)}
+    assert sizes == {"train": (4, "0-3", 2), "test": (2, "4-5", 1)}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +245,7 @@ def test_manifest_knows_what_the_data_set_needs(pristine):
         (["factors", 0, "classes"], ["a"], "factors: expected classes if discrete"),
         (["splits"], [], r"manifest\.splits: expected an object"),
         (["splits", "train", "samples"], 5, "train: expected 5 indices"),
-        (["splits", "train", "indices"], [4, 0], "train: expected 4 indices"),
+        (["splits", "train", "indices"], "0-4", "train: expected 4 indices"),
         (["splits", "train", "shards"], {}, r"splits\.train\.shards: expected a list"),
         (["splits", "train", "shards", 0, "samples"], 1, "train: expected shards of 4 samples together, got 3"),
         (["splits", "train", "shards", 0, "name"], "../x.tar", r"expected the shard train-000000\.tar, got '\.\./x"),
@@ -265,35 +290,90 @@ def test_verify_reports_every_problem(folder):
     assert "test-000000.tar: cannot be read" in missing
 
 
+def replace_test_shard(folder, content):
+    (folder / "test-000000.tar").write_bytes(content)
+    shard = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    change_manifest(folder, ["splits", "test", "shards", 0], shard)
+
+
+def change_manifest(folder, path, change):
+    """Update a part of the manifest."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    functools.reduce(lambda node, key: node[key], path, manifest).update(change)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def test_verify_looks_into_the_samples(folder):
     labels = SCENE.segmentation * 2
     content = tar(complete("a", **{"segmentation.png": png(labels)}) + complete("b", **{"image.png": b"no"}))
-    (folder / "test-000000.tar").write_bytes(content)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["splits"]["test"]["shards"][0].update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    replace_test_shard(folder, content)
     label, image = verify(folder)
     assert "test-000000.tar: sample a: scene: expected labels" in label
     assert "test-000000.tar: sample b: image.png: expected a PNG" in image
 
 
-def test_reads_over_http(pristine):
-    if shutil.which("curl") is None:
-        pytest.skip("webdataset opens URLs with curl, which is not installed")
+def stream(folder, split):
+    """Read a split as a training run does."""
+    manifest = Manifest.load(folder)
+    read = ShardReader(str(folder), manifest, split, "square", 35)
+    return [decode() for _, decode in read(np.arange(manifest.splits[split].samples))]
 
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(pristine))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        manifest = Manifest.load(url + "/")
-        assert manifest == Manifest.load(pristine)
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        ([], {"image_size": [36, 35]}, r"sample test-0000000\d: image: expected \(36, 35\) pixels, got \(35, 35\)"),
+        ([], {"max_objects": 2, "slots": 3}, r"sample test-0000000\d: scene: expected .* at most 2, got label 3"),
+        (["factors", 0], {"name": "z"}, r"sample test-0000000\d: factors: expected .*'z'\], got .*'x'"),
+        (["factors", 3], {"classes": ["pink"]}, r"sample test-0000000\d: factor 'color': expected one of pink"),
+        (["splits", "test"], {"samples": 3, "indices": "4-6"}, "expected 3 samples, got 2"),
+        (["splits", "test"], {"samples": 1, "indices": "4"}, "expected 1 samples, got 2"),
+        (["splits", "test", "shards", 0], {"bytes": 512}, "expected 512 bytes as in the manifest, got .* or more"),
+        (["splits", "test", "shards", 0], {"sha256": "0" * 64}, "expected SHA-256 00"),
+    ],
+)
+def test_a_manifest_that_disagrees_with_its_shards(folder, place, change, message):
+    if "samples" in change:
+        change_manifest(folder, ["splits", "test", "shards", 0], {"samples": change["samples"]})
+    change_manifest(folder, place, change)
+    found = [problem for problem in verify(folder) if "test-000000.tar" in problem]
+    assert found
+    assert all(re.search(rf"test-000000\.tar: {message}", problem) for problem in found)
+    with pytest.raises(DataError, match=rf"test-000000\.tar: {message}.*; .+"):
+        stream(folder, "test")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_verify_finds_the_same_over_http(folder, monkeypatch, split):
+    monkeypatch.setattr(remote, "BACKOFF", 0.002)
+    path = folder / f"{split}-000000.tar"
+    content = path.read_bytes()
+    with serve(folder) as (url, _):
+        assert Manifest.load(url + "/") == Manifest.load(folder)
         assert verify(url) == []
-        with pytest.raises(DataError, match=r"/nowhere/manifest\.json: cannot be read"):
-            Manifest.load(f"{url}/nowhere")
-        server.shutdown()
+        for damaged in (content[:-512], content[:600] + b"x" + content[601:], content + b"x", b""):
+            path.write_bytes(damaged)
+            (problem,) = verify(url)
+            assert problem.startswith(f"{url}/{path.name}: expected ")
+        path.unlink()
+        (problem,) = verify(url)
+        assert problem.startswith(f"{url}/{path.name}: cannot be read (No such file or directory); ")
+        (folder / "manifest.json").unlink()
+        with pytest.raises(DataError, match=rf"{url}/manifest\.json: cannot be read \(No such file or directory\)"):
+            verify(url)
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_verify_over_a_bad_connection(folder, monkeypatch, always):
+    monkeypatch.setattr(remote, "BACKOFF", 0.002)
+
+    def fault(requests):
+        return CUT if requests[-1] == "/test-000000.tar" and (always or requests.count(requests[-1]) == 1) else None
+
+    with serve(folder, fault) as (url, _):
+        problems = verify(url)
+    assert len(problems) == always
+    assert all(problem.startswith(f"{url}/test-000000.tar: cannot be read in 6 tries") for problem in problems)
 
 
 def test_errors_survive_worker_processes():

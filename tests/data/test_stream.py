@@ -1,121 +1,19 @@
-import contextlib
-import io
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.manifest import Manifest
-from emorl.data.stream import ImageReader, Scene, SceneStream, ShardReader, blank, collate, read_image
+from emorl.data.stream import ImageReader, Scene, SceneStream, ShardReader, blank, collate
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
-ORIENTATION = 0x0112
-
-
-def encode(kind, image=None, **options):
-    stream = io.BytesIO()
-    (Image.fromarray(PIXELS) if image is None else image).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def turned(orientation):
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    return exif
 
 
 def scene(key, value=0, segmented=True):
     return Scene(key, np.full((2, 2, 3), value, np.uint8), np.full((2, 2), value, np.uint8) if segmented else None)
-
-
-def test_an_rgb_png_is_read_exactly(tmp_path):
-    Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), PIXELS)
-
-
-@pytest.mark.parametrize("mode", ["L", "1"])
-def test_grey_becomes_rgb(tmp_path, mode):
-    Image.fromarray(PIXELS).convert(mode).save(tmp_path / "a.png")
-    read = read_image(tmp_path / "a.png")
-    assert read.dtype == np.uint8
-    np.testing.assert_array_equal(read[..., 0], Image.fromarray(PIXELS).convert(mode).convert("L"))
-    assert (read == read[..., :1]).all()
-
-
-def test_a_jpeg_is_read(tmp_path):
-    Image.new("RGB", (9, 6), (200, 40, 90)).save(tmp_path / "a.jpg", quality=95)
-    read = read_image(tmp_path / "a.jpg")
-    assert read.shape == (6, 9, 3)
-    assert np.abs(read.astype(int) - (200, 40, 90)).max() <= 4
-
-
-@pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [(1, PIXELS), (3, PIXELS[::-1, ::-1]), (6, np.rot90(PIXELS, -1)), (8, np.rot90(PIXELS)), (2, PIXELS[:, ::-1])],
-)
-def test_exif_turns_the_picture_upright(tmp_path, orientation, upright):
-    (tmp_path / "a.png").write_bytes(encode("PNG", exif=turned(orientation)))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), upright)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
-def test_a_mode_whose_colours_cannot_be_told(tmp_path, mode):
-    image = Image.fromarray(np.zeros((2, 2), np.uint16)) if mode == "I;16" else Image.new(mode, (2, 2))
-    image.save(tmp_path / "a.png")
-    with pytest.raises(
-        DataError, match=r"a\.png: expected an RGB or greyscale image, got the mode .*; convert it to RGB"
-    ):
-        read_image(tmp_path / "a.png")
-
-
-def test_a_cmyk_jpeg_is_refused(tmp_path):
-    Image.new("CMYK", (2, 2)).save(tmp_path / "a.jpg")
-    with pytest.raises(DataError, match="got the mode CMYK"):
-        read_image(tmp_path / "a.jpg")
-
-
-def short_header():
-    """A PNG whose first chunk says that it is too short: Pillow raises a ValueError."""
-    content = bytearray(encode("PNG"))
-    content[11] -= 1
-    return bytes(content)
-
-
-BROKEN = {
-    "empty": b"",
-    "text": b"not an image",
-    "cut png": encode("PNG")[:-40],
-    "cut jpeg": encode("JPEG")[:100],
-    "short header": short_header(),
-}
-
-
-@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file(tmp_path, content):
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.png: expected an image, got .*; remove or replace the file"):
-        read_image(tmp_path / "a.png")
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    return tmp_path_factory.mktemp("scratch") / "a.png"
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow's own remarks on what it skips
-@given(kind=st.sampled_from(["PNG", "JPEG"]), place=st.integers(0, 400), flip=st.integers(1, 255))
-def test_any_damage_is_read_or_refused(scratch, kind, place, flip):
-    content = bytearray(encode(kind, exif=turned(6)))
-    content[place % len(content)] ^= flip
-    scratch.write_bytes(content)
-    with contextlib.suppress(DataError):
-        assert read_image(scratch).shape[2] == 3
 
 
 def test_a_batch_is_stacked():
@@ -159,7 +57,7 @@ def test_decoding_waits_until_a_scene_is_due():
 
 @pytest.fixture
 def reader(shards):
-    return ShardReader(str(shards), Manifest.load(shards).splits["train"], "square", 35)
+    return ShardReader(str(shards), Manifest.load(shards), "train", "square", 35)
 
 
 def test_shards_give_the_scenes_that_were_written(reader):

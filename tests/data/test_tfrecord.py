@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from expected import objects_of, published, segmentation_of
+from fixtures.write_with_tensorflow import TETROMINO_COLOURS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tfrecord_writer import (
@@ -22,8 +24,10 @@ from tfrecord_writer import (
 )
 
 from emorl.data.errors import DataError
-from emorl.data.sources.example import parse_example, take
-from emorl.data.sources.tfrecord import MAX_RECORD, masked_crc, read_records
+from emorl.data.generate.tetrominoes import COLOURS, SHAPES
+from emorl.data.sources.example import class_name, parse_example, take
+from emorl.data.sources.tetrominoes import TetrominoesTFRecords
+from emorl.data.sources.tfrecord import MAX_RECORD, TFRecordSource, masked_crc, read_records
 
 MESSAGES = [b"", b"one", bytes(range(256)) * 3]
 FRAMED = b"".join(map(frame, MESSAGES))
@@ -65,7 +69,6 @@ def test_checksum_is_the_published_crc32c():
 @pytest.mark.parametrize("compressed", [True, False])
 def test_reads_plain_and_compressed_records(path, compressed):
     assert read(write(path, MESSAGES, compressed)) == MESSAGES
-    assert list(read_records(path, start=2)) == MESSAGES[2:]
 
 
 def test_plain_file_whose_first_length_looks_like_gzip(path):
@@ -161,6 +164,18 @@ def test_packed_and_unpacked_lists_are_the_same(feature):
     np.testing.assert_array_equal(packed, unpacked, strict=True)
 
 
+def test_parses_the_only_feature_asked_for():
+    assert list(parse_example(VALID, only="n")) == ["n"]
+    assert parse_example(VALID, only="m") == {}
+
+
+@pytest.mark.parametrize("code", [np.uint8(0), np.uint8(3), np.float32(1.5), np.float32("nan"), np.float32(-1)])
+def test_class_name_refuses_other_codes(code):
+    assert class_name("size", np.float32(2), ("large", "small")) == "small"
+    with pytest.raises(DataError, match=f"feature 'size': expected an id of 1 to 2, got {code}; check that the file"):
+        class_name("size", code, ("large", "small"))
+
+
 def test_empty_features_and_unknown_fields():
     assert parse_example(b"") == {}
     unknown = field(7, b"later") + varint(8 << 3) + varint(5) + varint(9 << 3 | 1) + bytes(8)
@@ -211,7 +226,57 @@ def test_take_names_what_is_wrong(name, got):
         take(parse_example(VALID), name, (3, 2), np.float32)
 
 
+class Lengths(TFRecordSource):
+    """Takes note of what is decoded: the length of the feature `x`."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.decoded = []
+
+    def decode(self, example):
+        self.decoded.append(len(example["x"]))
+        return self.decoded[-1]
+
+
+def test_only_the_selected_records_are_decoded(path):
+    source = Lengths(write(path, [example({"x": float_feature([0] * length)}) for length in range(10)]))
+    assert list(source.select((range(1, 3), range(6, 7)))) == [1, 2, 6] == source.decoded
+    assert list(source.records(start=8)) == [8, 9]
+    assert list(source.select((range(9, 12),))) == [9]
+    assert list(source.select(())) == []
+
+
+def test_one_feature_of_each_record(path):
+    source = Lengths(write(path, [example({"x": float_feature([i]), "y": int_feature([i])}) for i in range(3)]))
+    assert [values.tolist() for values in source.feature("x", (1,), np.float32)] == [[0.0], [1.0], [2.0]]
+    assert source.decoded == []
+    write(path, [example({"x": float_feature([1])}), example({"y": int_feature([1])}), b"\x0b"])
+    values = source.feature("x", (1,), np.float32)
+    next(values)
+    with pytest.raises(DataError, match=r"some\.tfrecords: record 1: feature 'x': expected .* got no such feature"):
+        next(values)
+
+
 def test_records_are_streamed(path):
     write(path, MESSAGES)
     path.write_bytes(path.read_bytes()[:-1])  # cut short, which only the end tells
     assert next(read_records(Path(path))) == MESSAGES[0]
+
+
+def test_reads_tetrominoes_that_tensorflow_wrote():
+    path, scenes = published("tetrominoes")
+    for record, arrays in zip(TetrominoesTFRecords(path).records(), scenes, strict=True):
+        objects = objects_of(arrays["visibility"])
+        np.testing.assert_array_equal(record.image, arrays["image"], strict=True)
+        segmentation = segmentation_of(arrays["mask"][..., 0], arrays["visibility"])
+        np.testing.assert_array_equal(record.segmentation, segmentation, strict=True)
+        assert record.factors == [
+            {
+                "x": float(arrays["x"][entity]),
+                "y": float(arrays["y"][entity]),
+                "shape": SHAPES[int(arrays["shape"][entity]) - 1],
+                "color": list(COLOURS)[TETROMINO_COLOURS.index(tuple(arrays["color"][entity]))],
+            }
+            for entity in objects
+        ]
+    assert [len(record.factors) for record in TetrominoesTFRecords(path).records()] == [3, 1]

@@ -1,5 +1,6 @@
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -32,6 +33,43 @@ class Counting(Tetrominoes):
         return super().scene(index)
 
 
+class Passes(Tetrominoes):
+    """Remembers in which passes it was read."""
+
+    random_access = False
+
+    def __init__(self, num_scenes):
+        super().__init__(num_scenes)
+        self.passes = []
+
+    def select(self, runs):
+        self.passes.append(runs)
+        return super().select(runs)
+
+
+class Killer(Tetrominoes):
+    """Kills the process that draws scene 7, unless it is the one that made the source."""
+
+    def __init__(self, num_scenes):
+        super().__init__(num_scenes)
+        self.owner = os.getpid()
+
+    def scene(self, index):
+        if index == 7 and os.getpid() != self.owner:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().scene(index)
+
+
+class Cramped(Tetrominoes):
+    """Forbids the process that draws scene 7 to write large files."""
+
+    def scene(self, index):
+        if index == 7:
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        return super().scene(index)
+
+
 class Spoilt(Tetrominoes):
     def __init__(self, num_scenes, spoil):
         super().__init__(num_scenes)
@@ -43,6 +81,22 @@ class Spoilt(Tetrominoes):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def recorded(folder):
+    """Return the shards in the progress file."""
+    if not (folder / ".progress.json").exists():
+        return []
+    splits = Manifest.load(folder, ".progress.json").splits.values()
+    return [shard for split in splits for shard in split.shards]
+
+
+def assert_unfinished(folder, missing):
+    """No manifest, not this shard, and nothing in the progress file but whole shards."""
+    assert not (folder / "manifest.json").exists()
+    assert not (folder / missing).exists()
+    for shard in recorded(folder):
+        assert len(list(read_shard(folder, shard))) == shard.samples
 
 
 def records(folder, split):
@@ -91,9 +145,42 @@ def test_same_input_same_bytes(tmp_path):
 def test_splits_follow_each_other_in_a_stream(tmp_path):
     source = Counting(20)
     manifest = write_shards(consecutive(source, {"train": 5, "val": 0, "test": 4}), tmp_path, shard_size=2)
-    assert {name: split.indices for name, split in manifest.splits.items()} == {"train": (0, 5), "test": (5, 9)}
+    assert {name: split.indices for name, split in manifest.splits.items()} == {"train": "0-4", "test": "5-8"}
     assert source.drawn == list(range(9))  # read once, in order
     assert records(tmp_path, "test")[0].factors == Tetrominoes(20).scene(5).factors
+
+
+def test_any_increasing_indices(tmp_path):
+    source, scenes = Counting(20), list(Tetrominoes(20).records())
+    indices = {"train": [1, 2, 3, 7, 9], "val": (4, 5), "test": [11, 12, 19]}
+    selections = {split: Selection(source, chosen) for split, chosen in indices.items()}
+    manifest = write_shards(selections, tmp_path, shard_size=2)
+    assert {name: split.indices for name, split in manifest.splits.items()} == {
+        "train": "1-3,7,9",
+        "val": "4-5",
+        "test": "11-12,19",
+    }
+    for split, chosen in indices.items():
+        assert [record.factors for record in records(tmp_path, split)] == [scenes[i].factors for i in chosen]
+    assert verify(tmp_path) == []
+    assert write_shards(selections, tmp_path, shard_size=2) == manifest
+    assert source.drawn == [1, 2, 3, 7, 9, 4, 5, 11, 12, 19]
+    with pytest.raises(DataError, match="choose another folder"):
+        write_shards({**selections, "val": Selection(source, (4, 6))}, tmp_path, shard_size=2)
+
+
+def test_a_source_read_in_order_is_read_once(tmp_path):
+    source = Passes(20)
+    selections = {"train": Selection(source, [1, 2, 9]), "test": Selection(source, [12, 15, 16])}
+    write_shards(selections, tmp_path / "out", shard_size=2)
+    assert source.passes == [(range(1, 3), range(9, 10), range(12, 13), range(15, 17))]
+    (tmp_path / "out" / "train-000001.tar").unlink()
+    write_shards(selections, tmp_path / "out", shard_size=2)
+    assert source.passes[1:] == [(range(9, 10),)]
+
+    source = Passes(20)  # what comes again takes a further pass
+    write_shards({"b": Selection(source, range(4, 6)), "a": Selection(source, range(3))}, tmp_path / "back")
+    assert source.passes == [(range(4, 6),), (range(3),)]
 
 
 def test_nothing_to_write(tmp_path):
@@ -103,7 +190,7 @@ def test_nothing_to_write(tmp_path):
 
 
 def test_source_that_ends_early(tmp_path):
-    with pytest.raises(DataError, match="expected 10 records up to the end of the split test, got 7; choose smaller"):
+    with pytest.raises(DataError, match=r"a record 7, .* split test, got the end of the source; choose smaller"):
         write_shards(consecutive(Tetrominoes(7), {"train": 4, "test": 6}), tmp_path, shard_size=2)
     with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
         Manifest.load(tmp_path)
@@ -150,24 +237,47 @@ def test_records_that_contradict_their_source(tmp_path, spoil, message):
     assert not (tmp_path / "train-000001.tar").exists()
 
 
-def test_resumes_after_a_kill(tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_resumes_after_a_kill(tmp_path, processes):
     out, clean = tmp_path / "out", tmp_path / "clean"
-    command = "generate tetrominoes {} --train 1500 --val 0 --test 0 --shard_size 100"
-    code = f"from emorl.data.cli import main; main({command.format(out).split()})"
-    process = subprocess.Popen([sys.executable, "-c", code])
-    while not (out / "train-000002.tar").exists():
+    command = f"generate tetrominoes {out} --train 600 --val 0 --test 0 --shard_size 50 --processes {processes}"
+    code = f"from emorl.data.cli import main; main({command.split()})"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    while len(recorded(out)) < 2:
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate(timeout=20)  # the end of the output comes when no process is left to write it
     assert not (out / "manifest.json").exists()
-    before = {path: path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))[:2]}
+    before = {out / shard.name: (out / shard.name).stat().st_mtime_ns for shard in recorded(out)}
 
-    selection = {"train": Selection(Tetrominoes(1500), range(1500))}
-    write_shards(selection, out, shard_size=100)
+    selection = {"train": Selection(Tetrominoes(600), range(600))}
+    write_shards(selection, out, shard_size=50)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    write_shards(selection, clean, shard_size=100)
+    write_shards(selection, clean, shard_size=50)
     assert contents(out) == contents(clean)
+
+
+def test_any_number_of_processes_writes_the_same(tmp_path):
+    write_shards(TRAIN_7_VAL_2, tmp_path / "one", shard_size=2)
+    write_shards(TRAIN_7_VAL_2, tmp_path / "three", shard_size=2, processes=3)
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_a_process_that_dies(tmp_path):
+    selections = consecutive(Killer(12), {"train": 12})
+    with pytest.raises(DataError, match="expected 2 processes that write to the end, got one that died; run the same"):
+        write_shards(selections, tmp_path / "out", shard_size=2, processes=2)
+    assert_unfinished(tmp_path / "out", "train-000003.tar")
+    write_shards(selections, tmp_path / "out", shard_size=2)
+    write_shards(selections, tmp_path / "clean", shard_size=2)
+    assert contents(tmp_path / "out") == contents(tmp_path / "clean")
+
+
+def test_an_error_in_a_process(tmp_path):
+    with pytest.raises(DataError, match=r"expected a record 7, counted from 0, .* got the end of the source; choose"):
+        write_shards(consecutive(Tetrominoes(7), {"train": 8}), tmp_path, shard_size=2, processes=2)
+    assert_unfinished(tmp_path, "train-000003.tar")
 
 
 def test_kept_shards_are_verified(tmp_path):
@@ -203,6 +313,20 @@ def test_full_disk(tmp_path, monkeypatch):
     write_shards(TRAIN_7_VAL_2, tmp_path / "out", shard_size=3)
     write_shards(TRAIN_7_VAL_2, tmp_path / "clean", shard_size=3)
     assert contents(tmp_path / "out") == contents(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_limit_of_file_size(tmp_path, processes):
+    """What the system says here is as on a full disk, in this process and in others."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(DataError, match=r"train-000000\.tar: cannot be written .*too large.*; free some space"):
+            write_shards(consecutive(Cramped(20), {"val": 5, "train": 9}), tmp_path, 9, processes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_unfinished(tmp_path, "train-000000.tar")
+    write_shards(consecutive(Tetrominoes(20), {"val": 5, "train": 9}), tmp_path, 9)
+    assert verify(tmp_path) == []
 
 
 def test_one_writer_at_a_time(tmp_path):
@@ -255,6 +379,7 @@ def test_writing_again_repairs(tmp_path):
     before = contents(tmp_path)
     (tmp_path / "train-000001.tar").unlink()
     (tmp_path / "val-000000.tar").write_bytes(b"")
+    (tmp_path / ".val-000000.tar.0.tmp").write_bytes(b"left by a repair that was killed")
     assert len(verify(tmp_path)) == 2
     write_shards(TRAIN_7_VAL_2, tmp_path, shard_size=3)
     assert contents(tmp_path) == before

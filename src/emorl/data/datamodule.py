@@ -7,13 +7,13 @@ from pathlib import Path
 from pytorch_lightning import LightningDataModule
 
 from emorl.data.errors import DataError
+from emorl.data.images import find_images
 from emorl.data.loader import EvaluationLoader, TrainingLoader
 from emorl.data.manifest import MANIFEST, Manifest
 from emorl.data.plan import Order
+from emorl.data.remote import is_url
 from emorl.data.stream import ImageReader, ShardReader
 from emorl.data.transforms import Crop
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class MultiObjectDataModule(LightningDataModule):
@@ -22,8 +22,8 @@ class MultiObjectDataModule(LightningDataModule):
     Batches are `emorl.types.Batch`: images stay 8-bit until they are on the device.
 
     Args:
-        root: folder of shards with its ``manifest.json`` (a local path, or a URL that webdataset opens); for
-            ``predict``, alternatively a local folder of images.
+        root: folder of shards with its ``manifest.json``: a local path, or a URL (``https://``; ``s3://`` with s3fs
+            installed; any other that fsspec knows). For ``predict``, alternatively a local folder of images.
         image_size: side of the square images given to the model, in pixels.
         crop: what is cut out of a stored image before resizing: ``square`` (the largest centred square), ``center``
             (0.8 of it, as ClevrTex and GENESIS do) or ``emorl`` (rows 29:221, columns 64:256 of CLEVR's frames).
@@ -32,6 +32,9 @@ class MultiObjectDataModule(LightningDataModule):
         window: images that are shuffled together; a worker holds so many of them, compressed, in memory.
         seed: chooses the order of training.
         predict_split: split that ``predict`` reads from shards.
+        cache: local folder in which shards from a URL are kept, so that each is fetched once; any number of
+            processes and runs may share it, and none empties it. The manifest is fetched anew in each run. A data set
+            at a local path is read where it is.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class MultiObjectDataModule(LightningDataModule):
         window: int = 4096,
         seed: int = 0,
         predict_split: str = "test",
+        cache: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -55,6 +59,7 @@ class MultiObjectDataModule(LightningDataModule):
         self.window = window
         self.seed = seed
         self.predict_split = predict_split
+        self.cache = cache
         self.manifest: Manifest | None = None
 
     def setup(self, stage: str) -> None:
@@ -63,13 +68,13 @@ class MultiObjectDataModule(LightningDataModule):
         Raises:
             DataError: if there is none, unless ``root`` is a folder of images and ``stage`` is ``predict``.
         """
-        if stage != "predict" or "://" in self.root or (Path(self.root) / MANIFEST).exists():
+        if stage != "predict" or is_url(self.root) or (Path(self.root) / MANIFEST).exists():
             self.manifest = Manifest.load(self.root)
 
     def train_dataloader(self) -> TrainingLoader:
         """Stream the split ``train``, every sample once an epoch, in an order that depends on the epoch."""
         read = self._reader("train")
-        order = Order(tuple(shard.samples for shard in read.split.shards), self.window, self.seed)
+        order = Order(tuple(shard.samples for shard in read.shards), self.window, self.seed)
         return TrainingLoader(read, order, self.batch_size, self.num_workers, *self._place())
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
@@ -90,7 +95,8 @@ class MultiObjectDataModule(LightningDataModule):
 
     def _evaluation(self, split: str) -> EvaluationLoader:
         read = self._reader(split)
-        return EvaluationLoader(read, read.split.samples, self.batch_size, self.num_workers, *self._place())
+        samples = sum(shard.samples for shard in read.shards)
+        return EvaluationLoader(read, samples, self.batch_size, self.num_workers, *self._place())
 
     def _reader(self, split: str) -> ShardReader:
         assert self.manifest is not None
@@ -101,27 +107,7 @@ class MultiObjectDataModule(LightningDataModule):
                 got=f"{', '.join(self.manifest.splits)}",
                 remedy="convert or generate the data set with that split",
             )
-        return ShardReader(self.root, self.manifest.splits[split], self.crop, self.image_size)
+        return ShardReader(self.root, self.manifest, split, self.crop, self.image_size, self.cache)
 
     def _place(self) -> tuple[int, int]:
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-
-
-def find_images(folder: Path) -> tuple[Path, ...]:
-    """Return the PNG and JPEG files of a folder, sorted by name.
-
-    Raises:
-        DataError: if it is no folder, holds none, or two that differ in their suffix alone.
-    """
-    if not folder.is_dir():
-        raise DataError.of(
-            folder, expected="a folder of shards or images", got="no such folder", remedy="check the path"
-        )
-    paths = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
-    if not paths:
-        expected = f"a {MANIFEST} with shards, or images ({', '.join(IMAGE_SUFFIXES)})"
-        raise DataError.of(folder, expected=expected, got="neither", remedy="check the path, or convert the images")
-    stems = [path.stem for path in paths]
-    if twins := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise DataError.of(folder, expected="one image of each name", got=f"several {twins}", remedy="rename them")
-    return paths

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from emorl.data.errors import DataError
 
@@ -31,22 +32,27 @@ def locked(folder: Path) -> Iterator[None]:
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name once it is whole and on the disk, or not at all.
 
+    Makes the folder if need be. Several processes may write one name at a time: each to a temporary file of its own,
+    which is left behind only by a process that is killed.
+
     Raises:
         DataError: if it cannot be written, as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
         remedy = "free some space or choose another folder, and run the same command again: finished shards are kept"
         raise DataError(f"{path}: cannot be written ({error}); {remedy}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -4,21 +4,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import webdataset  # type: ignore[import-untyped]
-
 from emorl.data.errors import DataError
 from emorl.data.records import Factor
+from emorl.data.remote import fetch, locate
+from emorl.data.runs import count, parse_runs
 from emorl.data.schema import parse, require
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 
 _MAX_BYTES = 1 << 24  # of a manifest: enough for 100,000 shards
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split: its number of samples, the range [start, stop) of its records in the source, its shards."""
+    """One split: its number of samples, the indices of their records in the source as runs (`3,5,8-10`), its shards."""
 
     samples: int
-    indices: tuple[int, int]
+    indices: str
     shards: tuple[Shard, ...]
 
 
@@ -111,7 +109,7 @@ class Manifest:
         """Read the manifest of a data set.
 
         Args:
-            root: folder of the data set: a local path, or a URL that webdataset opens.
+            root: folder of the data set: a local path or a URL.
             name: file name of the manifest in the folder.
 
         Raises:
@@ -129,39 +127,9 @@ def shard_name(split: str, number: int) -> str:
     return f"{split}-{number:06d}.tar"
 
 
-def locate(root: str | os.PathLike[str], name: str) -> str:
-    """Return the path or URL of a file of the data set."""
-    folder = os.fspath(root)
-    return f"{folder.rstrip('/')}/{name}" if "://" in folder else os.path.join(folder, name)
-
-
-def fetch(root: str | os.PathLike[str], name: str, limit: int) -> bytes:
-    """Return the content of a file of the data set, of a larger file a little more than `limit` bytes.
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
-    where = locate(root, name)
-    try:
-        with webdataset.gopen(where) if "://" in where else open(where, "rb") as stream:
-            return _read(stream.read, limit)
-    except (OSError, ValueError) as error:
-        remedy = "check the path, or run the emorl-data command that writes the data set (again)"
-        raise DataError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or error}); {remedy}") from error
-
-
-def _read(read: Callable[[int], bytes], limit: int) -> bytes:
-    """Read in chunks: memory follows what is there, not what a manifest claims."""
-    content = bytearray()
-    while len(content) <= limit and (chunk := read(_CHUNK)):
-        content += chunk
-    return bytes(content)
-
-
 def _check_split(name: str, split: Split) -> None:
-    start, stop = split.indices
     require(re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None, "splits", "lower-case names", name)
-    require(0 <= start < stop and stop - start == split.samples, name, f"{split.samples} indices", split.indices)
+    require(count(parse_runs(split.indices, name)) == split.samples, name, f"{split.samples} indices", split.indices)
     total = sum(shard.samples for shard in split.shards)
     require(total == split.samples, name, f"shards of {split.samples} samples together", total)
     for number, shard in enumerate(split.shards):

@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest, Split
+from emorl.data.manifest import Manifest
 from emorl.data.records import Record
-from emorl.data.shards import decode_sample, read_shard
+from emorl.data.shards import read_record, read_shard
 from emorl.viz import colourise, grid
 
 TILE = 128  # pixels that a smaller image is enlarged towards, by a whole factor
@@ -36,15 +36,16 @@ def contact_sheet(
     if name not in manifest.splits:
         expected = f"a split {' or '.join(manifest.splits)}"
         raise DataError.of(root, expected=expected, got=repr(name), remedy="choose one of the data set's splits")
-    records = itertools.islice(_records(root, manifest.splits[name]), count)
+    records = itertools.islice(_records(root, manifest, name), count)
     tiles = torch.stack([tile for record in records for tile in _tiles(record)])
     factor = max(1, TILE // max(manifest.image_size))
     enlarged = tiles.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
     return grid(enlarged, columns=2 * SCENES_PER_ROW)
 
 
-def _records(root: str | os.PathLike[str], split: Split) -> Iterator[Record]:
-    return (decode_sample(sample) for shard in split.shards for sample in read_shard(root, shard))
+def _records(root: str | os.PathLike[str], manifest: Manifest, split: str) -> Iterator[Record]:
+    shards = manifest.splits[split].shards
+    return (read_record(sample, manifest) for shard in shards for sample in read_shard(root, shard))
 
 
 def _tiles(record: Record) -> tuple[Tensor, Tensor]:

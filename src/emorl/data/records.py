@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from emorl.data.errors import DataError
+from emorl.data.runs import Runs
 
 Value = float | str
 Objects = list[dict[str, Value]]
@@ -53,7 +55,8 @@ class Record(NamedTuple):
     Attributes:
         image: RGB, 0 to 255.
         segmentation: label map, 0 is the background, i the i-th object.
-        factors: one dictionary per visible object, the i-th object's at i - 1.
+        factors: one dictionary per object, the i-th object's at i - 1. An object that others hide altogether is one
+            of them, too: no pixel has its label.
     """
 
     image: UInt8[np.ndarray, "height width 3"]
@@ -87,6 +90,8 @@ class Source(ABC):
         image_size: height and width in pixels.
         max_objects: largest number of objects in a scene, the background not counted.
         factors: factors that every object has.
+        random_access: whether `records` starts anywhere at the same cost. Such a source may be written by several
+            processes and is pickled for them.
     """
 
     dataset: str
@@ -94,6 +99,7 @@ class Source(ABC):
     image_size: tuple[int, int]
     max_objects: int
     factors: tuple[Factor, ...]
+    random_access: bool = False
 
     @property
     @abstractmethod
@@ -111,6 +117,15 @@ class Source(ABC):
         Raises:
             DataError: on data that is damaged or not in the source's format.
         """
+
+    def select(self, runs: Runs) -> Iterator[Record]:
+        """Yield the records of some runs of indices, fewer if the source ends before.
+
+        Raises:
+            DataError: as `records`.
+        """
+        for run in runs:
+            yield from islice(self.records(run.start), len(run))
 
 
 def file_provenance(path: Path) -> dict[str, str | int]:
@@ -139,15 +154,14 @@ def label_map(
         DataError: unless each pixel belongs to exactly one entity, which is the background or visible.
     """
     covered = masks > 0
-    if not (covered.sum(axis=0) == 1).all():
+    if not (covered.sum(axis=0, dtype=np.uint16) == 1).all():
         raise DataError.of("masks", expected="one entity in each pixel", got="none or several", remedy=_REMEDY)
-    entities = covered.argmax(axis=0)
     kept = [entity for entity in range(1, len(masks)) if visible[entity]]
-    if not np.isin(entities, [0, *kept]).all():
+    if covered[[entity for entity in range(1, len(masks)) if not visible[entity]]].any():
         raise DataError.of("masks", expected="visible entities", got="an invisible one", remedy=_REMEDY)
     labels = np.zeros(len(masks), dtype=np.uint8)
     labels[kept] = np.arange(1, len(kept) + 1)
-    return labels[entities], kept
+    return labels[covered.argmax(axis=0)], kept
 
 
 def check_record(record: Record, spec: Spec) -> None:

@@ -1,32 +1,42 @@
 """Which records of which source go into which shard."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from emorl.data.manifest import shard_name
 from emorl.data.records import Record, Source
+from emorl.data.runs import Runs, count, join_runs, to_runs
 
 
 class Selection(NamedTuple):
-    """The records of a split: a range of indices of a source."""
+    """The records of a split: increasing indices of a source."""
 
     source: Source
-    indices: range
+    indices: Sequence[int]
 
 
 class ShardTask(NamedTuple):
-    """One shard to write: the part `indices` of what is selected for a split."""
+    """One shard to write.
+
+    Attributes:
+        split: the split that it is a part of.
+        name: its file name.
+        source: where its records come from.
+        first: index of its first sample in the split.
+        runs: indices of its records in the source.
+    """
 
     split: str
     name: str
-    selection: Selection
-    indices: range
+    source: Source
+    first: int
+    runs: Runs
 
     @property
-    def first(self) -> int:
-        """Index of the shard's first sample in its split."""
-        return self.indices.start - self.selection.indices.start
+    def samples(self) -> int:
+        """Number of samples."""
+        return count(self.runs)
 
 
 def consecutive(source: Source, samples: Mapping[str, int]) -> dict[str, Selection]:
@@ -38,17 +48,27 @@ def consecutive(source: Source, samples: Mapping[str, int]) -> dict[str, Selecti
 
 def shard_tasks(split: str, selection: Selection, shard_size: int) -> Iterator[ShardTask]:
     """Cut a split into shards."""
-    for number, first in enumerate(range(0, len(selection.indices), shard_size)):
-        yield ShardTask(split, shard_name(split, number), selection, selection.indices[first : first + shard_size])
+    source, indices = selection
+    for number, first in enumerate(range(0, len(indices), shard_size)):
+        runs = to_runs(indices[first : first + shard_size])
+        yield ShardTask(split, shard_name(split, number), source, first, runs)
 
 
 def streams(tasks: list[ShardTask]) -> Iterator[tuple[ShardTask, Iterator[Record]]]:
     """Pair each shard with its records, reading on in a source where the shard before it stopped."""
-    reached: tuple[Source, int] | None = None
-    records: Iterator[Record] = iter(())
+    for sweep in _sweeps(tasks):
+        records = sweep[0].source.select(join_runs(run for task in sweep for run in task.runs))
+        for task in sweep:
+            yield task, itertools.islice(records, task.samples)
+
+
+def _sweeps(tasks: list[ShardTask]) -> list[list[ShardTask]]:
+    """Group neighbours that go on in the same source."""
+    sweeps: list[list[ShardTask]] = []
     for task in tasks:
-        source = task.selection.source
-        if reached != (source, task.indices.start):
-            records = source.records(task.indices.start)
-        yield task, itertools.islice(records, len(task.indices))
-        reached = source, task.indices.stop
+        before = sweeps[-1][-1] if sweeps else None
+        if before is not None and before.source is task.source and before.runs[-1].stop <= task.runs[0].start:
+            sweeps[-1].append(task)
+        else:
+            sweeps.append([task])
+    return sweeps

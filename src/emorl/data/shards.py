@@ -3,7 +3,6 @@
 A shard is the unit of trust: it is fetched whole, compared with the manifest, and only then read.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -18,13 +17,14 @@ from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 from webdataset.tariterators import group_by_keys  # type: ignore[import-untyped]
 
+from emorl.data.cache import REMEDY, fetch_shard
 from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest, Shard, fetch, locate
-from emorl.data.records import Record, check_record
+from emorl.data.manifest import Manifest, Shard
+from emorl.data.records import Record, Spec, check_record
+from emorl.data.remote import locate
 
 MAX_PIXELS = 1 << 24  # of one image: a PNG that claims more is not decoded
 
-_REMEDY = "fetch the shard again, or delete it and run the emorl-data command that writes it"
 _MEMBER = re.compile(r"[a-z0-9_-]+\.(image\.png|segmentation\.png|factors\.json)")
 _PNG_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -53,32 +53,48 @@ def decode_sample(sample: Sample) -> Record:
     segmentation = _from_png(sample["segmentation.png"], "L", f"{where}: segmentation.png")
     if image.shape[:2] != segmentation.shape:
         got = f"{image.shape[:2]} and {segmentation.shape}"
-        raise DataError.of(where, expected="image and segmentation of one size", got=got, remedy=_REMEDY)
+        raise DataError.of(where, expected="image and segmentation of one size", got=got, remedy=REMEDY)
     return Record(image, segmentation, _from_json(sample["factors.json"], f"{where}: factors.json"))
 
 
-def read_shard(root: str | os.PathLike[str], shard: Shard) -> Iterator[Sample]:
+def read_record(sample: Sample, spec: Spec) -> Record:
+    """Decode what `read_shard` yields and check it against what the data set promises.
+
+    Raises:
+        DataError: if it cannot be decoded, or differs from the promise in image size, labels, objects or factors.
+    """
+    record = decode_sample(sample)
+    try:
+        check_record(record, spec)
+    except DataError as error:
+        raise DataError(f"{sample['__url__']}: sample {sample['__key__']}: {error}") from error
+    return record
+
+
+def read_shard(
+    root: str | os.PathLike[str], shard: Shard, cache: str | os.PathLike[str] | None = None
+) -> Iterator[Sample]:
     """Fetch a shard, check it against its manifest entry, and yield its samples in order.
 
     Args:
-        root: folder of the data set: a local path, or a URL that webdataset opens.
+        root: folder of the data set: a local path or a URL.
         shard: the shard's entry in the manifest.
+        cache: local folder that keeps shards from URLs.
 
     Yields:
         A dictionary of the undecoded members, with the sample's key and the shard's location.
 
     Raises:
-        DataError: if the shard is missing, differs from the manifest in size, checksum or number of samples, or
-            holds anything but complete samples.
+        DataError: before the first sample, if the shard is missing, differs from the manifest in size, checksum or
+            number of samples, or holds anything but complete samples.
     """
-    content, where = fetch(root, shard.name, shard.bytes), locate(root, shard.name)
-    if len(content) != shard.bytes:
-        got = f"{len(content)} or more"
-        raise DataError.of(where, expected=f"{shard.bytes} bytes as in the manifest", got=got, remedy=_REMEDY)
-    checksum = hashlib.sha256(content).hexdigest()
-    if checksum != shard.sha256:
-        raise DataError.of(where, expected=f"SHA-256 {shard.sha256}", got=checksum, remedy=_REMEDY)
-    yield from _samples(content, where, shard.samples)
+    content, where = fetch_shard(root, shard, cache), locate(root, shard.name)
+    samples = _samples(content, where)
+    if len(samples) != shard.samples:
+        got = f"{len(samples)}"
+        raise DataError.of(where, expected=f"{shard.samples} samples", got=got, remedy=REMEDY)
+    for sample in samples:
+        yield cast(Sample, {key: value if isinstance(value, str) else bytes(value) for key, value in sample.items()})
 
 
 def verify(root: str | os.PathLike[str]) -> list[str]:
@@ -110,35 +126,28 @@ def _shard_problems(root: str | os.PathLike[str], shard: Shard, manifest: Manife
 
 def _sample_problems(sample: Sample, manifest: Manifest) -> Iterator[str]:
     try:
-        record = decode_sample(sample)
+        read_record(sample, manifest)
     except DataError as error:
         yield str(error)
-        return
-    try:
-        check_record(record, manifest)
-    except DataError as error:
-        yield f"{sample['__url__']}: sample {sample['__key__']}: {error}"
 
 
-def _samples(content: bytes, where: str, count: int) -> Iterator[Sample]:
-    """Group the members of a tar file; an error comes with the sample that misses or exceeds something."""
-    number = 0
+def _samples(content: bytes, where: str) -> list[dict[str, Any]]:
+    """Group the members of a tar file to samples, all of them complete."""
     try:
-        for sample in group_by_keys(_members(content, where)):
+        samples = list(group_by_keys(_members(memoryview(content), where)))
+        for sample in samples:
             if set(sample) != Sample.__required_keys__:
                 raise ValueError(f"sample {sample['__key__']} with the members {sorted(sample)[2:]}")
-            number += 1
-            yield cast(Sample, sample)
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
-        raise DataError.of(where, expected="a tar file of samples", got=f"{error}", remedy=_REMEDY) from error
-    if number != count:
-        raise DataError.of(where, expected=f"{count} samples", got=f"{number}", remedy=_REMEDY)
+        raise DataError.of(where, expected="a tar file of samples", got=f"{error}", remedy=REMEDY) from error
+    return samples
 
 
-def _members(content: bytes, where: str) -> Iterator[dict[str, Any]]:
+def _members(content: memoryview, where: str) -> Iterator[dict[str, Any]]:
     """Yield the members as webdataset does, but of plain tar files only, and none with a foreign name or kind.
 
-    webdataset's own iterator also unpacks compressed and sparse files, which may be far larger than the shard.
+    webdataset's own iterator also unpacks compressed and sparse files, which may be far larger than the shard. The
+    data are views: nothing is copied before a sample is due.
     """
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:
@@ -164,14 +173,14 @@ def _from_png(content: bytes, mode: str, where: str) -> np.ndarray:
                 raise ValueError(f"the mode {image.mode}")
             return np.array(image)
     except _PNG_ERRORS as error:
-        raise DataError.of(where, expected=f"a PNG of mode {mode}", got=f"{error}", remedy=_REMEDY) from error
+        raise DataError.of(where, expected=f"a PNG of mode {mode}", got=f"{error}", remedy=REMEDY) from error
 
 
 def _from_json(content: bytes, where: str) -> list[dict[str, float | str]]:
     try:
         objects = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError.of(where, expected="JSON", got=f"{error}", remedy=_REMEDY) from error
+        raise DataError.of(where, expected="JSON", got=f"{error}", remedy=REMEDY) from error
     if not isinstance(objects, list) or not all(isinstance(factors, dict) for factors in objects):
-        raise DataError.of(where, expected="a list of objects", got=f"{objects!r:.100}", remedy=_REMEDY)
+        raise DataError.of(where, expected="a list of objects", got=f"{objects!r:.100}", remedy=REMEDY)
     return objects

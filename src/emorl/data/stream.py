@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
-from emorl.data.errors import DataError
-from emorl.data.manifest import Split
+from emorl.data.images import read_image
+from emorl.data.manifest import Manifest, Shard
 from emorl.data.plan import Indices
-from emorl.data.shards import Sample, decode_sample, read_shard
+from emorl.data.shards import Sample, read_record, read_shard
 from emorl.data.transforms import Crop, fit
 from emorl.types import Batch
 
@@ -44,20 +44,29 @@ class ShardReader:
     """Reads the scenes of one split.
 
     Args:
-        root: folder of the data set: a local path, or a URL that webdataset opens.
-        split: the split's entry in the manifest.
+        root: folder of the data set: a local path or a URL.
+        manifest: the data set's manifest.
+        split: name of the split.
         crop: name of the crop.
         size: side of the square images, in pixels.
+        cache: local folder that keeps shards from URLs.
     """
 
     root: str
-    split: Split
+    manifest: Manifest
+    split: str
     crop: Crop
     size: int
+    cache: str | None = None
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The split's shards, in storage order."""
+        return self.manifest.splits[self.split].shards
 
     def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
         """Fetch each shard once, however many of its samples are asked for."""
-        starts = np.cumsum([0, *(shard.samples for shard in self.split.shards)])
+        starts = np.cumsum([0, *(shard.samples for shard in self.shards)])
         numbers = np.searchsorted(starts, indices, side="right") - 1  # -1 of a padding index
         for number, group in groupby(zip(numbers, indices, strict=True), key=lambda pair: int(pair[0])):
             wanted = [int(index) for _, index in group]
@@ -67,12 +76,12 @@ class ShardReader:
                 yield from self._from_shard(number, {index - int(starts[number]): index for index in wanted})
 
     def _from_shard(self, number: int, wanted: dict[int, int]) -> Iterator[tuple[int, Decode]]:
-        for place, sample in enumerate(read_shard(self.root, self.split.shards[number])):
+        for place, sample in enumerate(read_shard(self.root, self.shards[number], self.cache)):
             if place in wanted:
                 yield wanted[place], partial(self._decode, sample)
 
     def _decode(self, sample: Sample) -> Scene:
-        record = decode_sample(sample)
+        record = read_record(sample, self.manifest)
         image = fit(record.image, self.crop, self.size, Image.Resampling.BICUBIC)
         segmentation = fit(record.segmentation, self.crop, self.size, Image.Resampling.NEAREST)
         return Scene(sample["__key__"], image, segmentation)
@@ -100,23 +109,6 @@ class ImageReader:
     def _decode(self, path: Path) -> Scene:
         image = fit(read_image(path), self.crop, self.size, Image.Resampling.BICUBIC)
         return Scene(path.stem, image, None)
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Read a picture as 8-bit RGB, turned upright as its EXIF data says.
-
-    Raises:
-        DataError: if it is no image, or of a mode whose colours cannot be told, such as transparency.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("RGB", "L", "1"):
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-            mode = image.mode
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError.of(path, expected="an image", got=f"{error}", remedy="remove or replace the file") from error
-    expected, remedy = "an RGB or greyscale image", "convert it to RGB"
-    raise DataError.of(path, expected=expected, got=f"the mode {mode}", remedy=remedy)
 
 
 class SceneStream(IterableDataset[Batch]):

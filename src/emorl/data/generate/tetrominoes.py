@@ -4,12 +4,12 @@ Scenes follow those of https://github.com/google-deepmind/multi_object_datasets,
 pixel for pixel by `render`. The real set has all 19 fixed orientations, two more than its description says.
 """
 
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Int64, UInt8, UInt64
+from jaxtyping import UInt8, UInt64
 
+from emorl.data.generate.random_words import below, key_of, words_of
 from emorl.data.records import Factor, Objects, Record, Source
 
 IMAGE_SIZE = (35, 35)
@@ -87,11 +87,11 @@ class Tetrominoes(Source):
     image_size = IMAGE_SIZE
     max_objects = MAX_OBJECTS
     factors = FACTORS
+    random_access = True
 
     def __init__(self, num_scenes: int, seed: int = 0, split: str = "train") -> None:
         self.num_scenes, self.seed = num_scenes, seed
-        digest = hashlib.sha256(f"{__name__}/{_VERSION}/{seed}/{split}".encode()).digest()
-        self._key = np.frombuffer(digest, dtype="<u8", count=2).astype(np.uint64)
+        self._key = key_of(f"{__name__}/{_VERSION}/{seed}/{split}")
 
     @property
     def provenance(self) -> dict[str, str | int]:
@@ -104,8 +104,7 @@ class Tetrominoes(Source):
 
     def scene(self, index: int) -> Record:
         """Return a scene."""
-        counter = np.array([0, index, 0, 0], dtype=np.uint64)
-        stream = np.random.Philox(key=self._key, counter=counter)
+        stream = words_of(self._key, index)
         scene = None
         while scene is None:
             scene = _first_free(stream.random_raw((_ATTEMPTS, MAX_OBJECTS, 4)))
@@ -114,8 +113,8 @@ class Tetrominoes(Source):
 
 def _first_free(words: UInt64[np.ndarray, "attempts objects 4"]) -> Objects | None:
     """Turn random words into scenes and return the first one without overlap, if any."""
-    shapes, colours = _below(words[..., 0], len(SHAPES)), _below(words[..., 1], len(COLOURS))
-    corners = _below(words[..., 2:], _ROOM[shapes])
+    shapes, colours = below(words[..., 0], len(SHAPES)), below(words[..., 1], len(COLOURS))
+    corners = below(words[..., 2:], _ROOM[shapes])
     free = ~_overlap(shapes, corners)
     if not free.any():
         return None
@@ -125,13 +124,6 @@ def _first_free(words: UInt64[np.ndarray, "attempts objects 4"]) -> Objects | No
         {"x": float(row), "y": float(column), "shape": SHAPES[shape], "color": names[colour]}
         for shape, colour, (row, column) in zip(shapes[chosen], colours[chosen], corners[chosen], strict=True)
     ]
-
-
-def _below(
-    words: UInt64[np.ndarray, "*shape"], bound: int | UInt64[np.ndarray, "*shape"]
-) -> Int64[np.ndarray, "*shape"]:
-    """Scale 64 random bits to an integer below the bound."""
-    return ((words >> np.uint64(32)) * np.uint64(bound) >> np.uint64(32)).astype(np.int64)
 
 
 def _overlap(shapes: np.ndarray, corners: np.ndarray) -> np.ndarray:

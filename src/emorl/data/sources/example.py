@@ -8,7 +8,7 @@ https://protobuf.dev/programming-guides/encoding). The DeepMind data sets store 
 byte; such a list is decoded by strides, fifty times faster than byte string by byte string.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,8 +22,12 @@ _FIXED_SIZE = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT = 10  # bytes
 
 
-def parse_example(data: bytes) -> Example:
+def parse_example(data: bytes, only: str | None = None) -> Example:
     """Parse a serialised `tf.train.Example`.
+
+    Args:
+        data: the message.
+        only: name of the only feature to parse; all of them unless given.
 
     Returns:
         The features by name: float lists as float32 arrays, integer lists as int64 arrays, lists of one-byte
@@ -33,8 +37,9 @@ def parse_example(data: bytes) -> Example:
         DataError: if the bytes are no such message.
     """
     try:
-        entries = [entry for features in _submessages(data, 1) for entry in _submessages(features, 1)]
-        return dict(_parse_entry(entry) for entry in entries)
+        message = memoryview(data)  # whose slices are no copies
+        entries = [_split_entry(entry) for features in _submessages(message, 1) for entry in _submessages(features, 1)]
+        return {name: _parse_feature(feature) for name, feature in entries if only in (None, name)}
     except (ValueError, OverflowError) as error:
         remedy = "check that the file holds serialised tf.train.Example messages"
         raise DataError.of("message", expected="a tf.train.Example", got=f"{error}", remedy=remedy) from error
@@ -58,35 +63,47 @@ def take(example: Example, name: str, shape: tuple[int, ...], dtype: type[np.gen
     )
 
 
-def _parse_entry(entry: bytes) -> tuple[str, Feature]:
-    """Parse a key and its feature; as in protobuf the last of several counts and a missing one is empty."""
-    key = [b"", *_submessages(entry, 1)][-1]
-    feature = [b"", *_submessages(entry, 2)][-1]
-    return key.decode(), _parse_feature(feature)
+def class_name(name: str, code: np.number, classes: Sequence[str]) -> str:
+    """Return the class of which the feature `name` holds the id: 1 for the first, 0 for an absent object.
+
+    Raises:
+        DataError: if the code is not that of a class.
+    """
+    if code not in range(1, len(classes) + 1):
+        expected, remedy = f"an id of 1 to {len(classes)}", "check that the file is one of this data set and variant"
+        raise DataError.of(f"feature {name!r}", expected=expected, got=f"{code}", remedy=remedy)
+    return classes[int(code) - 1]
 
 
-def _parse_feature(feature: bytes) -> Feature:
+def _split_entry(entry: memoryview) -> tuple[str, memoryview]:
+    """Return a key and its feature; as in protobuf the last of several counts and a missing one is empty."""
+    key = [memoryview(b""), *_submessages(entry, 1)][-1]
+    feature = [memoryview(b""), *_submessages(entry, 2)][-1]
+    return str(key, "utf-8"), feature
+
+
+def _parse_feature(feature: memoryview) -> Feature:
     for field, parse in ((1, _parse_bytes), (2, _parse_floats), (3, _parse_integers)):
         for values in _submessages(feature, field):
             return parse(values)
     return []
 
 
-def _parse_bytes(values: bytes) -> Feature:
+def _parse_bytes(values: memoryview) -> Feature:
     if len(values) % 3 == 0:
         triples = np.frombuffer(values, dtype=np.uint8).reshape(-1, 3)  # tag of field 1, length 1, the byte
         if (triples[:, 0] == 0x0A).all() and (triples[:, 1] == 0x01).all():
             return triples[:, 2].copy()
-    return list(_submessages(values, 1))
+    return [bytes(value) for value in _submessages(values, 1)]
 
 
-def _parse_floats(values: bytes) -> np.ndarray:
+def _parse_floats(values: memoryview) -> np.ndarray:
     """Join packed runs of floats and single ones, which proto3 parsers accept alike."""
     chunks = [_expect(value, wire, _BYTES, _FIXED32) for field, wire, value in _fields(values) if field == 1]
-    return np.concatenate([np.frombuffer(chunk, dtype="<f4") for chunk in [b"", *chunks]]).astype(np.float32)
+    return np.frombuffer(b"".join(chunks), dtype="<f4").astype(np.float32)
 
 
-def _parse_integers(values: bytes) -> np.ndarray:
+def _parse_integers(values: memoryview) -> np.ndarray:
     """Join packed runs of integers and single ones, both varints in two's complement."""
     integers: list[int] = []
     for field, wire, value in _fields(values):
@@ -98,20 +115,20 @@ def _parse_integers(values: bytes) -> np.ndarray:
     return np.array(integers, dtype=np.uint64).view(np.int64)
 
 
-def _submessages(message: bytes, number: int) -> Iterator[bytes]:
+def _submessages(message: memoryview, number: int) -> Iterator[memoryview]:
     """Yield the values of a length-delimited field."""
     for field, wire, value in _fields(message):
         if field == number:
             yield _expect(value, wire, _BYTES)
 
 
-def _expect(value: bytes, wire: int, *allowed: int) -> bytes:
+def _expect(value: memoryview, wire: int, *allowed: int) -> memoryview:
     if wire not in allowed:
         raise ValueError(f"a field of wire type {wire}, not {' or '.join(map(str, allowed))}")
     return value
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Yield number, wire type and raw bytes of each field, the length of a length-delimited one left out."""
     position = 0
     while position < len(message):
@@ -131,7 +148,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, bytes]]:
         yield tag >> 3, wire, message[start:position]
 
 
-def _varint(message: bytes, position: int) -> tuple[int, int]:
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
     """Return the integer at a position and the position after it."""
     value = 0
     for count, byte in enumerate(message[position : position + _MAX_VARINT]):

@@ -7,16 +7,23 @@ data (https://www.tensorflow.org/tutorials/load_data/tfrecord, "TFRecords format
 import gzip
 import itertools
 import struct
+import sys
 import zlib
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from io import BufferedIOBase
+from os import PathLike
 from pathlib import Path
 
 import google_crc32c
+import numpy as np
 
 from emorl.data.errors import DataError
-from emorl.data.records import Record
-from emorl.data.sources.example import Example, parse_example
+from emorl.data.records import Record, Source, file_provenance
+from emorl.data.runs import Runs
+from emorl.data.sources.example import Example, parse_example, take
 
 MAX_RECORD = 1 << 28  # bytes; the largest known record, one of CLEVR, has 3.3 MB
 
@@ -32,12 +39,8 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def read_records(path: Path, start: int = 0) -> Iterator[bytes]:
+def read_records(path: Path) -> Iterator[bytes]:
     """Stream the records of a TFRecord file, compressed with gzip or not.
-
-    Args:
-        path: the file.
-        start: number of records to pass over.
 
     Raises:
         DataError: if the file is missing, empty, not a TFRecord, damaged or cut short.
@@ -52,24 +55,76 @@ def read_records(path: Path, start: int = 0) -> Iterator[bytes]:
             data = _next_record(stream, f"{path}: record {number}")
             if data is None:
                 break
-            if number >= start:
-                yield data
+            yield data
     if number == 0:
         raise DataError.of(path, expected="a TFRecord file", got="an empty one", remedy=_DAMAGED)
 
 
-def decode_records(path: Path, decode: Callable[[Example], Record], start: int = 0) -> Iterator[Record]:
-    """Stream the `tf.train.Example`s of a TFRecord file through `decode`.
+class TFRecordSource(Source):
+    """A source over a TFRecord file of `tf.train.Example`s, in the order of the file.
 
-    Raises:
-        DataError: as `read_records`, and for records that cannot be parsed or decoded, with their number.
+    Args:
+        path: the file, compressed as published or not.
     """
-    for number, data in enumerate(read_records(path, start), start):
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def provenance(self) -> dict[str, str | int]:
+        """Name and checksum of the file."""
+        return file_provenance(self.path)
+
+    @abstractmethod
+    def decode(self, example: Example) -> Record:
+        """Turn a parsed record into ours.
+
+        Raises:
+            DataError: if a feature is missing or is not as in this data set.
+        """
+
+    def records(self, start: int = 0) -> Iterator[Record]:
+        """Yield the records from index `start` on.
+
+        Raises:
+            DataError: on a file that is missing, damaged or not one of this data set.
+        """
+        return self.select((range(start, sys.maxsize),))
+
+    def select(self, runs: Runs) -> Iterator[Record]:
+        """Yield the records of some runs of indices, in one pass that decodes no others.
+
+        Raises:
+            DataError: on a file that is missing, damaged or not one of this data set.
+        """
+        wanted = itertools.chain.from_iterable(runs)
+        index = next(wanted, None)
+        for number, data in enumerate(read_records(self.path)):
+            if number == index:
+                with self._located(number):
+                    record = self.decode(parse_example(data))
+                yield record
+                index = next(wanted, None)
+            if index is None:
+                break
+
+    def feature(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[np.ndarray]:
+        """Yield one feature of each record, without parsing the others.
+
+        Raises:
+            DataError: on a file that is missing, damaged or has not this feature.
+        """
+        for number, data in enumerate(read_records(self.path)):
+            with self._located(number):
+                value = take(parse_example(data, only=name), name, shape, dtype)
+            yield value
+
+    @contextmanager
+    def _located(self, number: int) -> Iterator[None]:
         try:
-            record = decode(parse_example(data))
+            yield
         except DataError as error:
-            raise DataError(f"{path}: record {number}: {error}") from error
-        yield record
+            raise DataError(f"{self.path}: record {number}: {error}") from error
 
 
 def _inflate(file: BufferedIOBase) -> BufferedIOBase:

@@ -1,0 +1,1 @@
+"""The commands of `emorl-data`: each function is one, its docstring the help."""

@@ -1,0 +1,20 @@
+"""What the commands that write a data set share: their defaults, and the last step."""
+
+import os
+from collections.abc import Mapping
+
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
+from emorl.data.selection import Selection
+from emorl.data.writer import SHARD_SIZE as SAMPLES
+from emorl.data.writer import write_shards
+
+TRAIN, TEST = map(NonNegativeInt, (60000, 320))  # the splits of the paper
+SHARD_SIZE, PROCESSES = map(PositiveInt, (SAMPLES, os.cpu_count() or 1))
+
+
+def write(selections: Mapping[str, Selection], out: str, shard_size: int, processes: int = 1) -> None:
+    """Write a data set and say what it is."""
+    manifest = write_shards(selections, out, shard_size, processes)
+    splits = ", ".join(f"{split.samples} {name}" for name, split in manifest.splits.items())
+    print(f"{out}: {manifest.dataset}, {splits}, manifest checksum {manifest.checksum}")

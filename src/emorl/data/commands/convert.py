@@ -1,0 +1,227 @@
+"""`emorl-data convert`: data sets from the files in which they were published, and from folders of images."""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, write
+from emorl.data.errors import DataError
+from emorl.data.records import Source
+from emorl.data.selection import Selection, consecutive
+from emorl.data.sources.clevr import ClevrTFRecords
+from emorl.data.sources.clevrtex import ClevrTexFolder
+from emorl.data.sources.folder import ImageFolder
+from emorl.data.sources.hdf5 import HDF5File
+from emorl.data.sources.multi_dsprites import MultiDSpritesTFRecords
+from emorl.data.sources.tetrominoes import TetrominoesTFRecords
+from emorl.data.sources.tfrecord import TFRecordSource, read_records
+from emorl.data.splits import PRESETS, choose
+
+
+def tetrominoes(
+    source: str,
+    out: str,
+    train: NonNegativeInt | None = None,
+    val: NonNegativeInt | None = None,
+    test: NonNegativeInt | None = None,
+    shard_size: PositiveInt = SHARD_SIZE,
+) -> None:
+    """Convert DeepMind's Tetrominoes: the splits are taken from the file in order, first train, then val, then test.
+
+    Unless a split is given they are the paper's, 60000 train and 320 test; a file too short for them is one test split.
+
+    Args:
+        source: The file gs://multi-object-datasets/tetrominoes/tetrominoes_train.tfrecords, compressed as it is or not.
+        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        train: Number of training scenes.
+        val: Number of validation scenes.
+        test: Number of test scenes.
+        shard_size: Samples in a shard.
+    """
+    _convert(TetrominoesTFRecords(source), out, {"train": train, "val": val, "test": test}, shard_size)
+
+
+def multi_dsprites(
+    source: str,
+    out: str,
+    variant: Literal["colored_on_grayscale", "colored_on_colored", "binarized"] = "colored_on_grayscale",
+    train: NonNegativeInt | None = None,
+    val: NonNegativeInt | None = None,
+    test: NonNegativeInt | None = None,
+    shard_size: PositiveInt = SHARD_SIZE,
+) -> None:
+    """Convert DeepMind's Multi-dSprites: the splits are taken from the file in order, first train, then val, then test.
+
+    Unless a split is given they are the paper's, 60000 train and 320 test; a file too short for them is one test split.
+
+    Args:
+        source: The file gs://multi-object-datasets/multi_dsprites/multi_dsprites_VARIANT.tfrecords, compressed as it is
+            or not.
+        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        variant: Variant that the file holds.
+        train: Number of training scenes.
+        val: Number of validation scenes.
+        test: Number of test scenes.
+        shard_size: Samples in a shard.
+    """
+    records = MultiDSpritesTFRecords(source, variant)
+    _convert(records, out, {"train": train, "val": val, "test": test}, shard_size)
+
+
+def clevr(
+    source: str,
+    out: str,
+    preset: Literal["clevr6", "clevr10", "clevr6_slot_attention"] = "clevr6",
+    shard_size: PositiveInt = SHARD_SIZE,
+) -> None:
+    """Convert DeepMind's CLEVR with masks, with the splits of a paper.
+
+    clevr6: scenes of at most 6 objects, the first 50000 to train, the last 320 to test and the 320 before to validate.
+    clevr10: the first 70000 scenes to train, 320 of the last to validate and 320 of 7 to 10 objects to test.
+    clevr6_slot_attention: scenes of at most 6 objects, to train those among the first 70000 scenes, and 320 each as in
+    clevr6. No scene is in two splits. A file shorter than the published 100000 records is one test split.
+
+    Args:
+        source: The file gs://multi-object-datasets/clevr_with_masks/clevr_with_masks_train.tfrecords, compressed as it
+            is or not.
+        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        preset: Chooses the splits.
+        shard_size: Samples in a shard.
+    """
+    records = ClevrTFRecords(source)
+    objects = list(tqdm(records.object_counts(), "counting objects", unit="record", disable=None, leave=False))
+    splits = choose(PRESETS[preset], objects)
+    write({split: Selection(records, indices) for split, indices in splits.items()}, out, shard_size)
+
+
+def hdf5(
+    source: str,
+    out: str,
+    train: NonNegativeInt | None = None,
+    val: NonNegativeInt | None = None,
+    test: NonNegativeInt | None = None,
+    factors: bool = True,
+    shard_size: PositiveInt = SHARD_SIZE,
+    processes: PositiveInt = PROCESSES,
+) -> None:
+    """Convert an HDF5 file of EfficientMORL's authors, or of emorl-data export: each group becomes a split.
+
+    Unless a split is given all groups are taken whole.
+
+    Args:
+        source: The file, under its name at https://zenodo.org/records/4895643, which tells the data set.
+        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        train: Number of training scenes, the first ones of the group train.
+        val: Number of validation scenes, of the group val or, without one, those of the group train after train.
+        test: Number of test scenes, the first ones of the group test.
+        factors: Whether to read the factors, if the file has any.
+        shard_size: Samples in a shard.
+        processes: Number of processes that convert. The bytes are the same for any number.
+    """
+    scenes = HDF5File(source, factors)
+    splits, given = dict(scenes.splits), {"train": train, "val": val, "test": test}
+    if val:
+        splits.setdefault("val", splits.get("train", range(0))[train or 0 :])
+    write(_first_of(scenes, splits, given), out, shard_size, processes)
+
+
+def clevrtex(
+    source: str,
+    out: str,
+    train: NonNegativeInt | None = None,
+    val: NonNegativeInt | None = None,
+    test: NonNegativeInt | None = None,
+    shard_size: PositiveInt = SHARD_SIZE,
+    processes: PositiveInt = PROCESSES,
+) -> None:
+    """Convert a variant of ClevrTex, with the published splits: test the first tenth, val the second, train the rest.
+
+    All of the variant outd is test. Unless a split is given all are taken whole.
+
+    Args:
+        source: The unpacked folder of the variant, such as clevrtex_full, from
+            https://www.robots.ox.ac.uk/~vgg/data/clevrtex.
+        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        train: Number of training scenes, the first ones of the published split.
+        val: Number of validation scenes, likewise.
+        test: Number of test scenes, likewise.
+        shard_size: Samples in a shard.
+        processes: Number of processes that convert. The bytes are the same for any number.
+    """
+    scenes = ClevrTexFolder(source)
+    selections = _first_of(scenes, scenes.splits, {"train": train, "val": val, "test": test})
+    for split, selection in selections.items():
+        scenes.require(split, selection.indices[-1] + 1)
+    write(selections, out, shard_size, processes)
+
+
+def folder(
+    images: str,
+    out: str,
+    masks: str | None = None,
+    size: PositiveInt | None = None,
+    max_objects: PositiveInt | None = None,
+    train: NonNegativeInt | None = None,
+    val: NonNegativeInt | None = None,
+    test: NonNegativeInt | None = None,
+    shard_size: PositiveInt = SHARD_SIZE,
+    processes: PositiveInt = PROCESSES,
+) -> None:
+    """Convert a folder of PNG and JPEG images, in the order of their names: first train, then val, then test.
+
+    Unless a split is given all images are to train.
+
+    Args:
+        images: Folder of the images.
+        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        masks: Folder of the masks; without it everything is background. For the image NAME.jpg or NAME.png it has
+            either NAME.png, a label map in greyscale or with a palette (0 is the background), or a folder NAME of
+            black and white PNG images, one for each object.
+        size: Side of the square images to write: the largest square in the middle of each image, resized. Without it
+            the images are taken as they are, and must have one size.
+        max_objects: Largest number of objects in a scene; counted in the masks unless given.
+        train: Number of training images.
+        val: Number of validation images.
+        test: Number of test images.
+        shard_size: Samples in a shard.
+        processes: Number of processes that convert. The bytes are the same for any number.
+    """
+    scenes = ImageFolder(images, masks, size, max_objects)
+    given = {"train": train, "val": val, "test": test}
+    sizes = {split: number or 0 for split, number in given.items()}
+    if set(given.values()) == {None}:
+        sizes = {"train": len(scenes.paths)}
+    write(consecutive(scenes, sizes), out, shard_size, processes)
+
+
+def _paper_splits(path: Path, sizes: dict[str, int]) -> dict[str, int]:
+    """Return the paper's splits if the file is long enough, otherwise all of it as test data."""
+    needed = sum(sizes.values())
+    records = tqdm(islice(read_records(path), needed), "counting", needed, unit="record", disable=None, leave=False)
+    count = sum(1 for _ in records)
+    return sizes if count == needed else {"test": count}
+
+
+def _convert(source: TFRecordSource, out: str, given: dict[str, NonNegativeInt | None], shard_size: int) -> None:
+    """Take the given splits one after the other, the paper's unless any is given."""
+    sizes = {split: samples or 0 for split, samples in given.items()}
+    if set(given.values()) == {None}:
+        sizes = _paper_splits(source.path, sizes={"train": TRAIN, "test": TEST})
+    write(consecutive(source, sizes), out, shard_size)
+
+
+def _first_of(
+    source: Source, splits: Mapping[str, range], given: Mapping[str, NonNegativeInt | None]
+) -> dict[str, Selection]:
+    """Take the given numbers of scenes from the front of each split, all splits whole unless any is given."""
+    if set(given.values()) == {None}:
+        return {split: Selection(source, indices) for split, indices in splits.items()}
+    for split, number in given.items():
+        if (number or 0) > len(splits.get(split, ())):
+            expected = f"at most {len(splits.get(split, ()))} scenes of the split {split}"
+            raise DataError.of(source.dataset, expected=expected, got=f"{number}", remedy="choose smaller splits")
+    return {split: Selection(source, splits[split][:number]) for split, number in given.items() if number}

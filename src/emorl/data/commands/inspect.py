@@ -1,0 +1,70 @@
+"""The commands that read a data set of shards: describe, check, show and export it."""
+
+from jsonargparse.typing import PositiveInt
+
+from emorl.data import export, shards
+from emorl.data.manifest import Manifest
+from emorl.data.preview import contact_sheet
+from emorl.viz import save_png
+
+_COUNT = PositiveInt(16)
+_SHOWN = 60  # characters of the indices of a split
+
+
+def info(folder: str) -> None:
+    """Describe a data set.
+
+    Args:
+        folder: Folder of the data set: a local path or a URL.
+    """
+    manifest = Manifest.load(folder)
+    height, width = manifest.image_size
+    print(f"data set    {manifest.dataset}, variant {manifest.variant}")
+    print(f"source      {', '.join(f'{key} {value}' for key, value in manifest.source.items())}")
+    print(f"images      {height} x {width} pixels (height x width)")
+    print(f"objects     at most {manifest.max_objects}: {manifest.slots} slots with the background's")
+    for factor in manifest.factors:
+        print(f"factor      {factor.name}, {factor.kind} {' '.join(factor.classes)}".rstrip())
+    for name, split in manifest.splits.items():
+        size = sum(shard.bytes for shard in split.shards) / 1e6
+        indices = split.indices if len(split.indices) <= _SHOWN else f"{split.indices[:_SHOWN]}... (see the manifest)"
+        shards = f"shards: {len(split.shards)}, {size:.1f} MB"
+        print(f"split       {name}: {split.samples} samples, source indices {indices}, {shards}")
+    print(f"checksum    {manifest.checksum}")
+
+
+def verify(folder: str) -> int:
+    """Check every shard, sample, label and factor of a data set; the exit status is 1 if something is wrong.
+
+    Args:
+        folder: Folder of the data set: a local path or a URL.
+    """
+    problems = shards.verify(folder)
+    for problem in problems:
+        print(problem)
+    print(f"{folder}: {f'{len(problems)} problems' if problems else 'everything is in order'}")
+    return 1 if problems else 0
+
+
+def preview(folder: str, output: str = "preview.png", split: str | None = None, count: PositiveInt = _COUNT) -> None:
+    """Draw the first scenes of a data set, each beside its segmentation.
+
+    Args:
+        folder: Folder of the data set: a local path or a URL.
+        output: PNG file to write.
+        split: Name of the split; the first one unless given.
+        count: Number of scenes.
+    """
+    save_png(contact_sheet(folder, split, count), output)
+    print(output)
+
+
+def export_hdf5(folder: str, output: str) -> None:
+    """Write a data set as an HDF5 file in the layout of EfficientMORL's authors.
+
+    Args:
+        folder: Folder of the data set: a local path or a URL.
+        output: HDF5 file to write.
+    """
+    export.export_hdf5(folder, output)
+    print(output)

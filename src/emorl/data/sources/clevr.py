@@ -1,0 +1,84 @@
+"""CLEVR with masks as DeepMind published it: https://github.com/google-deepmind/multi_object_datasets.
+
+The codes of the classes, which DeepMind does not list, were read off the pictures.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from emorl.data.records import Factor, Objects, Record, label_map
+from emorl.data.sources.example import Example, class_name, take
+from emorl.data.sources.tfrecord import TFRecordSource
+
+IMAGE_SIZE = (240, 320)
+MAX_OBJECTS = 10
+CLASSES = {  # in the order of their codes, which start at 1
+    "size": ("large", "small"),
+    "material": ("rubber", "metal"),
+    "shape": ("sphere", "cylinder", "cube"),
+    "color": ("red", "cyan", "green", "blue", "brown", "gray", "purple", "yellow"),
+}
+FACTORS = (
+    Factor("x", "continuous"),  # place in the scene, the ground being x and y
+    Factor("y", "continuous"),
+    Factor("z", "continuous"),
+    Factor("rotation", "continuous"),  # degrees
+    Factor("pixel_x", "continuous"),  # column of the centre in the image
+    Factor("pixel_y", "continuous"),  # row
+    Factor("pixel_z", "continuous"),  # distance from the camera
+    *(Factor(name, "discrete", classes) for name, classes in CLASSES.items()),
+)
+
+_ENTITIES = MAX_OBJECTS + 1
+_NUMBERS = ("x", "y", "z", "rotation")
+
+
+class ClevrTFRecords(TFRecordSource):
+    """A source over `clevr_with_masks_train.tfrecords`, in the order of the file.
+
+    Objects are those with `visibility`, in their order there, even if others hide one altogether: it keeps its label,
+    which no pixel has then, and its factors.
+
+    Args:
+        path: the file, compressed as published or not.
+    """
+
+    dataset = "clevr"
+    variant = "standard"
+    image_size = IMAGE_SIZE
+    max_objects = MAX_OBJECTS
+    factors = FACTORS
+
+    def decode(self, example: Example) -> Record:
+        """Turn a parsed record into ours.
+
+        Raises:
+            DataError: if a feature is missing or is not as in CLEVR with masks.
+        """
+        visible = take(example, "visibility", (_ENTITIES,), np.float32) > 0
+        masks = take(example, "mask", (_ENTITIES, *IMAGE_SIZE, 1), np.uint8)[..., 0]
+        segmentation, entities = label_map(masks, visible)
+        image = take(example, "image", (*IMAGE_SIZE, 3), np.uint8)
+        return Record(image, segmentation, _factors(example, entities))
+
+    def object_counts(self) -> Iterator[int]:
+        """Yield the number of objects of each record, looking at nothing else.
+
+        Raises:
+            DataError: on a file that is missing, damaged or not CLEVR with masks.
+        """
+        for visibility in self.feature("visibility", (_ENTITIES,), np.float32):
+            yield int((visibility[1:] > 0).sum())
+
+
+def _factors(example: Example, entities: list[int]) -> Objects:
+    numbers = {name: take(example, name, (_ENTITIES,), np.float32) for name in _NUMBERS}
+    pixels = take(example, "pixel_coords", (_ENTITIES, 3), np.float32)
+    numbers |= {f"pixel_{axis}": pixels[:, place] for place, axis in enumerate("xyz")}
+    codes = {name: take(example, name, (_ENTITIES,), np.uint8) for name in CLASSES}
+    return [
+        {name: float(values[entity]) for name, values in numbers.items()}
+        | {name: class_name(name, values[entity], CLASSES[name]) for name, values in codes.items()}
+        for entity in entities
+    ]

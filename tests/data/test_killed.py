@@ -1,0 +1,53 @@
+import os
+import signal
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import recorder
+
+import tiny
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
+    pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`"),
+]
+
+SAMPLES, STEP, KEPT = 30, 10, 8  # 15 batches of 2 to an epoch; killed in step 10, after the checkpoint of step 8
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny.write(tmp_path_factory.mktemp("shards"), train=SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def killed(root, tmp_path_factory):
+    """The folder of a process that was killed while it trained with two workers."""
+    folder = tmp_path_factory.mktemp("killed")
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{here.parent}:{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, here / "recorder.py", root, folder, "2", f"{STEP}"]
+    with (folder / "log").open("wb") as log:  # no pipe: the workers that are left behind would hold it open
+        process = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=60)
+    assert process.returncode == -signal.SIGKILL, (folder / "log").read_text()
+    return folder
+
+
+def test_it_was_killed_after_its_last_checkpoint(killed):
+    assert sorted(path.name for path in killed.glob("*.ckpt"))[-1] == f"step={KEPT}.ckpt"
+    assert len(recorder.seen(killed)) == STEP + 1
+
+
+@pytest.mark.parametrize("num_workers", [2, 0, 1])
+def test_a_restart_sees_exactly_the_samples_not_yet_seen(root, killed, num_workers, tmp_path):
+    before = recorder.seen(killed)
+    after = recorder.run(root, tmp_path, num_workers, resume=killed / f"step={KEPT}.ckpt")
+    rest = SAMPLES // 2 - KEPT
+    assert sorted(chain(*before[:KEPT], *after[:rest])) == list(range(SAMPLES))
+    assert sorted(chain(*after[rest:])) == list(range(SAMPLES))
+    if num_workers == 2:
+        assert after[: len(before) - KEPT] == before[KEPT:]
