@@ -1,0 +1,97 @@
+"""Tells when training has gone to one of this model family's dead ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from emorl.metrics.functional import masks_to_labels
+from emorl.model import Inference
+from emorl.types import Batch
+
+logger = logging.getLogger(__name__)
+
+
+class Symptoms(NamedTuple):
+    """What a collapse shows in, one number for each image."""
+
+    largest_share: Float[Tensor, " batch"]  # of the image's pixels, won by one slot
+    kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage's posterior
+    unexplained: Float[Tensor, " batch"]  # squared error over that of the image's own mean colour
+
+
+def symptoms(batch: Batch, inference: Inference) -> Symptoms:
+    """Measure a batch."""
+    image, stage = batch["image"].float() / 255, inference.stages[-1]
+    spread = (image - image.mean((-2, -1), keepdim=True)).square().sum((1, 2, 3))
+    error = (image - stage.components.reconstruction).square().sum((1, 2, 3))
+    return Symptoms(
+        won(inference).amax(dim=1), stage.kl / stage.slots[0].numel(), error / spread.clamp(min=torch.finfo().eps)
+    )
+
+
+def won(inference: Inference) -> Float[Tensor, "batch slots"]:
+    """Return the share of the image's pixels that each slot wins."""
+    masks = inference.stages[-1].components.masks
+    return F.one_hot(masks_to_labels(masks), masks.shape[1]).float().mean((1, 2))
+
+
+class CollapseAlarm(Callback):
+    """Warns, at each validation, of slots or posteriors that do nothing.
+
+    Logs ``val/largest_share``, ``val/kl_per_dimension``, ``val/unexplained`` (see `Symptoms`) and ``val/unused_slots``,
+    the number of slots that win no pixel of any image, and warns where they leave the bounds.
+
+    Args:
+        largest_share: one slot wins everything above this.
+        kl_per_dimension: the posterior is the prior below this, in nats.
+        unexplained: the model paints no more than one colour per image above this.
+    """
+
+    def __init__(self, largest_share: float = 0.99, kl_per_dimension: float = 0.01, unexplained: float = 0.95) -> None:
+        self.largest_share = largest_share
+        self.kl_per_dimension = kl_per_dimension
+        self.unexplained = unexplained
+        self._won: Tensor | None = None
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Measure a batch; padding does not count."""
+        real = batch["index"] >= 0
+        measured = {f"val/{name}": value[real].mean() for name, value in symptoms(batch, outputs)._asdict().items()}
+        pl_module.log_dict(measured, on_epoch=True, sync_dist=True, batch_size=int(real.sum()))
+        shares = won(outputs)[real].sum(dim=0)
+        self._won = shares if self._won is None else self._won + shares
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count unused slots over the batches of all processes."""
+        if self._won is not None:
+            unused = trainer.strategy.reduce(self._won, reduce_op="sum") == 0
+            self._won = None
+            pl_module.log("val/unused_slots", unused.sum().float())
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            for warning in self.warnings({name: float(value) for name, value in trainer.callback_metrics.items()}):
+                logger.warning("step %d: %s", trainer.global_step, warning)
+
+    def warnings(self, measured: dict[str, float]) -> list[str]:
+        """Return a sentence for each dead end that the logged numbers tell of."""
+        found = []
+        if unused := int(measured["val/unused_slots"]):
+            found.append(f"{unused} slots win no pixel of any validation image: lower num_slots, or the learning rate")
+        if measured["val/largest_share"] > self.largest_share:
+            found.append("one slot wins nearly every pixel: begin with refinement_steps of 1 or more, or another seed")
+        if measured["val/kl_per_dimension"] < self.kl_per_dimension:
+            found.append("the posterior is the prior: lower kl_weight, or use geco")
+        if measured["val/unexplained"] > self.unexplained:
+            found.append("reconstructions are no better than one colour per image: train longer, or lower kl_weight")
+        return found

@@ -1,0 +1,55 @@
+import logging
+
+import pytest
+import torch
+
+import tiny
+from emorl.callbacks import CollapseAlarm
+from emorl.callbacks.alarm import symptoms, won
+from emorl.model import Components, Gaussian, Inference, Stage
+
+HEALTHY = {"val/unused_slots": 0.0, "val/largest_share": 0.7, "val/kl_per_dimension": 0.5, "val/unexplained": 0.2}
+
+
+def stage(masks, rgb, kl):
+    slots = torch.zeros(len(masks), masks.shape[1], 5)
+    components = Components(rgb, masks.clamp(min=1e-30).log())
+    return Stage(Gaussian(slots, slots), slots, components, torch.zeros(len(masks)), kl, torch.zeros(()))
+
+
+def test_symptoms_of_a_picture_painted_in_one_colour():
+    image = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    image[..., :2] = 255
+    masks = torch.zeros(1, 2, 1, 4, 4)
+    masks[:, 1] = 1
+    masks[:, :, :, 0, 0] = torch.tensor([1.0, 0.0]).view(2, 1)
+    inference = Inference([], [], [], [stage(masks, torch.full((1, 2, 3, 4, 4), 0.5), torch.tensor([3.0]))])
+    assert won(inference).tolist() == [[1 / 16, 15 / 16]]
+    found = symptoms({"image": image, "index": torch.tensor([0]), "key": ["a"]}, inference)
+    assert found.largest_share.tolist() == [15 / 16]
+    torch.testing.assert_close(found.kl_per_dimension, torch.tensor([3.0 / 10]))
+    torch.testing.assert_close(found.unexplained, torch.tensor([1.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("val/unused_slots", 2.0, "2 slots win no pixel"),
+        ("val/largest_share", 0.995, "one slot wins"),
+        ("val/kl_per_dimension", 0.001, "posterior is the prior"),
+        ("val/unexplained", 0.97, "one colour per image"),
+    ],
+)
+def test_each_dead_end_has_its_warning(name, value, word):
+    assert CollapseAlarm().warnings(HEALTHY) == []
+    (warning,) = CollapseAlarm().warnings(HEALTHY | {name: value})
+    assert word in warning
+
+
+def test_an_untrained_model_raises_the_alarm_and_logs_the_numbers(shards, tmp_path, caplog):
+    trainer = tiny.trainer(tmp_path, callbacks=CollapseAlarm())
+    with caplog.at_level(logging.WARNING, logger="emorl.callbacks.alarm"):
+        trainer.validate(tiny.module(), tiny.data(shards), verbose=False)
+    assert HEALTHY.keys() <= trainer.callback_metrics.keys()
+    assert trainer.callback_metrics["val/unexplained"] > 0.95
+    assert "step 0: reconstructions are no better than one colour per image" in caplog.text
