@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from emorl.model import Geco, Objective
+from emorl.model import EfficientMORL, Geco, Objective
 
 SETTING = {"target": -1.0, "alpha": 0.5, "step_size": 0.1, "acceleration": 3.0, "warm_start": 2}
 # With four channel-pixels C = -4. Each row: nll, then active, average and zeta after the update.
@@ -122,3 +122,22 @@ def test_objective_without_geco_is_the_elbo_for_ever():
     for _ in range(3):
         assert objective(scalar(7.0), scalar(8.0), dims=4).item() == 15
         objective.update(scalar(7.0), dims=4)
+
+
+def test_auto_holds_on_to_what_the_warm_start_reached():
+    geco = Geco(**SETTING | {"target": "auto"}).double()
+    for nll in (-4.0, -8.0, -16.0):  # per channel-pixel -1, -2, -4: moving average -1, -1.5, -2.75
+        geco.update(scalar(nll), dims=4)
+    assert geco.goal.item() == pytest.approx(-2.75)
+    assert geco.average.item() == pytest.approx(4 * -2.75 + 16.0)
+    geco.update(scalar(-40.0), dims=4)
+    assert geco.goal.item() == pytest.approx(-2.75)
+    resumed = Geco(**SETTING | {"target": "auto"}).double()
+    resumed.load_state_dict(geco.state_dict())
+    assert resumed.goal.item() == pytest.approx(-2.75)
+
+
+@pytest.mark.parametrize(("target", "warned"), [(-1.21, True), (-1.20, False), ("auto", False)])
+def test_a_target_below_the_floor_of_the_likelihood_is_warned_of(target, warned, caplog):
+    EfficientMORL(num_slots=2, slot_dim=4, feature_dim=4, geco=Geco(target))  # log 0.3 = -1.204
+    assert ("lies below -1.20397" in caplog.text) == warned

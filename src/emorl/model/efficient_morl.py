@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ from emorl.model.posterior import Gaussian, slot_kl
 from emorl.model.prior import Prior, ReversedPlusPlusPrior
 from emorl.model.recurrent import DualGRU, PosteriorCell
 from emorl.model.refinement import Refinement, as_leaf
+
+logger = logging.getLogger(__name__)
 
 
 class Stage(NamedTuple):
@@ -113,6 +116,7 @@ class EfficientMORL(Described):
         self.likelihood = GaussianLikelihood() if likelihood is None else likelihood()
         self.decode_chunk = decode_chunk
         self.objective = Objective(geco, kl_weight)
+        _warn_of_target(geco, self.likelihood)
         self.refinement = Refinement(slot_dim)
         initialisation()(self)
 
@@ -198,6 +202,15 @@ class EfficientMORL(Described):
         share = world_size() if self.training else 1
         gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=training)
         return stage.posterior, Gaussian(*(part / share for part in gradient))
+
+
+def _warn_of_target(geco: Geco | None, likelihood: Likelihood) -> None:
+    if geco is not None and geco.target != "auto" and geco.target < likelihood.floor:
+        logger.warning(
+            "GECO's target of %g nats per channel-pixel lies below %g, the least that a likelihood of scale %g can "
+            "reach. It will never be met, and its multiplier only grows: raise the target, or set it to auto.",
+            *(geco.target, likelihood.floor, likelihood.scale),
+        )
 
 
 def _detach(value: Any) -> Any:

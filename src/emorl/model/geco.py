@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
@@ -19,7 +21,10 @@ class Geco(Described):
     The state (moving average of the constraint, zeta, optimiser steps seen) lives in buffers.
 
     Args:
-        target: target t of the nll per channel-pixel, in nats; not below log(scale) of the likelihood.
+        target: target t of the nll per channel-pixel, in nats; not below log(scale) of the likelihood. With ``auto`` it
+            is what the warm start reached, a moving average, and stays so: the rule of the released code's authors,
+            who watch the first 10 to 20 % of training and set the target by hand once objects are found. Choose
+            ``warm_start`` accordingly.
         alpha: decay of the moving average.
         step_size: step size of zeta.
         acceleration: factor on the step size while the constraint holds (average > 0).
@@ -29,10 +34,11 @@ class Geco(Described):
     average: Tensor
     zeta: Tensor
     step: Tensor
+    reached: Tensor
 
     def __init__(
         self,
-        target: float,
+        target: float | Literal["auto"],
         alpha: float = 0.99,
         step_size: float = 1e-6,
         acceleration: float = 1.0,
@@ -47,6 +53,13 @@ class Geco(Described):
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("zeta", torch.full((), LOWEST_ZETA))
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        if target == "auto":
+            self.register_buffer("reached", torch.zeros(()))
+
+    @property
+    def goal(self) -> float | Tensor:
+        """The target in use, in nats per channel-pixel; with ``auto``, what has been reached in the warm start."""
+        return self.reached if self.target == "auto" else self.target
 
     @property
     def active(self) -> bool:
@@ -58,14 +71,16 @@ class Geco(Described):
 
         Its value is -softplus(zeta) times the moving average; its gradient is softplus(zeta) times that of nll.
         """
-        constraint = self.target * dims - nll
+        constraint = self.goal * dims - nll
         return -F.softplus(self.zeta) * (constraint + (self.average - constraint).detach())
 
     @torch.no_grad()
     def update(self, nll: Float[Tensor, ""], dims: int) -> None:
         """Take up the last stage's batch mean nll, averaged over ranks, once after every optimiser step."""
-        constraint = (self.target * dims - rank_mean(nll)).to(self.average)
-        step = int(self.step)
+        nll, step = rank_mean(nll).to(self.average), int(self.step)
+        if self.target == "auto" and step <= self.warm_start:
+            self.reached.lerp_(nll / dims, 1 - self.alpha if step else 1.0)
+        constraint = self.goal * dims - nll
         if step == self.warm_start:
             self.average.copy_(constraint)
         elif step > self.warm_start:
