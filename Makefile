@@ -48,6 +48,7 @@ bench: setup  ## measure engine against plain training step, all cases: an hour
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks all --json benchmark.json
 	$(BIN)/python -m benchmarks memory --figure memory.png
+	$(BIN)/python -m benchmarks data
 
 clean:  ## remove the environment, caches and the demo
 	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""``python -m benchmarks engine | inference | memory | precision | all``: tables of ratios, and JSON."""
+"""``python -m benchmarks engine | inference | memory | precision | data | all``: tables of ratios, and JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import data as data_benchmark
 from benchmarks import engine as engine_benchmark
 from benchmarks import memory as memory_benchmark
 from benchmarks import precision as precision_benchmark
@@ -68,6 +69,18 @@ def precision(checkpoint: str, json: Path | None = None) -> None:
     _write(result, json)
 
 
+def data(case: str = "tetrominoes", json: Path | None = None) -> None:
+    """Measure reading shards against HDF5 and bare arrays, and how long training waits for data.
+
+    Args:
+        case: tetrominoes or multi_dsprites.
+        json: file to write the numbers to.
+    """
+    result = data_benchmark.data(case)
+    Console().print(result)
+    _write(result, json)
+
+
 def all_cases(json: Path | None = None) -> None:
     """Measure every case with I = 0, 1, 3, and inference.
 
@@ -113,4 +126,5 @@ def _write(result: Any, path: Path | None) -> None:
 
 if __name__ == "__main__":
     tune_cpu()
-    auto_cli({"engine": engine, "inference": inference, "memory": memory, "precision": precision, "all": all_cases})
+    commands = {"engine": engine, "inference": inference, "memory": memory, "precision": precision, "data": data}
+    auto_cli({**commands, "all": all_cases})
