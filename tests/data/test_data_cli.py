@@ -143,6 +143,13 @@ def test_verify_of_a_damaged_data_set(out, capsys):
     assert lines[-1].endswith("2 problems")
 
 
+def test_preview_is_no_wider_than_its_scenes(out, tmp_path):
+    assert not generate(out)
+    assert not main(["preview", str(out), "--output", str(tmp_path / "one.png"), "--count", "1"])
+    with Image.open(tmp_path / "one.png") as picture:
+        assert picture.size == (2 + 2 * (35 * 3 + 2), 2 + 35 * 3 + 2)  # image and segmentation, three times as large
+
+
 def test_preview_of_an_unknown_split(out, capsys):
     generate(out)
     capsys.readouterr()

@@ -40,7 +40,7 @@ def contact_sheet(
     tiles = torch.stack([tile for record in records for tile in _tiles(record)])
     factor = max(1, TILE // max(manifest.image_size))
     enlarged = tiles.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
-    return grid(enlarged, columns=2 * SCENES_PER_ROW)
+    return grid(enlarged, columns=min(2 * SCENES_PER_ROW, len(tiles)))
 
 
 def _records(root: str | os.PathLike[str], manifest: Manifest, split: str) -> Iterator[Record]:
