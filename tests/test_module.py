@@ -55,9 +55,13 @@ def test_trainer_defaults_fit_validate_test_and_predict(shards, tmp_path):
     trainer = Trainer(default_root_dir=tmp_path, logger=False, enable_progress_bar=False)
     (validation,) = trainer.validate(module, data, verbose=False)
     (test,) = trainer.test(module, data, verbose=False)
-    names = {f"{stage}{name}" for stage in ("", "zero_step/") for name in ("fg_ari", "ari", "mse", "nll", "kl")}
+    overlaps = ("fg_ari", "ari", "fg_miou", "miou", "fg_mbo", "fg_covering", "active_slots")
+    scores = (*overlaps, "mse", "squared_error", "nll", "log_likelihood", "kl")
+    names = {f"{stage}{name}" for stage in ("", "zero_step/") for name in scores}
     assert validation.keys() == {f"val/{name}" for name in names}
-    assert test.keys() == {f"test/{name}" for name in names}
+    assert test.keys() == {f"test/{name}" for name in names | {f"kl_terms/{layer}" for layer in (1, 2, 3)}}
+    total = sum(test[f"test/kl_terms/{layer}"] for layer in (1, 2, 3))
+    assert test["test/zero_step/kl"] == pytest.approx(total)
     assert all(map(math.isfinite, [*validation.values(), *test.values()]))
     assert test["test/nll"] != test["test/zero_step/nll"]
     predictions = trainer.predict(module, data)

@@ -74,7 +74,7 @@ class EfficientMORLModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.validation_scores = Scores()
-        self.test_scores = Scores()
+        self.test_scores = Scores(kl_terms=self.network.bottom_up.num_layers)
         self.register_buffer("noise_seed", torch.tensor(torch.initial_seed() % 2**63))  # of training; resumes with it
         self._step_nll: list[Tensor] = []  # of the batches that make up the optimiser step under way
 

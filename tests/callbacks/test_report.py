@@ -7,22 +7,30 @@ from sklearn.metrics import adjusted_rand_score
 
 import tiny
 from emorl.callbacks import TestReport
+from emorl.callbacks.report import LABELS, to_columns, to_json, to_table
+from emorl.metrics import Scores, Summary
 
-SCORES = {"fg_ari", "ari", "mse", "nll", "kl"}
+SCORES = {
+    *("fg_ari", "ari", "fg_miou", "miou", "fg_mbo", "fg_covering", "active_slots"),
+    *("mse", "squared_error", "nll", "log_likelihood", "kl"),
+}
+
+TERMS = {f"kl_terms/{layer}" for layer in (1, 2, 3)}
 
 
-def report(shards, folder, steps, **arguments):
+def report(shards, folder, steps, scores=None, **arguments):
     """Test, and return what ``metrics.json`` says."""
     module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps)
+    module.test_scores = scores or module.test_scores
     trainer = tiny.trainer(folder, callbacks=TestReport(str(folder / "out")), **arguments)
     trainer.test(module, tiny.data(shards), verbose=False)
     return json.loads((folder / "out" / "metrics.json").read_text())
 
 
 def direct(shards, steps):
-    """Return scikit-learn's FG-ARI, and the squared error, of each test image."""
+    """Return scikit-learn's ARI, the squared error, and the number of slots in use, of each test image."""
     module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps).eval()
-    values = {"fg_ari": [], "ari": [], "mse": []}
+    values = {"fg_ari": [], "ari": [], "mse": [], "squared_error": [], "active_slots": []}
     for batch in tiny.loaded(shards, "test").test_dataloader():
         with torch.no_grad():
             prediction = module.predict_step(batch, 0)
@@ -33,6 +41,8 @@ def direct(shards, steps):
             values["fg_ari"].append(adjusted_rand_score(true[true > 0], ours[true > 0]))
             values["ari"].append(adjusted_rand_score(true.ravel(), ours.ravel()))
             values["mse"].append((image - x).double().square().mean().item())
+            values["squared_error"].append((image - x).double().square().sum().item())
+            values["active_slots"].append(len(np.unique(ours)))
     return {name: np.array(numbers) for name, numbers in values.items()}
 
 
@@ -41,7 +51,7 @@ def test_metrics_are_those_of_a_direct_computation(shards, tmp_path, steps):
     written = report(shards, tmp_path, steps)
     assert written.keys() == {"I=0", f"I={steps}"}
     for column in {0, steps}:
-        assert written[f"I={column}"].keys() == SCORES
+        assert written[f"I={column}"].keys() == (SCORES if column else SCORES | TERMS)
         for name, values in direct(shards, column).items():
             score = written[f"I={column}"][name]
             assert len(values) == score["images"] == 5
@@ -49,10 +59,18 @@ def test_metrics_are_those_of_a_direct_computation(shards, tmp_path, steps):
             assert score["standard_error"] == pytest.approx(values.std(ddof=1) / 5**0.5, rel=1e-5)
 
 
+def test_terms_of_the_kl_and_on_request_attention_are_reported(shards, tmp_path):
+    written = report(shards, tmp_path, 1, Scores(kl_terms=3, attention=True))
+    terms = [written["I=0"][f"kl_terms/{number}"]["mean"] for number in (1, 2, 3)]
+    assert sum(terms) == pytest.approx(written["I=0"]["kl"]["mean"])
+    assert written["I=0"]["attention/fg_ari"]["images"] == 5
+    assert written["I=1"].keys() == SCORES
+
+
 def test_the_table_is_printed(shards, tmp_path, capsys):
     written = report(shards, tmp_path, 1)
     printed = capsys.readouterr().out
-    for text in ("mean ± standard error", "I = 0", "I = 1", "FG-ARI", "ARI with background", "MSE", "NLL", "KL"):
+    for text in ("mean ± standard error", "I = 0", "I = 1", *LABELS.values()):
         assert text in printed
     for column in ("I=0", "I=1"):
         assert f"{written[column]['fg_ari']['mean']:.4g} ± {written[column]['fg_ari']['standard_error']:.2g}" in printed
@@ -67,6 +85,18 @@ def test_an_undefined_number_is_null(shards, tmp_path):
     written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert written["I=0"]["mse"]["images"] == 1
     assert written["I=0"]["mse"]["standard_error"] is None
+
+
+def test_scores_of_the_bottom_up_pass_alone_stand_at_zero_steps():
+    score = Summary(torch.tensor(1.5).double(), torch.tensor(0.25).double(), torch.tensor(4))
+    summary = {"last": {"kl": score}, "zero_step": {"kl": score}, "kl_terms": {"1": score}}
+    written = to_json(to_columns(summary, 2))
+    assert written.keys() == {"I=0", "I=2"}
+    assert written["I=0"].keys() == {"kl", "kl_terms/1"}
+    assert to_json(to_columns(summary, 0)).keys() == {"I=0"}
+    assert to_json(to_columns(summary, 0))["I=0"] == written["I=0"]
+    *_, at_two, _ = to_table(to_columns(summary, 2)).columns
+    assert list(at_two.cells) == ["1.5 ± 0.25", ""]
 
 
 def test_a_second_test_starts_anew(shards, tmp_path):

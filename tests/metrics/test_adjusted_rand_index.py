@@ -2,21 +2,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
+from partitions import DEGENERATE, EMPTY, HALVES, ONE_PIXEL, ONES, SINGLES, segmentations, whole_images
 from sklearn.metrics import adjusted_rand_score
 
 from emorl.metrics import AdjustedRandIndex
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
-
-HALVES = [[1, 1, 2, 2], [1, 1, 2, 2]]
-ONES = [[1, 1, 1, 1], [1, 1, 1, 1]]
-SINGLES = [[1, 2, 3, 4], [5, 6, 7, 8]]
-ONE_PIXEL = [[0, 0, 0, 0], [0, 0, 3, 0]]
-TWO_PIXELS = [[0, 0, 0, 0], [0, 3, 4, 0]]
-EMPTY = [[0, 0, 0, 0], [0, 0, 0, 0]]
-CORNER = [[0, 0, 0, 0], [0, 0, 0, 1]]
-DEGENERATE = (HALVES, ONES, SINGLES, ONE_PIXEL, TWO_PIXELS, EMPTY, CORNER)
 
 
 def reference(predicted, true, ignore_background):
@@ -36,14 +26,6 @@ def assert_matches_reference(predicted, true):
         torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14)
 
 
-@st.composite
-def segmentations(draw):
-    shape = draw(array_shapes(min_dims=3, max_dims=3, max_side=6))
-    labels = [0, *draw(st.lists(st.integers(0, 2**62), min_size=1, max_size=5))]
-    maps = arrays(np.int64, shape, elements=st.sampled_from(labels))
-    return torch.from_numpy(draw(maps)), torch.from_numpy(draw(maps))
-
-
 @settings(deadline=None, max_examples=150)
 @given(segmentations())
 def test_agrees_with_scikit_learn(maps):
@@ -56,11 +38,7 @@ def test_agrees_with_scikit_learn_on_degenerate_partitions(true):
 
 
 def test_agrees_with_scikit_learn_on_whole_images():
-    generator = torch.Generator().manual_seed(0)
-    true = torch.randint(0, 7, (4, 96, 96), generator=generator)
-    noise = torch.rand(true.shape, generator=generator) < torch.tensor([0.0, 1e-4, 0.3, 1.0])[:, None, None]
-    predicted = torch.where(noise, torch.randint(0, 9, true.shape, generator=generator), 6 - true)
-    assert_matches_reference(predicted, true)
+    assert_matches_reference(*whole_images())
 
 
 def test_nearly_trivial_partitions_keep_their_digits():
@@ -86,6 +64,15 @@ def test_documented_values():
     assert value(HALVES, ONE_PIXEL) == 1.0
     assert value(ONES, SINGLES) == 0.0
     assert value([[1, 2, 1, 2]], [[1, 1, 2, 2]]) == -0.5
+
+
+@pytest.mark.parametrize("undefined", [0.0, 1.0, torch.nan])
+def test_undefined_images_take_the_value_asked_for(undefined):
+    """No object, one object of one pixel, one object in one slot; but an object that is split has a score."""
+    true, predicted = torch.tensor([EMPTY, ONE_PIXEL, ONES, ONES]), torch.tensor([HALVES, HALVES, ONES, HALVES])
+    expected = torch.tensor([undefined] * 3 + [0.0], dtype=torch.float64)
+    value = adjusted_rand_index(predicted, true, undefined=undefined)
+    torch.testing.assert_close(value, expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_images_do_not_leak_into_each_other():

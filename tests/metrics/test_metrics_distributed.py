@@ -2,14 +2,17 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from emorl.metrics import AdjustedRandIndex, ImageMean
+from emorl.metrics import AdjustedRandIndex, ImageMean, MeanIoU
 
 # Images on each of the two processes: unequal shares, and a process without any.
 SHARES = [(5, 2), (4, 0), (0, 4), (3, 3)]
 
 
 def segmentations(n):
-    return torch.randint(0, 4, (2, n, 6, 6), generator=torch.Generator().manual_seed(n))
+    """Predicted and true label maps; the first image has no object."""
+    maps = torch.randint(0, 4, (2, n, 6, 6), generator=torch.Generator().manual_seed(n))
+    maps[1, 0] = 0
+    return maps
 
 
 def energies(n):
@@ -17,12 +20,13 @@ def energies(n):
 
 
 def scores(n, share):
-    """Both metrics' summaries and means, then the summary after one more image of 0 on this process alone."""
-    index, energy = AdjustedRandIndex(), ImageMean()
+    """Summaries and means, then the number of energies after one more of 0 on this process alone."""
+    index, iou, energy = AdjustedRandIndex(), MeanIoU(undefined="skip"), ImageMean()
     for image in range(share.start, share.stop):
         index.update(*segmentations(n)[:, image : image + 1])
+        iou.update(*segmentations(n)[:, image : image + 1])
         energy.update(energies(n)[image : image + 1])
-    results = [*index.summary(), index.compute(), *energy.summary(), energy.compute()]
+    results = [*index.summary(), index.compute(), *iou.summary(), *energy.summary(), energy.compute()]
     energy.update(torch.zeros(1))
     return torch.stack([value.double() for value in (*results, energy.moments[0])])
 

@@ -18,8 +18,15 @@ from emorl.module import EfficientMORLModule
 LABELS = {
     "fg_ari": "FG-ARI",
     "ari": "ARI with background",
+    "fg_miou": "mIoU",
+    "miou": "mIoU with background",
+    "fg_mbo": "mBO (plain covering)",
+    "fg_covering": "covering (by area)",
+    "active_slots": "active slots",
     "mse": "MSE",
+    "squared_error": "squared error (sum)",
     "nll": "NLL (nats per image)",
+    "log_likelihood": "log-likelihood",
     "kl": "KL (nats per image)",
 }
 
@@ -43,7 +50,7 @@ class TestReport(Callback):
         folder = Path(self.output_dir) if self.output_dir else run_folder(trainer)
         if not trainer.is_global_zero:
             return
-        columns = {0: summary["zero_step"], module.test_refinement_steps: summary["last"]}
+        columns = to_columns(summary, module.test_refinement_steps)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.json"
         temporary = path.with_suffix(".json.tmp")
@@ -52,6 +59,14 @@ class TestReport(Callback):
         console = Console()
         console.print(to_table(columns))
         console.print(f"Wrote {path.resolve()}", soft_wrap=True)
+
+
+def to_columns(summary: dict[str, dict[str, Summary]], steps: int) -> dict[int, dict[str, Summary]]:
+    """Return the scores by refinement steps; what belongs to the bottom-up pass alone stands at I = 0."""
+    groups = [group for group in summary if group not in ("last", "zero_step")]
+    extra = {f"{group}/{name}": score for group in groups for name, score in summary[group].items()}
+    zero_step = {0: summary["zero_step"] | extra}
+    return zero_step | {steps: summary["last"]} if steps else zero_step
 
 
 def to_json(columns: dict[int, dict[str, Summary]]) -> dict[str, Any]:
@@ -66,11 +81,18 @@ def to_table(columns: dict[int, dict[str, Summary]]) -> Table:
     """Return the scores as a table, one column for each number of refinement steps."""
     images = int(next(iter(columns[0].values())).images)
     table = Table("metric", *(f"I = {steps}" for steps in columns), "images", title="mean ± standard error over images")
-    table.caption = "KL at I = 0 sums the terms of all layers; after refinement it is one term."
-    for name, label in LABELS.items():
-        cells = (f"{float(s[name].mean):.4g} ± {float(s[name].standard_error):.2g}" for s in columns.values())
-        table.add_row(label, *cells, f"{images}")
+    table.caption = (
+        "KL at I = 0 sums the terms of all layers; after refinement it is one term. NLL leaves out 0.5 log 2 pi per "
+        "channel-pixel, log-likelihood has it. mIoU, mBO and covering leave out the background unless it is named."
+    )
+    for name in columns[0]:
+        cells = (_cell(scores[name]) if name in scores else "" for scores in columns.values())
+        table.add_row(LABELS.get(name, name), *cells, f"{images}")
     return table
+
+
+def _cell(score: Summary) -> str:
+    return f"{float(score.mean):.4g} ± {float(score.standard_error):.2g}"
 
 
 def _number(value: Any) -> float | int | None:

@@ -1,8 +1,28 @@
 """Scores of decompositions: pure functions in `functional`, and torchmetrics averaging them over images."""
 
 from emorl.metrics.image_metric import ImageMean, ImageMetric, Summary
-from emorl.metrics.reconstruction import ReconstructionMSE
+from emorl.metrics.reconstruction import ReconstructionMSE, ReconstructionSquaredError
 from emorl.metrics.scores import Scores
-from emorl.metrics.segmentation import AdjustedRandIndex
+from emorl.metrics.segmentation import (
+    ActiveSlots,
+    AdjustedRandIndex,
+    MeanBestOverlap,
+    MeanIoU,
+    SegmentationCovering,
+    SegmentationMetric,
+)
 
-__all__ = ["AdjustedRandIndex", "ImageMean", "ImageMetric", "ReconstructionMSE", "Scores", "Summary"]
+__all__ = [
+    "ActiveSlots",
+    "AdjustedRandIndex",
+    "ImageMean",
+    "ImageMetric",
+    "MeanBestOverlap",
+    "MeanIoU",
+    "ReconstructionMSE",
+    "ReconstructionSquaredError",
+    "Scores",
+    "SegmentationCovering",
+    "SegmentationMetric",
+    "Summary",
+]

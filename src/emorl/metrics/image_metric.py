@@ -29,7 +29,7 @@ class ImageMetric(Metric, ABC):
 
     The state is the values' moments $(n, \mu, M)$, where $M = \sum (v - \mu)^2$; see `pool`. It stays float64
     when the module around it is cast, and so cannot move to a device without float64 (MPS). A NaN among the
-    values makes the mean NaN until `reset`: it is never skipped.
+    values makes the mean NaN until `reset`: only `SegmentationMetric` can be asked to skip it.
 
     In a `MetricCollection`, pass `compute_groups=False`: by default torchmetrics takes metrics for one and the
     same whose first batch happens to give equal states.

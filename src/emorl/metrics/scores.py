@@ -2,55 +2,103 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
-from emorl.metrics.functional import masks_to_labels
+from emorl.metrics.functional import log_likelihood, masks_to_labels
 from emorl.metrics.image_metric import ImageMean, Summary
-from emorl.metrics.reconstruction import ReconstructionMSE
-from emorl.metrics.segmentation import AdjustedRandIndex
+from emorl.metrics.reconstruction import ReconstructionMSE, ReconstructionSquaredError
+from emorl.metrics.segmentation import (
+    ActiveSlots,
+    AdjustedRandIndex,
+    MeanBestOverlap,
+    MeanIoU,
+    SegmentationCovering,
+)
 from emorl.model import Inference, Stage
 from emorl.types import Batch
 
 
-class StageScores(nn.Module):
-    """The scores of one stage, each a mean over images.
+class SegmentationScores(nn.Module):
+    """The scores of one segmentation, each a mean over images; where ``fg_`` stands the background does not count.
 
-    ``fg_ari`` and ``ari`` (with background) compare the slots' largest masks with the true segmentation; ``mse``
-    compares reconstruction and image; ``nll`` and ``kl`` are in nats per image, ``kl`` as in `Stage`.
+    ``fg_ari`` and ``ari``, ``fg_miou`` and ``miou``, ``fg_mbo`` and the area-weighted ``fg_covering`` compare the
+    pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.fg_ari = AdjustedRandIndex()
         self.ari = AdjustedRandIndex(ignore_background=False)
+        self.fg_miou = MeanIoU()
+        self.miou = MeanIoU(ignore_background=False)
+        self.fg_mbo = MeanBestOverlap()
+        self.fg_covering = SegmentationCovering()
+        self.active_slots = ActiveSlots()
+
+    def update_masks(self, batch: Batch, masks: Tensor) -> None:
+        """Add a batch of masks (B, K, 1, H, W); padding (index -1) does not count."""
+        real = batch["index"] >= 0
+        predicted, true = masks_to_labels(masks)[real], batch["segmentation"][real]
+        for metric in (self.fg_ari, self.ari, self.fg_miou, self.miou, self.fg_mbo, self.fg_covering):
+            metric.update(predicted, true)
+        self.active_slots.update(predicted)
+
+
+class StageScores(SegmentationScores):
+    """The scores of one stage: those of its decoder's masks, and of how it explains the image.
+
+    ``mse`` (mean over channel-pixels) and ``squared_error`` (sum) compare reconstruction and image; ``nll``,
+    ``log_likelihood`` and ``kl`` are in nats per image, ``nll`` without the constant 0.5 log 2 pi of each
+    channel-pixel, ``log_likelihood`` with it, ``kl`` as in `Stage`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self.mse = ReconstructionMSE()
+        self.squared_error = ReconstructionSquaredError()
         self.nll = ImageMean()
+        self.log_likelihood = ImageMean()
         self.kl = ImageMean()
 
     def update(self, batch: Batch, stage: Stage) -> None:
         """Add a batch; padding (index -1) does not count."""
+        self.update_masks(batch, stage.components.masks)
         real = batch["index"] >= 0
-        predicted, true = masks_to_labels(stage.components.masks)[real], batch["segmentation"][real]
-        self.fg_ari.update(predicted, true)
-        self.ari.update(predicted, true)
-        self.mse.update(stage.components.reconstruction[real], batch["image"][real].float() / 255)
+        reconstruction, image = stage.components.reconstruction[real], batch["image"][real].float() / 255
+        self.mse.update(reconstruction, image)
+        self.squared_error.update(reconstruction, image)
         self.nll.update(stage.nll[real])
+        self.log_likelihood.update(log_likelihood(stage.nll[real], batch["image"].shape[1:].numel()))
         self.kl.update(stage.kl[real])
 
 
 class Scores(nn.Module):
-    """The scores of the last stage under their own names, those of stage 0 under ``zero_step/``."""
+    """The scores of the last stage under their own names, those of stage 0 under ``zero_step/``.
 
-    def __init__(self) -> None:
+    Args:
+        kl_terms: the first so many terms of stage 0's KL, L for all, in the prior's order (the released prior goes from
+            layer L down to 1): ``kl_terms/1`` and on.
+        attention: also score the attention of the last layer as masks, under ``attention/``.
+    """
+
+    def __init__(self, kl_terms: int = 0, attention: bool = False) -> None:
         super().__init__()
         self.last = StageScores()
         self.zero_step = StageScores()
+        self.kl_terms = nn.ModuleDict({f"{number}": ImageMean() for number in range(1, kl_terms + 1)})
+        self.attention = SegmentationScores() if attention else None
 
     def update(self, batch: Batch, inference: Inference) -> None:
         """Add a batch."""
         self.last.update(batch, inference.stages[-1])
         self.zero_step.update(batch, inference.stages[0])
+        for metric, kl in zip(self.kl_terms.values(), inference.kl_layers, strict=False):
+            metric.update(kl[batch["index"] >= 0])  # type: ignore[operator]
+        if self.attention is not None:
+            attention = inference.attention[-1]
+            masks = attention.view(*attention.shape[:2], 1, *batch["image"].shape[-2:])
+            self.attention.update_masks(batch, masks)
 
     def named(self, prefix: str) -> dict[str, Metric]:
         """Return the metrics for ``LightningModule.log_dict``."""
@@ -58,8 +106,11 @@ class Scores(nn.Module):
         return {prefix + name.removeprefix("last.").replace(".", "/"): metric for name, metric in metrics.items()}
 
     def summary(self) -> dict[str, dict[str, Summary]]:
-        """Return mean, standard error and number of images by stage and score; every process must call this."""
+        """Return mean, standard error and number of images by group and score; every process must call this.
+
+        Groups are ``last``, ``zero_step``, ``kl_terms`` (maybe empty) and, if it is scored, ``attention``.
+        """
         return {
-            stage: {name: metric.summary() for name, metric in scores.named_children()}  # type: ignore[operator]
-            for stage, scores in self.named_children()
+            group: {name: metric.summary() for name, metric in scores.named_children()}  # type: ignore[operator]
+            for group, scores in self.named_children()
         }

@@ -1,8 +1,11 @@
 """How well a predicted segmentation groups the pixels of the true one."""
 
 import torch
-from jaxtyping import Float, Float64, Int64, Integer
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+
+from emorl.metrics.functional.overlaps import check_labels, count_overlaps, ratio
 
 
 def masks_to_labels(
@@ -11,7 +14,7 @@ def masks_to_labels(
     """Give every pixel to the slot with the largest mask; of equal masks, to the first.
 
     Args:
-        masks: slot masks, or their logits. To score at another resolution, resize them before this.
+        masks: slot masks, or their logits. To score at another resolution, `resize_masks` first.
 
     Returns:
         Slot indices in 0, ..., K - 1. None of them means background.
@@ -22,7 +25,22 @@ def masks_to_labels(
     return masks.squeeze(2).argmax(dim=1)
 
 
-def adjusted_rand_index(predicted: Tensor, true: Tensor, ignore_background: bool = True) -> Float64[Tensor, " batch"]:
+def resize_masks(
+    masks: Float[Tensor, "batch slots 1 h w"], height: int, width: int
+) -> Float[Tensor, "batch slots 1 height width"]:
+    """Resize soft masks bilinearly, to score them against a true segmentation of another resolution.
+
+    The released code scores CLEVR so: masks of 96 x 96 resized to 192 x 192, the size of the crop, before the argmax.
+
+    >>> resize_masks(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 1, 2), 1, 4).flatten()
+    tensor([0.0000, 0.2500, 0.7500, 1.0000])
+    """
+    return F.interpolate(masks.squeeze(2), (height, width), mode="bilinear", align_corners=False).unsqueeze(2)
+
+
+def adjusted_rand_index(
+    predicted: Tensor, true: Tensor, ignore_background: bool = True, undefined: float = 1.0
+) -> Float64[Tensor, " batch"]:
     r"""Adjusted Rand index (ARI) of each image's segmentation.
 
     With $n_{ij}$ the number of pixels in true segment $i$ and predicted segment $j$, $a_i$ and $b_j$ its row
@@ -34,14 +52,16 @@ def adjusted_rand_index(predicted: Tensor, true: Tensor, ignore_background: bool
     It is 1 for equal partitions, 0 on average for random ones, and never below -0.5. Labels are mere names.
 
     Where the formula is 0/0 both partitions are trivial in the same way (one segment, or a segment for every
-    pixel, or fewer than two pixels in all), hence equal, and the value is 1: so it is for an image without
-    foreground when the background is ignored. scikit-learn's `adjusted_rand_score` does the same.
+    pixel, or fewer than two pixels in all), hence equal: so it is for an image without foreground when the
+    background is ignored, and for a single object that one slot wins whole. The value is then `undefined`, by default
+    1, as of scikit-learn's `adjusted_rand_score`. A single object that is split scores 0.
 
     Args:
         predicted: integer labels of shape (B, H, W), non-negative but otherwise arbitrary.
         true: integer labels of shape (B, H, W), non-negative, 0 for the background.
         ignore_background: leave out the pixels with true label 0, as in the field's "FG-ARI". Label 0 in
             `predicted` has no such meaning.
+        undefined: value of an image whose score is 0/0.
 
     Returns:
         One value in [-0.5, 1] an image, shape (B,). Pairs are counted exactly, in integers.
@@ -56,34 +76,44 @@ def adjusted_rand_index(predicted: Tensor, true: Tensor, ignore_background: bool
     >>> adjusted_rand_index(predicted, true, ignore_background=False)
     tensor([0.5455], dtype=torch.float64)
     """
-    _check_labels(predicted, true)
-    batch = len(true)
-    keep = true != 0 if ignore_background else torch.ones_like(true, dtype=torch.bool)
-    image = torch.arange(batch, device=true.device)[:, None, None].expand_as(true)[keep]
-    t, p = _enumerate(true[keep]), _enumerate(predicted[keep])
+    cells = count_overlaps(predicted, true)
+    if ignore_background:
+        cells = cells.foreground()
+    _, true_image, true_pixels = cells.segments(cells.true)
+    _, predicted_image, predicted_pixels = cells.segments(cells.predicted)
     return _from_pairs(
-        both=_pairs(t * len(p) + p, image, batch),
-        in_true=_pairs(t, image, batch),
-        in_predicted=_pairs(p, image, batch),
-        pairs=_pairs(torch.zeros_like(image), image, batch),
+        both=cells.sums(_pairs(cells.pixels), cells.image),
+        in_true=cells.sums(_pairs(true_pixels), true_image),
+        in_predicted=cells.sums(_pairs(predicted_pixels), predicted_image),
+        pairs=_pairs(cells.sums(cells.pixels, cells.image)),
+        undefined=undefined,
     )
 
 
-def _enumerate(labels: Integer[Tensor, " pixels"]) -> Int64[Tensor, " pixels"]:
-    """Number the labels that occur 0, 1, ..., so that products of two numbers cannot overflow."""
-    numbers: Tensor = torch.unique(labels.long(), return_inverse=True)[1]
-    return numbers
+def active_slots(predicted: Tensor) -> Float64[Tensor, " batch"]:
+    r"""Number of slots of each image that win at least one pixel.
 
+    $$ \bigl| \{ k : \exists\, h, w: \; k = \operatorname{argmax}_{k'} m_{k'hw} \} \bigr| $$
 
-def _pairs(labels: Int64[Tensor, " pixels"], image: Int64[Tensor, " pixels"], batch: int) -> Int64[Tensor, " batch"]:
-    """Each image's number of pairs of pixels with the same label.
+    Args:
+        predicted: slot labels of shape (B, H, W), see `masks_to_labels`.
 
-    Only the cells of the contingency table that occur are stored: with a segment for every pixel, the dense
-    table of a single 128 x 128 image would take 2 GiB.
+    Returns:
+        One number in 1, ..., K an image, shape (B,); 0 for an image without a pixel.
+
+    Raises:
+        ValueError: if the shape is not (B, H, W), or if labels are not integers or are negative.
+
+    >>> active_slots(torch.tensor([[[0, 0, 3]], [[2, 2, 2]]]))
+    tensor([2., 1.], dtype=torch.float64)
     """
-    cells, n = torch.unique(_enumerate(labels) * batch + image, return_counts=True)
-    counts = torch.zeros(batch, dtype=torch.int64, device=image.device)
-    return counts.index_add_(0, cells % batch, n * (n - 1) // 2)
+    check_labels(predicted=predicted)
+    cells = count_overlaps(predicted, torch.zeros_like(predicted))
+    return cells.sums(torch.ones_like(cells.image), cells.image).double()
+
+
+def _pairs(n: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    return n * (n - 1) // 2
 
 
 def _from_pairs(
@@ -91,6 +121,7 @@ def _from_pairs(
     in_true: Int64[Tensor, " batch"],
     in_predicted: Int64[Tensor, " batch"],
     pairs: Int64[Tensor, " batch"],
+    undefined: float,
 ) -> Float64[Tensor, " batch"]:
     r"""The ARI, numerator and denominator times $\binom{n}{2}$: two sums that nearly cancel become products.
 
@@ -99,27 +130,9 @@ def _from_pairs(
         in_true: $A$, pairs that share a true segment.
         in_predicted: $B$, pairs that share a predicted segment.
         pairs: $\binom{n}{2}$, all pairs.
+        undefined: the value of 0/0.
     """
     neither = pairs - in_true - in_predicted + both
     above_chance = both.double() * neither - (in_true - both).double() * (in_predicted - both)
     at_most = (in_true.double() * (pairs - in_predicted) + in_predicted.double() * (pairs - in_true)) / 2
-    return torch.where(at_most == 0, 1.0, above_chance / at_most)
-
-
-# Checked by hand rather than by annotation, which nothing enforces outside the tests.
-def _check_labels(predicted: Tensor, true: Tensor) -> None:
-    if true.ndim != 3 or predicted.shape != true.shape:
-        raise ValueError(
-            "Expected 'predicted' and 'true' of one shape (batch, height, width),"
-            f" got {tuple(predicted.shape)} and {tuple(true.shape)}. Resize one to the other first."
-        )
-    for name, labels in (("predicted", predicted), ("true", true)):
-        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-            raise ValueError(
-                f"Expected '{name}' as integer labels, got {labels.dtype}. Use masks_to_labels on slot masks."
-            )
-        if (labels < 0).any():
-            raise ValueError(
-                f"Expected '{name}' as non-negative labels, got {int(labels.min())}."
-                " Use 0 for background or unlabelled pixels."
-            )
+    return ratio(above_chance, at_most, undefined)

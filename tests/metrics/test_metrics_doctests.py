@@ -1,0 +1,20 @@
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import emorl.metrics
+
+MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(emorl.metrics.__path__, "emorl.metrics.")]
+EXAMPLES = [test for module in MODULES for test in doctest.DocTestFinder().find(module) if test.examples]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_docstring_examples_hold(example):
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_functions_and_metrics_show_examples():
+    names = {example.name for example in EXAMPLES}
+    assert {"emorl.metrics.segmentation.MeanIoU", "emorl.metrics.functional.overlap_scores.mean_iou"} <= names

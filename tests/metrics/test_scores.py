@@ -1,0 +1,120 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+import tiny
+from emorl.metrics import Scores
+from emorl.metrics.functional import active_slots, adjusted_rand_index, masks_to_labels, resize_masks
+from emorl.metrics.functional import log_likelihood as with_constant
+from emorl.metrics.functional import squared_error as summed_error
+from emorl.model import Components, GaussianLikelihood, ImageNoise, MixtureLikelihood
+
+
+@pytest.fixture(scope="module")
+def inference():
+    """A batch of three images, the last one padding, and what a small model makes of it."""
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "image": torch.randint(0, 256, (3, 3, 12, 12), generator=generator).byte(),
+        "segmentation": torch.randint(0, 3, (3, 12, 12), generator=generator).byte(),
+        "index": torch.tensor([4, 7, -1]),
+        "key": ["a", "b", ""],
+    }
+    with torch.no_grad():
+        model = tiny.lively(tiny.network()).eval()
+        return batch, model(batch["image"].float() / 255, refinement_steps=1, noise=ImageNoise(batch["index"]))
+
+
+def test_padding_does_not_count(inference):
+    batch, inferred = inference
+    scores = Scores(kl_terms=3, attention=True)
+    scores.update(batch, inferred)
+    summary = scores.summary()
+    assert {int(score.images) for group in summary.values() for score in group.values()} == {2}
+    for group, stage in (("zero_step", inferred.stages[0]), ("last", inferred.stages[1])):
+        labels = masks_to_labels(stage.components.masks)[:2]
+        values = {name: score.mean.item() for name, score in summary[group].items()}
+        assert values["fg_ari"] == adjusted_rand_index(labels, batch["segmentation"][:2]).mean()
+        assert values["active_slots"] == active_slots(labels).mean()
+        assert values["squared_error"] == pytest.approx(values["mse"] * 3 * 12 * 12)
+        assert values["log_likelihood"] == pytest.approx(-values["nll"] - 216 * math.log(2 * math.pi), rel=1e-12)
+        assert values["kl"] == pytest.approx(stage.kl[:2].double().mean().item())
+
+
+def test_the_terms_of_the_kl_add_up(inference):
+    scores = Scores(kl_terms=3)
+    scores.update(*inference)
+    summary = scores.summary()
+    terms = [score.mean.item() for score in summary["kl_terms"].values()]
+    assert list(summary["kl_terms"]) == ["1", "2", "3"]
+    assert terms[0] == pytest.approx(inference[1].kl_layers[0][:2].double().mean().item())
+    assert sum(terms) == pytest.approx(summary["zero_step"]["kl"].mean.item(), rel=1e-6)
+
+
+def test_attention_is_scored_apart(inference):
+    batch, inferred = inference
+    scores = Scores(attention=True)
+    scores.update(batch, inferred)
+    labels = inferred.attention[-1].argmax(1).view(3, 12, 12)[:2]
+    expected = adjusted_rand_index(labels, batch["segmentation"][:2]).mean()
+    assert scores.summary()["attention"]["fg_ari"].mean == expected
+    assert scores.named("val/")["val/attention/fg_ari"].compute() == expected
+
+
+def test_names():
+    plain, full = Scores().named("test/"), Scores(kl_terms=2, attention=True).named("test/")
+    assert {"test/fg_ari", "test/zero_step/fg_ari", "test/log_likelihood", "test/zero_step/kl"} <= plain.keys()
+    extra = {name.rsplit("/", 1)[0] for name in full.keys() - plain.keys()}
+    assert extra == {"test/kl_terms", "test/attention"}
+
+
+def test_a_batch_of_padding_adds_nothing(inference):
+    batch, inferred = inference
+    scores = Scores(kl_terms=3, attention=True)
+    scores.update({**batch, "index": torch.full((3,), -1)}, inferred)
+    assert all(score.images == 0 for group in scores.summary().values() for score in group.values())
+
+
+@pytest.mark.parametrize("likelihood", [GaussianLikelihood(0.3), MixtureLikelihood(0.1)])
+def test_log_likelihood_is_that_of_torch_distributions(likelihood):
+    generator = torch.Generator().manual_seed(0)
+    image, rgb = torch.rand(2, 3, 4, 5, generator=generator), torch.rand(2, 4, 3, 4, 5, generator=generator)
+    components = Components(rgb, torch.randn(2, 4, 1, 4, 5, generator=generator).log_softmax(dim=1))
+    if isinstance(likelihood, GaussianLikelihood):
+        density = Normal(components.reconstruction, likelihood.scale).log_prob(image)
+    else:
+        joint = Normal(rgb, likelihood.scale).log_prob(image.unsqueeze(1)).exp() * components.masks
+        density = joint.sum(1).log()
+    value = with_constant(likelihood(components, image), 3 * 4 * 5)
+    torch.testing.assert_close(value, density.double().sum((1, 2, 3)), rtol=1e-5, atol=1e-4)
+
+
+def test_squared_error_matches_a_loop():
+    reconstruction, image = torch.rand(2, 3, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    expected = [
+        sum((a - b) ** 2 for a, b in zip(r.flatten().tolist(), x.flatten().tolist(), strict=True))
+        for r, x in zip(reconstruction, image, strict=True)
+    ]
+    torch.testing.assert_close(summed_error(reconstruction, image), torch.tensor(expected).double())
+    with pytest.raises(ValueError, match="'image' as floats"):
+        summed_error(reconstruction, image.byte())
+
+
+def test_active_slots_match_a_loop():
+    labels = torch.randint(0, 50, (5, 4, 4), generator=torch.Generator().manual_seed(0)) * 2**50
+    labels[0] = 7
+    assert active_slots(labels).tolist() == [len(set(image.flatten().tolist())) for image in labels]
+    assert active_slots(labels[:0]).shape == (0,)
+
+
+def test_soft_masks_are_resized_before_the_argmax():
+    """Between a slot that wins barely and one that wins clearly, the border moves by less than a coarse pixel."""
+    first = torch.tensor([0.9, 0.45]).view(1, 1, 1, 1, 2).expand(1, 1, 1, 2, 2)
+    masks = torch.cat((first, 1 - first), dim=1)
+    assert masks_to_labels(masks)[0, 0].tolist() == [0, 1]
+    resized = resize_masks(masks, 8, 8)
+    assert resized.shape == (1, 2, 1, 8, 8)
+    torch.testing.assert_close(resized.sum(1), torch.ones(1, 1, 8, 8))
+    assert masks_to_labels(resized)[0, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
