@@ -13,7 +13,7 @@ from PIL import Image
 import tiny
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OVERLAYS = {"base", "smoke"}  # every other file is a recipe: base, then the recipe, then what changes it
+OVERLAYS = {"base", "smoke", "wandb"}  # every other file is a recipe: base, then the recipe, then what changes it
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OVERLAYS)
 
 QUIET = (

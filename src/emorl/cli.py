@@ -12,7 +12,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from emorl.callbacks import PredictionWriter, TestReport
+from emorl.callbacks import PredictionWriter, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
@@ -70,6 +70,7 @@ def main(args: ArgsType = None) -> None:
             args=args,
             seed_everything_default=0,
             auto_configure_optimizers=False,  # the model's own arguments build them
+            save_config_callback=RunRecord,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": "emorl"},
         )

@@ -1,10 +1,22 @@
-"""Callbacks: the curriculum, pictures, alarms, and what a test or prediction leaves behind."""
+"""Callbacks: the curriculum, pictures, alarms, and what a run, a test or a prediction leaves behind."""
 
 from emorl.callbacks.alarm import CollapseAlarm
 from emorl.callbacks.clock import Clock
 from emorl.callbacks.curriculum import RefinementCurriculum
 from emorl.callbacks.pictures import LogReconstructions
 from emorl.callbacks.predictions import PredictionWriter
+from emorl.callbacks.record import RunRecord
 from emorl.callbacks.report import TestReport
+from emorl.callbacks.wandb import WandbCheckpoints, WandbSegmentations
 
-__all__ = ["Clock", "CollapseAlarm", "LogReconstructions", "PredictionWriter", "RefinementCurriculum", "TestReport"]
+__all__ = [
+    "Clock",
+    "CollapseAlarm",
+    "LogReconstructions",
+    "PredictionWriter",
+    "RefinementCurriculum",
+    "RunRecord",
+    "TestReport",
+    "WandbCheckpoints",
+    "WandbSegmentations",
+]

@@ -1,0 +1,89 @@
+"""What every run leaves behind of how it came about."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import SaveConfigCallback
+
+import emorl
+from emorl.callbacks.folder import run_folder
+
+
+class RunRecord(SaveConfigCallback):
+    """Writes the resolved configuration and the versions to the run's folder, and gives both to every logger.
+
+    The folder gets ``config.yaml``, which repeats the run, and ``versions.json`` (see `versions`). Loggers get the
+    configuration nested as it is, with lists of classes as in `by_class`, and the versions under ``versions``.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Record the run once."""
+        self.folder = run_folder(trainer)
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Add the versions, and tell the loggers; runs in the first process alone."""
+        found = versions(trainer)
+        (self.folder / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
+        config = json.loads(self.parser.dump(self.config, format="json", skip_none=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams({**by_class(config), "versions": found})
+
+
+def versions(trainer: Trainer) -> dict[str, str | None]:
+    """Return the versions of code, libraries, device and data; of the data, the manifest's checksum.
+
+    ``git`` is the commit of the source tree that runs, with ``-dirty`` after it if files differ from it; null for an
+    installed package. ``data`` is null for a folder of images.
+    """
+    device = trainer.strategy.root_device
+    manifest = getattr(getattr(trainer, "datamodule", None), "manifest", None)
+    return {
+        "emorl": emorl.__version__,
+        "git": git_commit(Path(emorl.__file__)),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "pytorch_lightning": version("pytorch_lightning"),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "data": None if manifest is None else manifest.checksum,
+    }
+
+
+def git_commit(file: Path) -> str | None:
+    """Return the commit of the repository that keeps a file, or None if none does."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        return git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def by_class(value: Any) -> Any:
+    """Return a configuration in which each list of classes is a dict by name: loggers cannot filter by lists.
+
+    >>> by_class([{"class_path": "a.Clock"}, {"class_path": "b.Clock", "init_args": {"n": [1, 2]}}])
+    {'Clock': {'class_path': 'a.Clock'}, 'Clock_2': {'class_path': 'b.Clock', 'init_args': {'n': [1, 2]}}}
+    """
+    if isinstance(value, dict):
+        return {key: by_class(part) for key, part in value.items()}
+    if not isinstance(value, list) or not all(isinstance(part, dict) and "class_path" in part for part in value):
+        return value
+    named: dict[str, Any] = {}
+    for part in value:
+        name = part["class_path"].rpartition(".")[2]
+        number = sum(key.partition("_")[0] == name for key in named) + 1
+        named[name if number == 1 else f"{name}_{number}"] = by_class(part)
+    return named

@@ -1,0 +1,99 @@
+"""What only W&B can show or keep; with other loggers these callbacks do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
+
+from emorl.metrics.functional import masks_to_labels
+from emorl.model import Inference
+from emorl.types import Batch
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+
+class WandbSegmentations(Callback):
+    """Logs, at each validation, scenes under W&B's segmentation overlay as ``segmentations``.
+
+    The overlay ``slots`` is the last stage's segmentation, ``objects`` the true one where the data has it.
+
+    Args:
+        images: scenes, taken from the first validation batch.
+    """
+
+    def __init__(self, images: int = 8) -> None:
+        self.images = images
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Show the first batch."""
+        if batch_idx != 0 or trainer.sanity_checking:
+            return
+        scenes = list(batch["image"][: self.images].movedim(1, -1).cpu().numpy())
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                masks = overlays(batch, outputs)[: self.images]
+                logger.log_image("segmentations", scenes, step=trainer.global_step, masks=masks)
+
+
+def overlays(batch: Batch, inference: Inference) -> list[dict[str, Any]]:
+    """Return W&B's masks of each scene of a batch; slots count from 1, as in pictures."""
+    masks = inference.stages[-1].components.masks
+    labels = {"slots": masks_to_labels(masks) + 1}
+    names = {"slots": {slot: f"slot {slot}" for slot in range(1, masks.shape[1] + 1)}}
+    if "segmentation" in batch:
+        labels["objects"] = batch["segmentation"]
+        objects = range(1, int(batch["segmentation"].max()) + 1)
+        names["objects"] = {0: "background"} | {number: f"object {number}" for number in objects}
+    return [
+        {name: {"mask_data": maps[i].cpu().numpy(), "class_labels": names[name]} for name, maps in labels.items()}
+        for i in range(len(masks))
+    ]
+
+
+class WandbCheckpoints(Callback):
+    """Keeps the run's checkpoints as versions of the artifact ``model-RUN_ID`` when training ends or fails.
+
+    The alias ``latest`` is the last checkpoint, ``best`` the best of a `ModelCheckpoint` with a ``monitor``.
+    `WandbLogger`'s own ``log_model`` gives ``best`` to whatever was saved last where a second `ModelCheckpoint` has no
+    ``monitor``, and refuses offline runs.
+    """
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep them."""
+        self._keep(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep them of a run that is stopped, too."""
+        self._keep(trainer)
+
+    def _keep(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                for alias, path in sorted(checkpoints(trainer)):  # W&B moves 'latest' to what comes last
+                    keep(logger.experiment, alias, path)
+
+
+def keep(run: Run, alias: str, path: str) -> None:
+    """Log a checkpoint as a version of the run's artifact."""
+    from wandb import Artifact  # takes a second, which runs without W&B need not spend
+
+    artifact = Artifact(f"model-{run.id}", type="model")
+    artifact.add_file(path, name="model.ckpt")
+    run.log_artifact(artifact, aliases=[alias])
+
+
+def checkpoints(trainer: Trainer) -> Iterator[tuple[str, str]]:
+    """Yield ``best`` and ``latest`` with the checkpoint's path, as far as there is one."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            if callback.monitor and callback.best_model_path:
+                yield "best", callback.best_model_path
+            if callback.last_model_path:
+                yield "latest", callback.last_model_path
