@@ -1,12 +1,15 @@
 import logging
+from unittest.mock import create_autospec
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
 import tiny
 from emorl.callbacks import CollapseAlarm
 from emorl.callbacks.alarm import symptoms, won
 from emorl.model import Components, Gaussian, Inference, Stage
+from emorl.module import EfficientMORLModule
 
 HEALTHY = {"val/unused_slots": 0.0, "val/largest_share": 0.7, "val/kl_per_dimension": 0.5, "val/unexplained": 0.2}
 
@@ -24,11 +27,12 @@ def test_symptoms_of_a_picture_painted_in_one_colour():
     masks[:, 1] = 1
     masks[:, :, :, 0, 0] = torch.tensor([1.0, 0.0]).view(2, 1)
     inference = Inference([], [], [], [stage(masks, torch.full((1, 2, 3, 4, 4), 0.5), torch.tensor([3.0]))])
-    assert won(inference).tolist() == [[1 / 16, 15 / 16]]
-    found = symptoms({"image": image, "index": torch.tensor([0]), "key": ["a"]}, inference)
+    shares = won(inference)
+    assert shares.tolist() == [[1 / 16, 15 / 16]]
+    found = symptoms({"image": image, "index": torch.tensor([0]), "key": ["a"]}, inference, shares)
     assert found.largest_share.tolist() == [15 / 16]
     torch.testing.assert_close(found.kl_per_dimension, torch.tensor([3.0 / 10]))
-    torch.testing.assert_close(found.unexplained, torch.tensor([1.0]))
+    torch.testing.assert_close(found.unexplained, torch.tensor([1.0], dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,18 @@ def test_each_dead_end_has_its_warning(name, value, word):
     assert CollapseAlarm().warnings(HEALTHY) == []
     (warning,) = CollapseAlarm().warnings(HEALTHY | {name: value})
     assert word in warning
+
+
+def test_a_batch_of_padding_alone_counts_for_nothing():
+    """As a process has where there are more processes than images."""
+    module, alarm = create_autospec(EfficientMORLModule, instance=True), CollapseAlarm()
+    batch = {"image": torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "index": torch.tensor([-1]), "key": [""]}
+    masks = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1).expand(1, 2, 1, 4, 4)
+    inference = Inference([], [], [], [stage(masks, torch.ones(1, 2, 3, 4, 4), torch.ones(1))])
+    alarm.on_validation_batch_end(create_autospec(Trainer, instance=True), module, inference, batch, 0)
+    (means,) = module.log_dict.call_args.args
+    assert list(means.values()) == [0, 0, 0]
+    assert module.log_dict.call_args.kwargs["batch_size"] == 0
 
 
 def test_an_untrained_model_raises_the_alarm_and_logs_the_numbers(shards, tmp_path, caplog):

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from emorl.metrics.functional import masks_to_labels
+from emorl.metrics.functional import masks_to_labels, squared_error
 from emorl.model import Inference
 from emorl.types import Batch
 
@@ -23,17 +23,16 @@ class Symptoms(NamedTuple):
 
     largest_share: Float[Tensor, " batch"]  # of the image's pixels, won by one slot
     kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage's posterior
-    unexplained: Float[Tensor, " batch"]  # squared error over that of the image's own mean colour
+    unexplained: Float64[Tensor, " batch"]  # squared error over that of the image's own mean colour
 
 
-def symptoms(batch: Batch, inference: Inference) -> Symptoms:
-    """Measure a batch."""
+def symptoms(batch: Batch, inference: Inference, shares: Float[Tensor, "batch slots"]) -> Symptoms:
+    """Measure a batch of which ``shares`` is what `won` returns."""
     image, stage = batch["image"].float() / 255, inference.stages[-1]
-    spread = (image - image.mean((-2, -1), keepdim=True)).square().sum((1, 2, 3))
-    error = (image - stage.components.reconstruction).square().sum((1, 2, 3))
-    return Symptoms(
-        won(inference).amax(dim=1), stage.kl / stage.slots[0].numel(), error / spread.clamp(min=torch.finfo().eps)
-    )
+    spread = squared_error(image.mean((-2, -1), keepdim=True).expand_as(image), image)
+    error = squared_error(stage.components.reconstruction, image)
+    kl = stage.kl / stage.slots[0].numel()
+    return Symptoms(shares.amax(dim=1), kl, error / spread.clamp(min=torch.finfo().eps))
 
 
 def won(inference: Inference) -> Float[Tensor, "batch slots"]:
@@ -65,10 +64,12 @@ class CollapseAlarm(Callback):
     ) -> None:
         """Measure a batch; padding does not count."""
         real = batch["index"] >= 0
-        measured = {f"val/{name}": value[real].mean() for name, value in symptoms(batch, outputs)._asdict().items()}
-        pl_module.log_dict(measured, on_epoch=True, sync_dist=True, batch_size=int(real.sum()))
-        shares = won(outputs)[real].sum(dim=0)
-        self._won = shares if self._won is None else self._won + shares
+        count, shares = int(real.sum()), won(outputs)
+        found = symptoms(batch, outputs, shares)._asdict()
+        means = {f"val/{name}": value[real].sum() / max(1, count) for name, value in found.items()}
+        pl_module.log_dict(means, on_epoch=True, sync_dist=True, batch_size=count)
+        total = shares[real].sum(dim=0)
+        self._won = total if self._won is None else self._won + total
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count unused slots over the batches of all processes."""
