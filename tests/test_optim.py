@@ -4,7 +4,13 @@ from pytorch_lightning import Callback
 from torch.optim import SGD
 
 import tiny
-from emorl.optim import WarmupExponentialDecay, learning_rate_factor
+from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
+
+
+def factor_of(scheduler, **options):
+    """Return the factor on the learning rate as a function of the optimiser step."""
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    return scheduler(optimizer, **options).lr_lambdas[0]
 
 
 @pytest.mark.parametrize(
@@ -19,11 +25,24 @@ from emorl.optim import WarmupExponentialDecay, learning_rate_factor
     ],
 )
 def test_warm_up_times_decay(step, factor):
-    assert learning_rate_factor(step, warmup_steps=10, half_life=20.0) == pytest.approx(factor)
+    assert factor_of(WarmupExponentialDecay, warmup_steps=10, half_life=20.0)(step) == pytest.approx(factor)
 
 
-def test_without_warm_up_the_first_step_has_the_full_rate():
-    assert learning_rate_factor(0, warmup_steps=0, half_life=20.0) == 1
+@pytest.mark.parametrize(("step", "factor"), [(0, 1 / 10), (9, 0.998), (200, 0.75), (300, 0.5), (600, 0), (700, 0)])
+def test_warm_up_times_half_a_cosine(step, factor):
+    decay = factor_of(WarmupCosineDecay, total_steps=600, warmup=10)
+    assert decay(step) == pytest.approx(factor, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options"),
+    [
+        (WarmupExponentialDecay, {"half_life": 20.0, "warmup_steps": 0}),
+        (WarmupCosineDecay, {"total_steps": 20, "warmup": 0}),
+    ],
+)
+def test_without_warm_up_the_first_step_has_the_full_rate(scheduler, options):
+    assert factor_of(scheduler, **options)(0) == 1
 
 
 def test_defaults_are_those_of_the_recipe():
@@ -52,4 +71,59 @@ def test_the_rate_follows_the_optimiser_steps(shards, tmp_path, accumulate):
         tmp_path, max_steps=7, accumulate_grad_batches=accumulate, callbacks=rates, limit_val_batches=0
     )
     trainer.fit(module, tiny.data(shards))
-    assert rates.seen == pytest.approx([4e-4 * learning_rate_factor(step, 3, 5.0) for step in range(7)])
+    factor = factor_of(WarmupExponentialDecay, warmup_steps=3, half_life=5.0)
+    assert rates.seen == pytest.approx([4e-4 * factor(step) for step in range(7)])
+
+
+def grow(parameters):
+    for seed, parameter in enumerate(parameters):
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_muon_takes_the_hidden_weights_and_adam_the_rest():
+    model = tiny.network(slot_dim=16, feature_dim=16)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    hidden, rest = ({names[p] for p in group["params"]} for group in Muon(model.parameters()).param_groups)
+    assert hidden | rest == set(names.values())
+    assert not hidden & rest
+    assert {"encoder.convolutions.2.weight", "decoder.layers.2.weight", "bottom_up.cell.mean.weight_hh"} <= hidden
+    assert {"encoder.position.projection.weight", "decoder.layers.6.weight", "encoder.mlp.0.weight"} <= rest
+    assert not [name for name in hidden if name.endswith("bias")]
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (48, 32), (32, 16, 3, 3)])
+def test_a_first_step_of_muon_is_orthogonal_and_as_large_as_one_of_adam(shape):
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    grow([weight])
+    Muon([weight], lr=1e-2).step()
+    step = weight.detach().flatten(1) / (1e-2 * 0.2 * max(weight.flatten(1).shape) ** 0.5)
+    values = torch.linalg.svdvals(step)
+    assert 0.6 < values.min() < values.max() < 1.3  # five Newton-Schulz iterations do not get closer
+    assert weight.detach().square().mean().sqrt() == pytest.approx(0.2 * 1e-2, rel=0.2)
+
+
+def test_the_other_parameters_take_steps_of_adam():
+    mine, theirs = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
+    optimizers = Muon([mine], lr=1e-2), torch.optim.Adam([theirs], lr=1e-2)
+    for _ in range(3):
+        grow([mine])
+        grow([theirs])
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_muon_goes_on_exactly_where_it_stopped():
+    def after(steps, restart):
+        model = tiny.network(slot_dim=16, feature_dim=16)
+        optimizer = Muon(model.parameters())
+        for step in range(steps):
+            if step == restart:
+                state, optimizer = optimizer.state_dict(), Muon(model.parameters())
+                optimizer.load_state_dict(state)
+            grow(model.parameters())
+            optimizer.step()
+        return [parameter.detach() for parameter in model.parameters()]
+
+    for straight, resumed in zip(after(4, restart=None), after(4, restart=2), strict=True):
+        torch.testing.assert_close(straight, resumed, rtol=0, atol=0)

@@ -1,19 +1,23 @@
-"""The learning-rate schedule of the released recipe."""
+"""Learning-rate schedules, and an optimiser that learns faster than Adam."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
+import pytorch_optimizer
+from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def learning_rate_factor(step: int, warmup_steps: int, half_life: float) -> float:
-    """Return the factor on the learning rate at an optimiser step: linear warm-up times 0.5^(step / half_life)."""
-    warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-    return float(warmup * 0.5 ** (step / half_life))
+def warm_up(step: int, warmup_steps: int) -> float:
+    """Return the factor of a linear warm-up, 1 / warmup_steps at step 0 and 1 from step warmup_steps - 1 on."""
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
 
 
 class WarmupExponentialDecay(LambdaLR):
-    """Linear warm-up times smooth exponential decay, stepped once per optimiser step.
+    """Linear warm-up times smooth exponential decay, the released recipe, stepped once per optimiser step.
 
     Args:
         optimizer: the optimiser.
@@ -22,4 +26,60 @@ class WarmupExponentialDecay(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 10_000, half_life: float = 100_000.0) -> None:
-        super().__init__(optimizer, lambda step: learning_rate_factor(step, warmup_steps, half_life))
+        super().__init__(optimizer, lambda step: warm_up(step, warmup_steps) * 0.5 ** (step / half_life))
+
+
+class WarmupCosineDecay(LambdaLR):
+    """Linear warm-up times half a cosine that ends at zero, stepped once per optimiser step.
+
+    Args:
+        optimizer: the optimiser.
+        total_steps: optimiser steps until the learning rate is zero: those of the run.
+        warmup: optimiser steps until the full learning rate; 0 for none. (Were its name that of the other schedule's
+            argument, a configuration that changes the class alone would keep the other's value.)
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: int = 100) -> None:
+        def factor(step: int) -> float:
+            done = min(1.0, step / total_steps)
+            return warm_up(step, warmup) * (1 + math.cos(math.pi * done)) / 2
+
+        super().__init__(optimizer, factor)
+
+
+class Muon(pytorch_optimizer.Muon):
+    """Muon for the weights of hidden layers, Adam for all other parameters.
+
+    Muon (Jordan et al., 2024) replaces the momentum of a weight matrix by the nearest orthogonal matrix; a convolution
+    counts as one of the shape (outputs, inputs x kernel). Scaled by 0.2 sqrt(max(rows, columns)) (Liu et al., 2025), a
+    step is as large as one of Adam's, so that both share one learning rate.
+
+    Args:
+        params: the parameters. Those with fewer than 16 outputs or inputs (biases, norms, position projections, the
+            decoder's last layer) are Adam's.
+        lr: the learning rate.
+        momentum: decay rate of the momentum.
+        betas: Adam's decay rates.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        params = list(params)
+        hidden = [p.ndim > 1 and min(len(p), p[0].numel()) >= 16 for p in params]
+        super().__init__(
+            [
+                {"params": [p for p, mine in zip(params, hidden, strict=True) if mine], "use_muon": True},
+                {"params": [p for p, mine in zip(params, hidden, strict=True) if not mine], "use_muon": False},
+            ],
+            lr=lr,
+            momentum=momentum,
+            use_adjusted_lr=True,
+            adamw_lr=lr,
+            adamw_betas=betas,
+            adamw_eps=1e-8,
+        )

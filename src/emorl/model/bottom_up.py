@@ -19,14 +19,14 @@ class BottomUpPass(NamedTuple):
     """What the bottom-up pass found, layer by layer."""
 
     posteriors: list[Gaussian]  # q(z^1 | x) .. q(z^L | z^{L-1}, x)
-    attention: list[Float[Tensor, "batch slots pixels"]]
+    attention: list[Float[Tensor, "batch slots positions"]]
 
 
 class BottomUp(nn.Module):
     """q(z^1 | x) and q(z^l | z^{l-1}, x), l = 2..L, with weights shared by the layers (section 3.1 of the paper).
 
     Args:
-        feature_dim: features of a pixel, F.
+        feature_dim: features of a position, F.
         slot_dim: dimensions of a slot, D.
         num_layers: stochastic layers, L.
         cell: builds the recurrent cell from the slot dimension.
@@ -50,13 +50,13 @@ class BottomUp(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "batch pixels features"],
+        features: Float[Tensor, "batch positions features"],
         draws: Float[Tensor, "layers batch slots dim"],
     ) -> BottomUpPass:
         """Infer the posteriors of slots that all start from the same distribution.
 
         Args:
-            features: features of the pixels.
+            features: the encoder's features.
             draws: what `draws` returns.
         """
         pixels = self.attend.project(features)

@@ -72,6 +72,8 @@ class EfficientMORL(Described):
         num_layers: stochastic layers of the bottom-up pass, L.
         feature_dim: features of a pixel, F.
         position: builds the encoder's position code.
+        encoder_stride: pixels from one of the encoder's positions to the next, see `ImageEncoder`. With 2, a quarter of
+            the positions to encode, and each sees more of the image; an extension, the released model has 1.
         cell: builds the bottom-up pass's recurrent cell from D.
         prior: builds the hierarchical prior from D.
         decoder: builds the decoder from D.
@@ -98,6 +100,7 @@ class EfficientMORL(Described):
         num_layers: int = 3,
         feature_dim: int = 64,
         position: Callable[[], PositionCode] = RampPosition,
+        encoder_stride: int = 1,
         cell: Callable[[int], PosteriorCell] = DualGRU,
         prior: Callable[[int], Prior] = ReversedPlusPlusPrior,
         decoder: Callable[[int], Decoder] = SmallDecoder,
@@ -109,7 +112,7 @@ class EfficientMORL(Described):
     ) -> None:
         super().__init__()
         self.num_slots = num_slots
-        self.encoder = ImageEncoder(feature_dim, position)
+        self.encoder = ImageEncoder(feature_dim, position, encoder_stride)
         self.bottom_up = BottomUp(feature_dim, slot_dim, num_layers, cell)
         self.prior = prior(slot_dim)
         self.decoder = decoder(slot_dim)
@@ -158,7 +161,8 @@ class EfficientMORL(Described):
 
     def encode_group(self, image: Tensor, draws: Tensor) -> BottomUpPass:
         """Encode images that fit into memory together."""
-        return self.bottom_up(self.encoder(2 * image - 1), draws)  # type: ignore[no-any-return]
+        posteriors, attention = self.bottom_up(self.encoder(2 * image - 1), draws)
+        return BottomUpPass(posteriors, [self.encoder.to_pixels(layer, *image.shape[-2:]) for layer in attention])
 
     def top_down(
         self, image: Tensor, bottom_up: BottomUpPass, steps: int, noise: Noise, training: bool = True

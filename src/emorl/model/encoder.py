@@ -1,4 +1,4 @@
-"""The image encoder: an image to one feature vector per pixel."""
+"""The image encoder: an image to feature vectors on a grid of positions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ class ImageEncoder(nn.Module):
     """Four 5x5 convolutions, a position embedding and a per-pixel MLP.
 
     Args:
-        feature_dim: features of a pixel, F.
+        feature_dim: features of a position, F.
         position: builds the position code.
+        stride: pixels from one position to the next, in both directions: the stride of the first convolution.
     """
 
-    def __init__(self, feature_dim: int = 64, position: Callable[[], PositionCode] = RampPosition) -> None:
+    def __init__(
+        self, feature_dim: int = 64, position: Callable[[], PositionCode] = RampPosition, stride: int = 1
+    ) -> None:
         super().__init__()
-        channels = [3, *[feature_dim] * 4]
+        self.stride = stride
+        channels, strides = [3, *[feature_dim] * 4], (stride, 1, 1, 1)
         self.convolutions = nn.Sequential(
             *(
                 layer
-                for before, after in pairwise(channels)
-                for layer in (nn.Conv2d(before, after, 5, padding=2), nn.ReLU(inplace=True))
+                for (before, after), step in zip(pairwise(channels), strides, strict=True)
+                for layer in (nn.Conv2d(before, after, 5, stride=step, padding=2), nn.ReLU(inplace=True))
             )
         )
         self.position = PositionEmbedding(feature_dim, position)
@@ -38,8 +42,18 @@ class ImageEncoder(nn.Module):
             nn.Linear(feature_dim, feature_dim),
         )
 
-    def forward(self, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch pixels features"]:
-        """Encode images in [-1, 1]; pixels are in row-major order."""
+    def forward(self, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch positions features"]:
+        """Encode images in [-1, 1]; positions are in row-major order."""
         features = self.convolutions(image.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
-        placed = features + self.position(*image.shape[-2:])
+        placed = features + self.position(*features.shape[1:3])
         return self.mlp(placed.flatten(1, 2))  # type: ignore[no-any-return]
+
+    def to_pixels(
+        self, values: Float[Tensor, "batch slots positions"], height: int, width: int
+    ) -> Float[Tensor, "batch slots pixels"]:
+        """Give every pixel of a ``height`` x ``width`` image the value of its position."""
+        if self.stride == 1:
+            return values
+        rows, columns = (torch.arange(size, device=values.device) // self.stride for size in (height, width))
+        grid = values.view(*values.shape[:2], int(rows[-1]) + 1, -1)
+        return grid[:, :, rows][..., columns].flatten(2)
