@@ -319,6 +319,17 @@ def test_padding_does_not_change_scores(shards, tmp_path):
     assert padded == pytest.approx(scores(module, tiny.data(shards, batch_size=5), tmp_path), rel=1e-6)
 
 
+def test_attention_is_scored_on_request_and_all_at_the_size_asked_for(shards, tmp_path):
+    module = tiny.module(network=tiny.lively(tiny.network()), score_attention=True)
+    (fine,) = tiny.trainer(tmp_path).test(module, tiny.data(shards, score_size=70), verbose=False)
+    (coarse,) = tiny.trainer(tmp_path).test(module, tiny.data(shards), verbose=False)
+    assert fine["test/mse"] == coarse["test/mse"]
+    for name in ("test/fg_miou", "test/zero_step/fg_miou", "test/attention/fg_miou"):
+        assert fine[name] != coarse[name]
+    module = tiny.module(network=tiny.lively(tiny.network()))
+    assert "test/attention/fg_miou" not in tiny.trainer(tmp_path).test(module, tiny.data(shards), verbose=False)[0]
+
+
 def test_predictions_leave_out_padding(shards, tmp_path):
     *_, last = tiny.trainer(tmp_path).predict(tiny.module(), tiny.data(shards))
     assert last.key == ["test-00000004"]

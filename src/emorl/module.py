@@ -48,6 +48,8 @@ class EfficientMORLModule(LightningModule):
         crop: what is cut out of a stored image, see `MultiObjectDataModule`.
         refinement_steps: I in training and validation; `RefinementCurriculum` changes it over time.
         test_refinement_steps: I in ``test`` and ``predict``.
+        score_attention: whether ``test`` also scores the attention of the last bottom-up layer as masks, under
+            ``attention/``.
         optimizer: builds the optimiser from the parameters.
         scheduler: builds the learning-rate scheduler, stepped once per optimiser step.
     """
@@ -61,6 +63,7 @@ class EfficientMORLModule(LightningModule):
         crop: Crop = "square",
         refinement_steps: int = 3,
         test_refinement_steps: int = 3,
+        score_attention: bool = False,
         optimizer: OptimizerCallable = lambda parameters: Adam(parameters, lr=4e-4),
         scheduler: LRSchedulerCallable = WarmupExponentialDecay,
     ) -> None:
@@ -74,7 +77,7 @@ class EfficientMORLModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.validation_scores = Scores()
-        self.test_scores = Scores(kl_terms=self.network.bottom_up.num_layers)
+        self.test_scores = Scores(self.network.bottom_up.num_layers, score_attention)
         self.register_buffer("noise_seed", torch.tensor(torch.initial_seed() % 2**63))  # of training; resumes with it
         self._step_nll: list[Tensor] = []  # of the batches that make up the optimiser step under way
 

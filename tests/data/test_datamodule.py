@@ -44,6 +44,15 @@ def test_batches_are_cropped_to_the_size_asked_for(shards):
         assert batch["segmentation"].shape == (2, 16, 16)
 
 
+def test_testing_alone_has_segmentations_of_the_size_to_score_at(shards):
+    module = data(shards, "test", image_size=20, score_size=35)
+    tested, validated = next(iter(module.test_dataloader())), next(iter(module.val_dataloader()))
+    assert tested["image"].shape[-2:] == validated["segmentation"].shape[-2:] == (20, 20)
+    assert tested["segmentation"].shape[-2:] == (35, 35)
+    whole = next(iter(data(shards, "test", image_size=35).test_dataloader()))
+    assert tested["segmentation"].equal(whole["segmentation"])
+
+
 def test_the_seed_chooses_the_order_of_training(shards):
     orders = {tuple(keys(data(shards, seed=seed).train_dataloader())) for seed in (0, 0, 1)}
     assert len(orders) == 2

@@ -226,7 +226,7 @@ def weighed(read, indices):
 def test_the_memory_of_a_reader_is_flat(tmp_path):
     """A worker is new in each epoch and runs the same code; to keep a fifth of what was read would be 4 MB more."""
     manifest = write_shards(consecutive(Noise(), {"train": 100}), tmp_path, shard_size=10)
-    read = partial(weighed, ShardReader(str(tmp_path), manifest, "train", "square", 64))
+    read = partial(weighed, ShardReader(str(tmp_path), manifest, "train", "square", 64, 64))
     training = TrainingLoader(read, Order((10,) * 10, 10, 0), 5)
     first, *others = (max(int(key) for batch in training for key in batch["key"]) for _ in range(3))
     assert max(others) - first < 4 << 20

@@ -315,7 +315,7 @@ def test_verify_looks_into_the_samples(folder):
 def stream(folder, split):
     """Read a split as a training run does."""
     manifest = Manifest.load(folder)
-    read = ShardReader(str(folder), manifest, split, "square", 35)
+    read = ShardReader(str(folder), manifest, split, "square", 35, 35)
     return [decode() for _, decode in read(np.arange(manifest.splits[split].samples))]
 
 

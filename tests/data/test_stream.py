@@ -17,7 +17,7 @@ def scene(key, value=0, segmented=True):
 
 
 def test_a_batch_is_stacked():
-    batch = collate([(4, scene("a", 7)), (-1, blank(2, segmented=True)), (2, scene("b", 9))])
+    batch = collate([(4, scene("a", 7)), (-1, blank(2, label_size=2)), (2, scene("b", 9))])
     assert batch["image"].shape == (3, 3, 2, 2)
     assert batch["image"].dtype == batch["segmentation"].dtype == torch.uint8
     assert batch["index"].tolist() == [4, -1, 2]
@@ -57,7 +57,7 @@ def test_decoding_waits_until_a_scene_is_due():
 
 @pytest.fixture
 def reader(shards):
-    return ShardReader(str(shards), Manifest.load(shards), "train", "square", 35)
+    return ShardReader(str(shards), Manifest.load(shards), "train", "square", 35, 35)
 
 
 def test_shards_give_the_scenes_that_were_written(reader):

@@ -43,6 +43,19 @@ def test_padding_does_not_count(inference):
         assert values["kl"] == pytest.approx(stage.kl[:2].double().mean().item())
 
 
+@pytest.mark.parametrize("group", ["last", "attention"])
+def test_masks_are_resized_to_a_segmentation_of_another_size(inference, group):
+    batch, inferred = inference
+    truth = batch["segmentation"].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    scores = Scores(attention=True)
+    scores.update({**batch, "segmentation": truth}, inferred)
+    attention = inferred.attention[-1].view(3, 4, 1, 12, 12)
+    masks = {"last": inferred.stages[-1].components.masks, "attention": attention}[group]
+    expected = adjusted_rand_index(masks_to_labels(resize_masks(masks, 24, 24))[:2], truth[:2]).mean()
+    assert scores.summary()[group]["fg_ari"].mean == expected
+    assert expected != adjusted_rand_index(masks_to_labels(masks)[:2], batch["segmentation"][:2]).mean()
+
+
 def test_the_terms_of_the_kl_add_up(inference):
     scores = Scores(kl_terms=3)
     scores.update(*inference)

@@ -32,6 +32,8 @@ class MultiObjectDataModule(LightningDataModule):
         window: images that are shuffled together; a worker holds so many of them, compressed, in memory.
         seed: chooses the order of training.
         predict_split: split that ``predict`` reads from shards.
+        score_size: side of the segmentations that ``test`` scores masks against, in pixels, to which the masks are
+            resized; by default ``image_size``. The released code scores CLEVR at 192.
         cache: local folder in which shards from a URL are kept, so that each is fetched once; any number of
             processes and runs may share it, and none empties it. The manifest is fetched anew in each run. A data set
             at a local path is read where it is.
@@ -47,6 +49,7 @@ class MultiObjectDataModule(LightningDataModule):
         window: int = 4096,
         seed: int = 0,
         predict_split: str = "test",
+        score_size: int | None = None,
         cache: str | None = None,
     ) -> None:
         super().__init__()
@@ -59,6 +62,7 @@ class MultiObjectDataModule(LightningDataModule):
         self.window = window
         self.seed = seed
         self.predict_split = predict_split
+        self.score_size = score_size
         self.cache = cache
         self.manifest: Manifest | None = None
 
@@ -83,7 +87,7 @@ class MultiObjectDataModule(LightningDataModule):
 
     def test_dataloader(self) -> EvaluationLoader:
         """Stream the split ``test``."""
-        return self._evaluation("test")
+        return self._evaluation("test", self.score_size)
 
     def predict_dataloader(self) -> EvaluationLoader:
         """Stream ``predict_split``, or the images of the folder."""
@@ -93,12 +97,12 @@ class MultiObjectDataModule(LightningDataModule):
         read = ImageReader(paths, self.crop, self.image_size)
         return EvaluationLoader(read, len(paths), self.batch_size, self.num_workers, *self._place())
 
-    def _evaluation(self, split: str) -> EvaluationLoader:
-        read = self._reader(split)
+    def _evaluation(self, split: str, label_size: int | None = None) -> EvaluationLoader:
+        read = self._reader(split, label_size)
         samples = sum(shard.samples for shard in read.shards)
         return EvaluationLoader(read, samples, self.batch_size, self.num_workers, *self._place())
 
-    def _reader(self, split: str) -> ShardReader:
+    def _reader(self, split: str, label_size: int | None = None) -> ShardReader:
         assert self.manifest is not None
         if split not in self.manifest.splits:
             raise DataError.of(
@@ -107,7 +111,8 @@ class MultiObjectDataModule(LightningDataModule):
                 got=f"{', '.join(self.manifest.splits)}",
                 remedy="convert or generate the data set with that split",
             )
-        return ShardReader(self.root, self.manifest, split, self.crop, self.image_size, self.cache)
+        sizes = self.image_size, label_size or self.image_size
+        return ShardReader(self.root, self.manifest, split, self.crop, *sizes, self.cache)
 
     def _place(self) -> tuple[int, int]:
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)

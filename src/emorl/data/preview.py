@@ -2,16 +2,14 @@
 
 import itertools
 import os
-from collections.abc import Iterator
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from emorl.data.errors import DataError
 from emorl.data.manifest import Manifest
 from emorl.data.records import Record
-from emorl.data.shards import read_record, read_shard
+from emorl.data.shards import read_records
 from emorl.viz import colourise, grid
 
 TILE = 128  # pixels that a smaller image is enlarged towards, by a whole factor
@@ -33,19 +31,11 @@ def contact_sheet(
     """
     manifest = Manifest.load(root)
     name = split or next(iter(manifest.splits), "")
-    if name not in manifest.splits:
-        expected = f"a split {' or '.join(manifest.splits)}"
-        raise DataError.of(root, expected=expected, got=repr(name), remedy="choose one of the data set's splits")
-    records = itertools.islice(_records(root, manifest, name), count)
+    records = itertools.islice(read_records(root, manifest, name), count)
     tiles = torch.stack([tile for record in records for tile in _tiles(record)])
     factor = max(1, TILE // max(manifest.image_size))
     enlarged = tiles.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
     return grid(enlarged, columns=min(2 * SCENES_PER_ROW, len(tiles)))
-
-
-def _records(root: str | os.PathLike[str], manifest: Manifest, split: str) -> Iterator[Record]:
-    shards = manifest.splits[split].shards
-    return (read_record(sample, manifest) for shard in shards for sample in read_shard(root, shard))
 
 
 def _tiles(record: Record) -> tuple[Tensor, Tensor]:

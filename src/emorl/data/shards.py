@@ -97,6 +97,20 @@ def read_shard(
         yield cast(Sample, {key: value if isinstance(value, str) else bytes(value) for key, value in sample.items()})
 
 
+def read_records(root: str | os.PathLike[str], manifest: Manifest, split: str) -> Iterator[Record]:
+    """Yield the records of a split in order.
+
+    Raises:
+        DataError: if the data set has no such split, or is damaged.
+    """
+    if split not in manifest.splits:
+        expected = f"a split {' or '.join(manifest.splits)}"
+        raise DataError.of(root, expected=expected, got=repr(split), remedy="choose one of the data set's splits")
+    for shard in manifest.splits[split].shards:
+        for sample in read_shard(root, shard):
+            yield read_record(sample, manifest)
+
+
 def verify(root: str | os.PathLike[str]) -> list[str]:
     """Check everything in a data set: shards, samples, labels, factors and stray shards.
 

@@ -28,7 +28,7 @@ class Scene(NamedTuple):
 
     key: str
     image: UInt8[np.ndarray, "size size 3"]
-    segmentation: UInt8[np.ndarray, "size size"] | None  # None for plain images
+    segmentation: UInt8[np.ndarray, "label_size label_size"] | None  # None for plain images
 
 
 Decode = Callable[[], Scene]
@@ -49,6 +49,7 @@ class ShardReader:
         split: name of the split.
         crop: name of the crop.
         size: side of the square images, in pixels.
+        label_size: side of the square segmentations, in pixels.
         cache: local folder that keeps shards from URLs.
     """
 
@@ -57,6 +58,7 @@ class ShardReader:
     split: str
     crop: Crop
     size: int
+    label_size: int
     cache: str | None = None
 
     @property
@@ -71,7 +73,7 @@ class ShardReader:
         for number, group in groupby(zip(numbers, indices, strict=True), key=lambda pair: int(pair[0])):
             wanted = [int(index) for _, index in group]
             if number < 0:
-                yield from ((index, partial(blank, self.size, segmented=True)) for index in wanted)
+                yield from ((index, partial(blank, self.size, self.label_size)) for index in wanted)
             else:
                 yield from self._from_shard(number, {index - int(starts[number]): index for index in wanted})
 
@@ -83,7 +85,7 @@ class ShardReader:
     def _decode(self, sample: Sample) -> Scene:
         record = read_record(sample, self.manifest)
         image = fit(record.image, self.crop, self.size, Image.Resampling.BICUBIC)
-        segmentation = fit(record.segmentation, self.crop, self.size, Image.Resampling.NEAREST)
+        segmentation = fit(record.segmentation, self.crop, self.label_size, Image.Resampling.NEAREST)
         return Scene(sample["__key__"], image, segmentation)
 
 
@@ -155,6 +157,7 @@ def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
     return batch
 
 
-def blank(size: int, segmented: bool = False) -> Scene:
-    """Return the scene that pads a batch."""
-    return Scene("", np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8) if segmented else None)
+def blank(size: int, label_size: int | None = None) -> Scene:
+    """Return the scene that pads a batch, without a segmentation if that has no size."""
+    segmentation = None if label_size is None else np.zeros((label_size, label_size), np.uint8)
+    return Scene("", np.zeros((size, size, 3), np.uint8), segmentation)

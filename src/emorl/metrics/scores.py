@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from emorl.metrics.functional import log_likelihood, masks_to_labels
+from emorl.metrics.functional import log_likelihood, masks_to_labels, resize_masks
 from emorl.metrics.image_metric import ImageMean, Summary
 from emorl.metrics.reconstruction import ReconstructionMSE, ReconstructionSquaredError
 from emorl.metrics.segmentation import (
@@ -37,9 +37,12 @@ class SegmentationScores(nn.Module):
         self.active_slots = ActiveSlots()
 
     def update_masks(self, batch: Batch, masks: Tensor) -> None:
-        """Add a batch of masks (B, K, 1, H, W); padding (index -1) does not count."""
+        """Add a batch of masks (B, K, 1, H, W), resized to the segmentation; padding (index -1) does not count."""
         real = batch["index"] >= 0
-        predicted, true = masks_to_labels(masks)[real], batch["segmentation"][real]
+        true = batch["segmentation"][real]
+        if masks.shape[-2:] != true.shape[-2:]:
+            masks = resize_masks(masks, *true.shape[-2:])
+        predicted = masks_to_labels(masks)[real]
         for metric in (self.fg_ari, self.ari, self.fg_miou, self.miou, self.fg_mbo, self.fg_covering):
             metric.update(predicted, true)
         self.active_slots.update(predicted)
