@@ -1,0 +1,33 @@
+"""A CSV logger that keeps the curve of a resumed run."""
+
+from __future__ import annotations
+
+import csv
+
+from lightning_fabric.loggers.logger import rank_zero_experiment
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+
+class AppendingCSVLogger(CSVLogger):
+    """Lightning's `CSVLogger`, except that it appends to the ``metrics.csv`` it finds, where Lightning's deletes it.
+
+    A run that resumes in its own folder keeps its curve. Steps that it takes again, because they came after its last
+    checkpoint, have their rows twice. The arguments are those of `CSVLogger`.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer of ``metrics.csv`` and ``hparams.yaml``."""
+        if self._experiment is None:
+            self._experiment = _AppendingWriter(self.log_dir)
+        return self._experiment  # type: ignore[return-value]
+
+
+class _AppendingWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        """Take up the columns of the file that is there; Lightning deletes it here."""
+        if self._fs.isfile(self.metrics_file_path):
+            with self._fs.open(self.metrics_file_path, "r", newline="") as file:
+                self.metrics_keys = next(csv.reader(file), [])

@@ -1,0 +1,62 @@
+import csv
+
+import pytest
+from pytorch_lightning.loggers import CSVLogger
+
+import tiny
+from emorl.loggers import AppendingCSVLogger
+
+pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+
+
+def rows(folder):
+    with (folder / "run" / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def logger(folder):
+    return AppendingCSVLogger(folder, name=None, version="run")
+
+
+def test_it_appends_and_takes_new_columns(tmp_path):
+    first = logger(tmp_path)
+    first.log_metrics({"b": 1.0}, step=0)
+    first.finalize("failed")
+    second = logger(tmp_path)
+    second.log_metrics({"b": 2.0}, step=1)
+    second.save()
+    second.log_metrics({"a": 3.0}, step=2)
+    second.finalize("success")
+    assert rows(tmp_path) == [{"b": "1.0", "step": "0"}, {"b": "2.0", "step": "1"}, {"a": "3.0", "step": "2"}]
+
+
+def test_a_file_without_content_is_no_obstacle(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").touch()
+    log = logger(tmp_path)
+    log.log_metrics({"a": 1.0}, step=0)
+    log.finalize("success")
+    assert rows(tmp_path) == [{"a": "1.0", "step": "0"}]
+
+
+def test_without_an_earlier_run_it_writes_what_lightning_writes(tmp_path):
+    for ours, place in ((AppendingCSVLogger, "ours"), (CSVLogger, "theirs")):
+        log = ours(tmp_path / place, name=None, version="run")
+        log.log_hyperparams({"depth": 2})
+        log.log_metrics({"b": 1.0, "a": 0.5}, step=0)
+        log.finalize("success")
+    for name in ("metrics.csv", "hparams.yaml"):
+        assert (tmp_path / "ours" / "run" / name).read_text() == (tmp_path / "theirs" / "run" / name).read_text()
+
+
+def test_a_resumed_run_has_the_curve_of_the_uninterrupted_one(shards, tmp_path):
+    def train(place, steps, resume=None):
+        options = {"max_steps": steps, "log_every_n_steps": 1, "limit_val_batches": 0, "enable_checkpointing": False}
+        trainer = tiny.trainer(tmp_path, logger=logger(tmp_path / place), **options)
+        trainer.fit(tiny.module(), tiny.data(shards), ckpt_path=resume)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return [(row["step"], row["train/loss"]) for row in rows(tmp_path / place)]
+
+    whole = train("whole", 4)
+    train("parts", 2)
+    assert train("parts", 4, resume=tmp_path / "last.ckpt") == whole
