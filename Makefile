@@ -6,7 +6,7 @@ RUN := demo/run
 CONFIGS := -c configs/base.yaml -c configs/demo.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data test lint types golden bench clean
+.PHONY: help setup demo demo-data test lint types golden seeds bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,11 @@ types: setup  ## check types, strictly
 golden: setup  ## compare the model with the released code's numbers
 	$(BIN)/python tools/check_golden.py tests/golden/*.json
 
+seeds: setup  ## train the fast recipe for three seeds, one after another; resumable: an hour each
+	$(BIN)/emorl-data generate tetrominoes data/tetrominoes
+	$(BIN)/emorl-study configs/seeds.yaml runs/seeds --seeds 3
+
 bench: setup  ## measure engine against plain training step, all cases: an hour
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks all --json benchmark.json
 	$(BIN)/python -m benchmarks memory --figure memory.png
 	$(BIN)/python -m benchmarks data

@@ -9,12 +9,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import tiny
+from emorl.cli import EmorlCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OVERLAYS = {"base", "smoke", "wandb"}  # every other file is a recipe: base, then the recipe, then what changes it
-RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OVERLAYS)
+OTHERS = {"base", "smoke", "wandb", "seeds"}  # every other file is a recipe: base, the recipe, then what changes it
+RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
 
 QUIET = (
     "--trainer.accelerator=cpu",
@@ -89,9 +91,18 @@ def test_bare_prediction_of_a_folder_needs_only_checkpoint_and_root(checkpoint, 
     assert "a picture of 4 images" in capsys.readouterr().out
 
 
-def test_bare_test_needs_only_checkpoint_and_root(checkpoint, shards, here, emorl):
+def test_bare_test_needs_only_checkpoint_and_root(checkpoint, shards, here, emorl, capsys):
     emorl("test", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
     assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
+    assert "Test metric" not in capsys.readouterr().out  # Lightning's table, beside the report
+
+
+def test_progress_is_shown_unless_it_is_switched_off(checkpoint, shards, here, emorl, capsys):
+    arguments = ("predict", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--progress.minutes=0")
+    emorl(*arguments)
+    assert "predict: 1 of 1" in capsys.readouterr().out
+    emorl(*arguments, "--trainer.enable_progress_bar=false")
+    assert "predict: " not in capsys.readouterr().out
 
 
 def test_the_command_line_overrules_the_checkpoint(checkpoint, shards, here, emorl):
@@ -119,6 +130,32 @@ def test_the_module_runs_as_a_program():
     assert result.returncode == 0
     assert "usage: emorl" in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_shell_completes_options(shell, emorl, capsys, tmp_path):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as caught:
+        emorl(f"--print_completion={shell}")
+    assert caught.value.code == 0
+    script = capsys.readouterr().out
+    if shell == "zsh":
+        assert "--model.refinement_steps" in script
+        return
+    ask = '_shtab_emorl emorl --model.ref ""; echo ${COMPREPLY[@]}'
+    (tmp_path / "ask.sh").write_text(f"{script}\nCOMP_WORDS=(emorl fit --model.ref) COMP_CWORD=2\n{ask}\n")
+    result = subprocess.run(["bash", tmp_path / "ask.sh"], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "--model.refinement_steps\n", result.stderr
+
+
+def test_a_terminated_command_does_not_end_as_if_all_were_done(here, emorl, monkeypatch):
+    def terminated(cli, _):
+        raise SIGTERMException
+
+    monkeypatch.setattr(EmorlCLI, "_run_subcommand", terminated)
+    with pytest.raises(SystemExit) as caught:
+        emorl("test")
+    assert caught.value.code == 143
 
 
 def error_of(emorl, capsys, *arguments):
@@ -181,17 +218,37 @@ def test_an_unknown_key_or_value(arguments, here, emorl, capsys):
     assert "Traceback" not in text
 
 
+def printed(emorl, capsys, *arguments):
+    """Return the configuration that a command prints instead of training."""
+    with pytest.raises(SystemExit) as caught:
+        emorl("fit", *arguments, "--print_config")
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_printed_configuration_gives_itself(recipe, here, emorl, capsys):
-    def printed(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            emorl("fit", *arguments, "--print_config")
-        assert caught.value.code == 0
-        return capsys.readouterr().out
-
-    first = printed(*configs(recipe))
+    first = printed(
+        emorl, capsys, *(f"--config={CONFIGS / name}.yaml" for name in ("base", "wandb", recipe.stem, "smoke"))
+    )
     (here / "printed.yaml").write_text(first)
-    assert yaml.safe_load(printed("--config=printed.yaml")) == yaml.safe_load(first)
+    assert printed(emorl, capsys, "--config=printed.yaml") == first
+
+
+def test_a_run_from_a_printed_configuration_is_the_same_run(here, emorl, capsys, monkeypatch):
+    built = []
+    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
+    composed = configs(CONFIGS / "demo.yaml")
+    (here / "printed.yaml").write_text(printed(emorl, capsys, *composed))
+    emorl("fit", *composed)
+    emorl("fit", "--config=printed.yaml")
+    ours, theirs = built
+    assert str(ours.model) == str(theirs.model)
+    torch.testing.assert_close(ours.model.state_dict(), theirs.model.state_dict(), rtol=0, atol=0)
+    assert ours.model.hparams == theirs.model.hparams
+    assert ours.datamodule.hparams == theirs.datamodule.hparams
+    types = [[type(part) for part in (*cli.trainer.callbacks, *cli.trainer.loggers)] for cli in built]
+    assert types[0] == types[1]
 
 
 def test_a_part_named_alone_has_its_own_defaults(here, emorl, capsys):

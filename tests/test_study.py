@@ -48,8 +48,8 @@ def test_a_run_trains_from_its_last_checkpoint(tmp_path):
 def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, capsys):
     cases = tmp_path / "cases.yaml"
     good = [*SMOKE, f"--data.root={shards}", "--trainer.accelerator=cpu"]
-    cases.write_text(yaml.safe_dump({"bad": [*good, "--model.network.num_slots=two"], "good": good}))
-    assert main([str(cases), str(tmp_path / "out"), "--seeds=1"]) == 1
+    cases.write_text(yaml.safe_dump({"bad": ["--model.network.num_slots=two"], "good": []}))
+    assert main([str(cases), str(tmp_path / "out"), "--seeds=1", f"--options={good}"]) == 1
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["case"] for row in rows} == {"good"}

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from emorl.data.datamodule import MultiObjectDataModule
     from emorl.model import EfficientMORL, SlotAttention
     from emorl.module import EfficientMORLModule
+    from emorl.pretrained import load_pretrained
 
 __version__ = "0.1.0"
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "EfficientMORLModule",
     "MultiObjectDataModule",
     "SlotAttention",
+    "load_pretrained",
     "load_released",
     "save_released",
 ]
@@ -26,6 +28,7 @@ _HOMES = {
     "EfficientMORLModule": "emorl.module",
     "MultiObjectDataModule": "emorl.data.datamodule",
     "SlotAttention": "emorl.model",
+    "load_pretrained": "emorl.pretrained",
     "load_released": "emorl.checkpoint",
     "save_released": "emorl.checkpoint",
 }

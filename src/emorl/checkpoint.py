@@ -51,6 +51,8 @@ _RENAMED = {  # released prefix: our prefix
     "geco_C_ema": "objective.geco.average",
     "geco_beta": "objective.geco.zeta",
 }
+# What torch.load may raise at a file that is no checkpoint.
+UNREADABLE = EOFError, UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, AttributeError
 _GECO = ("geco_C_ema", "geco_beta")
 _OUR_GECO = ("objective.geco.step", "objective.geco.reached")
 _INITIAL = "hvae_networks.init_posterior"
@@ -83,7 +85,7 @@ def load_released(path: str | Path, **arguments: Any) -> Released:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
+    except UNREADABLE as error:
         raise ValueError(f"Expected {path} to be a checkpoint that holds tensors alone.") from error
     missing = {"step", "model", "model_opt", "kl_beta"} - set(content if isinstance(content, dict) else ())
     if missing:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from emorl.callbacks import PredictionWriter, RunRecord, TestReport
+from emorl.callbacks import PredictionWriter, ProgressBar, RunRecord, TestReport
+from emorl.checkpoint import UNREADABLE
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
+from emorl.pretrained import load_card, load_weights, names
 
 
 class EmorlCLI(LightningCLI):
-    """LightningCLI with this project's classes; a checkpoint supplies the model's configuration."""
+    """LightningCLI with this project's classes; a checkpoint, or shipped weights, supply the model's configuration."""
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Add to Lightning's parser what prints a script for the shell's completion, if shtab is there."""
+        super().setup_parser(*args, **kwargs)
+        if find_spec("shtab"):  # jsonargparse's own script has every subclass of every part: it takes forever
+            add_argument_to = import_module("shtab").add_argument_to
+            add_argument_to(self.parser, "--print_completion", help="Print a script that completes options on TAB.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Tell the data what the model needs, and say where results go."""
@@ -27,42 +40,79 @@ class EmorlCLI(LightningCLI):
         parser.link_arguments("model.crop", "data.crop")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_argument(
-            "--output_dir", type=str | None, default=None, help="Folder of what test and predict write."
+            "--output_dir",
+            type=str | None,
+            default=None,
+            help="Folder of what test and predict write; by default the run's.",
         )
+        parser.add_argument(
+            "--pretrained",
+            type=str | None,
+            default=None,
+            help=f"Name of shipped weights to start from: {', '.join(names())}.",
+        )
+        parser.add_lightning_class_args(ProgressBar, "progress")
         for name, callback in (("report", TestReport), ("predictions", PredictionWriter)):
             parser.add_lightning_class_args(callback, name)
             parser.link_arguments("output_dir", f"{name}.output_dir")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, with the configuration in a checkpoint as the model's defaults: what is asked for here comes first."""
+        """Parse, with the configuration of trained weights as the model's defaults: what is asked for comes first.
+
+        Raises:
+            MisconfigurationException: if both a checkpoint and shipped weights are asked for.
+        """
+        self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
         super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")
-        path = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if not subcommand:
+            return
+        path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
+        if path is not None and pretrained is not None:
+            raise MisconfigurationException("Expected --ckpt_path or --pretrained, got both. Leave one of them out.")
+        found = load_card(pretrained)["model"] if pretrained is not None else {}
         if path is not None and Path(path).is_file():
-            self._subcommand_parsers[subcommand].set_defaults(model_arguments(path))
+            found = model_arguments(path)
+        if found:
+            defaults = {f"model.{name}": value for name, value in found.items()}
+            self._subcommand_parsers[subcommand].set_defaults(defaults)
             super().parse_arguments(parser, args)
+
+    def instantiate_classes(self) -> None:
+        """Build everything; shipped weights go into the model."""
+        super().instantiate_classes()
+        pretrained = self._get(self.config, "pretrained")
+        if pretrained is not None:
+            load_weights(self.model.network, pretrained)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer, without this project's progress bar if there is to be none."""
+        if self._get(self.config_init, "trainer")["enable_progress_bar"] is False:
+            self._parser(self.subcommand).callback_keys.remove("progress")
+        return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
 
 
 def model_arguments(path: str) -> dict[str, Any]:
-    """Return the configuration of the model in a checkpoint, by option.
+    """Return the configuration of the model in a checkpoint.
 
     Raises:
         DataError: if the file is no checkpoint.
     """
     try:
         arguments = torch.load(path, map_location="cpu", weights_only=True)["hyper_parameters"]
-    except (EOFError, UnpicklingError, RuntimeError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         got, remedy = str(error).partition("\n")[0] or "an empty file", "give the path of a .ckpt file of emorl fit"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
-    return {f"model.{name}": value for name, value in arguments.items() if not name.startswith("_")}
+    return {name: value for name, value in arguments.items() if not name.startswith("_")}
 
 
 def main(args: ArgsType = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; exits with 2 and one line on bad input."""
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
+    warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
     try:
         EmorlCLI(
             EfficientMORLModule,
@@ -72,8 +122,10 @@ def main(args: ArgsType = None) -> None:
             auto_configure_optimizers=False,  # the model's own arguments build them
             save_config_callback=RunRecord,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "emorl"},
+            parser_kwargs={"prog": "emorl", "description": "Train, test and apply EfficientMORL."},
         )
     except (DataError, MisconfigurationException, FileNotFoundError, FloatingPointError) as error:
         print(f"emorl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+    except SIGTERMException as error:  # Lightning's, which would end with status 0, as if all were done
+        raise SystemExit(128 + signal.SIGTERM) from error

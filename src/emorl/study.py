@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import statistics
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emorl.data.errors import DataError
+from emorl.evaluation.outputs import cell, write_table
 
 _SEEDS = PositiveInt(3)
 COLUMNS = ("case", "I", "score", "mean", "standard deviation", "runs", "failed")
@@ -58,7 +58,7 @@ class Run(NamedTuple):
         return True
 
 
-def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS) -> int:
+def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
     """Train every case for every seed, test it, and write the scores' mean and spread over seeds.
 
     An interrupted study goes on where it stopped when it is started again; a run that fails is listed, and the others
@@ -68,10 +68,11 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS) -> int:
         cases: YAML file that maps the name of each case to the options of its ``emorl fit``, as a list.
         out: Folder of the study.
         seeds: Number of seeds, 0 and up.
+        options: Options that every case has besides its own, as a list: --options '[-c, configs/ablations/short.yaml]'.
     """
     runs = [
-        Run(case, tuple(options), seed, out / case / f"seed_{seed}")
-        for (case, options), seed in product(read_cases(cases).items(), range(seeds))
+        Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
+        for (case, own), seed in product(read_cases(cases).items(), range(seeds))
     ]
     failed = []
     for number, run in enumerate(runs, start=1):
@@ -79,7 +80,7 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS) -> int:
         if not run.finish():
             failed.append(run)
             print(f"failed: {run.folder / 'log.txt'} tells why", flush=True)
-        write_table(out, table(runs, failed))
+        write_table(table(runs, failed), out, "scores")
     show(table(runs, failed))
     return 1 if failed else 0
 
@@ -125,27 +126,12 @@ def scores_of(runs: Iterable[Run]) -> dict[tuple[str, str], list[float]]:
     return found
 
 
-def write_table(out: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows as ``scores.csv`` and, in Markdown, as ``scores.md``."""
-    with (out / "scores.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *(cells(row) for row in rows)]
-    (out / "scores.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
-
-
 def show(rows: Sequence[dict[str, Any]]) -> None:
     """Print the rows."""
     drawn = Table(*COLUMNS, title="mean and standard deviation over seeds")
     for row in rows:
-        drawn.add_row(*cells(row))
+        drawn.add_row(*map(cell, row.values()))
     Console().print(drawn)
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """Return a row as text."""
-    return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()]
 
 
 def main(args: list[str] | None = None) -> int:

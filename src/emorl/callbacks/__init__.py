@@ -1,10 +1,13 @@
-"""Callbacks: the curriculum, pictures, alarms, and what a run, a test or a prediction leaves behind."""
+"""Callbacks: the curriculum, pictures, alarms, progress, and what a run, a test or a prediction leaves behind."""
 
 from emorl.callbacks.alarm import CollapseAlarm
 from emorl.callbacks.clock import Clock
+from emorl.callbacks.cost import Cost
 from emorl.callbacks.curriculum import RefinementCurriculum
 from emorl.callbacks.pictures import LogReconstructions
 from emorl.callbacks.predictions import PredictionWriter
+from emorl.callbacks.preemption import Preemption
+from emorl.callbacks.progress import ProgressBar
 from emorl.callbacks.record import RunRecord
 from emorl.callbacks.report import TestReport
 from emorl.callbacks.wandb import WandbCheckpoints, WandbSegmentations
@@ -12,8 +15,11 @@ from emorl.callbacks.wandb import WandbCheckpoints, WandbSegmentations
 __all__ = [
     "Clock",
     "CollapseAlarm",
+    "Cost",
     "LogReconstructions",
     "PredictionWriter",
+    "Preemption",
+    "ProgressBar",
     "RefinementCurriculum",
     "RunRecord",
     "TestReport",

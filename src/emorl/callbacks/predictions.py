@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from emorl.callbacks.folder import run_folder
@@ -43,8 +44,10 @@ class PredictionWriter(Callback):
         self.written += len(outputs.key)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where things are."""
-        print(f"Wrote slots, masks and a picture of {self.written} images to {self.folder.resolve()}")
+        """Say where things are, of all processes."""
+        written = trainer.strategy.reduce(torch.tensor(self.written, device=pl_module.device), reduce_op="sum")
+        if trainer.is_global_zero:
+            print(f"Wrote slots, masks and a picture of {int(written)} images to {self.folder.resolve()}")
 
 
 def write_prediction(prediction: Prediction, folder: Path) -> None:

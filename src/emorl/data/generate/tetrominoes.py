@@ -1,14 +1,18 @@
 """Tetrominoes: three tetrominoes of random shape, colour and place on black, as in the real data set.
 
 Scenes follow those of https://github.com/google-deepmind/multi_object_datasets, of which 10 real ones are rendered
-pixel for pixel by `render`. The real set has all 19 fixed orientations, two more than its description says.
+pixel for pixel by `render`. The real set has all 19 fixed orientations, two more than its description says. Variants of
+our own differ from it in one respect each, to see what a model makes of what it was not trained on.
 """
 
 from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8, UInt64
+from jaxtyping import Bool, Int64, UInt8, UInt64
 
+from emorl.data.errors import DataError
 from emorl.data.generate.random_words import below, key_of, words_of
 from emorl.data.records import Factor, Objects, Record, Source
 
@@ -21,6 +25,11 @@ SHAPES = (  # in the order of the real data set's ids, which start at 1
     *(".X./XXX", "XXX/.X.", ".X/XX/.X", "X./XX/X."),
     "XX/XX",
 )
+TROMINOES = ("XXX", "X/X/X", "XX/X.", "XX/.X", "X./XX", ".X/XX")
+PENTOMINOES = (  # F I L N P T U V W X Y Z, in one orientation each
+    *(".XX/XX./.X.", "XXXXX", "X./X./X./XX", ".X/.X/XX/X.", "XX/XX/X.", "XXX/.X./.X."),
+    *("X.X/XXX", "X../X../XXX", "X../XX./.XX", ".X./XXX/.X.", ".X/XX/.X/.X", "XX./.X./.XX"),
+)
 COLOURS = {
     "red": (1, 0, 0),
     "green": (0, 1, 0),
@@ -29,12 +38,48 @@ COLOURS = {
     "magenta": (1, 0, 1),
     "cyan": (0, 1, 1),
 }
-FACTORS = (
-    Factor("x", "continuous"),  # top row of the bounding box in pixels: the real data set's x runs downwards
-    Factor("y", "continuous"),  # left column
-    Factor("shape", "discrete", SHAPES),
-    Factor("color", "discrete", tuple(COLOURS)),
-)
+NEW_COLOURS = {
+    "orange": (1, 0.5, 0),
+    "violet": (0.5, 0, 1),
+    "pink": (1, 0.5, 0.5),
+    "grey": (0.5, 0.5, 0.5),
+    "white": (1, 1, 1),
+}
+
+
+class Variant(NamedTuple):
+    """What tells the variants apart.
+
+    Attributes:
+        objects: number of objects in a scene.
+        shapes: shapes of one number of cells.
+        colours: names of the colours.
+    """
+
+    objects: int = MAX_OBJECTS
+    shapes: tuple[str, ...] = SHAPES
+    colours: tuple[str, ...] = tuple(COLOURS)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Factors that every object has."""
+        return (
+            Factor("x", "continuous"),  # top row of the bounding box in pixels: the real data set's x runs downwards
+            Factor("y", "continuous"),  # left column
+            Factor("shape", "discrete", self.shapes),
+            Factor("color", "discrete", self.colours),
+        )
+
+
+VARIANTS = {
+    "standard": Variant(),
+    "trominoes": Variant(shapes=TROMINOES),
+    "pentominoes": Variant(shapes=PENTOMINOES),
+    "new_colours": Variant(colours=tuple(NEW_COLOURS)),
+    "four_objects": Variant(objects=4),
+    "five_objects": Variant(objects=5),
+}
+FACTORS = VARIANTS["standard"].factors
 
 _CELL = np.array(
     [
@@ -47,10 +92,12 @@ _CELL = np.array(
     dtype=np.uint8,
 )
 _SIDE = len(_CELL)
-_GRIDS = {shape: np.array([[cell == "X" for cell in row] for row in shape.split("/")]) for shape in SHAPES}
+_RGB = COLOURS | NEW_COLOURS
+_GRIDS = {
+    shape: np.array([[cell == "X" for cell in row] for row in shape.split("/")])
+    for shape in SHAPES + TROMINOES + PENTOMINOES
+}
 _SPRITES = {shape: np.kron(grid, _CELL) for shape, grid in _GRIDS.items()}
-_CELLS = np.stack([np.argwhere(grid) * _SIDE for grid in _GRIDS.values()]).astype(np.int64)  # [19, 4, 2]
-_ROOM = np.array([np.subtract(IMAGE_SIZE, s.shape) + 1 for s in _SPRITES.values()], dtype=np.uint64)  # [19, 2]
 
 _ATTEMPTS = 16  # scenes drawn at once: changing it changes the scenes, and so needs a new version
 _VERSION = 1
@@ -63,8 +110,8 @@ def render(factors: Objects) -> tuple[UInt8[np.ndarray, "35 35 3"], UInt8[np.nda
         sprite = _SPRITES[str(factor["shape"])]
         row, column = int(factor["x"]), int(factor["y"])
         box = slice(row, row + sprite.shape[0]), slice(column, column + sprite.shape[1])
-        colour = np.array(COLOURS[str(factor["color"])], dtype=np.uint8)
-        np.copyto(image[box], sprite[..., None] * colour, where=sprite[..., None] > 0)
+        pixels = (sprite[..., None] * np.array(_RGB[str(factor["color"])])).round().astype(np.uint8)
+        np.copyto(image[box], pixels, where=sprite[..., None] > 0)
         np.copyto(segmentation[box], label, where=sprite > 0)
     return image, segmentation
 
@@ -72,26 +119,32 @@ def render(factors: Objects) -> tuple[UInt8[np.ndarray, "35 35 3"], UInt8[np.nda
 class Tetrominoes(Source):
     """A source of generated Tetrominoes.
 
-    Shape, colour and place of three objects are uniform; as long as two objects share a pixel, the whole scene is
-    drawn again. Scene i depends on seed, split and i alone, through integer arithmetic on the words of a Philox
+    Shape, colour and place of the objects are uniform; as long as two objects share a pixel, the whole scene is drawn
+    again. Scene i depends on seed, split, variant and i alone, through integer arithmetic on the words of a Philox
     counter: the same bytes on every machine and in any order.
 
     Args:
         num_scenes: length of the source.
         seed: any integer.
         split: each split has scenes of its own.
+        variant: `standard`, as published; `trominoes` or `pentominoes` in place of tetrominoes; `new_colours`, which
+            mix or dim the published ones; or `four_objects` or `five_objects` in place of three.
+
+    Raises:
+        DataError: if there is no such variant.
     """
 
     dataset = "tetrominoes"
-    variant = "standard"
     image_size = IMAGE_SIZE
-    max_objects = MAX_OBJECTS
-    factors = FACTORS
     random_access = True
 
-    def __init__(self, num_scenes: int, seed: int = 0, split: str = "train") -> None:
-        self.num_scenes, self.seed = num_scenes, seed
-        self._key = key_of(f"{__name__}/{_VERSION}/{seed}/{split}")
+    def __init__(self, num_scenes: int, seed: int = 0, split: str = "train", variant: str = "standard") -> None:
+        if variant not in VARIANTS:
+            raise DataError.of("variant", expected=", ".join(VARIANTS), got=repr(variant), remedy="choose one of them")
+        self.num_scenes, self.seed, self.variant = num_scenes, seed, variant
+        self.max_objects, self.factors = VARIANTS[variant].objects, VARIANTS[variant].factors
+        name = __name__ if variant == "standard" else f"{__name__}/{variant}"
+        self._key = key_of(f"{name}/{_VERSION}/{seed}/{split}")
 
     @property
     def provenance(self) -> dict[str, str | int]:
@@ -104,31 +157,40 @@ class Tetrominoes(Source):
 
     def scene(self, index: int) -> Record:
         """Return a scene."""
+        variant = VARIANTS[self.variant]
         stream = words_of(self._key, index)
         scene = None
         while scene is None:
-            scene = _first_free(stream.random_raw((_ATTEMPTS, MAX_OBJECTS, 4)))
+            scene = _first_free(stream.random_raw((_ATTEMPTS, variant.objects, 4)), variant)
         return Record(*render(scene), scene)
 
 
-def _first_free(words: UInt64[np.ndarray, "attempts objects 4"]) -> Objects | None:
+def _first_free(words: UInt64[np.ndarray, "attempts objects 4"], variant: Variant) -> Objects | None:
     """Turn random words into scenes and return the first one without overlap, if any."""
-    shapes, colours = below(words[..., 0], len(SHAPES)), below(words[..., 1], len(COLOURS))
-    corners = below(words[..., 2:], _ROOM[shapes])
-    free = ~_overlap(shapes, corners)
+    shapes, colours = below(words[..., 0], len(variant.shapes)), below(words[..., 1], len(variant.colours))
+    cells, room = _layout(variant.shapes)
+    corners = below(words[..., 2:], room[shapes])
+    free = ~_overlap(corners[:, :, None] + cells[shapes])
     if not free.any():
         return None
     chosen = free.argmax()
-    names = list(COLOURS)
     return [
-        {"x": float(row), "y": float(column), "shape": SHAPES[shape], "color": names[colour]}
+        {"x": float(row), "y": float(column), "shape": variant.shapes[shape], "color": variant.colours[colour]}
         for shape, colour, (row, column) in zip(shapes[chosen], colours[chosen], corners[chosen], strict=True)
     ]
 
 
-def _overlap(shapes: np.ndarray, corners: np.ndarray) -> np.ndarray:
+@cache
+def _layout(shapes: tuple[str, ...]) -> tuple[Int64[np.ndarray, "shapes cells 2"], UInt64[np.ndarray, "shapes 2"]]:
+    """Return the corners of each shape's cells in its bounding box, and how many places the box has in each axis."""
+    cells = np.stack([np.argwhere(_GRIDS[shape]) * _SIDE for shape in shapes]).astype(np.int64)
+    room = np.array([np.subtract(IMAGE_SIZE, _SPRITES[shape].shape) + 1 for shape in shapes], dtype=np.uint64)
+    return cells, room
+
+
+def _overlap(corners: Int64[np.ndarray, "attempts objects cells 2"]) -> Bool[np.ndarray, " attempts"]:
     """Tell for each attempt whether two of its objects share a pixel: cells nearer than a side in both axes."""
-    cells = (corners[:, :, None] + _CELLS[shapes]).reshape(len(shapes), -1, 2)
+    cells = corners.reshape(len(corners), -1, 2)
     near = (abs(cells[:, :, None] - cells[:, None]) < _SIDE).all(axis=-1)
     overlap: np.ndarray = near.sum(axis=(1, 2)) > cells.shape[1]  # every cell is near itself
     return overlap

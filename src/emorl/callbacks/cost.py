@@ -1,0 +1,103 @@
+"""Says what a run will cost."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from emorl.module import EfficientMORLModule
+
+
+class Cost(Callback):
+    """Prints the size of the model, and after a few steps their time, their memory and how long the run will take.
+
+    These steps are the first of the run itself, so that measuring changes nothing. The first ``warm`` of them do not
+    count: they allocate and tune. Where I changes, as in a curriculum, the steps after it are measured anew. Validation
+    is not part of what is measured.
+
+    Args:
+        warm: steps that come before.
+        steps: steps that are measured.
+    """
+
+    def __init__(self, warm: int = 3, steps: int = 8) -> None:
+        self.warm = warm
+        self.steps = steps
+        self.mark: float | None = None  # when the measured steps began
+        self.told = True  # until training begins
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the size."""
+        module = cast(EfficientMORLModule, pl_module)
+        size = sum(parameter.numel() for parameter in module.network.parameters())
+        _say(trainer, f"{size:,} parameters; time and memory follow after {self.warm + self.steps} steps")
+        self._begin(trainer, module.refinement_steps)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure."""
+        refinement_steps = cast(EfficientMORLModule, pl_module).refinement_steps
+        if refinement_steps != self.refinement_steps:
+            self._begin(trainer, refinement_steps)
+        taken = trainer.global_step - self.first
+        if self.mark is None and taken >= self.warm:
+            self.mark = _now(pl_module.device)
+        elif self.mark is not None and not self.told and taken >= self.warm + self.steps:
+            self.told = True
+            _say(trainer, self._sentence(trainer, pl_module, (_now(pl_module.device) - self.mark) / self.steps))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave validation out."""
+        if not self.told:
+            self._begin(trainer, self.refinement_steps)
+
+    def _begin(self, trainer: Trainer, refinement_steps: int) -> None:
+        self.refinement_steps, self.first = refinement_steps, trainer.global_step
+        self.mark, self.told = None, False
+
+    def _sentence(self, trainer: Trainer, pl_module: LightningModule, seconds: float) -> str:
+        measured = f"{seconds:.3g} s a step at I = {self.refinement_steps}, peak memory {memory(pl_module.device)}"
+        left = trainer.estimated_stepping_batches - trainer.global_step
+        if left == float("inf"):
+            return measured
+        return f"{measured}; the {left:,} steps left take about {duration(left * seconds)}, and validation"
+
+
+def memory(device: torch.device) -> str:
+    """Return the largest memory so far: of the GPU, where there is one, or of the process without its workers."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB on the GPU"
+    unit = 1 if sys.platform == "darwin" else 2**10  # getrusage's
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in words.
+
+    >>> [duration(seconds) for seconds in (0.4, 59.0, 90.0, 6480.0, 266400.0)]
+    ['0 s', '59 s', '1 min 30 s', '1 h 48 min', '3 d 2 h']
+    """
+    rest = round(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
+
+
+def _say(trainer: Trainer, sentence: str) -> None:
+    if trainer.is_global_zero:
+        print(sentence, flush=True)

@@ -1,0 +1,113 @@
+"""Ends a run that is asked to go, so that it can go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+
+logger = logging.getLogger(__name__)
+
+
+class Preemption(Checkpoint):
+    """Saves ``last.ckpt`` after the step under way and ends the process, on SIGUSR1 and on SIGTERM.
+
+    On SIGUSR1, a job of SLURM is queued again as well; SIGTERM may be that of ``scancel``. The status of the process is
+    that of a signal, 128 and its number. One process that gets the signal is enough. Lightning's own handling of
+    SIGUSR1 saves in the midst of a step, from which a run does not go on exactly.
+
+    Raises:
+        MisconfigurationException: if there is no `ModelCheckpoint` with ``save_last`` to say where ``last.ckpt`` is.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.step = 0
+        self.saved: Path | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look for the folder of ``last.ckpt``."""
+        if stage == "fit" and not _keepers(trainer):
+            raise MisconfigurationException(
+                "Expected a ModelCheckpoint with 'save_last: true' beside Preemption, got none. Add one."
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over; Lightning gives them back when training ends."""
+        self.received = self.saved = None
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's stops the step if a worker goes: it got the signal too
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Go, if the last step was saved; or else remember the step, to tell whether the batch completes one."""
+        self._go(trainer)
+        self.step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, if a signal came to any process; not while gradients accumulate, nor when training is over anyway."""
+        unfinished = self.step < trainer.global_step != trainer.max_steps
+        if unfinished and _any(trainer, self.received is not None):
+            self.saved = save(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go, if the last step was saved."""
+        self._go(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Go, if there was no next batch because the signal has ended the workers."""
+        if isinstance(exception, RuntimeError):
+            self._go(trainer)
+
+    def _go(self, trainer: Trainer) -> None:
+        """End the process, if the last step was saved: this late, because loggers hear of a step after its end."""
+        if self.saved is None:
+            return
+        number = signal.SIGUSR1 if _any(trainer, self.received == signal.SIGUSR1) else signal.SIGTERM
+        if trainer.is_global_zero:
+            logger.warning("step %d: saved %s on %s", trainer.global_step, self.saved, number.name)
+            if number == signal.SIGUSR1 and (job := os.environ.get("SLURM_JOB_ID")):
+                queue_again(job)
+        raise SystemExit(128 + number)
+
+
+def save(trainer: Trainer) -> Path:
+    """Write the checkpoint that the next sitting looks for, in place of the last one; return its path."""
+    keeper = _keepers(trainer)[0]
+    assert keeper.dirpath is not None
+    path = keeper.last_model_path or f"{keeper.dirpath}/{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
+    keeper.last_model_path = path  # or else it would call its next one last-v1.ckpt
+    trainer.save_checkpoint(path)
+    return Path(path)
+
+
+def queue_again(job: str) -> None:
+    """Have SLURM queue a job again, under its number."""
+    try:
+        status = subprocess.run(["scontrol", "requeue", job], check=False).returncode
+    except FileNotFoundError:
+        status = 127
+    if status:
+        logger.warning("'scontrol requeue %s' failed with status %d: submit the job again to go on", job, status)
+
+
+def _keepers(trainer: Trainer) -> list[ModelCheckpoint]:
+    callbacks = trainer.checkpoint_callbacks
+    return [callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.save_last]
+
+
+def _any(trainer: Trainer, decision: bool) -> bool:
+    return trainer.strategy.reduce_boolean_decision(decision, all=False)

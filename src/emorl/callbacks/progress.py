@@ -1,0 +1,161 @@
+"""Shows how far a run is and how it fares."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+from pytorch_lightning import LightningModule, Trainer, callbacks
+
+from emorl.callbacks.cost import duration
+from emorl.callbacks.display import Bars, Lines, is_terminal
+from emorl.module import EfficientMORLModule
+
+
+class ProgressBar(callbacks.ProgressBar):
+    """Shows the steps of the whole run, since an epoch of a stream means nothing, and how the run fares.
+
+    That is the loss, the last validation's FG-ARI after refinement and at I = 0, I, images per second, and the time
+    left with validation counted in. Rates are those since I last changed. Validation, testing and prediction have bars
+    of their own.
+
+    Args:
+        minutes: between two lines where the output is no terminal; another line follows each validation.
+    """
+
+    def __init__(self, minutes: float = 5.0) -> None:
+        super().__init__()
+        self.minutes = minutes
+        self.enabled = True
+        self.display: Bars | Lines | None = None
+
+    def enable(self) -> None:
+        """Show progress."""
+        self.enabled = True
+
+    def disable(self) -> None:
+        """Show nothing, as in all processes but one."""
+        self.enabled = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start to count."""
+        self.pace = Pace(trainer.global_step, cast(EfficientMORLModule, pl_module).refinement_steps)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count a batch."""
+        refinement_steps = cast(EfficientMORLModule, pl_module).refinement_steps
+        if self.pace.refinement_steps != refinement_steps:
+            self.pace = Pace(trainer.global_step, refinement_steps)
+        else:
+            self.pace.images += len(batch["key"]) * trainer.world_size
+        self._show_training(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note when it starts."""
+        self.paused = time.monotonic()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Count a batch."""
+        if not trainer.sanity_checking:
+            self._show("validation", batch_idx + 1, sum(trainer.num_val_batches))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what came out; leave the terminal to Lightning's table if there was nothing but validation."""
+        if trainer.state.fn != "fit":
+            self._close()
+        elif not trainer.sanity_checking:
+            self.pace.pauses += time.monotonic() - self.paused
+            self._show_training(trainer, now=True)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Count a batch."""
+        self._show("test", batch_idx + 1, sum(trainer.num_test_batches))
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Count a batch."""
+        self._show("predict", batch_idx + 1, sum(trainer.num_predict_batches))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the terminal to others after the last step: Lightning speaks of it past the bars."""
+        if trainer.global_step >= trainer.estimated_stepping_batches:
+            self._close()
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the terminal to the report."""
+        self._close()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the terminal to what comes after."""
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the terminal to the error."""
+        self._close()
+
+    def _show_training(self, trainer: Trainer, now: bool = False) -> None:
+        self._show("training", trainer.global_step, trainer.estimated_stepping_batches, now)
+
+    def _show(self, stage: str, done: int, total: float | int, now: bool = False) -> None:
+        """Show progress if it is time, or in any case ``now``."""
+        if not self.enabled:
+            return
+        if self.display is None:
+            self.display = Bars() if is_terminal() else Lines(self.minutes)
+        if now or self.display.is_due(done, total):
+            facts = self._facts(done, total) if stage == "training" else ""
+            self.display.show(stage, done, None if total == float("inf") else int(total), facts)
+
+    def _facts(self, step: int, total: float | int) -> str:
+        metrics, pace = self.trainer.callback_metrics, self.pace
+        facts = []
+        if "train/loss" in metrics:
+            facts.append(f"loss {metrics['train/loss']:.5g}")
+        if "val/fg_ari" in metrics:
+            facts.append(f"FG-ARI {metrics['val/fg_ari']:.3f} ({metrics['val/zero_step/fg_ari']:.3f} at I = 0)")
+        facts.append(f"I = {pace.refinement_steps}")
+        if pace.images and step > pace.first:
+            facts.append(f"{pace.images_per_second():.3g} images/s")
+            if step < total < float("inf"):
+                facts.append(f"{duration(pace.seconds_left(step, int(total)))} left")
+        return ", ".join(facts)
+
+    def _close(self) -> None:
+        if self.display is not None:
+            self.display.close()
+            self.display = None
+
+
+class Pace:
+    """How fast steps are taken since I last changed.
+
+    Args:
+        first: the optimiser step then.
+        refinement_steps: I.
+    """
+
+    def __init__(self, first: int, refinement_steps: int) -> None:
+        self.first = first
+        self.refinement_steps = refinement_steps
+        self.began = time.monotonic()
+        self.images = 0
+        self.pauses = 0.0  # seconds of validation
+
+    def images_per_second(self) -> float:
+        """Return the rate of training, validation left out."""
+        return self.images / (time.monotonic() - self.began - self.pauses)
+
+    def seconds_left(self, step: int, total: int) -> float:
+        """Return the time from a step to the last, if steps and validations go on as they did."""
+        return (time.monotonic() - self.began) * (total - step) / (step - self.first)

@@ -1,0 +1,101 @@
+"""What every study starts from: a trained model, and scenes with all that is known about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from emorl import pretrained
+from emorl.checkpoint import UNREADABLE
+from emorl.cpu import tune_cpu
+from emorl.data.errors import DataError
+from emorl.data.manifest import Manifest
+from emorl.data.records import Objects
+from emorl.data.shards import read_records
+from emorl.data.transforms import fit
+from emorl.model import ImageNoise, Inference
+from emorl.module import EfficientMORLModule
+from emorl.types import Batch
+
+BATCH = 32
+
+
+class Scenes(NamedTuple):
+    """Scenes as a model sees them, with their truth."""
+
+    image: UInt8[Tensor, "n 3 h w"]  # 0 to 255
+    segmentation: UInt8[Tensor, "n h w"]  # 0 = background, i = object i
+    factors: list[Objects]  # of each scene: a dictionary for each object, object i at i - 1
+
+    def batches(self, size: int = BATCH) -> Iterator[Batch]:
+        """Yield batches; an image's index is its place here."""
+        for start in range(0, len(self.image), size):
+            place = torch.arange(start, min(start + size, len(self.image)))
+            yield {
+                "image": self.image[place],
+                "index": place,
+                "key": [f"{number}" for number in place.tolist()],
+                "segmentation": self.segmentation[place],
+            }
+
+
+def load_module(model: str) -> EfficientMORLModule:
+    """Load a trained model, in evaluation mode, onto the first GPU or else the CPU.
+
+    Args:
+        model: path of a checkpoint of ``emorl fit``, or name of shipped weights.
+
+    Raises:
+        DataError: if it is neither.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        tune_cpu()
+    if model in pretrained.names():
+        return pretrained.load_module(model).to(device)
+    try:
+        return EfficientMORLModule.load_from_checkpoint(Path(model), map_location=device).eval()
+    except (OSError, *UNREADABLE) as error:
+        got, known = str(error).partition("\n")[0] or "an empty file", ", ".join(pretrained.names())
+        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
+        raise DataError.of(model, expected="a checkpoint", got=got, remedy=remedy) from error
+
+
+def load_scenes(data: str, module: EfficientMORLModule, split: str = "test", count: int = 320) -> Scenes:
+    """Load the first scenes of a split, cropped and resized as the model wants them.
+
+    Args:
+        data: folder of shards: a local path or a URL.
+        module: the model.
+        split: name of the split.
+        count: scenes; fewer if the split has fewer.
+
+    Raises:
+        DataError: if the data set has no such split, or is damaged.
+    """
+    records = list(islice(read_records(data, Manifest.load(data), split), count))
+
+    def fitted(pixels: list[np.ndarray], resample: Image.Resampling) -> Tensor:
+        return torch.from_numpy(np.stack([fit(p, module.crop, module.image_size, resample) for p in pixels]))
+
+    return Scenes(
+        fitted([record.image for record in records], Image.Resampling.BICUBIC).movedim(-1, 1).contiguous(),
+        fitted([record.segmentation for record in records], Image.Resampling.NEAREST),
+        [record.factors for record in records],
+    )
+
+
+def infer(module: EfficientMORLModule, batch: Batch, steps: int, num_slots: int | None = None) -> Inference:
+    """Infer the slots of a batch, without a graph, with the noise that ``emorl test`` would use."""
+    image = batch["image"].to(module.device).to(module.network.bottom_up.initial_mean.dtype) / 255
+    noise = ImageNoise(batch["index"])
+    with torch.no_grad():
+        return module.network(image, steps, num_slots, noise)  # type: ignore[no-any-return]

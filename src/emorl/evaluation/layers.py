@@ -1,0 +1,171 @@
+"""What each layer and each refinement step makes of a scene (figure 6 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Float64, UInt8
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from emorl.evaluation.inputs import Scenes, infer, load_module, load_scenes
+from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.report_figures import labelled
+from emorl.evaluation.study_scores import inferences, on_device
+from emorl.metrics import ImageMean
+from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error
+from emorl.model import EfficientMORL, ImageNoise, Inference
+from emorl.model.decode_pass import decode_pass
+from emorl.model.decoder import Components
+from emorl.module import EfficientMORLModule
+from emorl.types import Batch
+from emorl.viz import colourise, grid, to_uint8
+
+_COUNT, _PICTURES = PositiveInt(320), NonNegativeInt(4)
+
+
+class Readings(NamedTuple):
+    """How good each layer's and each refinement step's reading of each scene is."""
+
+    names: list[str]  # "layer 1" .. "layer L", "step 1" .. "step I"
+    fg_ari: Float64[Tensor, "readings scenes"]
+    mse: Float64[Tensor, "readings scenes"]
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return one row a reading: mean and standard error over the scenes."""
+        return [
+            {"slots": name, "scenes": len(mse), **_cells("fg_ari", fg_ari), **_cells("mse", mse)}
+            for name, fg_ari, mse in zip(*self, strict=True)
+        ]
+
+
+def layers(
+    model: str,
+    data: str,
+    out: Path,
+    split: str = "test",
+    count: PositiveInt = _COUNT,
+    pictures: NonNegativeInt = _PICTURES,
+) -> None:
+    """Show and score what each bottom-up layer and each refinement step makes of a scene.
+
+    Writes FG-ARI and MSE of the decoded slots of every layer and step to layers.csv and layers.md, and one picture for
+    each of the first scenes, scene_000.png and on: what the layers attend to, and what their slots and those of the
+    steps decode to. A column NAME_se is a standard error over scenes. The last layer is what I = 0 gives.
+
+    Args:
+        model: Checkpoint of emorl fit, or name of shipped weights.
+        data: Folder of shards: a local path or a URL.
+        out: Folder for the table and the pictures.
+        split: Split of the data set.
+        count: Number of scenes to score, the first ones of the split.
+        pictures: Number of scenes to draw.
+    """
+    module = load_module(model)
+    scenes = load_scenes(data, module, split, count)
+    readings = score(module.network, inferences(module, scenes, module.test_refinement_steps, title="layers"))
+    paths = [*write_table(readings.table(), out, "layers")]
+    for place in range(min(pictures, len(scenes.image))):
+        figure = labelled(*layer_picture(module.network, *look(module, scenes, [place])))
+        paths.append(write_figure(figure, out, f"scene_{place:03d}"))
+    print(*paths, sep="\n")
+
+
+def look(module: EfficientMORLModule, scenes: Scenes, places: Sequence[int]) -> tuple[Batch, Inference]:
+    """Return the scenes at some places as one batch, with what `emorl test` infers from it."""
+    index = torch.tensor(places)
+    keys = [f"{place}" for place in places]
+    batch: Batch = {
+        "image": scenes.image[index],
+        "index": index,
+        "key": keys,
+        "segmentation": scenes.segmentation[index],
+    }
+    return on_device(batch, module), infer(module, batch, module.test_refinement_steps)
+
+
+def read(network: EfficientMORL, batch: Batch, inference: Inference) -> dict[str, Components]:
+    """Decode the slots of every layer, ``layer 1`` .. ``layer L``, and every refinement step, ``step 1`` .. ``step I``.
+
+    The slots of layer l are the very sample z^l ~ q(z^l | z^{l-1}, x) that the bottom-up pass went on with; those of
+    the last layer are stage 0's.
+
+    Args:
+        network: the model.
+        batch: scenes.
+        inference: what is inferred from them.
+    """
+    noise = ImageNoise(batch["index"])
+    *lower, _ = inference.posteriors
+    stages = [stage.components for stage in inference.stages]
+    decoded = []
+    for layer, posterior in enumerate(lower, start=1):
+        slots = posterior.sample(noise(f"z{layer}", posterior.mean))
+        image = batch["image"].to(slots.dtype) / 255
+        decoded.append(decode_pass(network.score, slots, image, (), network.decode_chunk).components)
+    names = [f"layer {layer}" for layer in range(1, len(decoded) + 2)] + [f"step {i}" for i in range(1, len(stages))]
+    return dict(zip(names, decoded + stages, strict=True))
+
+
+def score(network: EfficientMORL, inferred: Iterable[tuple[Batch, Inference]]) -> Readings:
+    """Score every reading of every scene.
+
+    Args:
+        network: the model.
+        inferred: batches, and what is inferred from them; at least one.
+    """
+    names, fg_ari, mse = [], [], []
+    for batch, inference in inferred:
+        readings = read(network, batch, inference)
+        image, names = batch["image"].float() / 255, list(readings)
+        labels = [masks_to_labels(components.masks) for components in readings.values()]
+        fg_ari.append(torch.stack([adjusted_rand_index(found, batch["segmentation"]) for found in labels]))
+        mse.append(torch.stack([mean_squared_error(c.reconstruction, image) for c in readings.values()]))
+    return Readings(names, torch.cat(fg_ari, dim=1).cpu(), torch.cat(mse, dim=1).cpu())
+
+
+def layer_picture(
+    network: EfficientMORL, batch: Batch, inference: Inference
+) -> tuple[UInt8[Tensor, "3 h w"], list[str], list[str]]:
+    """Draw the attention of each layer, then what the slots of each layer and step decode to.
+
+    A row has the image, or its reconstruction; the segmentation; and for each slot its attention, from black (none) to
+    white (its own maximum), or its mask, from 0 to 1.
+
+    Args:
+        network: the model.
+        batch: one scene.
+        inference: what is inferred from it.
+
+    Returns:
+        The picture, and the labels of its rows and of its columns, for `labelled`.
+    """
+    image = batch["image"][0].float() / 255
+    rows = {}
+    for layer, attention in enumerate(inference.attention, start=1):
+        maps = attention[0].view(-1, 1, *image.shape[-2:])
+        rows[f"layer {layer}\nattention"] = _row(image, maps, maps.amax(dim=(1, 2, 3), keepdim=True))
+    for name, components in read(network, batch, inference).items():
+        masks = components.masks[0]
+        rows[f"{name}\ndecoded"] = _row(components.reconstruction[0], masks, torch.ones_like(masks))
+    slots = inference.attention[0].shape[1]
+    columns = ["image", "segmentation", *(f"slot {slot}" for slot in range(slots))]
+    return grid(torch.cat(list(rows.values())), len(columns)), list(rows), columns
+
+
+def _row(
+    image: Float[Tensor, "3 h w"], maps: Float[Tensor, "slots 1 h w"], white: Float[Tensor, "slots 1 _ _"]
+) -> UInt8[Tensor, "tiles 3 h w"]:
+    segmentation = colourise(maps.squeeze(1).argmax(0) + 1)
+    grey = to_uint8(maps / white).expand(-1, 3, -1, -1)
+    return torch.cat((to_uint8(image)[None], segmentation[None], grey)).cpu()
+
+
+def _cells(name: str, values: Float64[Tensor, " scenes"]) -> dict[str, float]:
+    mean = ImageMean()
+    mean.update(values)
+    summary = mean.summary()
+    return {name: summary.mean.item(), f"{name}_se": summary.standard_error.item()}

@@ -1,0 +1,62 @@
+"""Generated scenes that differ from those of a training set in one respect each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from emorl.data.generate.multi_dsprites import COLOURS, Colour, MultiDSprites, render
+from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
+from emorl.data.records import Objects, Record, Value
+
+UNMODIFIED = "unmodified"
+
+Draw = Callable[[], list[Record]]
+
+
+def tetrominoes_changes(count: int, seed: int) -> dict[str, Draw]:
+    """Return what draws the test scenes of Tetrominoes and those of the generator's variants, by name of the change."""
+    names = {UNMODIFIED if variant == "standard" else variant.replace("_", " "): variant for variant in VARIANTS}
+    return {change: partial(_records, Tetrominoes(count, seed, "test", variant)) for change, variant in names.items()}
+
+
+def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
+    """Return what draws the test scenes of Multi-dSprites, coloured on grey, and changed ones, by name of the change.
+
+    The scenes are changed one by one: to colours of half the saturation or half the value, less than in any scene of
+    the generator; to a background of any colour; or to more objects, those of the scenes before added.
+    """
+    scenes = list(MultiDSprites(count, seed, "test", "colored_on_grayscale").records())
+    grey: list[Colour] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes]
+    coloured: list[Colour] = [tuple(c) for c in np.random.default_rng(seed).integers(0, 256, (count, 3)).tolist()]
+    objects = [scene.factors for scene in scenes]
+    crowds = [[one for j in range(4) for one in objects[(i - j) % count]] for i in range(count)]
+    return {
+        UNMODIFIED: partial(_drawn, grey, objects),
+        "pale colours": partial(_drawn, grey, [[pale(one) for one in scene] for scene in objects]),
+        "dark colours": partial(_drawn, grey, [[dark(one) for one in scene] for scene in objects]),
+        "coloured background": partial(_drawn, coloured, objects),
+        "six objects": partial(_drawn, grey, [crowd[:6] for crowd in crowds]),
+        "seven objects": partial(_drawn, grey, [crowd[:7] for crowd in crowds]),
+    }
+
+
+def pale(factors: dict[str, Value]) -> dict[str, Value]:
+    """Return an object of half the saturation."""
+    colour = {name: float(factors[name]) for name in COLOURS}
+    return factors | {name: (level + max(colour.values())) / 2 for name, level in colour.items()}
+
+
+def dark(factors: dict[str, Value]) -> dict[str, Value]:
+    """Return an object of half the value."""
+    return factors | {name: float(factors[name]) / 2 for name in COLOURS}
+
+
+def _records(source: Tetrominoes) -> list[Record]:
+    return list(source.records())
+
+
+def _drawn(backgrounds: Sequence[Colour], scenes: Sequence[Objects]) -> list[Record]:
+    return [Record(*render(scene, colour), scene) for colour, scene in zip(backgrounds, scenes, strict=True)]

@@ -1,0 +1,51 @@
+"""What the studies of scores share: inference over all scenes, and scores as cells of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from emorl.evaluation.inputs import BATCH, Scenes, infer
+from emorl.metrics.scores import StageScores
+from emorl.model import Inference
+from emorl.module import EfficientMORLModule
+from emorl.types import Batch
+
+
+def inferences(
+    module: EfficientMORLModule, scenes: Scenes, steps: int, num_slots: int | None = None, title: str = ""
+) -> Iterator[tuple[Batch, Inference]]:
+    """Infer all scenes, batch after batch, with a progress bar.
+
+    Args:
+        module: the model.
+        scenes: the scenes.
+        steps: refinement steps I.
+        num_slots: slots K; the model's own unless given.
+        title: title of the progress bar.
+    """
+    total = -(-len(scenes.image) // BATCH)
+    for batch in tqdm(scenes.batches(), title, total, unit="batch", disable=None, leave=False):
+        inference = infer(module, batch, steps, num_slots)
+        yield on_device(batch, module), inference
+
+
+def on_device(batch: Batch, module: EfficientMORLModule) -> Batch:
+    """Return the batch on the model's device, where it is scored."""
+    return {
+        **batch,
+        "image": batch["image"].to(module.device),
+        "index": batch["index"].to(module.device),
+        "segmentation": batch["segmentation"].to(module.device),
+    }
+
+
+def cells(scores: StageScores, names: Iterable[str]) -> dict[str, float]:
+    """Return the scores as cells of a row: each mean over scenes under its name, its standard error as ``NAME_se``."""
+    summaries = {name: getattr(scores, name).summary() for name in names}
+    return {
+        column: float(value)
+        for name, summary in summaries.items()
+        for column, value in ((name, summary.mean), (f"{name}_se", summary.standard_error))
+    }

@@ -1,0 +1,184 @@
+"""Shipped weights: a trained model by name, ready to decompose images."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Num
+from pytorch_lightning.cli import instantiate_module
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
+
+from emorl.data.errors import DataError
+from emorl.model import EfficientMORL, ImageNoise, scale
+from emorl.module import EfficientMORLModule
+
+WEIGHTS = resources.files("emorl.weights")
+
+
+class Encoding(NamedTuple):
+    """Images as slots."""
+
+    slots: Float[Tensor, "batch slots dim"]  # posterior means
+    scale: Float[Tensor, "batch slots dim"]  # posterior standard deviations
+    attention: Float[Tensor, "batch slots h w"]  # of the last bottom-up layer, summing to one over slots
+
+
+class Decoding(NamedTuple):
+    """Slots as images."""
+
+    masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
+    components: Float[Tensor, "batch slots 3 h w"]  # each slot's colours, in [0, 1]
+    reconstruction: Float[Tensor, "batch 3 h w"]  # in [0, 1]
+
+
+class Reconstruction(NamedTuple):
+    """Images as the slots see them."""
+
+    slots: Float[Tensor, "batch slots dim"]
+    masks: Float[Tensor, "batch slots 1 h w"]
+    reconstruction: Float[Tensor, "batch 3 h w"]
+
+
+class Pretrained(nn.Module):
+    """A trained model behind three methods, all of which work under ``torch.inference_mode``.
+
+    Args:
+        network: the model.
+        image_size: side of the images that it was trained on, in pixels; it decodes to that size by default.
+        card: what is known about the weights.
+
+    >>> model = load_pretrained("tetrominoes")
+    >>> with torch.inference_mode():
+    ...     found = model.reconstruct(torch.zeros(2, 3, 35, 35))
+    >>> found.masks.shape
+    torch.Size([2, 4, 1, 35, 35])
+    """
+
+    def __init__(self, network: EfficientMORL, image_size: int, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.image_size = image_size
+        self.card = card
+
+    def encode(self, images: Num[Tensor, "batch 3 h w"], refinement_steps: int = 0) -> Encoding:
+        """Infer slots of 8-bit images, or of float images in [0, 1].
+
+        An image always has the same slots: its noise does not depend on the call or on the rest of the batch.
+
+        Raises:
+            ValueError: if the images are of another type or range, or of a size that the decoder cannot render.
+        """
+        image = _unit_range(images).to(self.network.bottom_up.initial_mean)
+        noise = ImageNoise(torch.zeros(len(image), dtype=torch.long))
+        if refinement_steps:
+            inference = self.network(image, refinement_steps, noise=noise)
+            posterior, attention = inference.stages[-1].posterior, inference.attention[-1]
+        else:
+            posteriors, attentions = self.network.encode(image, self.network.num_slots, noise)
+            posterior, attention = posteriors[-1], attentions[-1]
+        return Encoding(posterior.mean, scale(posterior.rho), attention.unflatten(-1, image.shape[-2:]))
+
+    def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int] | None = None) -> Decoding:
+        """Render any number of slots at ``size`` = (height, width)."""
+        components = self.network.decoder(slots, size or (self.image_size, self.image_size))
+        return Decoding(components.masks, components.rgb, components.reconstruction)
+
+    def reconstruct(self, images: Num[Tensor, "batch 3 h w"], refinement_steps: int = 0) -> Reconstruction:
+        """Decompose images and put them together again, from the means of their slots' posteriors.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        slots = self.encode(images, refinement_steps).slots
+        decoding = self.decode(slots, (images.shape[-2], images.shape[-1]))
+        return Reconstruction(slots, decoding.masks, decoding.reconstruction)
+
+
+def load_pretrained(name: str) -> Pretrained:
+    """Load shipped weights, on the CPU and in evaluation mode.
+
+    Raises:
+        DataError: if there are none of that name.
+    """
+    module = load_module(name)
+    return Pretrained(module.network, module.image_size, load_card(name)).eval()
+
+
+def load_module(name: str) -> EfficientMORLModule:
+    """Load shipped weights as the module that trained them, on the CPU and in evaluation mode.
+
+    Raises:
+        DataError: if there are none of that name.
+    """
+    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, load_card(name)["model"])
+    load_weights(module.network, name)
+    return module.eval()
+
+
+def load_weights(network: EfficientMORL, name: str) -> None:
+    """Fill a model with shipped weights.
+
+    Raises:
+        DataError: if there are none of that name, or the model is another one.
+    """
+    weights = load(_file(name, ".safetensors").read_bytes())
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        got, remedy = " ".join(str(error).split()), "leave the model's configuration as it is on the weights' card"
+        raise DataError.of(name, expected="the model of these weights", got=got, remedy=remedy) from error
+
+
+def load_card(name: str) -> dict[str, Any]:
+    """Return what is known about shipped weights: the model's configuration, its training, its scores.
+
+    Raises:
+        DataError: if there are none of that name.
+    """
+    return json.loads(_file(name, ".json").read_text())  # type: ignore[no-any-return]
+
+
+def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card: dict[str, Any]) -> None:
+    """Turn a checkpoint of ``emorl fit`` into weights that `load_pretrained` reads from ``emorl/weights``.
+
+    Args:
+        checkpoint: the checkpoint.
+        name: name of the weights.
+        folder: where ``NAME.safetensors`` and ``NAME.json`` go.
+        card: what is to be known about them; the model's configuration is added under ``model``.
+    """
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    prefix = "network."
+    weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    config = {key: value for key, value in content["hyper_parameters"].items() if not key.startswith("_")}
+    save_file(weights, Path(folder) / f"{name}.safetensors")
+    (Path(folder) / f"{name}.json").write_text(json.dumps({**card, "model": config}, indent=2) + "\n")
+
+
+def names() -> list[str]:
+    """Return the names of the shipped weights."""
+    return sorted(file.name.removesuffix(".json") for file in WEIGHTS.iterdir() if file.name.endswith(".json"))
+
+
+def _file(name: str, suffix: str) -> Traversable:
+    if name not in names():
+        remedy = "choose one of them, or load a checkpoint of your own with EfficientMORLModule.load_from_checkpoint"
+        raise DataError.of("pretrained", expected=f"one of {', '.join(names())}", got=repr(name), remedy=remedy)
+    return WEIGHTS / f"{name}{suffix}"
+
+
+def _unit_range(images: Tensor) -> Tensor:
+    if images.dtype == torch.uint8:
+        return images / 255
+    if not images.is_floating_point() or not ((images >= 0) & (images <= 1)).all():
+        got = f"{images.dtype} in [{images.min()}, {images.max()}]"
+        raise ValueError(
+            f"Expected 8-bit images, or float images in [0, 1], got {got}. Divide them by 255, for example."
+        )
+    return images

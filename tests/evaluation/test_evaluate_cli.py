@@ -1,0 +1,41 @@
+import pytest
+
+from emorl.data.errors import DataError
+from emorl.evaluation import cli
+from emorl.evaluation.cli import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_study_has_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {argument} " in text for argument in ("model", "out"))
+    assert "(required, type:" in text
+
+
+def test_a_bad_checkpoint_is_one_line_and_status_2(tmp_path, capsys):
+    assert main(["refinement", str(tmp_path / "none.ckpt"), "data", "out"]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("emorl-evaluate: error: ")
+    assert error.count("\n") == 1
+    assert "none.ckpt: expected a checkpoint" in error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (DataError("a\n  b"), 2, "error: a b"),
+        (PermissionError(13, "Permission denied", "out"), 2, "error: [Errno 13] Permission denied: 'out'"),
+        (KeyboardInterrupt(), 130, "interrupted: run the same command again to go on"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(error, status, message, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cli, "auto_cli", fails)
+    assert main([]) == status
+    assert capsys.readouterr().err == f"emorl-evaluate: {message}\n"

@@ -1,0 +1,116 @@
+import csv
+
+import checkpoints
+import numpy as np
+import pytest
+import torch
+from jsonargparse import auto_cli
+from PIL import Image
+from sklearn.metrics import adjusted_rand_score
+
+import tiny
+from emorl.evaluation.inputs import load_scenes
+from emorl.evaluation.layers import layer_picture, layers, look, read, score
+from emorl.evaluation.outputs import write_figure
+from emorl.evaluation.report_figures import labelled
+from emorl.evaluation.study_scores import inferences
+from emorl.model import ImageNoise
+from emorl.viz import colourise, grid, to_uint8
+
+
+@pytest.fixture(scope="module")
+def module():
+    return tiny.module(network=tiny.lively(tiny.network(num_layers=3)), test_refinement_steps=2).eval()
+
+
+@pytest.fixture
+def scenes(shards, module):
+    return load_scenes(str(shards), module)
+
+
+def tile(picture, row, column, side=35, gap=2):
+    top, left = gap + row * (side + gap), gap + column * (side + gap)
+    return picture[:, top : top + side, left : left + side]
+
+
+def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(module, scenes):
+    """z^l must give the very attention of layer l + 1."""
+    batch, inference = look(module, scenes, [0, 3])
+    readings = read(module.network, batch, inference)
+    assert list(readings) == ["layer 1", "layer 2", "layer 3", "step 1", "step 2"]
+    bottom_up, noise = module.network.bottom_up, ImageNoise(batch["index"])
+    with torch.no_grad():
+        pixels = bottom_up.attend.project(module.network.encoder(batch["image"] / 255 * 2 - 1))
+        for layer in (1, 2):
+            posterior = inference.posteriors[layer - 1]
+            slots = posterior.sample(noise(f"z{layer}", posterior.mean))
+            torch.testing.assert_close(bottom_up.attend(slots, pixels)[1], inference.attention[layer])
+            expected = module.network.decoder(slots, (35, 35))
+            torch.testing.assert_close(readings[f"layer {layer}"].rgb, expected.rgb)
+            torch.testing.assert_close(readings[f"layer {layer}"].log_masks, expected.log_masks)
+    for name, stage in zip(("layer 3", "step 1", "step 2"), inference.stages, strict=True):
+        assert readings[name] is stage.components
+
+
+def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
+    readings = score(module.network, inferences(module, scenes, 2))
+    assert readings.fg_ari.shape == readings.mse.shape == (5, 5)
+    batch, inference = look(module, scenes, range(5))
+    for row, components in enumerate(read(module.network, batch, inference).values()):
+        found = components.masks.squeeze(2).argmax(1).numpy()
+        for place, true in enumerate(scenes.segmentation.numpy()):
+            expected = adjusted_rand_score(true[true > 0], found[place][true > 0])
+            assert float(readings.fg_ari[row, place]) == pytest.approx(expected)
+            error = (components.reconstruction[place] - scenes.image[place] / 255).double().square().mean()
+            assert float(readings.mse[row, place]) == pytest.approx(float(error), rel=1e-6)
+    first = readings.table()[0]
+    assert (first["slots"], first["scenes"]) == ("layer 1", 5)
+    assert first["mse"] == pytest.approx(float(readings.mse[0].mean()))
+    assert first["fg_ari_se"] == pytest.approx(float(readings.fg_ari[0].std() / 5**0.5))
+
+
+def test_a_picture_has_attention_then_what_is_decoded(module, scenes):
+    batch, inference = look(module, scenes, [2])
+    picture, rows, columns = layer_picture(module.network, batch, inference)
+    assert [row.replace("\n", " ") for row in rows] == [
+        *(f"layer {layer} attention" for layer in (1, 2, 3)),
+        *(f"layer {layer} decoded" for layer in (1, 2, 3)),
+        *(f"step {step} decoded" for step in (1, 2)),
+    ]
+    assert columns == ["image", "segmentation", "slot 0", "slot 1", "slot 2", "slot 3"]
+    assert picture.shape == (3, 8 * 37 + 2, 6 * 37 + 2)
+    attention, last = inference.attention[1][0].view(4, 35, 35), inference.stages[-1].components
+    assert torch.equal(tile(picture, 1, 0), scenes.image[2])
+    assert torch.equal(tile(picture, 1, 1), colourise(attention.argmax(0) + 1))
+    assert torch.equal(tile(picture, 1, 5)[0], to_uint8(attention[3] / attention[3].max()))
+    assert torch.equal(tile(picture, 7, 0), to_uint8(last.reconstruction[0]))
+    assert torch.equal(tile(picture, 7, 1), colourise(last.masks[0, :, 0].argmax(0) + 1))
+    assert torch.equal(tile(picture, 7, 2)[1], to_uint8(last.masks[0, 0, 0]))
+
+
+def test_labels_stand_beside_pixels_enlarged_by_a_whole_factor(tmp_path):
+    tiles = torch.randint(256, (6, 3, 40, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    figure = labelled(grid(tiles, 3), ["first", "second\nrow"], ["a", "b", "c"])
+    with Image.open(write_figure(figure, tmp_path, "labelled")) as image:
+        drawn = np.asarray(image.convert("RGB"))
+    enlarged = grid(tiles, 3).repeat_interleave(3, 1).repeat_interleave(3, 2).permute(1, 2, 0).numpy()
+    height, width, _ = enlarged.shape
+    assert np.array_equal(drawn[-height:, -width:], enlarged)
+    assert (drawn[:-height, -width:] < 128).any()  # the columns' labels
+    assert (drawn[-height:, :-width] < 128).any()  # the rows'
+    assert (drawn[:, 0] == 255).all()  # none is cut off
+
+
+def test_the_command_writes_a_table_and_pictures(shards, module, tmp_path, capsys):
+    arguments = [checkpoints.save(module, tmp_path / "a.ckpt"), str(shards), str(tmp_path / "out")]
+    auto_cli({"layers": layers}, args=["layers", *arguments, "--count=3", "--pictures=2"])
+    names = ["layers.csv", "layers.md", "scene_000.png", "scene_001.png"]
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in names]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    with (tmp_path / "out" / "layers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scenes = load_scenes(str(shards), module, count=3)
+    expected = score(module.network, inferences(module, scenes, 2))
+    assert [row["slots"] for row in rows] == expected.names
+    assert [float(row["fg_ari"]) for row in rows] == pytest.approx(expected.fg_ari.mean(1).tolist())
+    assert {row["scenes"] for row in rows} == {"3"}

@@ -1,0 +1,57 @@
+import csv
+import math
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from emorl.data.errors import DataError
+from emorl.evaluation.outputs import cell, write_figure, write_table
+
+ROWS = [{"K": 2, "ARI": 0.123456789, "model": "a|b"}, {"K": 3, "ARI": None, "share": 1e-7 / 3}]
+
+
+def test_csv_has_full_precision_and_markdown_four_digits(tmp_path):
+    paths = write_table(ROWS, tmp_path / "new" / "folder", "slots")
+    assert [path.name for path in paths] == ["slots.csv", "slots.md"]
+    with paths[0].open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert list(first) == ["K", "ARI", "model", "share"]
+    assert float(first["ARI"]) == 0.123456789
+    assert (first["model"], first["share"], second["ARI"], second["model"]) == ("a|b", "", "", "")
+    assert float(second["share"]) == 1e-7 / 3
+    assert paths[1].read_text().splitlines() == [
+        "| K | ARI | model | share |",
+        "| --- | --- | --- | --- |",
+        "| 2 | 0.1235 | a\\|b |  |",
+        "| 3 |  |  | 3.333e-08 |",
+    ]
+
+
+def test_cells_of_undefined_numbers_say_so():
+    assert (cell(math.nan), cell(math.inf), cell(True), cell(1234567.0)) == ("nan", "inf", "True", "1.235e+06")
+
+
+def test_a_figure_is_a_png_of_its_size(tmp_path):
+    figure = Figure(figsize=(4, 2), layout="constrained")
+    figure.add_subplot().plot([0, 1], [1, 0])
+    path = write_figure(figure, tmp_path, "slots")
+    with Image.open(path) as image:
+        assert (path.name, image.format, image.size) == ("slots.png", "PNG", (600, 300))
+
+
+def test_what_fails_half_way_leaves_the_former_file(tmp_path, monkeypatch):
+    write_table(ROWS, tmp_path, "slots")
+    former = (tmp_path / "slots.csv").read_text()
+    figure = Figure()
+    monkeypatch.setattr(figure, "savefig", lambda stream, **_: stream.write(b"half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_figure(figure, tmp_path, "slots")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["slots.csv", "slots.md"]
+    assert (tmp_path / "slots.csv").read_text() == former
+
+
+def test_a_file_in_place_of_the_folder_is_one_error(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(DataError, match=r"slots\.csv: cannot be written"):
+        write_table(ROWS, tmp_path / "out", "slots")

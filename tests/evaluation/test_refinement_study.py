@@ -1,0 +1,81 @@
+import csv
+import json
+import math
+
+import pytest
+import torch
+from checkpoints import save
+
+import tiny
+from emorl.evaluation.cli import main
+from emorl.evaluation.inputs import infer, load_scenes
+from emorl.evaluation.refinement import SCORES, by_steps, figure, summary, zero_step_shares
+
+pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+
+
+@pytest.fixture(scope="module")
+def module():
+    return tiny.module(network=tiny.lively(tiny.network())).eval()
+
+
+@pytest.fixture(scope="module")
+def scenes(module, shards):
+    return load_scenes(str(shards), module)
+
+
+def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):
+    batch = next(scenes.batches())
+    longer = infer(module, batch, 4).stages
+    for steps in range(4):
+        last, stage = infer(module, batch, steps).stages[-1], longer[steps]
+        torch.testing.assert_close(last.slots, stage.slots)
+        torch.testing.assert_close(last.components.masks, stage.components.masks)
+        torch.testing.assert_close((last.nll, last.kl), (stage.nll, stage.kl))
+    assert not longer[1].slots.allclose(longer[4].slots)
+
+
+def test_a_row_has_what_emorl_test_reports(module, scenes, shards, tmp_path, emorl, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where emorl leaves its record
+    rows = by_steps(module, scenes, 2)
+    assert [(row["I"], row["scenes"]) for row in rows] == [(0, 5), (1, 5), (2, 5)]
+    path = save(module, tmp_path / "a.ckpt")
+    quiet = ("--trainer.accelerator=cpu", "--trainer.logger=false", "--data.batch_size=2")
+    options = (f"--data.root={shards}", "--model.test_refinement_steps=1", f"--output_dir={tmp_path}", *quiet)
+    emorl("test", f"--ckpt_path={path}", *options)
+    reported = json.loads((tmp_path / "metrics.json").read_text())
+    for row in rows[:2]:
+        for score in SCORES:
+            mean, error = (reported[f"I={row['I']}"][score][key] for key in ("mean", "standard_error"))
+            assert row[score] == pytest.approx(mean, rel=1e-5)
+            assert row[f"{score}_se"] == pytest.approx(error, rel=1e-4)
+
+
+def test_the_zero_step_shares():
+    zero, refined = {"fg_ari": 0.9, "mse": 0.02}, {"fg_ari": 0.96, "mse": 0.015}
+    assert zero_step_shares(zero, refined) == {
+        "fg_ari_zero_step_share": pytest.approx(0.9375),
+        "mse_zero_step_share": pytest.approx(0.75),
+    }
+    assert set(zero_step_shares(zero, zero).values()) == {1.0}
+    nothing = {"fg_ari": 0.0, "mse": 0.0}
+    assert all(map(math.isnan, zero_step_shares(nothing, nothing).values()))
+
+
+def test_the_summary_names_the_best_number_of_steps():
+    rows = [{"I": i, "fg_ari": value, "fg_ari_zero_step_share": 0.8 / value} for i, value in enumerate((0.8, 1.0, 0.9))]
+    assert summary(rows) == "FG-ARI 0.8000 at I = 0 is 80.0% of the best, 1.0000 at I = 1"
+
+
+def test_the_command_writes_a_table_and_a_figure_with_error_bars(module, shards, tmp_path, capsys):
+    path, out = save(module, tmp_path / "a.ckpt"), tmp_path / "out"
+    assert main(["refinement", path, str(shards), str(out), "--steps=1", "--count=4"]) is None
+    assert capsys.readouterr().out.splitlines()[1:] == [f"{out}/refinement.{kind}" for kind in ("csv", "md", "png")]
+    with (out / "refinement.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["I"], row["scenes"]) for row in rows] == [("0", "4"), ("1", "4")]
+    panels = figure(rows).axes
+    assert len(panels) == len(SCORES)
+    (bars,) = panels[0].containers
+    assert bars.has_yerr
+    assert bars.lines[0].get_ydata().tolist() == [float(row["fg_ari"]) for row in rows]

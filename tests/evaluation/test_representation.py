@@ -1,0 +1,128 @@
+import csv
+
+import checkpoints
+import pytest
+import torch
+from jsonargparse import auto_cli
+from jsonargparse.typing import NonNegativeInt
+from PIL import Image
+
+import tiny
+from emorl.data.errors import DataError
+from emorl.data.generate.tetrominoes import FACTORS
+from emorl.evaluation.inputs import Scenes, infer, load_scenes
+from emorl.evaluation.matching import Matches, match
+from emorl.evaluation.representation import choose, halves, read, representation
+
+TABLES = {"objects", "dci", "importance", "probes", "activeness"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write(tmp_path_factory.mktemp("scenes"), test=40)
+
+
+@pytest.fixture(scope="module")
+def module():
+    return tiny.module(network=tiny.lively(tiny.network())).eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(module, tmp_path_factory):
+    return checkpoints.save(module, tmp_path_factory.mktemp("model") / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def scenes(folder, module):
+    return load_scenes(str(folder), module)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def perfect_matches(scenes):
+    return match(scenes.segmentation.long(), scenes.segmentation)
+
+
+def test_the_command_writes_everything(checkpoint, folder, tmp_path, capsys, monkeypatch):
+    for name, fewer in {"SWEPT": 1, "STEPS": 3}.items():
+        monkeypatch.setattr(f"emorl.evaluation.representation.{name}", fewer)
+    out = tmp_path / "out"
+    arguments = [checkpoint, str(folder), str(out), "--factors", "[x,color]", "--scene", "3", "--scenes", "24"]
+    auto_cli(representation, args=arguments)
+    expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md")}
+    pictures = {"importance.png", "activeness.png", "traversals.png", "traversals.gif"}
+    assert {path.name for path in out.iterdir()} == expected | pictures
+    printed = capsys.readouterr().out.splitlines()
+    assert set(printed[1:]) == {str(out / name) for name in expected | pictures}
+    [objects] = rows(out / "objects.csv")
+    counts = [int(objects[name]) for name in ("fitted", "scored", "under 50 pixels", "without a slot")]
+    assert sum(counts) == 24 * 3
+    assert printed[0].startswith(f"objects: 24 scenes, {counts[0]} fitted, {counts[1]} scored")
+    assert [row["factor"] for row in rows(out / "dci.csv")] == ["x", "color", "all"]
+    assert [row["factor"] for row in rows(out / "probes.csv")] == ["x", "color"]
+    assert len(rows(out / "importance.csv")) == len(rows(out / "activeness.csv")) == 8
+    with Image.open(out / "traversals.gif") as gif:
+        assert gif.n_frames == 4
+
+
+def test_codes_are_posterior_means_of_the_last_stage(scenes, module):
+    few = Scenes(scenes.image[:3], scenes.segmentation[:3], scenes.factors[:3])
+    slots, labels = read(module, few, steps=1)
+    [batch] = few.batches()
+    last = infer(module, batch, steps=1).stages[-1]
+    assert torch.equal(slots, last.posterior.mean)
+    assert torch.equal(labels, last.components.masks.squeeze(2).argmax(dim=1))
+    assert not torch.equal(slots, read(module, few, steps=0)[0])
+
+
+def test_objects_of_a_scene_are_on_one_side_with_their_own_code_and_factors(scenes):
+    slots = torch.arange(40 * 4 * 2, dtype=torch.float32).view(40, 4, 2)
+    factors, fitted, scored = halves(FACTORS, slots, perfect_matches(scenes), scenes)
+    assert [factor.name for factor in factors] == ["x", "y", "shape", "color"]
+    assert (len(fitted.code), len(scored.code)) == (60, 60)
+    assert fitted.code[1].tolist() == slots[0, 2].tolist()  # label 2 of the first scene has slot 2
+    assert scored.code[0].tolist() == slots[20, 1].tolist()
+    truth = scenes.factors[20][0]
+    assert scored.value[0].tolist() == [factor.encode(truth[factor.name]) for factor in FACTORS]
+
+
+def test_a_factor_that_never_varies_is_left_out(scenes):
+    same = scenes._replace(factors=[[{**object_, "color": "red"} for object_ in scene] for scene in scenes.factors])
+    factors, fitted, scored = halves(FACTORS, torch.zeros(40, 4, 2), perfect_matches(same), same)
+    assert [factor.name for factor in factors] == ["x", "y", "shape"]
+    assert fitted.value.shape[1] == scored.value.shape[1] == 3
+
+
+def test_too_few_objects_are_refused(scenes):
+    none = torch.zeros(0, dtype=torch.long)
+    nothing = Matches(none, none, none, torch.zeros(0, dtype=torch.float64), 0, 120)
+    with pytest.raises(DataError, match=r"expected two objects with a slot in each half .* got 0 and 0; give more"):
+        halves(FACTORS, torch.zeros(40, 4, 2), nothing, scenes)
+
+
+def test_objects_that_are_all_alike_are_refused(scenes):
+    alike = scenes._replace(factors=[[scenes.factors[0][0]] * 3] * 40)
+    with pytest.raises(DataError, match="expected objects with different factors"):
+        halves(FACTORS, torch.zeros(40, 4, 2), perfect_matches(alike), alike)
+
+
+def test_factors_are_chosen_by_name():
+    assert choose("data", FACTORS, None) == list(FACTORS)
+    assert [factor.name for factor in choose("data", FACTORS, ["color", "x"])] == ["color", "x"]
+    with pytest.raises(DataError, match="factors: expected names among x, y, shape, color, got size; choose"):
+        choose("data", FACTORS, ["x", "size"])
+    with pytest.raises(DataError, match="got none"):
+        choose("data", FACTORS, [])
+
+
+def test_a_data_set_without_factors_is_refused():
+    with pytest.raises(DataError, match="my/images: expected objects with factors, got a data set without any; take"):
+        choose("my/images", (), None)
+
+
+def test_a_scene_that_is_not_there_is_refused(checkpoint, folder, tmp_path):
+    with pytest.raises(DataError, match="scene: expected a number below the 40 scenes, got 40"):
+        representation(checkpoint, str(folder), tmp_path, scene=NonNegativeInt(40))

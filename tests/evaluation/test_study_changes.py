@@ -1,0 +1,66 @@
+import colorsys
+
+import numpy as np
+import pytest
+
+from emorl.data.generate.multi_dsprites import MultiDSprites
+from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
+from emorl.evaluation.study_changes import UNMODIFIED, multi_dsprites_changes, tetrominoes_changes
+
+COUNT, SEED = 3, 5
+
+
+@pytest.fixture(scope="module")
+def changed():
+    """Scenes of Multi-dSprites by name of the change."""
+    return {change: draw() for change, draw in multi_dsprites_changes(COUNT, SEED).items()}
+
+
+def assert_same(records, others):
+    for record, other in zip(records, others, strict=True):
+        np.testing.assert_array_equal(record.image, other.image, strict=True)
+        np.testing.assert_array_equal(record.segmentation, other.segmentation, strict=True)
+        assert record.factors == other.factors
+
+
+def test_tetrominoes_are_changed_by_the_variants_of_the_generator():
+    draws = tetrominoes_changes(COUNT, SEED)
+    assert list(draws) == [UNMODIFIED, *(name.replace("_", " ") for name in VARIANTS if name != "standard")]
+    assert_same(draws[UNMODIFIED](), Tetrominoes(COUNT, SEED, "test").records())
+    assert_same(draws["new colours"](), Tetrominoes(COUNT, SEED, "test", "new_colours").records())
+
+
+def test_unmodified_multi_dsprites_are_the_generated_ones(changed):
+    assert_same(changed[UNMODIFIED], MultiDSprites(COUNT, SEED, "test").records())
+
+
+@pytest.mark.parametrize(("change", "ratios"), [("pale colours", (1, 0.5, 1)), ("dark colours", (1, 1, 0.5))])
+def test_objects_keep_their_hue_and_lose_saturation_or_value(changed, change, ratios):
+    for scene, plain in zip(changed[change], changed[UNMODIFIED], strict=True):
+        np.testing.assert_array_equal(scene.segmentation, plain.segmentation)
+        np.testing.assert_array_equal(scene.image[scene.segmentation == 0], plain.image[plain.segmentation == 0])
+        for one, other in zip(scene.factors, plain.factors, strict=True):
+            np.testing.assert_allclose(hsv(one), np.multiply(ratios, hsv(other)), atol=1e-6)
+
+
+def hsv(factors):
+    return colorsys.rgb_to_hsv(factors["red"], factors["green"], factors["blue"])
+
+
+def test_a_coloured_background_is_all_that_changes(changed):
+    for scene, plain in zip(changed["coloured background"], changed[UNMODIFIED], strict=True):
+        seen = scene.segmentation > 0
+        assert scene.factors == plain.factors
+        np.testing.assert_array_equal(scene.image[seen], plain.image[seen])
+        assert len(np.unique(scene.image[~seen], axis=0)) == 1
+        assert np.ptp(scene.image[~seen][0]) > 0
+
+
+@pytest.mark.parametrize(("change", "number"), [("six objects", 6), ("seven objects", 7)])
+def test_objects_are_added_to_those_of_a_scene(changed, change, number):
+    for i, (scene, plain) in enumerate(zip(changed[change], changed[UNMODIFIED], strict=True)):
+        before = changed[UNMODIFIED][i - 1].factors
+        assert scene.factors[: len(plain.factors)] == plain.factors
+        assert scene.factors[len(plain.factors)] == before[0]
+        assert len(scene.factors) == number
+        assert scene.segmentation.max() <= number

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from emorl.callbacks import RefinementCurriculum
+from emorl.cli import EmorlCLI
+from emorl.model import BottomUpPrior, DualGRU, FourierPosition, Geco, PlainGRU, ReversedPlusPlusPrior, ReversedPrior
+from emorl.optim import Muon, WarmupCosineDecay
+from emorl.study import read_cases
+
+ROOT = Path(__file__).parents[1]
+CASES = read_cases(ROOT / "configs" / "ablations" / "tetrominoes.yaml")
+SHORT = "--config=configs/ablations/short.yaml"
+FULL = {"prior": ReversedPlusPlusPrior, "cell": DualGRU, "geco": Geco, "layers": 3, "phases": {0: 3}}
+CHANGES = {
+    "full": {},
+    "reversed-prior": {"prior": ReversedPrior},
+    "bottom-up-prior": {"prior": BottomUpPrior},
+    "without-dual-gru": {"cell": PlainGRU},
+    "without-geco": {"geco": type(None)},
+    "one-layer": {"layers": 1},
+    "two-layers": {"layers": 2},
+    "zero-refinement": {"phases": {0: 0}},
+    "one-refinement": {"phases": {0: 1}},
+}
+
+
+@pytest.fixture
+def built(emorl, monkeypatch):
+    """Parse and build what ``emorl fit`` would train with some options; return the trainer and the module."""
+
+    def build(options):
+        runs = []
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: runs.append((cli.trainer, cli.model)))
+        emorl("fit", *options, "--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.precision=32")
+        return runs[0]
+
+    return build
+
+
+def parts(trainer, module):
+    """Return what the ablations change."""
+    (curriculum,) = (callback for callback in trainer.callbacks if isinstance(callback, RefinementCurriculum))
+    network = module.network
+    return {
+        "prior": type(network.prior),
+        "cell": type(network.bottom_up.cell),
+        "geco": type(network.objective.geco),
+        "layers": network.bottom_up.num_layers,
+        "phases": curriculum.phases,
+    }
+
+
+def test_every_case_is_tried_here():
+    assert CASES.keys() == CHANGES.keys()
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_case_changes_one_part_of_the_released_recipe(case, built):
+    trainer, module = built(CASES[case])
+    assert parts(trainer, module) == FULL | CHANGES[case]
+    assert trainer.max_steps == 200000
+
+
+@pytest.mark.parametrize("case", ["without-geco", "one-refinement"])
+def test_the_overlay_for_small_budgets_leaves_the_case_as_it_is(case, built):
+    trainer, module = built([*CASES[case], SHORT])
+    assert parts(trainer, module) == FULL | CHANGES[case]
+    assert trainer.max_steps == 3000
+    assert isinstance(module.network.decoder.position.code, FourierPosition)
+    assert module.hparams["network"]["init_args"]["kl_weight"] == 0.03
+    optimizer = module.configure_optimizers()
+    assert isinstance(optimizer["optimizer"], Muon)
+    assert isinstance(optimizer["lr_scheduler"]["scheduler"], WarmupCosineDecay)

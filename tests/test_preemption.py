@@ -1,0 +1,194 @@
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+import tiny
+from emorl.callbacks import Preemption
+from preempted import Signal
+
+ROOT = Path(__file__).parents[1]
+SLURM = {
+    "SLURM_JOB_ID": "42",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_NTASKS": "1",
+    "SLURM_NTASKS_PER_NODE": "1",
+    "SLURM_NNODES": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
+]
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A job of one task in an empty folder; return a function that tells with what `scontrol` was called."""
+    (tmp_path / "bin").mkdir()
+    calls = tmp_path / "calls"
+    calls.touch()
+    for name, script in (("scontrol", f'echo "$@" >> {calls}'), ("srun", 'printf "%s\\n" "$@"')):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    return lambda: calls.read_text().splitlines()
+
+
+def submitted():
+    """Return what the batch script of the documentation has `srun` run, on one device."""
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", (ROOT / "docs" / "clusters.md").read_text(), re.DOTALL)
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    program, *arguments = result.stdout.splitlines()
+    assert program == "emorl"
+    return [argument for argument in arguments if not re.match(r"--trainer\.(num_nodes|devices|strategy)=", argument)]
+
+
+def small(shards, *more):
+    """Return the arguments that make the documented run a small one."""
+    network = ("--model.network.slot_dim=8", "--model.network.feature_dim=8")
+    quiet = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+    return [*network, *quiet, "-c", "configs/smoke.yaml", "--trainer.max_steps=4", f"--data.root={shards}", *more]
+
+
+def signalled(step, name):
+    return (
+        "--trainer.callbacks+=preempted.Signal",
+        f"--trainer.callbacks.step={step}",
+        f"--trainer.callbacks.name={name}",
+    )
+
+
+def rows(folder):
+    """Return what the curve says, less what depends on time; the learning rate is logged before a step, maybe twice."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        every = [[(name, value) for name, value in row.items() if value] for row in csv.DictReader(file)]
+    return list(dict.fromkeys(tuple(cell for cell in row if not cell[0].startswith("time/")) for row in every))
+
+
+def checkpoint(folder):
+    content = torch.load(folder / "checkpoints" / "last.ckpt")
+    return (
+        content["global_step"],
+        content["state_dict"],
+        content["optimizer_states"][0]["state"],
+        content["lr_schedulers"],
+    )
+
+
+def assert_same(ours, theirs):
+    torch.testing.assert_close(checkpoint(ours), checkpoint(theirs), rtol=0, atol=0)
+    assert rows(ours) == rows(theirs)
+
+
+def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slurm, tmp_path, emorl):
+    """In a process of its own, with a worker, by the batch script of the documentation."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
+    worker = "--data.num_workers=1"
+    first = submitted()
+    assert not any("ckpt_path" in argument for argument in first)
+    command = [sys.executable, "-m", "emorl", *first, *small(shards, worker, *signalled(2, "SIGUSR1"))]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 128 + signal.SIGUSR1, result.stderr
+    assert "saved" in result.stderr
+    assert slurm() == ["requeue 42"]
+    assert not list(tmp_path.rglob("hpc_ckpt*"))  # Lightning's own, of a step half taken
+    assert checkpoint(tmp_path / "runs" / "job_42")[0] == 3
+
+    again = submitted()
+    assert "--ckpt_path=runs/job_42/checkpoints/last.ckpt" in again
+    emorl(*again, *small(shards, worker))
+    assert [path.name for path in (tmp_path / "runs" / "job_42" / "checkpoints").iterdir()] == ["last.ckpt"]
+    emorl(*first, *small(shards, worker), "--trainer.logger.save_dir=whole")
+    assert_same(tmp_path / "runs" / "job_42", tmp_path / "whole" / "job_42")
+
+
+def stop(shards, folder, name, step=0, workers=0, **arguments):
+    """Send a signal in the midst of a step; return the status of the process and the checkpoint."""
+    signalling = Signal(step, name, workers > 0)
+    callbacks = [Preemption(), signalling, ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)]
+    trainer = tiny.trainer(folder, callbacks=callbacks, enable_checkpointing=True, max_steps=4, **arguments)
+    with pytest.raises(SystemExit) as caught:
+        trainer.fit(tiny.module(), tiny.data(shards, num_workers=workers))
+    return caught.value.code, torch.load(folder / "last.ckpt")
+
+
+@pytest.mark.parametrize(("name", "requeued"), [("SIGTERM", []), ("SIGUSR1", ["requeue 42"])])
+def test_only_sigusr1_queues_again(name, requeued, shards, slurm, tmp_path):
+    """`scancel` sends SIGTERM."""
+    before = signal.getsignal(signal.Signals[name])
+    status, saved = stop(shards, tmp_path, name)
+    assert status == 128 + signal.Signals[name]
+    assert saved["global_step"] == 1
+    assert slurm() == requeued
+    assert signal.getsignal(signal.Signals[name]) is before
+
+
+def test_workers_that_the_signal_ends_are_not_missed(shards, slurm, tmp_path):
+    """As where it goes to a whole group of processes."""
+    status, saved = stop(shards, tmp_path, "SIGTERM", workers=1)
+    assert status == 128 + signal.SIGTERM
+    assert saved["global_step"] == 1
+
+
+def test_outside_slurm_nothing_is_queued(shards, slurm, tmp_path, monkeypatch):
+    for name in SLURM:
+        monkeypatch.delenv(name)
+    assert stop(shards, tmp_path, "SIGUSR1")[0] == 128 + signal.SIGUSR1
+    assert slurm() == []
+
+
+@pytest.mark.parametrize("status", [3, 127])
+def test_a_job_that_cannot_be_queued_again_says_so(status, shards, slurm, tmp_path, caplog):
+    scontrol = tmp_path / "bin" / "scontrol"
+    if status == 3:
+        scontrol.write_text("#!/bin/sh\nexit 3\n")
+    else:
+        scontrol.unlink()
+    stop(shards, tmp_path, "SIGUSR1")
+    assert f"'scontrol requeue 42' failed with status {status}: submit the job again" in caplog.text
+
+
+def test_gradients_that_accumulate_come_first(shards, slurm, tmp_path):
+    _, saved = stop(shards, tmp_path, "SIGTERM", step=1, accumulate_grad_batches=2)
+    assert saved["global_step"] == 2
+    assert saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"] == 4
+
+
+def test_the_next_checkpoint_takes_the_place_of_what_was_saved(shards, slurm, tmp_path):
+    stop(shards, tmp_path, "SIGTERM")
+    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=3)
+    trainer = tiny.trainer(tmp_path, callbacks=[Preemption(), keep], enable_checkpointing=True, max_steps=4)
+    trainer.fit(tiny.module(), tiny.data(shards), ckpt_path=tmp_path / "last.ckpt")
+    assert [path.name for path in tmp_path.glob("last*")] == ["last.ckpt"]
+    assert torch.load(tmp_path / "last.ckpt")["global_step"] == 3
+
+
+def test_a_signal_in_the_last_step_changes_nothing(shards, slurm, tmp_path):
+    callbacks = [Preemption(), Signal(3, "SIGUSR1"), ModelCheckpoint(tmp_path, save_last=True)]
+    trainer = tiny.trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, max_steps=4, val_check_interval=4)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    assert "val/fg_ari" in trainer.callback_metrics
+    assert slurm() == []
+
+
+def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):
+    trainer = tiny.trainer(tmp_path, callbacks=Preemption(), enable_checkpointing=True, max_steps=1)
+    with pytest.raises(MisconfigurationException, match="Expected a ModelCheckpoint with 'save_last: true'"):
+        trainer.fit(tiny.module(), tiny.data(shards))

@@ -1,0 +1,94 @@
+import json
+
+import pytest
+import torch
+
+import tiny
+from emorl import load_pretrained, pretrained
+from emorl.data.errors import DataError
+from emorl.model import FourierPosition
+from emorl.pretrained import save_pretrained
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A folder of shipped weights that holds a small model named ``small``; returns the module behind it."""
+    module = tiny.module(network=tiny.lively(tiny.network(position=FourierPosition)), image_size=12)
+    trainer = tiny.trainer(tmp_path, max_steps=0)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    (tmp_path / "weights").mkdir()
+    save_pretrained(tmp_path / "a.ckpt", "small", tmp_path / "weights", {"seed": 3})
+    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path / "weights")
+    return module
+
+
+def images(batch=3):
+    return torch.rand(batch, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+def test_shipped_weights_are_those_of_the_checkpoint(weights):
+    model = load_pretrained("small")
+    assert model.card["seed"] == 3
+    assert not model.training
+    expected, found = weights.network.state_dict(), model.network.state_dict()
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_reconstruct_decodes_what_encode_finds(weights, mode, steps):
+    model = load_pretrained("small")
+    with mode():
+        encoding = model.encode(images(), steps)
+        decoding = model.decode(encoding.slots)
+        found = model.reconstruct(images(), refinement_steps=steps)
+    assert found.slots.shape == encoding.scale.shape == (3, 4, 8)
+    assert encoding.attention.shape == (3, 4, 12, 12)
+    torch.testing.assert_close(encoding.attention.sum(1), torch.ones(3, 12, 12), rtol=0, atol=1e-5)
+    assert decoding.components.shape == (3, 4, 3, 12, 12)
+    assert torch.equal(found.slots, encoding.slots)
+    torch.testing.assert_close(found.masks, decoding.masks)
+    torch.testing.assert_close(found.reconstruction, (decoding.masks * decoding.components).sum(1))
+    torch.testing.assert_close(found.masks.sum(1), torch.ones(3, 1, 12, 12))
+
+
+def test_refinement_changes_the_slots(weights):
+    model = load_pretrained("small")
+    assert not torch.allclose(model.encode(images(), 2).slots, model.encode(images()).slots)
+
+
+def test_an_image_has_the_same_slots_in_any_batch_and_as_bytes(weights):
+    model, image = load_pretrained("small"), (images() * 255).round().to(torch.uint8)
+    alone = model.encode(image[1:2]).slots
+    torch.testing.assert_close(model.encode(image).slots[1:2], alone)
+    torch.testing.assert_close(model.encode(image / 255).slots[1:2], alone)
+
+
+@pytest.mark.parametrize("bad", [images() * 255, images() - 0.5, torch.zeros(1, 3, 12, 12, dtype=torch.int64)])
+def test_other_images_are_refused(weights, bad):
+    with pytest.raises(ValueError, match="Expected 8-bit images, or float images in"):
+        load_pretrained("small").encode(bad)
+
+
+def test_an_unknown_name_is_answered_with_those_that_exist(weights):
+    with pytest.raises(DataError, match="expected one of small, got 'large'"):
+        load_pretrained("large")
+
+
+def test_the_command_line_tests_and_predicts_with_shipped_weights(weights, shards, tmp_path, monkeypatch, emorl):
+    monkeypatch.chdir(tmp_path)
+    quiet = ("--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.enable_progress_bar=false")
+    emorl("test", "--pretrained=small", f"--data.root={shards}", "--output_dir=tested", *quiet)
+    scores = json.loads((tmp_path / "tested" / "metrics.json").read_text())
+    assert scores["I=1"]["mse"]["images"] == 5
+    emorl("predict", "--pretrained=small", f"--data.root={shards}", "--output_dir=predicted", *quiet)
+    assert list((tmp_path / "predicted").glob("*.npz"))
+
+
+def test_shipped_weights_and_a_checkpoint_at_once_are_refused(weights, shards, tmp_path, emorl, capsys):
+    with pytest.raises(SystemExit):
+        emorl("test", "--pretrained=small", f"--ckpt_path={tmp_path / 'a.ckpt'}", f"--data.root={shards}")
+    assert "Expected --ckpt_path or --pretrained, got both" in capsys.readouterr().err

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from emorl.callbacks import RefinementCurriculum
+from emorl.cli import EmorlCLI
+from emorl.optim import Muon
+from emorl.study import read_cases
+
+ROOT = Path(__file__).parents[1]
+FAST = ["demo", "tetrominoes-fast", "multi-dsprites-fast"]
+INGREDIENTS = read_cases(ROOT / "configs" / "ablations" / "ingredients.yaml")
+FULL = {
+    "optimizer": Muon,
+    "stride": 2,
+    "initialisation": -2,  # of the prior's rho; that of the released weights is 0
+    "decoder": "FourierPosition",
+    "encoder": "RampPosition",
+    "kl_weight": 0.03,
+    "phases": {0: 1, 12000: 0},
+}
+CHANGES = {
+    "full": {},
+    "adam": {"optimizer": torch.optim.Adam},
+    "encoder-stride-1": {"stride": 1},
+    "released-initialisation": {"initialisation": 0},
+    "ramps-in-decoder": {"decoder": "RampPosition"},
+    "fourier-in-encoder": {"encoder": "FourierPosition"},
+    "kl-weight-1": {"kl_weight": 1},
+    "zero-refinement": {"phases": {0: 0}},
+}
+
+
+def recipe(name):
+    return yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_learning_rate_reaches_zero_with_the_last_step(name):
+    content = recipe(name)
+    assert content["model"]["scheduler"]["init_args"]["total_steps"] == content["trainer"]["max_steps"]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_curriculum_anneals_refinement_to_zero_before_the_end(name):
+    content = recipe(name)
+    phases = content["trainer"]["callbacks+"][0]["init_args"]["phases"]
+    assert list(phases.values()) == [1, 0]
+    assert max(phases) < content["trainer"]["max_steps"]
+
+
+def test_the_demo_is_the_fast_recipe_but_for_its_length():
+    demo, fast = recipe("demo"), recipe("tetrominoes-fast")
+    for content in (demo, fast):
+        del content["trainer"]
+        del content["model"]["scheduler"]["init_args"]["total_steps"]
+    assert demo == fast
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_case_leaves_out_one_ingredient(case, emorl, monkeypatch):
+    built = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
+    emorl("fit", *INGREDIENTS[case], "--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.precision=32")
+    (cli,) = built
+    network = cli.model.network
+    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
+    found = {
+        "optimizer": type(cli.model.optimizer(network.parameters())),
+        "stride": network.encoder.stride,
+        "initialisation": float(network.prior.conditional.rho.bias[0].detach()),
+        "decoder": type(network.decoder.position.code).__name__,
+        "encoder": type(network.encoder.position.code).__name__,
+        "kl_weight": network.objective.kl_weight,
+        "phases": curriculum.phases,
+    }
+    assert found == FULL | CHANGES[case]
+    assert cli.trainer.max_steps == 1500
+
+
+def test_every_ingredient_is_tried_here():
+    assert INGREDIENTS.keys() == CHANGES.keys()
