@@ -114,8 +114,8 @@ def test_polygons_beyond_the_frame_are_cut_off():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("circle", 1, 0, 0, 0), "shape: expected square, ellipse, heart or an id of 1 to 3, got 'circle'"),
-        ((0, 1, 0, 0, 0), "shape: expected square, ellipse, heart or an id of 1 to 3, got 0"),
+        (("circle", 1, 0, 0, 0), "ellipse, heart, triangle, cross or an id of 1 to 3, got 'circle'"),
+        ((0, 1, 0, 0, 0), "shape: expected square, ellipse, heart, triangle, cross or an id of 1 to 3, got 0"),
         (("heart", 1, float("nan"), 0, 0), "expected finite numbers, got 1.0, nan, 0.0, 0.0"),
         (("heart", 1, 0, float("inf"), 0), "expected finite numbers, got 1.0, 0.0, inf, 0.0"),
     ],

@@ -34,6 +34,16 @@ def test_unmodified_multi_dsprites_are_the_generated_ones(changed):
     assert_same(changed[UNMODIFIED], MultiDSprites(COUNT, SEED, "test").records())
 
 
+def test_unseen_shapes_stand_where_the_others_stood(changed):
+    for scene, plain in zip(changed["triangles and crosses"], changed[UNMODIFIED], strict=True):
+        assert [one["shape"] for one in scene.factors] == ["triangle", "cross", "triangle", "cross", "triangle"][
+            : len(plain.factors)
+        ]
+        for one, other in zip(scene.factors, plain.factors, strict=True):
+            assert one | {"shape": other["shape"]} == other
+        assert (scene.segmentation != plain.segmentation).any()
+
+
 @pytest.mark.parametrize(("change", "ratios"), [("pale colours", (1, 0.5, 1)), ("dark colours", (1, 1, 0.5))])
 def test_objects_keep_their_hue_and_lose_saturation_or_value(changed, change, ratios):
     for scene, plain in zip(changed[change], changed[UNMODIFIED], strict=True):

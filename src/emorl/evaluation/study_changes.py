@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle
 
 import numpy as np
 
+from emorl.data.generate.dsprites import UNSEEN
 from emorl.data.generate.multi_dsprites import COLOURS, Colour, MultiDSprites, render
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
 from emorl.data.records import Objects, Record, Value
@@ -25,8 +27,9 @@ def tetrominoes_changes(count: int, seed: int) -> dict[str, Draw]:
 def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
     """Return what draws the test scenes of Multi-dSprites, coloured on grey, and changed ones, by name of the change.
 
-    The scenes are changed one by one: to colours of half the saturation or half the value, less than in any scene of
-    the generator; to a background of any colour; or to more objects, those of the scenes before added.
+    The scenes are changed one by one: to triangles and crosses; to colours of half the saturation or half the value,
+    less than in any scene of the generator; to a background of any colour; or to more objects, those of the scenes
+    before added.
     """
     scenes = list(MultiDSprites(count, seed, "test", "colored_on_grayscale").records())
     grey: list[Colour] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes]
@@ -35,12 +38,20 @@ def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
     crowds = [[one for j in range(4) for one in objects[(i - j) % count]] for i in range(count)]
     return {
         UNMODIFIED: partial(_drawn, grey, objects),
+        "triangles and crosses": partial(
+            _drawn, grey, [list(map(reshaped, scene, cycle(UNSEEN))) for scene in objects]
+        ),
         "pale colours": partial(_drawn, grey, [[pale(one) for one in scene] for scene in objects]),
         "dark colours": partial(_drawn, grey, [[dark(one) for one in scene] for scene in objects]),
         "coloured background": partial(_drawn, coloured, objects),
         "six objects": partial(_drawn, grey, [crowd[:6] for crowd in crowds]),
         "seven objects": partial(_drawn, grey, [crowd[:7] for crowd in crowds]),
     }
+
+
+def reshaped(factors: dict[str, Value], shape: str) -> dict[str, Value]:
+    """Return an object of another shape."""
+    return factors | {"shape": shape}
 
 
 def pale(factors: dict[str, Value]) -> dict[str, Value]:

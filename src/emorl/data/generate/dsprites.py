@@ -39,10 +39,26 @@ def _heart() -> Float64[np.ndarray, "corners 2"]:
     return np.stack([np.sin(angle) ** 3, -2 * height / 29 - 0.15], axis=-1)
 
 
+def _triangle() -> Float64[np.ndarray, "corners 2"]:
+    angle = 2 * np.pi * np.arange(3) / 3
+    return 1.5 * np.stack([np.sin(angle), -np.cos(angle)], axis=-1)
+
+
+def _cross() -> Float64[np.ndarray, "corners 2"]:
+    arm = np.array([[-0.4, -1.2], [0.4, -1.2], [0.4, -0.4]])
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    return np.concatenate([arm @ np.linalg.matrix_power(turn, quarter) for quarter in range(4)])
+
+
 SHAPES = ("square", "ellipse", "heart")  # in the order of the published ids, which start at 1
+UNSEEN = ("triangle", "cross")  # in no published frame
 
 _DRAWN = (_square(), _ellipse(), _heart())  # x to the right, y downwards
-_OUTLINES: dict[object, np.ndarray] = dict([*zip(SHAPES, _DRAWN, strict=True), *enumerate(_DRAWN, start=1)])
+_OUTLINES: dict[object, np.ndarray] = {
+    **dict(zip(SHAPES, _DRAWN, strict=True)),
+    **dict(enumerate(_DRAWN, start=1)),
+    **dict(zip(UNSEEN, (_triangle(), _cross()), strict=True)),
+}
 
 
 def sprite(
@@ -55,7 +71,7 @@ def sprite(
     """Draw a sprite with the factors of dSprites.
 
     Args:
-        shape: `square`, `ellipse` or `heart`, or its published id 1, 2 or 3.
+        shape: `square`, `ellipse` or `heart`, or its published id 1, 2 or 3; `triangle` or `cross`.
         scale: 0.5 to 1.
         orientation: counter-clockwise rotation in radians, 0 to 2 pi.
         pos_x: centre from left to right, 0 to 1, which is the middle half of the frame.
@@ -74,7 +90,7 @@ def _corners(
     """Return the corners of a sprite in pixels from the upper left of the frame."""
     outline = _OUTLINES.get(shape)
     if outline is None:
-        expected = f"{', '.join(SHAPES)} or an id of 1 to {len(SHAPES)}"
+        expected = f"{', '.join(SHAPES + UNSEEN)} or an id of 1 to {len(SHAPES)}"
         raise DataError.of("shape", expected=expected, got=f"{shape!r}", remedy="choose one of them")
     if not np.isfinite([scale, orientation, pos_x, pos_y]).all():
         got = f"{scale}, {orientation}, {pos_x}, {pos_y}"
