@@ -1,4 +1,4 @@
-"""Turn a finished run into weights that come with the package: ``python tools/ship.py RUN NAME --data DATA ..``.
+"""Turn a finished run into weights that come with the package: ``python tools/ship.py RUN NAME DATA TESTED_ON``.
 
 RUN is the folder of an ``emorl fit`` with the ``metrics.json`` of its ``emorl test``. Writes to ``src/emorl/weights``
 the weights (``NAME.safetensors``), their card (``NAME.json``) and the curve of training (``NAME.png``).
