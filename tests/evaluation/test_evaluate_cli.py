@@ -1,7 +1,7 @@
 import pytest
 
+from emorl import command as shared
 from emorl.data.errors import DataError
-from emorl.evaluation import cli
 from emorl.evaluation.cli import COMMANDS, main
 
 
@@ -36,6 +36,6 @@ def test_what_goes_wrong_is_one_line(error, status, message, monkeypatch, capsys
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr(cli, "auto_cli", fails)
+    monkeypatch.setattr(shared, "auto_cli", fails)
     assert main([]) == status
     assert capsys.readouterr().err == f"emorl-evaluate: {message}\n"

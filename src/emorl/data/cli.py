@@ -1,12 +1,9 @@
 """`emorl-data`: make, check and look at data sets. A further data set is a further entry of `COMMANDS`."""
 
-import sys
 from typing import Any
 
-from jsonargparse import auto_cli
-
+from emorl.command import run_command
 from emorl.data.commands import convert, generate, inspect
-from emorl.data.errors import DataError
 
 _DESCRIPTION = "Make, check and look at data sets of shards."
 
@@ -33,13 +30,5 @@ COMMANDS: dict[str, Any] = {
 
 
 def main(args: list[str] | None = None) -> int | None:
-    """Run `emorl-data`; errors of data and files are one line on stderr and status 2."""
-    try:
-        status: int | None = auto_cli(COMMANDS, args=args, prog="emorl-data", description=_DESCRIPTION)
-    except (DataError, OSError) as error:
-        print(f"emorl-data: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("emorl-data: interrupted: run the same command again to go on", file=sys.stderr)
-        return 130
-    return status
+    """Run `emorl-data`, see `run_command`."""
+    return run_command("emorl-data", _DESCRIPTION, COMMANDS, args)

@@ -1,0 +1,36 @@
+"""What the commands `emorl-data` and `emorl-evaluate` share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from jsonargparse import auto_cli
+
+from emorl.data.errors import DataError
+
+
+def run_command(
+    name: str, description: str, subcommands: Mapping[str, Any], args: list[str] | None = None
+) -> int | None:
+    """Run a command whose subcommands are functions; what goes wrong with data or files is one line on stderr.
+
+    Args:
+        name: the command.
+        description: what it is for, in a sentence.
+        subcommands: functions, or further such mappings with their ``_help``, by name.
+        args: the command line after the name; by default that of the process.
+
+    Returns:
+        The status: what the function returned, 2 for bad input, 130 if interrupted.
+    """
+    try:
+        status: int | None = auto_cli(dict(subcommands), args=args, prog=name, description=description)
+    except (DataError, OSError) as error:
+        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted: run the same command again to go on", file=sys.stderr)
+        return 130
+    return status
