@@ -10,8 +10,8 @@ import emorl.callbacks
 import emorl.loggers
 import emorl.model
 import emorl.optim
+from emorl.cli import SUBCOMMANDS
 
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
 OPTION = re.compile(r"^  --(?P<name>\S+) (?P<value>\{.*?\}|\S+)\s+(?P<help>.*)$", re.MULTILINE)
 # Named in a configuration: parts of the model, schedules, callbacks and loggers that take arguments.
 CLASSES = [
@@ -46,8 +46,9 @@ def is_sentence(text):
 def test_the_command_says_what_it_is_for_and_what_its_subcommands_do(help_of):
     text = help_of("--help")
     assert "Train, test and apply EfficientMORL." in text
-    for name in SUBCOMMANDS:
-        assert re.search(rf"^ +{name}  +\w+ \w+ \w+", text, re.MULTILINE)
+    for name, description in SUBCOMMANDS.items():
+        assert re.search(rf"^ +{name}  +{description}$", text, re.MULTILINE)
+        assert f"\n{description}\n" in help_of(name, "--help")
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)

@@ -23,13 +23,22 @@ from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
 from emorl.pretrained import load_card, load_weights, names
 
+SUBCOMMANDS = {
+    "fit": "Train a model.",
+    "validate": "Score a model on the split val, as training does.",
+    "test": "Score a model on the split test: a table, and metrics.json.",
+    "predict": "Decompose shards or a folder of images: arrays and pictures.",
+}
+
 
 class EmorlCLI(LightningCLI):
     """LightningCLI with this project's classes; a checkpoint, or shipped weights, supply the model's configuration."""
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Add to Lightning's parser what prints a script for the shell's completion, if shtab is there."""
+        """Say what the subcommands do, and add what prints a script for the shell's completion, if shtab is there."""
         super().setup_parser(*args, **kwargs)
+        for action in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
+            action.help = SUBCOMMANDS[action.dest]
         if find_spec("shtab"):  # jsonargparse's own script has every subclass of every part: it takes forever
             add_argument_to = import_module("shtab").add_argument_to
             add_argument_to(self.parser, "--print_completion", help="Print a script that completes options on TAB.")
@@ -122,7 +131,11 @@ def main(args: ArgsType = None) -> None:
             auto_configure_optimizers=False,  # the model's own arguments build them
             save_config_callback=RunRecord,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "emorl", "description": "Train, test and apply EfficientMORL."},
+            parser_kwargs={
+                "prog": "emorl",
+                "description": "Train, test and apply EfficientMORL.",
+                **{name: {"description": description} for name, description in SUBCOMMANDS.items()},
+            },
         )
     except (DataError, MisconfigurationException, FileNotFoundError, FloatingPointError) as error:
         print(f"emorl: error: {error}", file=sys.stderr)
