@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -36,15 +36,19 @@ class Scenes(NamedTuple):
     factors: list[Objects]  # of each scene: a dictionary for each object, object i at i - 1
 
     def batches(self, size: int = BATCH) -> Iterator[Batch]:
-        """Yield batches; an image's index is its place here."""
+        """Yield all scenes, in batches."""
         for start in range(0, len(self.image), size):
-            place = torch.arange(start, min(start + size, len(self.image)))
-            yield {
-                "image": self.image[place],
-                "index": place,
-                "key": [f"{number}" for number in place.tolist()],
-                "segmentation": self.segmentation[place],
-            }
+            yield self.batch(range(start, min(start + size, len(self.image))))
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Return the scenes at some places as one batch; an image's index is its place."""
+        index = torch.tensor(places)
+        return {
+            "image": self.image[index],
+            "index": index,
+            "key": [f"{place}" for place in places],
+            "segmentation": self.segmentation[index],
+        }
 
 
 def load_module(model: str) -> EfficientMORLModule:

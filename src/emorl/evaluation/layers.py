@@ -76,14 +76,7 @@ def layers(
 
 def look(module: EfficientMORLModule, scenes: Scenes, places: Sequence[int]) -> tuple[Batch, Inference]:
     """Return the scenes at some places as one batch, with what `emorl test` infers from it."""
-    index = torch.tensor(places)
-    keys = [f"{place}" for place in places]
-    batch: Batch = {
-        "image": scenes.image[index],
-        "index": index,
-        "key": keys,
-        "segmentation": scenes.segmentation[index],
-    }
+    batch = scenes.batch(places)
     return on_device(batch, module), infer(module, batch, module.test_refinement_steps)
 
 

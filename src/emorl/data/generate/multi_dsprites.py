@@ -4,7 +4,7 @@ Scenes follow those of https://github.com/google-deepmind/multi_object_datasets 
 """
 
 import colorsys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,9 @@ from jaxtyping import UInt8, UInt64
 
 from emorl.data.errors import DataError
 from emorl.data.generate.dsprites import ORIENTATIONS, POSITIONS, SCALES, SHAPES, SIZE, sprite
+from emorl.data.generate.generated import GeneratedSource
 from emorl.data.generate.random_words import below, key_of, words_of
-from emorl.data.records import Factor, Objects, Record, Source, Value
+from emorl.data.records import Factor, Objects, Record, Value
 
 __all__ = ["COLOURS", "FACTORS", "IMAGE_SIZE", "SHAPES", "VARIANTS", "MultiDSprites", "Variant", "render", "sprite"]
 
@@ -100,7 +101,7 @@ def render(factors: Objects, background: Colour) -> tuple[UInt8[np.ndarray, "64 
     return image, segmentation
 
 
-class MultiDSprites(Source):
+class MultiDSprites(GeneratedSource):
     """A source of generated Multi-dSprites.
 
     The number of objects and their shape, scale, orientation and place are uniform over the values of dSprites; the
@@ -122,9 +123,10 @@ class MultiDSprites(Source):
         DataError: if there is no such variant.
     """
 
+    generator = __name__
+    version = _VERSION
     dataset = "multi_dsprites"
     image_size = IMAGE_SIZE
-    random_access = True
 
     def __init__(
         self, num_scenes: int, seed: int = 0, split: str = "train", variant: str = "colored_on_grayscale"
@@ -134,15 +136,6 @@ class MultiDSprites(Source):
         self.num_scenes, self.seed, self.variant = num_scenes, seed, variant
         self.max_objects, self.factors = VARIANTS[variant].max_objects, VARIANTS[variant].factors
         self._key = key_of(f"{__name__}/{_VERSION}/{variant}/{seed}/{split}")
-
-    @property
-    def provenance(self) -> dict[str, str | int]:
-        """The generator with its version and the seed."""
-        return {"generator": __name__, "version": _VERSION, "seed": self.seed}
-
-    def records(self, start: int = 0) -> Iterator[Record]:
-        """Yield the scenes from index `start` on."""
-        return map(self.scene, range(start, self.num_scenes))
 
     def scene(self, index: int) -> Record:
         """Return a scene."""

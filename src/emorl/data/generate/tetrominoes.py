@@ -5,7 +5,6 @@ pixel for pixel by `render`. The real set has all 19 fixed orientations, two mor
 our own differ from it in one respect each, to see what a model makes of what it was not trained on.
 """
 
-from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -13,8 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt64
 
 from emorl.data.errors import DataError
+from emorl.data.generate.generated import GeneratedSource
 from emorl.data.generate.random_words import below, key_of, words_of
-from emorl.data.records import Factor, Objects, Record, Source
+from emorl.data.records import Factor, Objects, Record
 
 IMAGE_SIZE = (35, 35)
 MAX_OBJECTS = 3
@@ -116,7 +116,7 @@ def render(factors: Objects) -> tuple[UInt8[np.ndarray, "35 35 3"], UInt8[np.nda
     return image, segmentation
 
 
-class Tetrominoes(Source):
+class Tetrominoes(GeneratedSource):
     """A source of generated Tetrominoes.
 
     Shape, colour and place of the objects are uniform; as long as two objects share a pixel, the whole scene is drawn
@@ -134,9 +134,10 @@ class Tetrominoes(Source):
         DataError: if there is no such variant.
     """
 
+    generator = __name__
+    version = _VERSION
     dataset = "tetrominoes"
     image_size = IMAGE_SIZE
-    random_access = True
 
     def __init__(self, num_scenes: int, seed: int = 0, split: str = "train", variant: str = "standard") -> None:
         if variant not in VARIANTS:
@@ -145,15 +146,6 @@ class Tetrominoes(Source):
         self.max_objects, self.factors = VARIANTS[variant].objects, VARIANTS[variant].factors
         name = __name__ if variant == "standard" else f"{__name__}/{variant}"
         self._key = key_of(f"{name}/{_VERSION}/{seed}/{split}")
-
-    @property
-    def provenance(self) -> dict[str, str | int]:
-        """The generator with its version and the seed."""
-        return {"generator": __name__, "version": _VERSION, "seed": self.seed}
-
-    def records(self, start: int = 0) -> Iterator[Record]:
-        """Yield the scenes from index `start` on."""
-        return map(self.scene, range(start, self.num_scenes))
 
     def scene(self, index: int) -> Record:
         """Return a scene."""
