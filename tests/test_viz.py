@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from emorl import viz
+from emorl.data.errors import DataError
 
 
 @pytest.fixture
@@ -100,11 +101,11 @@ def test_a_failed_write_leaves_the_old_picture_alone(tmp_path, monkeypatch):
     before = (tmp_path / "scene.png").read_bytes()
 
     def fail(self, target, format):
-        target.write_bytes(b"half a picture")
+        target.write(b"half a picture")
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match=r"scene\.png: cannot be written \(disk full\); free some space"):
         viz.save_png(torch.ones(3, 2, 2, dtype=torch.uint8), tmp_path / "scene.png")
     assert (tmp_path / "scene.png").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

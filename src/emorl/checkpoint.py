@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from emorl.data.files import atomic
 from emorl.model import BigDecoder, DualGRU, EfficientMORL, IodineDecoder, PlainGRU, SmallDecoder
 from emorl.model.decoder import Decoder
 
@@ -103,7 +104,11 @@ def load_released(path: str | Path, **arguments: Any) -> Released:
 
 
 def save_released(released: Released, path: str | Path) -> None:
-    """Write a file that the released code loads, the inverse of `load_released`."""
+    """Write a file that the released code loads, the inverse of `load_released`.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
     named = to_released(released.model.state_dict())
     scalars = {name: named[name].reshape(released.scalar) for name in _GECO if name in named}
     named |= scalars | released.extra
@@ -113,9 +118,8 @@ def save_released(released: Released, path: str | Path) -> None:
         "model_opt": released.optimizer,
         "kl_beta": released.kl_beta,
     }
-    temporary = Path(f"{path}.tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    with atomic(Path(path)) as stream:
+        torch.save(content, stream)
 
 
 def from_released(named: Mapping[str, Tensor]) -> dict[str, Tensor]:

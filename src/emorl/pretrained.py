@@ -106,8 +106,9 @@ def load_pretrained(name: str) -> Pretrained:
     Raises:
         DataError: if there are none of that name.
     """
-    module = load_module(name)
-    return Pretrained(module.network, module.image_size, load_card(name)).eval()
+    card = load_card(name)
+    module = _module(name, card)
+    return Pretrained(module.network, module.image_size, card).eval()
 
 
 def load_module(name: str) -> EfficientMORLModule:
@@ -116,9 +117,7 @@ def load_module(name: str) -> EfficientMORLModule:
     Raises:
         DataError: if there are none of that name.
     """
-    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, load_card(name)["model"])
-    load_weights(module.network, name)
-    return module.eval()
+    return _module(name, load_card(name))
 
 
 def load_weights(network: EfficientMORL, name: str) -> None:
@@ -164,6 +163,12 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
 def names() -> list[str]:
     """Return the names of the shipped weights."""
     return sorted(file.name.removesuffix(".json") for file in WEIGHTS.iterdir() if file.name.endswith(".json"))
+
+
+def _module(name: str, card: dict[str, Any]) -> EfficientMORLModule:
+    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, card["model"])
+    load_weights(module.network, name)
+    return module.eval()
 
 
 def _file(name: str, suffix: str) -> Traversable:

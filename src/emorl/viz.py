@@ -14,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
+from emorl.data.files import atomic
+
 BACKGROUND = (32, 32, 32)
 # Sasha Trubetskoy, "List of 20 simple, distinct colors" (2017), without grey and navy (too close to
 # BACKGROUND), olive (to brown), beige and apricot (to white and pink).
@@ -118,11 +120,10 @@ def attention(maps: Float[Tensor, "batch slots 1 height width"]) -> UInt8[Tensor
 
 
 def save_png(image: UInt8[Tensor, "3 height width"], path: str | os.PathLike[str]) -> None:
-    """Write a picture to `path`, whole or not at all; its folder must exist."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()).save(temporary, format="PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a picture to `path`, whole or not at all.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    with atomic(Path(path)) as stream:
+        Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()).save(stream, format="PNG")

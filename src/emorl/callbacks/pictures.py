@@ -60,7 +60,6 @@ def log_picture(trainer: Trainer, name: str, picture: UInt8[Tensor, "3 h w"], fo
     """Give a picture to every logger that takes images, or else write it to a file in ``folder``."""
     taken = [_give(logger, f"pictures/{name}", picture, trainer.global_step) for logger in trainer.loggers]
     if not any(taken):
-        folder.mkdir(parents=True, exist_ok=True)
         save_png(picture, folder / f"step_{trainer.global_step:07d}_{name}.png")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from emorl.callbacks.folder import run_folder
+from emorl.data.files import atomic
 from emorl.module import Prediction
 from emorl.viz import decomposition, save_png
 
@@ -54,10 +53,7 @@ def write_prediction(prediction: Prediction, folder: Path) -> None:
     """Write one npz file and one picture for each image, each of them whole or not at all."""
     arrays = {name: getattr(prediction, name).float().cpu() for name in prediction._fields[1:]}
     for i, key in enumerate(prediction.key):
-        content = io.BytesIO()
-        np.savez_compressed(content, **{name: array[i].numpy() for name, array in arrays.items()})
-        temporary = folder / f".{key}.npz.{os.getpid()}.tmp"
-        temporary.write_bytes(content.getvalue())
-        temporary.replace(folder / f"{key}.npz")
+        with atomic(folder / f"{key}.npz") as stream:
+            np.savez_compressed(stream, **{name: array[i].numpy() for name, array in arrays.items()})
         one = {name: arrays[name][i : i + 1] for name in ("image", "reconstruction", "masks", "components")}
         save_png(decomposition(**one), folder / f"{key}.png")

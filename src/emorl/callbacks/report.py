@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emorl.callbacks.folder import run_folder
+from emorl.data.files import atomic
 from emorl.metrics import Summary
 from emorl.module import EfficientMORLModule
 
@@ -51,11 +52,9 @@ class TestReport(Callback):
         if not trainer.is_global_zero:
             return
         columns = to_columns(summary, module.test_refinement_steps)
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.json"
-        temporary = path.with_suffix(".json.tmp")
-        temporary.write_text(json.dumps(to_json(columns), indent=2) + "\n")
-        temporary.replace(path)
+        with atomic(path) as stream:
+            stream.write((json.dumps(to_json(columns), indent=2) + "\n").encode())
         console = Console()
         console.print(to_table(columns))
         console.print(f"Wrote {path.resolve()}", soft_wrap=True)

@@ -51,7 +51,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        remedy = "free some space or choose another folder, and run the same command again: finished shards are kept"
+        remedy = "free some space or choose another folder, and run the same command again: what is finished is kept"
         raise DataError(f"{path}: cannot be written ({error}); {remedy}") from error
 
 
