@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pytorch_lightning.callbacks import Timer
 
 from emorl.callbacks import RefinementCurriculum
 from emorl.cli import EmorlCLI
@@ -14,7 +15,8 @@ FAST = ["demo", "tetrominoes-fast", "multi-dsprites-fast"]
 INGREDIENTS = read_cases(ROOT / "configs" / "ablations" / "ingredients.yaml")
 FULL = {
     "optimizer": Muon,
-    "stride": 2,
+    "encoder_stride": 2,
+    "decoder_stride": 4,
     "initialisation": -2,  # of the prior's rho; that of the released weights is 0
     "decoder": "FourierPosition",
     "encoder": "RampPosition",
@@ -24,7 +26,8 @@ FULL = {
 CHANGES = {
     "full": {},
     "adam": {"optimizer": torch.optim.Adam},
-    "encoder-stride-1": {"stride": 1},
+    "encoder-stride-1": {"encoder_stride": 1},
+    "decoder-stride-1": {"decoder_stride": 1},
     "released-initialisation": {"initialisation": 0},
     "ramps-in-decoder": {"decoder": "RampPosition"},
     "fourier-in-encoder": {"encoder": "FourierPosition"},
@@ -59,18 +62,36 @@ def test_the_demo_is_the_fast_recipe_but_for_its_length():
     assert demo == fast
 
 
-@pytest.mark.parametrize("case", CHANGES)
-def test_a_case_leaves_out_one_ingredient(case, emorl, monkeypatch):
+@pytest.fixture
+def build(emorl, monkeypatch):
     built = []
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
-    emorl("fit", *INGREDIENTS[case], "--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.precision=32")
-    (cli,) = built
+
+    def build(options):
+        emorl("fit", *options, "--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.precision=32")
+        return built.pop()
+
+    return build
+
+
+def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):
+    cases = read_cases(ROOT / "configs" / "hour.yaml")
+    for options in cases.values():
+        (timer,) = (callback for callback in build(options).trainer.callbacks if isinstance(callback, Timer))
+        assert timer.time_remaining() == 3600
+    assert list(cases) == ["tetrominoes", "tetrominoes-fast"]
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_case_leaves_out_one_ingredient(case, build):
+    cli = build(INGREDIENTS[case])
     network = cli.model.network
     (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
     found = {
         "optimizer": type(cli.model.optimizer(network.parameters())),
-        "stride": network.encoder.stride,
+        "encoder_stride": network.encoder.stride,
+        "decoder_stride": network.decoder.stride,
         "initialisation": float(network.prior.conditional.rho.bias[0].detach()),
         "decoder": type(network.decoder.position.code).__name__,
         "encoder": type(network.encoder.position.code).__name__,

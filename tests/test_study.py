@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from emorl import study
 from emorl.study import Run, main, scores_of, table
@@ -55,6 +56,7 @@ def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, caps
     assert {row["case"] for row in rows} == {"good"}
     assert {row["score"] for row in rows} >= {"fg_ari", "mse"}
     assert (tmp_path / "out" / "scores.md").read_text().count("\n") == len(rows) + 2
+    assert Image.open(tmp_path / "out" / "curves.png").format == "PNG"
     assert "num_slots" in (tmp_path / "out" / "bad" / "seed_0" / "log.txt").read_text()
     assert "log.txt tells why" in capsys.readouterr().out
 

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import yaml
 from jsonargparse import auto_cli
-from matplotlib.figure import Figure
 
 from emorl.data.manifest import Manifest
 from emorl.evaluation.outputs import write_figure
 from emorl.evaluation.report_run import read_history
+from emorl.evaluation.training_figure import training_figure
 from emorl.pretrained import WEIGHTS, save_pretrained
-
-FG_ARI, MSE = "val/zero_step/fg_ari", "val/zero_step/mse"
 
 
 def ship(run: Path, name: str, data: str, tested_on: str) -> None:
@@ -34,15 +32,14 @@ def ship(run: Path, name: str, data: str, tested_on: str) -> None:
     """
     config = yaml.safe_load((run / "config.yaml").read_text())
     history = read_history(run / "metrics.csv")
-    minutes = dict(history["time/minutes"])
     manifest = Manifest.load(data)
     card = {
         "name": name,
         "trained_on": f"{manifest.dataset}, {manifest.variant}, generated",
         "manifest_checksum": manifest.checksum,
         "seed": config["seed_everything"],
-        "steps": history[FG_ARI][-1][0] + 1,
-        "minutes": round(max(minutes.values())),
+        "steps": config["trainer"]["max_steps"],
+        "minutes": round(history["time/minutes"][-1][1]),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "versions": json.loads((run / "versions.json").read_text()),
         "tested_on": tested_on,
@@ -52,19 +49,7 @@ def ship(run: Path, name: str, data: str, tested_on: str) -> None:
     }
     folder = Path(str(WEIGHTS))
     save_pretrained(run / "checkpoints" / "last.ckpt", name, folder, card)
-    curves = {column: [(minutes[step], value) for step, value in history[column]] for column in (FG_ARI, MSE)}
-    write_figure(figure(curves), folder, name)
-
-
-def figure(curves: dict[str, list[tuple[float, float]]]) -> Figure:
-    """Draw FG-ARI and MSE against minutes."""
-    drawn = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = drawn.add_subplot(xlabel="minutes of training", ylabel="FG-ARI at I = 0, validation (blue)", ylim=(0, 1))
-    axes.plot(*zip(*curves[FG_ARI], strict=True), color="tab:blue")
-    other = axes.twinx()
-    other.semilogy(*zip(*curves[MSE], strict=True), color="tab:orange")
-    other.set_ylabel("MSE at I = 0, validation (orange)")
-    return drawn
+    write_figure(training_figure({name: [run / "metrics.csv"]}), folder, name)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from emorl.data.errors import DataError
-from emorl.evaluation.outputs import cell, write_table
+from emorl.evaluation.outputs import cell, write_figure, write_table
+from emorl.evaluation.training_figure import training_figure
 
 _SEEDS = PositiveInt(3)
 COLUMNS = ("case", "I", "score", "mean", "standard deviation", "runs", "failed")
@@ -62,7 +63,8 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
     """Train every case for every seed, test it, and write the scores' mean and spread over seeds.
 
     An interrupted study goes on where it stopped when it is started again; a run that fails is listed, and the others
-    go on. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` and ``scores.md`` the table.
+    go on. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` and ``scores.md`` the table, and
+    ``OUT/curves.png`` FG-ARI and MSE against minutes of training.
 
     Args:
         cases: YAML file that maps the name of each case to the options of its ``emorl fit``, as a list.
@@ -81,6 +83,7 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
             failed.append(run)
             print(f"failed: {run.folder / 'log.txt'} tells why", flush=True)
         write_table(table(runs, failed), out, "scores")
+        write_figure(training_figure(histories(runs)), out, "curves")
     show(table(runs, failed))
     return 1 if failed else 0
 
@@ -123,6 +126,15 @@ def scores_of(runs: Iterable[Run]) -> dict[tuple[str, str], list[float]]:
             for name, summary in scores.items():
                 if summary["mean"] is not None:
                     found.setdefault((steps, name), []).append(summary["mean"])
+    return found
+
+
+def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
+    """Return the curves of the runs so far, by case."""
+    found: dict[str, list[Path]] = {}
+    for run in runs:
+        if (curve := run.folder / "metrics.csv").exists():
+            found.setdefault(run.case, []).append(curve)
     return found
 
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from tiny_morl import enliven, tensors
@@ -5,19 +7,23 @@ from tiny_morl import enliven, tensors
 from emorl.model import BigDecoder, FourierPosition, IodineDecoder, RampPosition, SmallDecoder
 
 MARGIN = {SmallDecoder: 6, IodineDecoder: 10}
+STRIDED = partial(SmallDecoder, stride=3)
 
 
 def tiled(decoder, slots, size):
     """Section 4 of the design: tile every slot over the grid, add the position embedding, apply the layers."""
-    grid = [side // 16 if isinstance(decoder, BigDecoder) else side + MARGIN[type(decoder)] for side in size]
+    if isinstance(decoder, BigDecoder):
+        grid = [side // 16 for side in size]
+    else:
+        grid = [-(-side // getattr(decoder, "stride", 1)) + MARGIN[type(decoder)] for side in size]
     position = decoder.position(*grid)
     canvas = torch.stack([slot.expand(*grid, -1) + position for slot in slots.flatten(0, 1)])
-    output = decoder.layers(canvas.permute(0, 3, 1, 2)).view(*slots.shape[:2], 4, *size)
+    output = decoder.layers(canvas.permute(0, 3, 1, 2)).unflatten(0, slots.shape[:2])[..., : size[0], : size[1]]
     return output[:, :, :3].sigmoid(), output[:, :, 3:].log_softmax(dim=1)
 
 
 CASES = [(decoder, size) for decoder in MARGIN for size in ((1, 1), (3, 7), (12, 9), (16, 16))]
-CASES += [(BigDecoder, (16, 16)), (BigDecoder, (32, 16))]
+CASES += [(BigDecoder, (16, 16)), (BigDecoder, (32, 16)), (STRIDED, (1, 4)), (STRIDED, (12, 7))]
 
 
 @pytest.mark.parametrize("position", [RampPosition, FourierPosition])
@@ -45,3 +51,17 @@ def test_reconstruction_is_the_masked_mean(decoder):
     torch.testing.assert_close(components.reconstruction, expected)
     assert components.rgb.min() >= 0
     assert components.rgb.max() <= 1
+
+
+def test_a_strided_decoder_gives_the_pixels_of_a_position_at_once():
+    decoder = enliven(SmallDecoder(8, stride=2))
+    *hidden, last, _ = decoder.layers
+    slot = torch.randn(8, dtype=torch.float64)
+    positions = decoder.position(2 + 6, 3 + 6)  # 2 rows and 3 columns of positions, the last of each cut in half
+    features = last(torch.nn.Sequential(*hidden)((slot + positions).permute(2, 0, 1)[None]))
+    logits = features[0].view(4, 2, 2, 2, 3)  # channel, row and column in a position's block, row and column of it
+    components = decoder(slot.view(1, 1, 8), (3, 5))
+    for row in range(3):
+        for column in range(5):
+            colour = logits[:3, row % 2, column % 2, row // 2, column // 2].sigmoid()
+            torch.testing.assert_close(components.rgb[0, 0, :, row, column], colour)

@@ -1,8 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from emorl.model import EfficientMORL, IodineDecoder
+from emorl.model import BalancedInitialisation, BigDecoder, EfficientMORL, IodineDecoder, SmallDecoder
 
 
 @pytest.fixture(scope="module", params=[{}, {"slot_dim": 64, "decoder": IodineDecoder}], ids=["tetrominoes", "clevr"])
@@ -60,3 +62,25 @@ def test_what_the_recipe_does_not_name_keeps_its_defaults(fresh):
 def test_slots_start_from_mean_zero_and_rho_one(fresh):
     assert not fresh.bottom_up.initial_mean.any()
     assert (fresh.bottom_up.initial_rho == 1).all()
+
+
+@pytest.mark.parametrize("decoder", [SmallDecoder, partial(SmallDecoder, stride=2), IodineDecoder])
+def test_balanced_slots_start_dark_and_with_even_masks(decoder):
+    torch.manual_seed(0)
+    model = EfficientMORL(decoder=decoder, initialisation=BalancedInitialisation)
+    components = model.decoder(0.35 * torch.randn(8, 4, 32), (35, 35))
+    assert components.rgb.mean().item() == pytest.approx(0.08, abs=0.02)
+    assert components.rgb.std().item() < 0.05
+    assert components.masks.mean(dim=(0, 2, 3, 4)).tolist() == pytest.approx([0.25] * 4, abs=0.05)
+
+
+def test_balanced_pixels_of_a_position_start_alike():
+    model = EfficientMORL(decoder=partial(SmallDecoder, stride=3), initialisation=BalancedInitialisation)
+    components = model.decoder(torch.randn(1, 2, 32), (9, 9))
+    corners = components.rgb[..., ::3, ::3].repeat_interleave(3, -1).repeat_interleave(3, -2)
+    torch.testing.assert_close(components.rgb, corners)
+
+
+def test_balanced_channels_of_a_decoder_without_positions_of_several_pixels_differ():
+    last = EfficientMORL(decoder=BigDecoder, initialisation=BalancedInitialisation).decoder.layers[-1]
+    assert len(last.weight.detach().flatten(1).unique(dim=0)) == 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
+from math import ceil
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -52,7 +53,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size of the grid that decodes to ``height`` x ``width``.
+        """Return the size of the grid that decodes to at least ``height`` x ``width``.
 
         Raises:
             ValueError: if this decoder has no such output size.
@@ -64,7 +65,8 @@ class Decoder(nn.Module, ABC):
         positions = self.position(*self.grid(*size)).permute(2, 0, 1)  # (D, h, w)
         canvas = self.first(slots.reshape(batch * num_slots, dim), positions.unsqueeze(0))  # (B K, C, h', w')
         output = self.layers[2:](canvas.contiguous(memory_format=torch.channels_last))
-        output = output.to(torch.promote_types(output.dtype, torch.float32)).view(batch, num_slots, 4, *size)
+        output = output.to(torch.promote_types(output.dtype, torch.float32)).unflatten(0, (batch, num_slots))
+        output = output[..., : size[0], : size[1]]
         colour, logits = output.split((3, 1), dim=2)
         return Components(colour.sigmoid(), logits.log_softmax(dim=1))
 
@@ -133,17 +135,29 @@ def _interleave(layers: list[nn.Module], activation: type[nn.ReLU | nn.ELU]) -> 
 
 
 class SmallDecoder(ConvolutionalDecoder):
-    """Three 5x5 convolutions of 32 channels and a 3x3 one, on a grid 6 pixels larger: for Tetrominoes."""
+    """Three 5x5 convolutions of 32 channels and a 3x3 one, on a grid with a margin of 6: for Tetrominoes.
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+        position: builds the position code.
+        stride: pixels from one position of the grid to the next. With more than one, the last convolution gives all
+            pixels of a position at once (sub-pixel convolution, Shi et al., CVPR 2016).
+    """
+
+    def __init__(self, slot_dim: int, position: Callable[[], PositionCode] = RampPosition, stride: int = 1) -> None:
+        self.stride = stride
+        super().__init__(slot_dim, position)
 
     def build(self, slot_dim: int) -> nn.Sequential:
         """Return the convolutions."""
         channels = [slot_dim, 32, 32, 32]
         hidden = [nn.Conv2d(a, b, 5, padding=1) for a, b in pairwise(channels)]
-        return _interleave([*hidden, nn.Conv2d(32, 4, 3, padding=1)], nn.ReLU)
+        last = nn.Conv2d(32, 4 * self.stride**2, 3, padding=1)
+        return _interleave([*hidden, last], nn.ReLU).append(nn.PixelShuffle(self.stride))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Every size is legal."""
-        return height + 6, width + 6
+        """Every size is legal; what lies beyond the image is cut off."""
+        return ceil(height / self.stride) + 6, ceil(width / self.stride) + 6
 
 
 class IodineDecoder(ConvolutionalDecoder):

@@ -47,8 +47,8 @@ class BalancedInitialisation(Initialisation):
     With the released weights attention starts uniform to 2 %, and posterior means differ between images by a
     thousandth of their scale. Here: He-normal weights; attention logits of standard deviation about 1; values twice as
     large; small residual MLPs, which would otherwise add the same large offset to all slots; posterior and prior scales
-    of about 0.35; slots that start dark and alike; small refinement steps. Position projections, LayerNorms and
-    recurrent cells keep PyTorch's defaults.
+    of about 0.35; slots that start dark and alike, and so do the pixels of a strided decoder's position (Aitken et al.,
+    2017); small refinement steps. Position projections, LayerNorms and recurrent cells keep PyTorch's defaults.
     """
 
     def __call__(self, model: EfficientMORL) -> None:
@@ -61,13 +61,16 @@ class BalancedInitialisation(Initialisation):
         residuals = cast(nn.Linear, model.bottom_up.mean_mlp[-1]), cast(nn.Linear, model.bottom_up.rho_mlp[-1])
         nn.init.constant_(residuals[1].bias, rho)
         nn.init.constant_(model.prior.conditional.rho.bias, rho)
-        last = cast(Weighted, model.decoder.layers[-1])
+        last = _weighted(model.decoder.layers)[-1]
         heads = model.refinement.mean, model.refinement.rho
         with torch.no_grad():
             for layers, factor in ((residuals, 0.2), ((last,), 0.3), (heads, 0.1)):
                 for layer in layers:
                     layer.weight.mul_(factor)
-            cast(Tensor, last.bias)[:3].fill_(-2.5)  # colour: sigmoid(-2.5) is 0.08
+            if isinstance(last, nn.Conv2d):
+                of_pixels = last.weight.view(4, -1, *last.weight.shape[1:])  # of the stride^2 pixels of a position
+                of_pixels.copy_(of_pixels[:, :1].clone().expand_as(of_pixels))
+            cast(Tensor, last.bias).view(4, -1)[:3].fill_(-2.5)  # colour: sigmoid(-2.5) is 0.08
 
 
 def _weighted(model: nn.Module) -> list[Weighted]:

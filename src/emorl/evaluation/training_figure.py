@@ -1,0 +1,37 @@
+"""How training went, against the time it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from emorl.evaluation.report_run import read_history
+
+_PANELS = {"val/zero_step/fg_ari": "FG-ARI at I = 0, validation", "val/zero_step/mse": "MSE at I = 0, validation"}
+
+
+def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
+    """Draw FG-ARI and MSE at I = 0 against minutes of training: a line for each run, a colour for each case.
+
+    Args:
+        runs: the ``metrics.csv`` of each case's runs, with the minutes that the callback `Clock` logs.
+    """
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.set_ylim(0, 1)
+    right.set_yscale("log")
+    for (column, label), axes in zip(_PANELS.items(), (left, right), strict=True):
+        axes.set(xlabel="minutes of training", ylabel=label)
+        axes.grid(alpha=0.3)
+        for number, (case, files) in enumerate(runs.items()):
+            for history in map(read_history, files):
+                if column in history:
+                    steps, values = zip(*history[column], strict=True)
+                    known, minutes = zip(*history["time/minutes"], strict=True)
+                    axes.plot(np.interp(steps, known, minutes), values, color=f"C{number}", label=case)
+    cases = dict(zip(*left.get_legend_handles_labels()[::-1], strict=True))
+    left.legend(cases.values(), cases.keys())
+    return figure

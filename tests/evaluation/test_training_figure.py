@@ -1,0 +1,35 @@
+import pytest
+
+from emorl.evaluation.training_figure import training_figure
+
+HISTORY = """step,time/minutes,val/zero_step/fg_ari,val/zero_step/mse
+9,1.0,,
+19,2.0,,
+14,,0.25,0.04
+19,,{fg_ari},0.03
+"""
+
+
+@pytest.fixture
+def curve(tmp_path):
+    def write(name, fg_ari=0.75):
+        (tmp_path / name).write_text(HISTORY.format(fg_ari=fg_ari))
+        return tmp_path / name
+
+    return write
+
+
+def test_every_run_is_a_line_over_minutes_in_the_colour_of_its_case(curve):
+    figure = training_figure({"a": [curve("1"), curve("2", 0.5)], "b": [curve("3")]})
+    left, right = figure.axes
+    assert [line.get_color() for line in left.lines] == ["C0", "C0", "C1"]
+    assert left.lines[1].get_xdata().tolist() == [1.5, 2.0]
+    assert list(left.lines[1].get_ydata()) == [0.25, 0.5]
+    assert list(right.lines[0].get_ydata()) == [0.04, 0.03]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_a_run_that_was_never_scored_has_no_line(tmp_path, curve):
+    (tmp_path / "new").write_text("step,time/minutes\n9,1.0\n")
+    figure = training_figure({"a": [tmp_path / "new"], "b": [curve("1")]})
+    assert [line.get_color() for line in figure.axes[0].lines] == ["C1"]
