@@ -1,4 +1,4 @@
-"""``python -m benchmarks engine | inference | memory | precision | data | all``: tables of ratios, and JSON."""
+"""``python -m benchmarks engine | inference | memory | precision | strides | data | all``: tables of ratios, JSON."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks import data as data_benchmark
 from benchmarks import engine as engine_benchmark
 from benchmarks import memory as memory_benchmark
 from benchmarks import precision as precision_benchmark
+from benchmarks import strides as strides_benchmark
 from benchmarks.cases import CASES, VARIANTS
 from emorl.cpu import tune_cpu
 
@@ -65,6 +66,19 @@ def precision(checkpoint: str, json: Path | None = None) -> None:
         json: file to write the numbers to.
     """
     result = precision_benchmark.precision(checkpoint)
+    Console().print(result)
+    _write(result, json)
+
+
+def strides(case: str = "tetrominoes", steps: int = 1, json: Path | None = None) -> None:
+    """Measure what coarser grids in encoder and decoder save.
+
+    Args:
+        case: clevr6, multi_dsprites or tetrominoes.
+        steps: refinement steps I.
+        json: file to write the numbers to.
+    """
+    result = strides_benchmark.strides(case, steps=steps)
     Console().print(result)
     _write(result, json)
 
@@ -126,5 +140,5 @@ def _write(result: Any, path: Path | None) -> None:
 
 if __name__ == "__main__":
     tune_cpu()
-    commands = {"engine": engine, "inference": inference, "memory": memory, "precision": precision, "data": data}
-    auto_cli({**commands, "all": all_cases})
+    commands = {"engine": engine, "inference": inference, "memory": memory, "precision": precision, "strides": strides}
+    auto_cli({**commands, "data": data, "all": all_cases})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -58,10 +58,11 @@ class Step:
         steps: int,
         decode_chunk: int | None = None,
         size: int | None = None,
+        **build: Any,
     ) -> None:
         torch.manual_seed(0)
         spec = CASES[case]
-        self.model = spec.build(decode_chunk=decode_chunk)
+        self.model = spec.build(decode_chunk=decode_chunk, **build)
         self.image = torch.rand(batch, 3, *2 * [size or spec.size])
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=4e-4)
         self.variant, self.steps = variant, steps
