@@ -21,7 +21,7 @@ FULL = {
     "decoder": "FourierPosition",
     "encoder": "RampPosition",
     "kl_weight": 0.03,
-    "phases": {0: 1, 12000: 0},
+    "phases": {0: 1, 34000: 0},
 }
 CHANGES = {
     "full": {},
