@@ -21,7 +21,7 @@ FULL = {
     "decoder": "FourierPosition",
     "encoder": "RampPosition",
     "kl_weight": 0.03,
-    "phases": {0: 1, 34000: 0},
+    "phases": {0: 1, 26000: 3, 36000: 0},
 }
 CHANGES = {
     "full": {},
@@ -50,7 +50,7 @@ def test_the_learning_rate_reaches_zero_with_the_last_step(name):
 def test_the_curriculum_anneals_refinement_to_zero_before_the_end(name):
     content = recipe(name)
     phases = content["trainer"]["callbacks+"][0]["init_args"]["phases"]
-    assert list(phases.values()) == [1, 0]
+    assert phases[max(phases)] == 0 < max(phases.values())
     assert max(phases) < content["trainer"]["max_steps"]
 
 

@@ -55,8 +55,8 @@ class Muon(pytorch_optimizer.Muon):
     step is as large as one of Adam's, so that both share one learning rate.
 
     Args:
-        params: the parameters. Those with fewer than 16 outputs or inputs (biases, norms, position projections, the
-            decoder's last layer) are Adam's.
+        params: the parameters. Those with fewer than 16 outputs or inputs (biases, norms, position projections, a last
+            layer of 4 channels) are Adam's.
         lr: the learning rate.
         momentum: decay rate of the momentum.
         betas: Adam's decay rates.
