@@ -6,22 +6,11 @@ import pytest
 import torch
 from checkpoints import save
 
-import tiny
 from emorl.evaluation.cli import main
-from emorl.evaluation.inputs import infer, load_scenes
+from emorl.evaluation.inputs import infer
 from emorl.evaluation.refinement import SCORES, by_steps, figure, summary, zero_step_shares
 
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
-
-
-@pytest.fixture(scope="module")
-def module():
-    return tiny.module(network=tiny.lively(tiny.network())).eval()
-
-
-@pytest.fixture(scope="module")
-def scenes(module, shards):
-    return load_scenes(str(shards), module)
 
 
 def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):

@@ -23,11 +23,6 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def module():
-    return tiny.module(network=tiny.lively(tiny.network())).eval()
-
-
-@pytest.fixture(scope="module")
 def checkpoint(module, tmp_path_factory):
     return checkpoints.save(module, tmp_path_factory.mktemp("model") / "last.ckpt")
 

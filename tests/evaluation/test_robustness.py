@@ -4,7 +4,6 @@ import pytest
 import torch
 from checkpoints import save
 
-import tiny
 from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
 from emorl.evaluation import robustness as study
@@ -13,11 +12,6 @@ from emorl.evaluation.robustness import DRAWN, against_unmodified, by_steps, cha
 from emorl.evaluation.study_changes import UNMODIFIED
 
 CHANGED = [UNMODIFIED, "new colours", "noise 0.5"]
-
-
-@pytest.fixture(scope="module")
-def module():
-    return tiny.module(network=tiny.lively(tiny.network())).eval()
 
 
 def test_the_changes_are_the_variants_and_noise_beside_the_test_scenes_of_the_unmodified_set():

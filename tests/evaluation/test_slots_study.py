@@ -4,22 +4,11 @@ import pytest
 import torch
 from checkpoints import save
 
-import tiny
 from emorl.evaluation import slots as study
 from emorl.evaluation.cli import main
-from emorl.evaluation.inputs import Scenes, infer, load_scenes
+from emorl.evaluation.inputs import Scenes, infer
 from emorl.evaluation.slots import SCORES, by_objects, figure, groups_of, only
 from emorl.metrics.scores import StageScores
-
-
-@pytest.fixture(scope="module")
-def module():
-    return tiny.module(network=tiny.lively(tiny.network())).eval()
-
-
-@pytest.fixture(scope="module")
-def scenes(module, shards):
-    return load_scenes(str(shards), module)
 
 
 @pytest.fixture(scope="module")

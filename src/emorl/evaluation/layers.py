@@ -14,7 +14,7 @@ from torch import Tensor
 from emorl.evaluation.inputs import Scenes, infer, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.report_figures import labelled
-from emorl.evaluation.study_scores import inferences, on_device
+from emorl.evaluation.study_scores import inferences, on_device, pair
 from emorl.metrics import ImageMean
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error
 from emorl.model import EfficientMORL, ImageNoise, Inference
@@ -160,5 +160,4 @@ def _row(
 def _cells(name: str, values: Float64[Tensor, " scenes"]) -> dict[str, float]:
     mean = ImageMean()
     mean.update(values)
-    summary = mean.summary()
-    return {name: summary.mean.item(), f"{name}_se": summary.standard_error.item()}
+    return pair(name, mean.summary())

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.evaluation.inputs import BATCH, Scenes, infer
+from emorl.metrics import Summary
 from emorl.metrics.scores import StageScores
 from emorl.model import Inference
 from emorl.module import EfficientMORLModule
@@ -43,9 +44,9 @@ def on_device(batch: Batch, module: EfficientMORLModule) -> Batch:
 
 def cells(scores: StageScores, names: Iterable[str]) -> dict[str, float]:
     """Return the scores as cells of a row: each mean over scenes under its name, its standard error as ``NAME_se``."""
-    summaries = {name: getattr(scores, name).summary() for name in names}
-    return {
-        column: float(value)
-        for name, summary in summaries.items()
-        for column, value in ((name, summary.mean), (f"{name}_se", summary.standard_error))
-    }
+    return {column: value for name in names for column, value in pair(name, getattr(scores, name).summary()).items()}
+
+
+def pair(name: str, summary: Summary) -> dict[str, float]:
+    """Return one score as two cells: its mean over scenes and its standard error."""
+    return {name: float(summary.mean), f"{name}_se": float(summary.standard_error)}

@@ -1,0 +1,14 @@
+import pytest
+
+import tiny
+from emorl.evaluation.inputs import load_scenes
+
+
+@pytest.fixture(scope="module")
+def module():
+    return tiny.module(network=tiny.lively(tiny.network())).eval()
+
+
+@pytest.fixture(scope="module")
+def scenes(module, shards):
+    return load_scenes(str(shards), module)
