@@ -67,7 +67,7 @@ def test_a_case_changes_one_part_of_the_released_recipe(case, built):
 def test_the_overlay_for_small_budgets_leaves_the_case_as_it_is(case, built):
     trainer, module = built([*CASES[case], SHORT])
     assert parts(trainer, module) == FULL | CHANGES[case]
-    assert trainer.max_steps == 1000
+    assert trainer.max_steps == 2000
     assert isinstance(module.network.decoder.position.code, FourierPosition)
     assert module.hparams["network"]["init_args"]["kl_weight"] == 0.03
     optimizer = module.configure_optimizers()
