@@ -10,18 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from emorl.callbacks import PredictionWriter, ProgressBar, RunRecord, TestReport
-from emorl.checkpoint import UNREADABLE
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
-from emorl.pretrained import load_card, load_weights, names
+from emorl.pretrained import load_card, load_weights, model_arguments, names
 
 SUBCOMMANDS = {
     "fit": "Train a model.",
@@ -95,27 +93,19 @@ class EmorlCLI(LightningCLI):
             load_weights(self.model.network, pretrained)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer, without this project's progress bar if there is to be none."""
-        if self._get(self.config_init, "trainer")["enable_progress_bar"] is False:
+        """Build the trainer, without this project's progress bar if there is to be none.
+
+        What is on record of a test or a prediction goes to a folder of its own beside the results.
+        """
+        trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
+        if trainer["enable_progress_bar"] is False:
             self._parser(self.subcommand).callback_keys.remove("progress")
+        if self.subcommand != "fit" and output_dir and not trainer["default_root_dir"]:
+            kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
         return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
-
-
-def model_arguments(path: str) -> dict[str, Any]:
-    """Return the configuration of the model in a checkpoint.
-
-    Raises:
-        DataError: if the file is no checkpoint.
-    """
-    try:
-        arguments = torch.load(path, map_location="cpu", weights_only=True)["hyper_parameters"]
-    except UNREADABLE as error:
-        got, remedy = str(error).partition("\n")[0] or "an empty file", "give the path of a .ckpt file of emorl fit"
-        raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
-    return {name: value for name, value in arguments.items() if not name.startswith("_")}
 
 
 def main(args: ArgsType = None) -> None:

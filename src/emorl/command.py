@@ -1,9 +1,9 @@
-"""What the commands `emorl-data` and `emorl-evaluate` share."""
+"""What the commands `emorl-data`, `emorl-evaluate` and `emorl-study` share."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import auto_cli
@@ -12,21 +12,21 @@ from emorl.data.errors import DataError
 
 
 def run_command(
-    name: str, description: str, subcommands: Mapping[str, Any], args: list[str] | None = None
+    name: str, description: str, does: Callable[..., Any] | dict[str, Any], args: list[str] | None = None
 ) -> int | None:
-    """Run a command whose subcommands are functions; what goes wrong with data or files is one line on stderr.
+    """Run a command; what goes wrong with data or files is one line on stderr.
 
     Args:
         name: the command.
         description: what it is for, in a sentence.
-        subcommands: functions, or further such mappings with their ``_help``, by name.
+        does: a function, or one for each subcommand by its name; a further such dictionary has its ``_help``.
         args: the command line after the name; by default that of the process.
 
     Returns:
         The status: what the function returned, 2 for bad input, 130 if interrupted.
     """
     try:
-        status: int | None = auto_cli(dict(subcommands), args=args, prog=name, description=description)
+        status: int | None = auto_cli(does, args=args, prog=name, description=description)
     except (DataError, OSError) as error:
         print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

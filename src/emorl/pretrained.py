@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Num
 from pytorch_lightning.cli import instantiate_module
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from emorl.checkpoint import UNREADABLE
 from emorl.data.errors import DataError
+from emorl.data.files import atomic
 from emorl.model import EfficientMORL, ImageNoise, scale
 from emorl.module import EfficientMORLModule
 
@@ -151,13 +153,31 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
         name: name of the weights.
         folder: where ``NAME.safetensors`` and ``NAME.json`` go.
         card: what is to be known about them; the model's configuration is added under ``model``.
+
+    Raises:
+        DataError: if the file is no checkpoint, or these files cannot be written.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    prefix = "network."
-    weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    config = {key: value for key, value in content["hyper_parameters"].items() if not key.startswith("_")}
-    save_file(weights, Path(folder) / f"{name}.safetensors")
-    (Path(folder) / f"{name}.json").write_text(json.dumps({**card, "model": config}, indent=2) + "\n")
+    content, prefix = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"], "network."
+    weights = {k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)}
+    card = {**card, "model": model_arguments(checkpoint)}
+    with atomic(Path(folder) / f"{name}.safetensors") as stream:
+        stream.write(save(weights))
+    with atomic(Path(folder) / f"{name}.json") as stream:
+        stream.write((json.dumps(card, indent=2) + "\n").encode())
+
+
+def model_arguments(checkpoint: str | Path) -> dict[str, Any]:
+    """Return the configuration of the model in a checkpoint of ``emorl fit``.
+
+    Raises:
+        DataError: if the file is no checkpoint.
+    """
+    try:
+        arguments = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
+    except UNREADABLE as error:
+        got, remedy = str(error).partition("\n")[0] or "an empty file", "give the path of a .ckpt file of emorl fit"
+        raise DataError.of(checkpoint, expected="a checkpoint", got=got, remedy=remedy) from error
+    return {name: value for name, value in arguments.items() if not name.startswith("_")}
 
 
 def names() -> list[str]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jsonargparse import auto_cli
 from jsonargparse.typing import PositiveInt
 from rich.console import Console
 from rich.table import Table
 
+from emorl.command import run_command
 from emorl.data.errors import DataError
 from emorl.evaluation.outputs import cell, write_figure, write_table
 from emorl.evaluation.training_figure import training_figure
@@ -146,10 +146,6 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     Console().print(drawn)
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run ``emorl-study``; bad input is one line on stderr and status 2."""
-    try:
-        return int(auto_cli(study, args=args, prog="emorl-study"))
-    except DataError as error:
-        print(f"emorl-study: error: {error}", file=sys.stderr)
-        return 2
+def main(args: list[str] | None = None) -> int | None:
+    """Run ``emorl-study``, see `run_command`."""
+    return run_command("emorl-study", "Train configurations for several seeds each.", study, args)

@@ -33,7 +33,9 @@ def test_every_run_leaves_its_configuration_and_versions(logger, shards, tmp_pat
     found = json.loads((config.parent / "versions.json").read_text())
     assert found["data"] == Manifest.load(shards).checksum
     assert (found["emorl"], found["torch"]) == (package.__version__, torch.__version__)
-    if logger != "false":
+    if logger == "false":
+        assert config.parent == tmp_path / "out" / "test"
+    else:
         (hparams,) = tmp_path.rglob("hparams.yaml")
         assert yaml.safe_load(hparams.read_text())["versions"] == found
 
