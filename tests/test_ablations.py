@@ -10,6 +10,7 @@ from emorl.study import read_cases
 
 ROOT = Path(__file__).parents[1]
 CASES = read_cases(ROOT / "configs" / "ablations" / "tetrominoes.yaml")
+GECO = read_cases(ROOT / "configs" / "ablations" / "geco.yaml")
 SHORT = "--config=configs/ablations/short.yaml"
 FULL = {"prior": ReversedPlusPlusPrior, "cell": DualGRU, "geco": Geco, "layers": 3, "phases": {0: 3}}
 CHANGES = {
@@ -73,3 +74,11 @@ def test_the_overlay_for_small_budgets_leaves_the_case_as_it_is(case, built):
     optimizer = module.configure_optimizers()
     assert isinstance(optimizer["optimizer"], Muon)
     assert isinstance(optimizer["lr_scheduler"]["scheduler"], WarmupCosineDecay)
+
+
+@pytest.mark.parametrize("case", GECO)
+def test_geco_finds_its_target_in_the_first_steps_of_a_fast_recipe(case, built):
+    trainer, module = built(GECO[case])
+    geco = module.network.objective.geco
+    assert (geco.target, geco.warm_start) == ("auto", 1500)
+    assert trainer.max_steps == 10000 == module.hparams["scheduler"]["init_args"]["total_steps"]

@@ -44,7 +44,17 @@ def test_a_run_tells_wandb_everything_and_other_loggers_the_same_numbers(fit, sh
     board = ("--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=board")
     fit("--trainer.callbacks.init_args.phases={0: 2, 3: 1}", *board)
     run = offline.Offline(tmp_path)
-    wanted = ["nll", "kl", "loss", "zero_step/nll", "refinement_steps", "geco/zeta", "geco/average", "grad_norm"]
+    wanted = [
+        "nll",
+        "kl",
+        "loss",
+        "zero_step/nll",
+        "refinement_steps",
+        "geco/zeta",
+        "geco/average",
+        "geco/target",
+        "grad_norm",
+    ]
     numbers = {"train/" + name for name in wanted} | {"val/fg_ari", "lr-Adam", "time/images_per_second"}
     assert numbers <= {name for row in run.rows for name in row}
     assert run.column("train/refinement_steps") == [2, 2, 2, 1]

@@ -185,8 +185,8 @@ class EfficientMORLModule(LightningModule):
             "zero_step/kl": first.kl.mean().detach(),
             "refinement_steps": float(self.refinement_steps),
         }
-        if objective.geco is not None:
-            values |= {"geco/zeta": objective.geco.zeta, "geco/average": objective.geco.average}
+        if (geco := objective.geco) is not None:
+            values |= {"geco/zeta": geco.zeta, "geco/average": geco.average, "geco/target": geco.goal}
         self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(last.nll))
         self.log("fit/nll", values["nll"], prog_bar=True, logger=False, batch_size=len(last.nll))
 
