@@ -77,8 +77,8 @@ def test_the_overlay_for_small_budgets_leaves_the_case_as_it_is(case, built):
 
 
 @pytest.mark.parametrize("case", GECO)
-def test_geco_finds_its_target_in_the_first_steps_of_a_fast_recipe(case, built):
+def test_geco_finds_its_target_in_the_first_half_of_a_fast_recipe(case, built):
     trainer, module = built(GECO[case])
     geco = module.network.objective.geco
-    assert (geco.target, geco.warm_start) == ("auto", 1500)
+    assert (geco.target, geco.warm_start) == ("auto", 5000)
     assert trainer.max_steps == 10000 == module.hparams["scheduler"]["init_args"]["total_steps"]

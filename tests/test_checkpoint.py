@@ -177,9 +177,9 @@ def test_values_land_where_they_belong(tmp_path, dual_gru, decoder):
         expected |= {f"bottom_up.cell.project.{n}": named[f"{HVAE}project_update.{n}"] for n in ("weight", "bias")}
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             expected[f"bottom_up.cell.cell.{name}"] = named[f"{HVAE}gru.{name}_l0"]
-    for name, value in model.state_dict().items():
+    for name, value in model.named_parameters():
         assert torch.equal(value, expected[name] if name in expected else place_of(name, named)), name
-    assert expected.keys() <= model.state_dict().keys()
+    assert expected.keys() <= dict(model.named_parameters()).keys()
 
 
 @pytest.mark.parametrize(

@@ -312,11 +312,23 @@ def test_evaluation_with_workers_is_the_same_bit_for_bit(shards, tmp_path):
     assert all(torch.equal(masks, crowd[key]) for key, masks in alone.items())
 
 
-def test_padding_does_not_change_scores(shards, tmp_path):
-    """Without refinement; with it, g depends on the batch size through LayerNorm's epsilon."""
-    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=0)
+@pytest.mark.parametrize("steps", [0, 2])
+def test_scores_of_a_trained_model_depend_neither_on_padding_nor_on_the_batch(steps, shards, tmp_path):
+    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps)
+    tiny.trainer(tmp_path, max_steps=1).fit(module, tiny.data(shards, batch_size=4))
+    assert module.network.gradient_batch == 4
     padded = scores(module, tiny.data(shards, batch_size=2), tmp_path)
-    assert padded == pytest.approx(scores(module, tiny.data(shards, batch_size=5), tmp_path), rel=1e-6)
+    assert padded == pytest.approx(scores(module, tiny.data(shards, batch_size=5), tmp_path), rel=1e-4)
+
+
+def test_the_means_of_posteriors_are_scored_on_request(shards, tmp_path):
+    module = tiny.module(network=tiny.lively(tiny.network()), test_means=True)
+    scored = scores(module, tiny.data(shards), tmp_path)
+    found = tiny.trainer(tmp_path).predict(module, tiny.data(shards))
+    errors = torch.cat([(part.reconstruction - part.image).square().flatten(1).mean(1) for part in found])
+    assert scored["test/mse"] == pytest.approx(errors.mean().item(), rel=1e-5)
+    sampled = tiny.module(network=tiny.lively(tiny.network()))
+    assert scores(sampled, tiny.data(shards), tmp_path)["test/mse"] != pytest.approx(scored["test/mse"], rel=1e-3)
 
 
 def test_attention_is_scored_on_request_and_all_at_the_size_asked_for(shards, tmp_path):
@@ -337,12 +349,16 @@ def test_predictions_leave_out_padding(shards, tmp_path):
 
 
 def test_predictions_hold_what_their_names_say(shards, tmp_path):
-    (first, *_) = tiny.trainer(tmp_path).predict(tiny.module(), tiny.data(shards))
+    module = tiny.module(network=tiny.lively(tiny.network()))
+    (first, *_) = tiny.trainer(tmp_path).predict(module, tiny.data(shards))
     torch.testing.assert_close(first.masks.sum(1), torch.ones(2, 1, 35, 35))
     torch.testing.assert_close((first.masks * first.components).sum(1), first.reconstruction)
     assert first.image.max() == 1
     assert first.slots.shape == first.scale.shape == (2, 4, 8)
     assert (first.scale > 0).all()
+    with torch.inference_mode():
+        decoded = module.network.decoder(first.slots, (35, 35))
+    torch.testing.assert_close(decoded.masks, first.masks)
 
 
 def test_the_network_alone_is_the_default(shards):

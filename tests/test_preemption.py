@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
 
 import tiny
 from emorl.callbacks import Preemption
@@ -177,7 +177,7 @@ def test_the_next_checkpoint_takes_the_place_of_what_was_saved(shards, slurm, tm
     trainer = tiny.trainer(tmp_path, callbacks=[Preemption(), keep], enable_checkpointing=True, max_steps=4)
     trainer.fit(tiny.module(), tiny.data(shards), ckpt_path=tmp_path / "last.ckpt")
     assert [path.name for path in tmp_path.glob("last*")] == ["last.ckpt"]
-    assert torch.load(tmp_path / "last.ckpt")["global_step"] == 3
+    assert torch.load(tmp_path / "last.ckpt")["global_step"] == 4
 
 
 def test_a_signal_in_the_last_step_changes_nothing(shards, slurm, tmp_path):
@@ -186,6 +186,17 @@ def test_a_signal_in_the_last_step_changes_nothing(shards, slurm, tmp_path):
     trainer.fit(tiny.module(), tiny.data(shards))
     assert "val/fg_ari" in trainer.callback_metrics
     assert slurm() == []
+
+
+@pytest.mark.parametrize(("stop", "last"), [(9, 4), (2, 2)])
+def test_the_last_step_is_kept_whatever_the_interval(stop, last, shards, tmp_path):
+    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=3)
+    early = LambdaCallback(
+        on_train_batch_end=lambda trainer, *_: setattr(trainer, "should_stop", trainer.global_step == stop)
+    )
+    trainer = tiny.trainer(tmp_path, callbacks=[Preemption(), keep, early], enable_checkpointing=True, max_steps=4)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    assert torch.load(tmp_path / "last.ckpt")["global_step"] == trainer.global_step == last
 
 
 def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):

@@ -1,13 +1,19 @@
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import tiny
 from emorl import load_pretrained, pretrained
 from emorl.data.errors import DataError
-from emorl.model import FourierPosition
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
+from emorl.model import FourierPosition, Geco
 from emorl.pretrained import save_pretrained
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -71,6 +77,47 @@ def test_an_image_has_the_same_slots_in_any_batch_and_as_bytes(weights):
 def test_other_images_are_refused(weights, bad):
     with pytest.raises(ValueError, match="Expected 8-bit images, or float images in"):
         load_pretrained("small").encode(bad)
+
+
+def test_shipped_tetrominoes_are_decomposed_in_one_pass():
+    scenes = list(Tetrominoes(num_scenes=48, seed=7).records())
+    image, truth = (
+        torch.from_numpy(np.stack(arrays))
+        for arrays in zip(*((scene.image, scene.segmentation) for scene in scenes), strict=True)
+    )
+    image = image.movedim(-1, 1)
+    with torch.inference_mode():
+        found = load_pretrained("tetrominoes").reconstruct(image)
+    assert adjusted_rand_index(masks_to_labels(found.masks), truth, ignore_background=True).mean() > 0.97
+    assert (found.reconstruction - image / 255).square().mean() < 1e-3
+
+
+def test_the_card_tells_what_the_readme_claims():
+    card = pretrained.load_card("tetrominoes")
+    claimed = (ROOT / "README.md").read_text()
+    for scores in (card["scores"]["I=0"], card["scores"]["I=3"]):
+        assert f"{scores['fg_ari']['mean']:.3f} ± {scores['fg_ari']['standard_error']:.3f}" in claimed
+
+
+def test_weights_start_a_training_with_another_objective(weights):
+    network = tiny.network(position=FourierPosition, geco=Geco(-1.0, warm_start=5))
+    pretrained.load_weights(network, "small")
+    assert torch.equal(network.bottom_up.initial_mean, weights.network.bottom_up.initial_mean)
+    assert network.objective.geco.zeta == pytest.approx(0.55)
+
+
+def test_weights_of_another_model_are_refused(weights):
+    with pytest.raises(DataError, match=r"expected the model of these weights, got .* size mismatch"):
+        pretrained.load_weights(tiny.network(slot_dim=16, position=FourierPosition), "small")
+
+
+def test_weights_come_from_a_checkpoint_alone(tmp_path):
+    for content in (None, b"", b"abc"):
+        if content is not None:
+            (tmp_path / "bad.ckpt").write_bytes(content)
+        with pytest.raises(DataError, match="expected a checkpoint"):
+            save_pretrained(tmp_path / "bad.ckpt", "bad", tmp_path, {})
+    assert not list(tmp_path.glob("bad.[js]*"))
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist(weights):

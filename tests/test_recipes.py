@@ -4,10 +4,11 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning.callbacks import Timer
+from torch.optim.lr_scheduler import ConstantLR
 
 from emorl.callbacks import RefinementCurriculum
 from emorl.cli import EmorlCLI
-from emorl.optim import Muon
+from emorl.optim import Muon, WarmupCosineDecay
 from emorl.study import read_cases
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,9 @@ FULL = {
     "decoder": "FourierPosition",
     "encoder": "RampPosition",
     "kl_weight": 0.03,
+    "scheduler": WarmupCosineDecay,
+    "batch": 16,
+    "precision": "bf16-mixed",
     "phases": {0: 1, 26000: 3, 36000: 0},
 }
 CHANGES = {
@@ -32,6 +36,9 @@ CHANGES = {
     "ramps-in-decoder": {"decoder": "RampPosition"},
     "fourier-in-encoder": {"encoder": "FourierPosition"},
     "kl-weight-1": {"kl_weight": 1},
+    "constant-learning-rate": {"scheduler": ConstantLR},
+    "batch-32": {"batch": 32},
+    "float32": {"precision": "32-true"},
     "zero-refinement": {"phases": {0: 0}},
 }
 
@@ -69,7 +76,7 @@ def build(emorl, monkeypatch):
     monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
 
     def build(options):
-        emorl("fit", *options, "--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.precision=32")
+        emorl("fit", *options, "--trainer.accelerator=cpu", "--trainer.logger=false")
         return built.pop()
 
     return build
@@ -88,14 +95,18 @@ def test_a_case_leaves_out_one_ingredient(case, build):
     cli = build(INGREDIENTS[case])
     network = cli.model.network
     (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
+    optimizer = cli.model.optimizer(network.parameters())
     found = {
-        "optimizer": type(cli.model.optimizer(network.parameters())),
+        "optimizer": type(optimizer),
         "encoder_stride": network.encoder.stride,
         "decoder_stride": network.decoder.stride,
         "initialisation": float(network.prior.conditional.rho.bias[0].detach()),
         "decoder": type(network.decoder.position.code).__name__,
         "encoder": type(network.encoder.position.code).__name__,
         "kl_weight": network.objective.kl_weight,
+        "scheduler": type(cli.model.scheduler(optimizer)),
+        "batch": cli.datamodule.batch_size,
+        "precision": cli.config.fit.trainer.precision,
         "phases": curriculum.phases,
     }
     assert found == FULL | CHANGES[case]

@@ -1,5 +1,9 @@
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,7 @@ import yaml
 from PIL import Image
 
 from emorl import study
-from emorl.study import Run, main, scores_of, table
+from emorl.study import Run, main, read_cases
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "demo", "smoke")]
@@ -15,25 +19,7 @@ SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "demo", "smoke")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-def finished(folder, case, seed, mean):
-    run = Run(case, (), seed, folder / case / f"seed_{seed}")
-    run.folder.mkdir(parents=True)
-    run.scores.write_text(json.dumps({"I=0": {"fg_ari": {"mean": mean, "standard_error": 0.0, "images": 2}}}))
-    return run
-
-
-def test_the_table_has_mean_and_spread_over_seeds_and_lists_failures(tmp_path):
-    runs = [finished(tmp_path, "a", seed, mean) for seed, mean in enumerate((0.5, 0.7, None))]
-    runs += [Run("a", (), 3, tmp_path / "a" / "seed_3"), finished(tmp_path, "b", 0, 0.25)]
-    assert scores_of(runs[:4]) == {("I=0", "fg_ari"): [0.5, 0.7]}
-    first, second = table(runs, failed=[runs[3]])
-    assert (first["case"], first["I"], first["score"], first["runs"], first["failed"]) == ("a", "0", "fg_ari", 2, "3")
-    assert first["mean"] == pytest.approx(0.6)
-    assert first["standard deviation"] == pytest.approx(0.1 * 2**0.5)
-    assert (second["case"], second["mean"], second["failed"]) == ("b", 0.25, "")
-
-
-def test_a_run_trains_from_its_last_checkpoint(tmp_path):
+def test_a_run_trains_from_its_last_checkpoint_and_is_tested_in_float32(tmp_path):
     run = Run("a", ("--x=1",), 5, tmp_path / "a" / "seed_5")
     fit, test = run.commands()
     assert not any(option.startswith("--ckpt_path") for option in fit)
@@ -43,31 +29,83 @@ def test_a_run_trains_from_its_last_checkpoint(tmp_path):
     last.touch()
     fit, test = run.commands()
     assert f"--ckpt_path={last}" in fit
-    assert f"--ckpt_path={last}" in test
+    assert test[:2] == ["test", "--x=1"]
+    assert {"--trainer.precision=32-true", f"--ckpt_path={last}", f"--output_dir={run.folder}"} <= set(test)
 
 
-def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, capsys):
-    cases = tmp_path / "cases.yaml"
+def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     good = [*SMOKE, f"--data.root={shards}", "--trainer.accelerator=cpu"]
-    cases.write_text(yaml.safe_dump({"bad": ["--model.network.num_slots=two"], "good": []}))
-    assert main([str(cases), str(tmp_path / "out"), "--seeds=1", f"--options={good}"]) == 1
-    with (tmp_path / "out" / "scores.csv").open() as file:
+    bad = {"bad": ["--model.network.num_slots=two"]}
+    Path("cases.yaml").write_text(yaml.safe_dump({"common": ["--trainer.log_every_n_steps=1"], **bad, "good": []}))
+    assert main(["cases.yaml", "out", "--seeds=1", f"--options={good}"]) == 1
+    with Path("out/scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["case"] for row in rows} == {"good"}
+    assert {(row["case"], row["seed"]) for row in rows} == {("good", "0")}
     assert {row["score"] for row in rows} >= {"fg_ari", "mse"}
-    assert (tmp_path / "out" / "scores.md").read_text().count("\n") == len(rows) + 2
-    assert Image.open(tmp_path / "out" / "curves.png").format == "PNG"
-    assert "num_slots" in (tmp_path / "out" / "bad" / "seed_0" / "log.txt").read_text()
+    with Path("out/summary.csv").open() as file:
+        failed, finished = csv.DictReader(file)
+    assert (failed["case"], failed["runs"], failed["failed seeds"]) == ("bad", "0", "0")
+    assert (finished["case"], finished["runs"], finished["failed seeds"]) == ("good", "1", "")
+    assert 0 <= float(finished["FG-ARI, I = 0"]) <= 1
+    assert Image.open("out/summary.png").format == Image.open("out/curves.png").format == "PNG"
+    assert "num_slots" in Path("out/bad/seed_0/log.txt").read_text()
     assert "log.txt tells why" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} <= {"cases.yaml", "out", shards.name}
+    assert Path("out/good/seed_0/test/config.yaml").exists()
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: pytest.fail("ran"))
-    assert finished(tmp_path, "a", 0, 0.5).finish()
+    monkeypatch.setattr(study, "_call", lambda *_: pytest.fail("ran"))
+    run = Run("a", (), 0, tmp_path)
+    run.scores.write_text(json.dumps({"I=0": {}}))
+    assert run.finish()
 
 
-@pytest.mark.parametrize("content", ["- a", "a: b", "", "{"])
+def test_a_study_does_not_go_on_with_other_options(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(study, "_call", lambda *_: 1)
+    cases = tmp_path / "cases.yaml"
+    cases.write_text(yaml.safe_dump({"a": ["--x=1"]}))
+    assert main([str(cases), str(tmp_path / "out"), "--seeds=1"]) == 1
+    assert main([str(cases), str(tmp_path / "out"), "--seeds=2"]) == 1
+    capsys.readouterr()
+    assert main([str(cases), str(tmp_path / "out"), "--seeds=1", "--options=[--y=2]"]) == 2
+    assert "expected --x=1, got --x=1 --y=2" in capsys.readouterr().err
+
+
+def test_what_is_common_comes_first_in_every_case(tmp_path):
+    (tmp_path / "cases.yaml").write_text(yaml.safe_dump({"common": ["-c", "a.yaml"], "plain": [], "wide": ["--k=7"]}))
+    assert read_cases(tmp_path / "cases.yaml") == {"plain": ["-c", "a.yaml"], "wide": ["-c", "a.yaml", "--k=7"]}
+
+
+@pytest.mark.parametrize("content", ["- a", "a: b", "", "{", "common: [a]"])
 def test_cases_that_are_none_are_refused(tmp_path, content, capsys):
     (tmp_path / "cases.yaml").write_text(content)
     assert main([str(tmp_path / "cases.yaml"), str(tmp_path / "out")]) == 2
     assert "emorl-study: error:" in capsys.readouterr().err
+
+
+def test_a_study_that_is_stopped_lets_its_run_save(tmp_path):
+    child = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved")))
+print("up", flush=True)
+time.sleep(60)
+"""
+    program = f"""
+import sys
+from emorl import study
+study.Run.commands = lambda run: iter([[]])
+call = study._call
+study._call = lambda command, log: call([sys.executable, "-c", {child!r}], log)
+sys.exit(study.main(["cases.yaml", "out", "--seeds=1"]))
+"""
+    (tmp_path / "cases.yaml").write_text("a: []")
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    log = tmp_path / "out" / "a" / "seed_0" / "log.txt"
+    while not (log.exists() and log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert log.read_text().split() == ["up", "saved"]

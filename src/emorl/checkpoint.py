@@ -55,7 +55,7 @@ _RENAMED = {  # released prefix: our prefix
 # What torch.load may raise at a file that is no checkpoint.
 UNREADABLE = EOFError, UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, AttributeError
 _GECO = ("geco_C_ema", "geco_beta")
-_OUR_GECO = ("objective.geco.step", "objective.geco.reached")
+_OURS = ("objective.geco.step", "objective.geco.reached", "gradient_batch")  # buffers that a released file has not
 _INITIAL = "hvae_networks.init_posterior"
 _CELL = "hvae_networks.gru.cell."
 _FEATURES = "hvae_networks.encoder_pt_1.0.bias"
@@ -135,7 +135,7 @@ def from_released(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def to_released(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename tensors (parameters, or their gradients) from our names to the released ones."""
     back = {new: old for old, new in _RENAMED.items()}
-    own = ("bottom_up.initial_", "bottom_up.cell.mean.", "bottom_up.cell.rho.", *_OUR_GECO)
+    own = ("bottom_up.initial_", "bottom_up.cell.mean.", "bottom_up.cell.rho.", *_OURS)
     named = {_rename(name, back): value for name, value in ours.items() if not name.startswith(own)}
     if "bottom_up.initial_mean" in ours:
         named[_INITIAL] = torch.cat((ours["bottom_up.initial_mean"], ours["bottom_up.initial_rho"])).unsqueeze(0)

@@ -18,7 +18,7 @@ from emorl.cpu import tune_cpu
 from emorl.data.errors import DataError
 from emorl.data.transforms import Crop
 from emorl.metrics import Scores
-from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, scale
+from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, PosteriorMeans, scale
 from emorl.model.describe import describe
 from emorl.optim import WarmupExponentialDecay
 from emorl.types import Batch
@@ -48,6 +48,8 @@ class EfficientMORLModule(LightningModule):
         crop: what is cut out of a stored image, see `MultiObjectDataModule`.
         refinement_steps: I in training and validation; `RefinementCurriculum` changes it over time.
         test_refinement_steps: I in ``test`` and ``predict``.
+        test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` always does:
+            better masks and reconstructions, but no ELBO.
         score_attention: whether ``test`` also scores the attention of the last bottom-up layer as masks, under
             ``attention/``.
         optimizer: builds the optimiser from the parameters.
@@ -63,6 +65,7 @@ class EfficientMORLModule(LightningModule):
         crop: Crop = "square",
         refinement_steps: int = 3,
         test_refinement_steps: int = 3,
+        test_means: bool = False,
         score_attention: bool = False,
         optimizer: OptimizerCallable = lambda parameters: Adam(parameters, lr=4e-4),
         scheduler: LRSchedulerCallable = WarmupExponentialDecay,
@@ -74,6 +77,7 @@ class EfficientMORLModule(LightningModule):
         self.crop = crop
         self.refinement_steps = refinement_steps
         self.test_refinement_steps = test_refinement_steps
+        self.test_means = test_means
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.validation_scores = Scores()
@@ -109,21 +113,26 @@ class EfficientMORLModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Inference:  # type: ignore[override]
         """Score a batch with the current I."""
-        inference = self._infer(batch, self.refinement_steps)
+        inference: Inference = self(batch["image"], self.refinement_steps, ImageNoise(batch["index"]))
         self._score(self.validation_scores, "val/", batch, inference)
         return inference
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch with the I of testing; its stage 0 is what I = 0 gives."""
-        self._score(self.test_scores, "test/", batch, self._infer(batch, self.test_refinement_steps))
+        noise: Noise = ImageNoise(batch["index"])
+        if self.test_means:
+            noise = PosteriorMeans(noise)
+        inference = self(batch["image"], self.test_refinement_steps, noise)
+        self._score(self.test_scores, "test/", batch, inference)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
         """Decompose a batch."""
-        last = self._infer(batch, self.test_refinement_steps).stages[-1]
+        noise = PosteriorMeans(ImageNoise(batch["index"]))
+        last = self(batch["image"], self.test_refinement_steps, noise).stages[-1]
         real = batch["index"] >= 0
         tensors = (
             batch["image"].float() / 255,
-            last.posterior.mean,
+            last.slots,
             scale(last.posterior.rho),
             last.components.masks,
             last.components.rgb,
@@ -167,9 +176,6 @@ class EfficientMORLModule(LightningModule):
                 "Expected a strategy that allows unused parameters, got plain DDP: with I = 0 the refinement network "
                 "has no part in a step. Set the trainer's strategy to 'ddp_find_unused_parameters_true'."
             )
-
-    def _infer(self, batch: Batch, steps: int) -> Inference:
-        return self(batch["image"], steps, ImageNoise(batch["index"]))  # type: ignore[no-any-return]
 
     def _score(self, scores: Scores, prefix: str, batch: Batch, inference: Inference) -> None:
         scores.update(batch, inference)

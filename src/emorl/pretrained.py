@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from emorl.checkpoint import UNREADABLE
 from emorl.data.errors import DataError
 from emorl.data.files import atomic
-from emorl.model import EfficientMORL, ImageNoise, scale
+from emorl.model import EfficientMORL, ImageNoise, PosteriorMeans, scale
 from emorl.module import EfficientMORLModule
 
 WEIGHTS = resources.files("emorl.weights")
@@ -77,7 +77,7 @@ class Pretrained(nn.Module):
             ValueError: if the images are of another type or range, or of a size that the decoder cannot render.
         """
         image = _unit_range(images).to(self.network.bottom_up.initial_mean)
-        noise = ImageNoise(torch.zeros(len(image), dtype=torch.long))
+        noise = PosteriorMeans(ImageNoise(torch.zeros(len(image), dtype=torch.long)))
         if refinement_steps:
             inference = self.network(image, refinement_steps, noise=noise)
             posterior, attention = inference.stages[-1].posterior, inference.attention[-1]
@@ -123,14 +123,14 @@ def load_module(name: str) -> EfficientMORLModule:
 
 
 def load_weights(network: EfficientMORL, name: str) -> None:
-    """Fill a model with shipped weights.
+    """Fill a model with shipped weights; its objective stays as it is.
 
     Raises:
         DataError: if there are none of that name, or the model is another one.
     """
     weights = load(_file(name, ".safetensors").read_bytes())
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(_objective(network.state_dict()) | weights)
     except RuntimeError as error:
         got, remedy = " ".join(str(error).split()), "leave the model's configuration as it is on the weights' card"
         raise DataError.of(name, expected="the model of these weights", got=got, remedy=remedy) from error
@@ -157,9 +157,11 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
     Raises:
         DataError: if the file is no checkpoint, or these files cannot be written.
     """
-    content, prefix = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"], "network."
-    weights = {k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)}
-    card = {**card, "model": model_arguments(checkpoint)}
+    card, prefix = {**card, "model": model_arguments(checkpoint)}, "network."
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    weights = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
+    for name in _objective(weights):
+        del weights[name]
     with atomic(Path(folder) / f"{name}.safetensors") as stream:
         stream.write(save(weights))
     with atomic(Path(folder) / f"{name}.json") as stream:
@@ -174,7 +176,7 @@ def model_arguments(checkpoint: str | Path) -> dict[str, Any]:
     """
     try:
         arguments = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
-    except UNREADABLE as error:
+    except (OSError, *UNREADABLE) as error:
         got, remedy = str(error).partition("\n")[0] or "an empty file", "give the path of a .ckpt file of emorl fit"
         raise DataError.of(checkpoint, expected="a checkpoint", got=got, remedy=remedy) from error
     return {name: value for name, value in arguments.items() if not name.startswith("_")}
@@ -189,6 +191,10 @@ def _module(name: str, card: dict[str, Any]) -> EfficientMORLModule:
     module: EfficientMORLModule = instantiate_module(EfficientMORLModule, card["model"])
     load_weights(module.network, name)
     return module.eval()
+
+
+def _objective(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith("objective.")}
 
 
 def _file(name: str, suffix: str) -> Traversable:

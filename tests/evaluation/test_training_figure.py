@@ -4,8 +4,8 @@ from emorl.evaluation.training_figure import training_figure
 
 HISTORY = """step,time/minutes,val/zero_step/fg_ari,val/zero_step/mse
 9,1.0,,
-19,2.0,,
 14,,0.25,0.04
+19,2.0,,
 19,,{fg_ari},0.03
 """
 
@@ -33,3 +33,8 @@ def test_a_run_that_was_never_scored_has_no_line(tmp_path, curve):
     (tmp_path / "new").write_text("step,time/minutes\n9,1.0\n")
     figure = training_figure({"a": [tmp_path / "new"], "b": [curve("1")]})
     assert [line.get_color() for line in figure.axes[0].lines] == ["C1"]
+
+
+def test_a_run_without_a_clock_has_no_line(tmp_path, curve):
+    (tmp_path / "bare").write_text("step,val/zero_step/fg_ari\n9,0.5\n")
+    assert len(training_figure({"a": [tmp_path / "bare"], "b": [curve("1")]}).axes[0].lines) == 1

@@ -117,6 +117,16 @@ def test_objective_is_the_weighted_elbo_until_the_warm_start_is_over():
     assert objective(scalar(7.0), scalar(8.0), dims=4).item() == pytest.approx(expected)
 
 
+def test_zeta_falls_as_low_as_it_may_where_the_target_is_met():
+    lowest = math.log(math.expm1(0.25))
+    objective = Objective(Geco(**SETTING | {"lowest_zeta": lowest}).double(), kl_weight=0.25)
+    for _ in range(60):
+        objective.update(scalar(-5.0), dims=4)
+    nll, kl = scalar(7.0).requires_grad_(), scalar(8.0).requires_grad_()
+    pull = torch.autograd.grad(objective(nll, kl, dims=4), (nll, kl))
+    assert [part.item() for part in pull] == pytest.approx([0.25, 0.25])  # the ELBO, a quarter of it
+
+
 def test_objective_without_geco_is_the_elbo_for_ever():
     objective = Objective()
     for _ in range(3):

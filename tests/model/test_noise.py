@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tiny_morl import Recorder, assert_same, images, tiny_model
+from tiny_morl import Recorder, assert_same, images, named_noise, tiny_model
 
-from emorl.model import ImageNoise, SlotAttention, gaussian_noise
+from emorl.model import ImageNoise, PosteriorMeans, SlotAttention, gaussian_noise
 
 
 def like(batch, num_slots=3, dtype=torch.float32):
@@ -74,6 +74,15 @@ def test_zero_step_scores_with_image_noise_are_those_of_the_image_alone():
         alone = model(image[1:2], noise=ImageNoise(indices(9))).stages[0]
     torch.testing.assert_close(together.nll[1:2], alone.nll)
     torch.testing.assert_close(together.kl[1:2], alone.kl)
+
+
+def test_posterior_means_take_the_place_of_samples():
+    draws = Recorder(PosteriorMeans(named_noise()))
+    inference = tiny_model()(images(), 2, noise=draws)
+    zero = {name for name, draw in draws.draws.items() if not draw.any()}
+    assert zero == {"z1", "z2", "z3", "refine1", "refine2"}
+    assert draws.draws.keys() - zero == {"z0", "prior_z3", "prior_z2"}
+    assert all(torch.equal(stage.slots, stage.posterior.mean) for stage in inference.stages)
 
 
 def test_gaussian_noise_follows_the_global_generator():

@@ -1,4 +1,4 @@
-"""Ends a run that is asked to go, so that it can go on as if nothing had happened."""
+"""Keeps the last step of a run, and ends one that is asked to go, so that it can go on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 class Preemption(Checkpoint):
     """Saves ``last.ckpt`` after the step under way and ends the process, on SIGUSR1 and on SIGTERM.
+
+    It also saves after the last step of training, which need not be one that `ModelCheckpoint` saves after.
 
     On SIGUSR1, a job of SLURM is queued again as well; SIGTERM may be that of ``scancel``. The status of the process is
     that of a signal, 128 and its number. One process that gets the signal is enough. Lightning's own handling of
@@ -58,9 +60,15 @@ class Preemption(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, if a signal came to any process; not while gradients accumulate, nor when training is over anyway."""
-        unfinished = self.step < trainer.global_step != trainer.max_steps
-        if unfinished and _any(trainer, self.received is not None):
+        """Save, if training is over or a signal came to any process; not while gradients accumulate."""
+        if self.step == trainer.global_step:
+            return
+        if trainer.should_stop or trainer.global_step == trainer.max_steps:
+            if (
+                _keepers(trainer)[0]._last_global_step_saved != trainer.global_step
+            ):  # Lightning keeps its last interval's
+                save(trainer)
+        elif _any(trainer, self.received is not None):
             self.saved = save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -43,12 +43,18 @@ def read_run(checkpoint: Path) -> Run:
 def read_history(metrics: Path) -> dict[str, Curve]:
     """Return the values of each column of a `CSVLogger`'s file, with their steps.
 
-    A row has only some of them, and the last one may be half written.
+    A row has only some of them. A run that was resumed repeats steps: the later rows count. A last line that is not yet
+    whole does not.
     """
     history: dict[str, Curve] = {}
     with metrics.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value and row["step"] and name not in ("step", "epoch"):
-                    history.setdefault(name, []).append((int(row["step"]), float(value)))
-    return history
+        whole = [line for line in file if line.endswith("\n")]
+    for row in csv.DictReader(whole):
+        values = {name: value for name, value in row.items() if value and name not in ("step", "epoch")}
+        step = int(row["step"])
+        for name, curve in history.items():
+            while curve and curve[-1][0] >= step + (name not in values):
+                curve.pop()
+        for name, value in values.items():
+            history.setdefault(name, []).append((step, float(value)))
+    return {name: curve for name, curve in history.items() if curve}

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from emorl.evaluation.report_run import read_history
 
 _PANELS = {"val/zero_step/fg_ari": "FG-ARI at I = 0, validation", "val/zero_step/mse": "MSE at I = 0, validation"}
+_MINUTES = "time/minutes"
 
 
 def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     """Draw FG-ARI and MSE at I = 0 against minutes of training: a line for each run, a colour for each case.
 
     Args:
-        runs: the ``metrics.csv`` of each case's runs, with the minutes that the callback `Clock` logs.
+        runs: the ``metrics.csv`` of each case's runs; one without the minutes of the callback `Clock` has no line.
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -28,9 +29,9 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
         axes.grid(alpha=0.3)
         for number, (case, files) in enumerate(runs.items()):
             for history in map(read_history, files):
-                if column in history:
+                if column in history and _MINUTES in history:
                     steps, values = zip(*history[column], strict=True)
-                    known, minutes = zip(*history["time/minutes"], strict=True)
+                    known, minutes = zip(*history[_MINUTES], strict=True)
                     axes.plot(np.interp(steps, known, minutes), values, color=f"C{number}", label=case)
     cases = dict(zip(*left.get_legend_handles_labels()[::-1], strict=True))
     left.legend(cases.values(), cases.keys())

@@ -21,7 +21,7 @@ from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import Geco
 from emorl.model.initialisation import BalancedInitialisation, Initialisation, ReleasedInitialisation
 from emorl.model.likelihood import GaussianLikelihood, Likelihood, MixtureLikelihood
-from emorl.model.noise import ImageNoise, Noise, gaussian_noise
+from emorl.model.noise import ImageNoise, Noise, PosteriorMeans, gaussian_noise
 from emorl.model.objective import Objective, stage_weight
 from emorl.model.position import FourierPosition, PositionCode, RampPosition
 from emorl.model.posterior import Gaussian, scale, slot_kl
@@ -54,6 +54,7 @@ __all__ = [
     "Objective",
     "PlainGRU",
     "PositionCode",
+    "PosteriorMeans",
     "Prior",
     "RampPosition",
     "Refinement",

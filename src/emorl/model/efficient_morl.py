@@ -93,6 +93,8 @@ class EfficientMORL(Described):
     >>> inference.loss.backward()
     """
 
+    gradient_batch: Tensor
+
     def __init__(
         self,
         num_slots: int = 4,
@@ -121,6 +123,7 @@ class EfficientMORL(Described):
         self.objective = Objective(geco, kl_weight)
         _warn_of_target(geco, self.likelihood)
         self.refinement = Refinement(slot_dim)
+        self.register_buffer("gradient_batch", torch.zeros((), dtype=torch.long))  # images of a step of training
         initialisation()(self)
 
     def forward(
@@ -200,12 +203,17 @@ class EfficientMORL(Described):
     def gradient(self, stage: Stage, training: bool) -> tuple[Gaussian, Gaussian]:
         """Return lambda^{i-1} and g = d loss_{i-1} / d lambda^{i-1}.
 
-        In training the loss is the mean over the batch of all processes, so that g, whose LayerNorm is not quite scale
-        free, does not depend on how a batch is spread. (The released code takes each process's own mean.)
+        The loss is the mean over the batch of all processes, in training; and g, whose LayerNorm is not quite scale
+        free, is as large at test as it was there, so that it depends neither on how a batch is spread nor on what else
+        is in it. (The released code takes the mean of each process's batch; so does, at test, a model that has not been
+        trained here.)
         """
-        share = world_size() if self.training else 1
+        batch = len(stage.posterior.mean)
+        if self.training:
+            self.gradient_batch.fill_(batch * world_size())
+        share = batch / (int(self.gradient_batch) or batch)
         gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=training)
-        return stage.posterior, Gaussian(*(part / share for part in gradient))
+        return stage.posterior, Gaussian(*(part * share for part in gradient))
 
 
 def _warn_of_target(geco: Geco | None, likelihood: Likelihood) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from emorl.distributed import rank_mean
 from emorl.model.describe import Described
 
-LOWEST_ZETA = 0.55  # softplus(0.55) is about 1: the constraint never weighs less than in the ELBO
+START = 0.55  # of zeta: softplus(0.55) is about 1
 
 
 class Geco(Described):
@@ -24,11 +24,14 @@ class Geco(Described):
         target: target t of the nll per channel-pixel, in nats; not below log(scale) of the likelihood. With ``auto`` it
             is what the warm start reached, a moving average, and stays so: the rule of the released code's authors,
             who watch the first 10 to 20 % of training and set the target by hand once objects are found. Choose
-            ``warm_start`` accordingly.
+            ``warm_start`` accordingly, and ``lowest_zeta``: what has been reached holds without a push, but makes room
+            for the KL.
         alpha: decay of the moving average.
         step_size: step size of zeta.
         acceleration: factor on the step size while the constraint holds (average > 0).
         warm_start: optimiser steps before GECO enters the loss.
+        lowest_zeta: zeta never falls below it. With 0.55, as released, the nll never weighs less than 1; with
+            log(exp(w) - 1) for a KL of weight w it may come to weigh as much as the KL: then the loss is the ELBO.
     """
 
     average: Tensor
@@ -43,6 +46,7 @@ class Geco(Described):
         step_size: float = 1e-6,
         acceleration: float = 1.0,
         warm_start: int = 1000,
+        lowest_zeta: float = START,
     ) -> None:
         super().__init__()
         self.target = target
@@ -50,8 +54,9 @@ class Geco(Described):
         self.step_size = step_size
         self.acceleration = acceleration
         self.warm_start = warm_start
+        self.lowest_zeta = lowest_zeta
         self.register_buffer("average", torch.zeros(()))
-        self.register_buffer("zeta", torch.full((), LOWEST_ZETA))
+        self.register_buffer("zeta", torch.full((), START))
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         if target == "auto":
             self.register_buffer("reached", torch.zeros(()))
@@ -86,5 +91,5 @@ class Geco(Described):
         elif step > self.warm_start:
             self.average.mul_(self.alpha).add_((1 - self.alpha) * constraint)
             rate = self.step_size * (self.acceleration if self.average > 0 else 1.0)
-            self.zeta.sub_(rate * self.average).clamp_(min=LOWEST_ZETA)
+            self.zeta.sub_(rate * self.average).clamp_(min=self.lowest_zeta)
         self.step.add_(1)

@@ -59,3 +59,21 @@ class ImageNoise:
     def _draw(key: str, like: Tensor) -> Tensor:
         seed = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)
         return torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(seed))
+
+
+class PosteriorMeans:
+    """Draws that put the mean of every posterior in the place of a sample; initial slots and priors keep their draws.
+
+    Slots then are the model's best guess: at test it reconstructs better than from samples, of which the ELBO speaks.
+
+    Args:
+        noise: draws of the rest.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self.noise = noise
+
+    def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
+        """Return zeros for ``z1`` .. ``zL`` and ``refine1`` .. ``refineI``."""
+        kept = name == "z0" or name.startswith("prior")
+        return self.noise(name, like) if kept else torch.zeros_like(like)

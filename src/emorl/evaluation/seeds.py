@@ -1,0 +1,91 @@
+"""Scores of runs that differ in their configuration and their seed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from emorl.callbacks.report import LABELS
+
+SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
+
+
+class Scored(NamedTuple):
+    """A run, and its scores as in the ``metrics.json`` of ``emorl test``; empty if it is not finished."""
+
+    case: str
+    seed: int
+    stages: dict[str, dict[str, dict[str, float | None]]]  # by ``I=..``, then by name: mean, standard error, images
+
+    def mean(self, stage: str, score: str) -> float | None:
+        """Return a score, or None where it is not known."""
+        return self.stages.get(stage, {}).get(score, {}).get("mean")
+
+
+def score_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Return a row for every score of every run."""
+    return [
+        {"case": run.case, "seed": run.seed, "I": stage.removeprefix("I="), "score": name, **summary}
+        for run in runs
+        for stage, scores in run.stages.items()
+        for name, summary in scores.items()
+    ]
+
+
+def summary_rows(runs: Sequence[Scored], failed: Sequence[tuple[str, int]] = ()) -> list[dict[str, Any]]:
+    """Return a row for each case: mean and standard deviation over its finished runs, and what became of the others.
+
+    Args:
+        runs: all runs, finished or not.
+        failed: case and seed of those that ended with an error.
+    """
+    rows = []
+    for case, group in _by_case(runs).items():
+        finished = [run for run in group if run.stages]
+        seeds = " ".join(str(seed) for name, seed in failed if name == case)
+        row: dict[str, Any] = {"case": case, "runs": len(finished), "failed seeds": seeds}
+        for score in SUMMARY:
+            for stage in _stages(runs):
+                values = [value for run in finished if (value := run.mean(stage, score)) is not None]
+                row[f"{LABELS[score]}, {stage.replace('=', ' = ')}"] = _spread(values)
+        rows.append(row)
+    return rows
+
+
+def seeds_figure(runs: Sequence[Scored]) -> Figure:
+    """Draw FG-ARI and MSE of every run, by case: one mark for each I."""
+    cases = list(_by_case(runs))
+    figure = Figure(figsize=(9, 1.2 + 0.3 * len(cases)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    right.set_xscale("log")
+    for axes, score in ((left, "fg_ari"), (right, "mse")):
+        for number, stage in enumerate(_stages(runs)):
+            known = [run for run in runs if run.mean(stage, score) is not None]
+            places = [cases.index(run.case) + 0.15 * number for run in known]
+            label = stage.replace("=", " = ")
+            axes.plot([run.mean(stage, score) for run in known], places, "o", color=f"C{number}", ms=4, label=label)
+        axes.set(xlabel=LABELS[score], yticks=range(len(cases)), yticklabels=cases, ylim=(len(cases) - 0.5, -0.5))
+        axes.grid(alpha=0.3)
+    if _stages(runs):
+        left.legend()
+    return figure
+
+
+def _by_case(runs: Sequence[Scored]) -> dict[str, list[Scored]]:
+    found: dict[str, list[Scored]] = {}
+    for run in runs:
+        found.setdefault(run.case, []).append(run)
+    return found
+
+
+def _stages(runs: Sequence[Scored]) -> list[str]:
+    return sorted({stage for run in runs for stage in run.stages})
+
+
+def _spread(values: Sequence[float]) -> str | None:
+    if len(values) < 2:
+        return f"{values[0]:.4g}" if values else None
+    return f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}"

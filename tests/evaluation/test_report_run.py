@@ -1,0 +1,33 @@
+import pytest
+
+from emorl.evaluation.report_run import Run, read_history
+
+
+@pytest.fixture
+def history(tmp_path):
+    def read(text):
+        (tmp_path / "metrics.csv").write_text(text)
+        return read_history(tmp_path / "metrics.csv")
+
+    return read
+
+
+def test_a_column_has_the_values_that_its_rows_have(history):
+    found = history("epoch,step,a,b\n0,9,1.5,\n0,9,,2\n,19,3,\n")
+    assert found == {"a": [(9, 1.5), (19, 3.0)], "b": [(9, 2.0)]}
+
+
+@pytest.mark.parametrize("half", ["0,29,1.5e-", "0,29,1", "0,2"])
+def test_a_last_line_that_is_still_being_written_does_not_count(history, half):
+    assert history(f"epoch,step,a\n0,19,7\n{half}") == {"a": [(19, 7.0)]}
+
+
+def test_what_a_resumed_run_repeats_counts_once(history):
+    """The run got to step 39, and went on from its checkpoint at 19."""
+    found = history("step,a,b,c\n9,1,,\n19,2,3,\n29,8,,5\n39,9,8,\n29,3,,\n39,4,,\n39,,6,\n")
+    assert found == {"a": [(9, 1.0), (19, 2.0), (29, 3.0), (39, 4.0)], "b": [(19, 3.0), (39, 6.0)], "c": [(29, 5.0)]}
+
+
+def test_switches_are_where_another_number_of_refinement_steps_begins(history):
+    text = "step,train/refinement_steps\n49,3\n99,1\n149,1\n99,1\n149,0\n"
+    assert Run("", {}, history(text)).switches == [99, 149]

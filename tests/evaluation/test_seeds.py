@@ -1,0 +1,46 @@
+import pytest
+
+from emorl.evaluation.seeds import Scored, score_rows, seeds_figure, summary_rows
+
+
+def scored(case, seed, *means):
+    stages = {f"I={3 * i}": {"fg_ari": {"mean": m, "standard_error": 0.0, "images": 2}} for i, m in enumerate(means)}
+    return Scored(case, seed, stages)
+
+
+RUNS = [scored("a", 0, 0.5, 0.6), scored("a", 1, 0.7, None), scored("a", 2), scored("b", 0, 0.25)]
+
+
+def test_every_score_of_every_run_is_a_row():
+    rows = score_rows(RUNS)
+    assert [(row["case"], row["seed"], row["I"], row["mean"]) for row in rows] == [
+        ("a", 0, "0", 0.5),
+        ("a", 0, "3", 0.6),
+        ("a", 1, "0", 0.7),
+        ("a", 1, "3", None),
+        ("b", 0, "0", 0.25),
+    ]
+
+
+def test_the_summary_has_mean_and_spread_by_case_and_lists_failures():
+    first, second, third = summary_rows([*RUNS, scored("c", 0)], failed=[("a", 2), ("c", 0)])
+    assert (first["case"], first["runs"], first["failed seeds"]) == ("a", 2, "2")
+    assert first["FG-ARI, I = 0"] == "0.6 ± 0.14"
+    assert first["FG-ARI, I = 3"] == "0.6"  # an undefined score does not count
+    assert (second["case"], second["runs"], second["FG-ARI, I = 0"]) == ("b", 1, "0.25")
+    assert second["FG-ARI, I = 3"] is None
+    assert (third["case"], third["runs"], third["failed seeds"]) == ("c", 0, "0")
+
+
+def test_every_run_is_a_mark_in_the_line_of_its_case():
+    left, _ = seeds_figure(RUNS).axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b"]
+    zero, three = left.lines
+    assert list(zero.get_xdata()) == [0.5, 0.7, 0.25]
+    assert list(zero.get_ydata()) == [0, 0, 1]
+    assert list(three.get_xdata()) == [0.6]
+    assert list(three.get_ydata()) == pytest.approx([0.15])
+
+
+def test_a_study_without_scores_yet_has_a_figure():
+    assert len(seeds_figure([scored("a", 0)]).axes) == 2
