@@ -59,8 +59,8 @@ def test_trainer_defaults_fit_validate_test_and_predict(shards, tmp_path):
     scores = (*overlaps, "mse", "squared_error", "nll", "log_likelihood", "kl")
     names = {f"{stage}{name}" for stage in ("", "zero_step/") for name in scores}
     assert validation.keys() == {f"val/{name}" for name in names}
-    assert test.keys() == {f"test/{name}" for name in names | {f"kl_terms/{layer}" for layer in (1, 2, 3)}}
-    total = sum(test[f"test/kl_terms/{layer}"] for layer in (1, 2, 3))
+    assert test.keys() == {f"test/{name}" for name in names | {f"kl_layers/{layer}" for layer in (1, 2, 3)}}
+    total = sum(test[f"test/kl_layers/{layer}"] for layer in (1, 2, 3))
     assert test["test/zero_step/kl"] == pytest.approx(total)
     assert all(map(math.isfinite, [*validation.values(), *test.values()]))
     assert test["test/nll"] != test["test/zero_step/nll"]

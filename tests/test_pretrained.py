@@ -73,9 +73,15 @@ def test_an_image_has_the_same_slots_in_any_batch_and_as_bytes(weights):
     torch.testing.assert_close(model.encode(image / 255).slots[1:2], alone)
 
 
-@pytest.mark.parametrize("bad", [images() * 255, images() - 0.5, torch.zeros(1, 3, 12, 12, dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(images() * 255, images() - 0.5, torch.zeros(1, 3, 12, 12, dtype=torch.int64)),
+        *(images()[0], images()[:, :1], torch.zeros(0, 3, 12, 12), torch.zeros(3, 12, 12, dtype=torch.uint8)),
+    ],
+)
 def test_other_images_are_refused(weights, bad):
-    with pytest.raises(ValueError, match="Expected 8-bit images, or float images in"):
+    with pytest.raises(ValueError, match=r"Expected 8-bit images, or float images in .* got torch\..* of shape \["):
         load_pretrained("small").encode(bad)
 
 

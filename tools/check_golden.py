@@ -218,7 +218,7 @@ def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, fl
         norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0).item()
         adam.step()
         model.objective.update(inference.stages[-1].nll.mean(), dims=golden.image[0].numel())
-        error = scalar_error(scalars(inference, model.objective.geco), theirs)
+        error = scalar_error(scalars(inference, model), theirs)
         if s == 0:
             values = worst(error, tensor_error(inference, theirs))
             gradients = worst(gradients, relative(norm, theirs["grad_norm"]))
@@ -227,9 +227,10 @@ def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, fl
     return values, gradients, later
 
 
-def scalars(inference: m.Inference, geco: m.Geco | None) -> dict[str, Any]:
-    """Return the numbers of one optimiser step, named as in the files."""
-    stages = inference.stages
+def scalars(inference: m.Inference, model: nn.Module) -> dict[str, Any]:
+    """Return the numbers of one optimiser step, named as in the files, which list KL terms in the prior's order."""
+    stages, geco = inference.stages, model.objective.geco
+    layers = [kl.mean().item() for kl in inference.kl_layers]
     moves = [
         torch.cat([new - old for new, old in zip(after.posterior, before.posterior, strict=True)], dim=-1)
         for before, after in pairwise(stages)
@@ -239,7 +240,7 @@ def scalars(inference: m.Inference, geco: m.Geco | None) -> dict[str, Any]:
         "total_loss": inference.loss.item(),
         "nll_per_stage": [stage.nll.mean().item() for stage in stages],
         "kl_per_stage": [stage.kl.mean().item() for stage in stages],
-        "kl_layers_stage0": [kl.mean().item() for kl in inference.kl_layers],
+        "kl_layers_stage0": layers if isinstance(model.prior, m.BottomUpPrior) else layers[::-1],
         "delta_norms": [move.norm(dim=-1).mean().item() for move in moves],
         "final_nll": stages[-1].nll.mean().item(),
         "final_kl": stages[-1].kl.mean().item(),

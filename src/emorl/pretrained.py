@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float
 from pytorch_lightning.cli import instantiate_module
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -68,13 +68,15 @@ class Pretrained(nn.Module):
         self.image_size = image_size
         self.card = card
 
-    def encode(self, images: Num[Tensor, "batch 3 h w"], refinement_steps: int = 0) -> Encoding:
-        """Infer slots of 8-bit images, or of float images in [0, 1].
+    def encode(self, images: Tensor, refinement_steps: int = 0) -> Encoding:
+        """Infer slots of images [B, 3, H, W], 8-bit or float in [0, 1], of the size that the model was trained on.
+
+        Images of other sizes are taken as they are, and may well be decomposed badly.
 
         An image always has the same slots: its noise does not depend on the call or on the rest of the batch.
 
         Raises:
-            ValueError: if the images are of another type or range, or of a size that the decoder cannot render.
+            ValueError: if the images are of another type, range or shape, or of a size that the decoder cannot render.
         """
         image = _unit_range(images).to(self.network.bottom_up.initial_mean)
         noise = PosteriorMeans(ImageNoise(torch.zeros(len(image), dtype=torch.long)))
@@ -91,8 +93,8 @@ class Pretrained(nn.Module):
         components = self.network.decoder(slots, size or (self.image_size, self.image_size))
         return Decoding(components.masks, components.rgb, components.reconstruction)
 
-    def reconstruct(self, images: Num[Tensor, "batch 3 h w"], refinement_steps: int = 0) -> Reconstruction:
-        """Decompose images and put them together again, from the means of their slots' posteriors.
+    def reconstruct(self, images: Tensor, refinement_steps: int = 0) -> Reconstruction:
+        """Decompose images [B, 3, H, W] and put them together again, from the means of their slots' posteriors.
 
         Raises:
             ValueError: as `encode`.
@@ -205,11 +207,14 @@ def _file(name: str, suffix: str) -> Traversable:
 
 
 def _unit_range(images: Tensor) -> Tensor:
-    if images.dtype == torch.uint8:
+    shaped = images.ndim == 4 and images.shape[1] == 3 and len(images)
+    if shaped and images.dtype == torch.uint8:
         return images / 255
-    if not images.is_floating_point() or not ((images >= 0) & (images <= 1)).all():
-        got = f"{images.dtype} in [{images.min()}, {images.max()}]"
+    if not shaped or not images.is_floating_point() or not ((images >= 0) & (images <= 1)).all():
+        values = f" in [{images.min()}, {images.max()}]" if images.numel() else ""
+        got = f"{images.dtype} of shape {list(images.shape)}{values}"
         raise ValueError(
-            f"Expected 8-bit images, or float images in [0, 1], got {got}. Divide them by 255, for example."
+            f"Expected 8-bit images, or float images in [0, 1], of shape [B, 3, H, W], got {got}. "
+            "Divide by 255, clamp, or add a batch axis, as it may be."
         )
     return images

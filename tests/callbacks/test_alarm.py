@@ -32,7 +32,8 @@ def test_symptoms_of_a_picture_painted_in_one_colour():
     found = symptoms({"image": image, "index": torch.tensor([0]), "key": ["a"]}, inference, shares)
     assert found.largest_share.tolist() == [15 / 16]
     torch.testing.assert_close(found.kl_per_dimension, torch.tensor([3.0 / 10]))
-    torch.testing.assert_close(found.unexplained, torch.tensor([1.0], dtype=torch.float64))
+    torch.testing.assert_close(found.error, found.spread)
+    assert found.spread.tolist() == pytest.approx([48 * 0.25])
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,25 @@ def test_a_batch_of_padding_alone_counts_for_nothing():
     masks = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1).expand(1, 2, 1, 4, 4)
     inference = Inference([], [], [], [stage(masks, torch.ones(1, 2, 3, 4, 4), torch.ones(1))])
     alarm.on_validation_batch_end(create_autospec(Trainer, instance=True), module, inference, batch, 0)
-    (means,) = module.log_dict.call_args.args
-    assert list(means.values()) == [0, 0, 0]
-    assert module.log_dict.call_args.kwargs["batch_size"] == 0
+    assert [call.args[1] for call in module.log.call_args_list] == [0, 0]
+    assert all(call.kwargs["batch_size"] == 0 for call in module.log.call_args_list)
+
+
+def test_an_image_of_one_colour_does_not_outweigh_the_others():
+    module, alarm = create_autospec(EfficientMORLModule, instance=True), CollapseAlarm()
+    trainer = create_autospec(Trainer, instance=True)
+    trainer.strategy.reduce.side_effect = lambda value, **_: value
+    image = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    image[1, ..., :2] = 255
+    masks = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1).expand(2, 2, 1, 4, 4)
+    painted = (image / 255).sub(0.1).abs()[:, None].expand(2, 2, 3, 4, 4)
+    inference = Inference([], [], [], [stage(masks, painted, torch.ones(2))])
+    batch = {"image": image, "index": torch.tensor([0, 1]), "key": ["a", "b"]}
+    alarm.on_validation_batch_end(trainer, module, inference, batch, 0)
+    alarm.on_validation_epoch_end(trainer, module)
+    logged = {call.args[0]: call.args[1] for call in module.log.call_args_list}
+    assert logged["val/unexplained"].item() == pytest.approx(2 * 0.01 / 0.25)
+    assert logged["val/unused_slots"] == 1
 
 
 def test_an_untrained_model_raises_the_alarm_and_logs_the_numbers(shards, tmp_path, caplog):

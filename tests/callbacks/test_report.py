@@ -15,12 +15,12 @@ SCORES = {
     *("mse", "squared_error", "nll", "log_likelihood", "kl"),
 }
 
-TERMS = {f"kl_terms/{layer}" for layer in (1, 2, 3)}
+TERMS = {f"kl_layers/{layer}" for layer in (1, 2, 3)}
 
 
 def report(shards, folder, steps, scores=None, **arguments):
     """Test, and return what ``metrics.json`` says."""
-    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps)
+    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps, test_means=True)
     module.test_scores = scores or module.test_scores
     trainer = tiny.trainer(folder, callbacks=TestReport(str(folder / "out")), **arguments)
     trainer.test(module, tiny.data(shards), verbose=False)
@@ -60,8 +60,8 @@ def test_metrics_are_those_of_a_direct_computation(shards, tmp_path, steps):
 
 
 def test_terms_of_the_kl_and_on_request_attention_are_reported(shards, tmp_path):
-    written = report(shards, tmp_path, 1, Scores(kl_terms=3, attention=True))
-    terms = [written["I=0"][f"kl_terms/{number}"]["mean"] for number in (1, 2, 3)]
+    written = report(shards, tmp_path, 1, Scores(kl_layers=3, attention=True))
+    terms = [written["I=0"][f"kl_layers/{number}"]["mean"] for number in (1, 2, 3)]
     assert sum(terms) == pytest.approx(written["I=0"]["kl"]["mean"])
     assert written["I=0"]["attention/fg_ari"]["images"] == 5
     assert written["I=1"].keys() == SCORES
@@ -89,10 +89,10 @@ def test_an_undefined_number_is_null(shards, tmp_path):
 
 def test_scores_of_the_bottom_up_pass_alone_stand_at_zero_steps():
     score = Summary(torch.tensor(1.5).double(), torch.tensor(0.25).double(), torch.tensor(4))
-    summary = {"last": {"kl": score}, "zero_step": {"kl": score}, "kl_terms": {"1": score}}
+    summary = {"last": {"kl": score}, "zero_step": {"kl": score}, "kl_layers": {"1": score}}
     written = to_json(to_columns(summary, 2))
     assert written.keys() == {"I=0", "I=2"}
-    assert written["I=0"].keys() == {"kl", "kl_terms/1"}
+    assert written["I=0"].keys() == {"kl", "kl_layers/1"}
     assert to_json(to_columns(summary, 0)).keys() == {"I=0"}
     assert to_json(to_columns(summary, 0))["I=0"] == written["I=0"]
     *_, at_two, _ = to_table(to_columns(summary, 2)).columns

@@ -155,8 +155,8 @@ def test_numbers_are_those_of_metrics_json(page, out):
         for text, key in zip(table.pop(label), ("I=0", "I=2"), strict=True):
             assert_shows(text, metrics[key][name])
     for number in (1, 2, 3):
-        text, nothing = table.pop(f"KL, term {number}")
-        assert_shows(text, metrics["I=0"][f"kl_terms/{number}"])
+        text, nothing = table.pop(f"KL, layer {number}")
+        assert_shows(text, metrics["I=0"][f"kl_layers/{number}"])
         assert nothing == ""
     assert not table
     for steps in (0, 2):

@@ -29,7 +29,7 @@ def inference():
 
 def test_padding_does_not_count(inference):
     batch, inferred = inference
-    scores = Scores(kl_terms=3, attention=True)
+    scores = Scores(kl_layers=3, attention=True)
     scores.update(batch, inferred)
     summary = scores.summary()
     assert {int(score.images) for group in summary.values() for score in group.values()} == {2}
@@ -57,11 +57,11 @@ def test_masks_are_resized_to_a_segmentation_of_another_size(inference, group):
 
 
 def test_the_terms_of_the_kl_add_up(inference):
-    scores = Scores(kl_terms=3)
+    scores = Scores(kl_layers=3)
     scores.update(*inference)
     summary = scores.summary()
-    terms = [score.mean.item() for score in summary["kl_terms"].values()]
-    assert list(summary["kl_terms"]) == ["1", "2", "3"]
+    terms = [score.mean.item() for score in summary["kl_layers"].values()]
+    assert list(summary["kl_layers"]) == ["1", "2", "3"]
     assert terms[0] == pytest.approx(inference[1].kl_layers[0][:2].double().mean().item())
     assert sum(terms) == pytest.approx(summary["zero_step"]["kl"].mean.item(), rel=1e-6)
 
@@ -77,15 +77,15 @@ def test_attention_is_scored_apart(inference):
 
 
 def test_names():
-    plain, full = Scores().named("test/"), Scores(kl_terms=2, attention=True).named("test/")
+    plain, full = Scores().named("test/"), Scores(kl_layers=2, attention=True).named("test/")
     assert {"test/fg_ari", "test/zero_step/fg_ari", "test/log_likelihood", "test/zero_step/kl"} <= plain.keys()
     extra = {name.rsplit("/", 1)[0] for name in full.keys() - plain.keys()}
-    assert extra == {"test/kl_terms", "test/attention"}
+    assert extra == {"test/kl_layers", "test/attention"}
 
 
 def test_a_batch_of_padding_adds_nothing(inference):
     batch, inferred = inference
-    scores = Scores(kl_terms=3, attention=True)
+    scores = Scores(kl_layers=3, attention=True)
     scores.update({**batch, "index": torch.full((3,), -1)}, inferred)
     assert all(score.images == 0 for group in scores.summary().values() for score in group.values())
 

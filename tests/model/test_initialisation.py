@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from emorl.model import BalancedInitialisation, BigDecoder, EfficientMORL, IodineDecoder, SmallDecoder
+from emorl.model import (
+    BalancedInitialisation,
+    BigDecoder,
+    EfficientMORL,
+    IodineDecoder,
+    SmallDecoder,
+    gaussian_noise,
+    scale,
+)
 
 
 @pytest.fixture(scope="module", params=[{}, {"slot_dim": 64, "decoder": IodineDecoder}], ids=["tetrominoes", "clevr"])
@@ -64,11 +72,11 @@ def test_slots_start_from_mean_zero_and_rho_one(fresh):
     assert (fresh.bottom_up.initial_rho == 1).all()
 
 
-@pytest.mark.parametrize("decoder", [SmallDecoder, partial(SmallDecoder, stride=2), IodineDecoder])
+@pytest.mark.parametrize("decoder", [SmallDecoder, partial(SmallDecoder, stride=2), IodineDecoder, BigDecoder])
 def test_balanced_slots_start_dark_and_with_even_masks(decoder):
     torch.manual_seed(0)
     model = EfficientMORL(decoder=decoder, initialisation=BalancedInitialisation)
-    components = model.decoder(0.35 * torch.randn(8, 4, 32), (35, 35))
+    components = model.decoder(0.35 * torch.randn(8, 4, 32), (48, 48))
     assert components.rgb.mean().item() == pytest.approx(0.08, abs=0.02)
     assert components.rgb.std().item() < 0.05
     assert components.masks.mean(dim=(0, 2, 3, 4)).tolist() == pytest.approx([0.25] * 4, abs=0.05)
@@ -84,3 +92,25 @@ def test_balanced_pixels_of_a_position_start_alike():
 def test_balanced_channels_of_a_decoder_without_positions_of_several_pixels_differ():
     last = EfficientMORL(decoder=BigDecoder, initialisation=BalancedInitialisation).decoder.layers[-1]
     assert len(last.weight.detach().flatten(1).unique(dim=0)) == 64
+
+
+@pytest.mark.parametrize("decoder", [SmallDecoder, partial(SmallDecoder, stride=4), IodineDecoder, BigDecoder])
+def test_balanced_decoders_keep_the_scale_of_what_differs_between_slots(decoder):
+    """Released: one in ten thousand."""
+    torch.manual_seed(0)
+    model = EfficientMORL(decoder=decoder, initialisation=BalancedInitialisation)
+    logits = model.decoder(torch.randn(16, 4, 32), (48, 48)).log_masks.exp().logit()
+    assert 0.05 < logits.var(dim=(0, 1)).mean().sqrt().item() < 1  # the last layer is 0.3 of unit scale
+
+
+def test_balanced_attention_and_posteriors_start_at_unit_scale():
+    torch.manual_seed(0)
+    model = EfficientMORL(num_slots=4, initialisation=BalancedInitialisation)
+    slots, pixels = torch.randn(64, 4, 32), torch.randn(64, 50, 64)
+    attend = model.bottom_up.attend
+    logits = torch.einsum("bkd,bnd->bkn", attend.to_query(slots), attend.to_key(pixels)) * 32**-0.5
+    assert logits.std().item() == pytest.approx(1, abs=0.15)
+    assert attend.to_value(pixels).std().item() == pytest.approx(2, abs=0.2)
+    posterior = model.encode(torch.rand(8, 3, 35, 35), 4, gaussian_noise)[0][0]
+    assert scale(posterior.rho).mean().item() == pytest.approx(0.4, abs=0.1)
+    assert model.refinement.mean.weight.std().item() == pytest.approx(0.1 * (2 / 32) ** 0.5, rel=0.1)

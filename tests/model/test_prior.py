@@ -58,7 +58,7 @@ class Setting:
 @pytest.mark.parametrize("prior", [ReversedPrior, ReversedPlusPlusPrior])
 def test_reversed_priors_go_top_down(prior):
     s = Setting(prior, 3)
-    s.assert_terms(kl(s.q(3), STANDARD), kl(s.q(2), s.given(3)), kl(s.q(1), s.given(2)))
+    s.assert_terms(kl(s.q(1), s.given(2)), kl(s.q(2), s.given(3)), kl(s.q(3), STANDARD))
     assert s.names == ["prior_z3", "prior_z2"]
 
 

@@ -23,7 +23,8 @@ class Symptoms(NamedTuple):
 
     largest_share: Float[Tensor, " batch"]  # of the image's pixels, won by one slot
     kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage's posterior
-    unexplained: Float64[Tensor, " batch"]  # squared error over that of the image's own mean colour
+    error: Float64[Tensor, " batch"]  # squared
+    spread: Float64[Tensor, " batch"]  # squared error of the image's own mean colour
 
 
 def symptoms(batch: Batch, inference: Inference, shares: Float[Tensor, "batch slots"]) -> Symptoms:
@@ -32,7 +33,7 @@ def symptoms(batch: Batch, inference: Inference, shares: Float[Tensor, "batch sl
     spread = squared_error(image.mean((-2, -1), keepdim=True).expand_as(image), image)
     error = squared_error(stage.components.reconstruction, image)
     kl = stage.kl / stage.slots[0].numel()
-    return Symptoms(shares.amax(dim=1), kl, error / spread.clamp(min=torch.finfo().eps))
+    return Symptoms(shares.amax(dim=1), kl, error, spread)
 
 
 def won(inference: Inference) -> Float[Tensor, "batch slots"]:
@@ -44,8 +45,9 @@ def won(inference: Inference) -> Float[Tensor, "batch slots"]:
 class CollapseAlarm(Callback):
     """Warns, at each validation, of slots or posteriors that do nothing.
 
-    Logs ``val/largest_share``, ``val/kl_per_dimension``, ``val/unexplained`` (see `Symptoms`) and ``val/unused_slots``,
-    the number of slots that win no pixel of any image, and warns where they leave the bounds.
+    Logs ``val/largest_share`` and ``val/kl_per_dimension`` (see `Symptoms`), ``val/unexplained``, the squared error
+    over that of images of one colour each, and ``val/unused_slots``, the number of slots that win no pixel of any
+    image, and warns where they leave the bounds.
 
     Args:
         largest_share: one slot wins everything above this.
@@ -57,7 +59,7 @@ class CollapseAlarm(Callback):
         self.largest_share = largest_share
         self.kl_per_dimension = kl_per_dimension
         self.unexplained = unexplained
-        self._won: Tensor | None = None
+        self._sums: Tensor | None = None  # over images: error, spread, and the share of each slot
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -65,18 +67,21 @@ class CollapseAlarm(Callback):
         """Measure a batch; padding does not count."""
         real = batch["index"] >= 0
         count, shares = int(real.sum()), won(outputs)
-        found = symptoms(batch, outputs, shares)._asdict()
-        means = {f"val/{name}": value[real].sum() / max(1, count) for name, value in found.items()}
-        pl_module.log_dict(means, on_epoch=True, sync_dist=True, batch_size=count)
-        total = shares[real].sum(dim=0)
-        self._won = total if self._won is None else self._won + total
+        found = symptoms(batch, outputs, shares)
+        for name in ("largest_share", "kl_per_dimension"):
+            mean = getattr(found, name)[real].sum() / max(1, count)
+            pl_module.log(f"val/{name}", mean, on_epoch=True, sync_dist=True, batch_size=count)
+        columns = torch.cat((found.error[:, None], found.spread[:, None], shares), dim=1)
+        sums = columns[real].sum(dim=0)
+        self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count unused slots over the batches of all processes."""
-        if self._won is not None:
-            unused = trainer.strategy.reduce(self._won, reduce_op="sum") == 0
-            self._won = None
-            pl_module.log("val/unused_slots", unused.sum().float())
+        """Compare errors, and count unused slots, over the batches of all processes."""
+        if self._sums is not None:
+            error, spread, *shares = trainer.strategy.reduce(self._sums, reduce_op="sum")
+            self._sums = None
+            pl_module.log("val/unexplained", error / spread)
+            pl_module.log("val/unused_slots", (torch.stack(shares) == 0).sum().float())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn."""

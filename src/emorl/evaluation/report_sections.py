@@ -178,7 +178,7 @@ def _steps(key: str) -> str:
 
 
 def _label(name: str) -> str:
-    return LABELS.get(name, name.replace("kl_terms/", "KL, term "))
+    return LABELS.get(name, name.replace("kl_layers/", "KL, layer "))
 
 
 def _scenes(metrics: Metrics) -> int:

@@ -80,23 +80,22 @@ class Scores(nn.Module):
     """The scores of the last stage under their own names, those of stage 0 under ``zero_step/``.
 
     Args:
-        kl_terms: the first so many terms of stage 0's KL, L for all, in the prior's order (the released prior goes from
-            layer L down to 1): ``kl_terms/1`` and on.
+        kl_layers: number of layers L, to score the term of each in stage 0's KL: ``kl_layers/1`` and on.
         attention: also score the attention of the last layer as masks, under ``attention/``.
     """
 
-    def __init__(self, kl_terms: int = 0, attention: bool = False) -> None:
+    def __init__(self, kl_layers: int = 0, attention: bool = False) -> None:
         super().__init__()
         self.last = StageScores()
         self.zero_step = StageScores()
-        self.kl_terms = nn.ModuleDict({f"{number}": ImageMean() for number in range(1, kl_terms + 1)})
+        self.kl_layers = nn.ModuleDict({f"{number}": ImageMean() for number in range(1, kl_layers + 1)})
         self.attention = SegmentationScores() if attention else None
 
     def update(self, batch: Batch, inference: Inference) -> None:
         """Add a batch."""
         self.last.update(batch, inference.stages[-1])
         self.zero_step.update(batch, inference.stages[0])
-        for metric, kl in zip(self.kl_terms.values(), inference.kl_layers, strict=False):
+        for metric, kl in zip(self.kl_layers.values(), inference.kl_layers, strict=False):
             metric.update(kl[batch["index"] >= 0])  # type: ignore[operator]
         if self.attention is not None:
             attention = inference.attention[-1]
@@ -111,7 +110,7 @@ class Scores(nn.Module):
     def summary(self) -> dict[str, dict[str, Summary]]:
         """Return mean, standard error and number of images by group and score; every process must call this.
 
-        Groups are ``last``, ``zero_step``, ``kl_terms`` (maybe empty) and, if it is scored, ``attention``.
+        Groups are ``last``, ``zero_step``, ``kl_layers`` (maybe empty) and, if it is scored, ``attention``.
         """
         return {
             group: {name: metric.summary() for name, metric in scores.named_children()}  # type: ignore[operator]

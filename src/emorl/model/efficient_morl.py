@@ -47,7 +47,7 @@ class Inference(NamedTuple):
 
     posteriors: list[Gaussian]  # q(z^1 | x) .. q(z^L | z^{L-1}, x)
     attention: list[Float[Tensor, "batch slots pixels"]]  # of each layer, summing to one over slots
-    kl_layers: list[Float[Tensor, " batch"]]  # the terms of stage 0's KL, in the prior's order
+    kl_layers: list[Float[Tensor, " batch"]]  # the terms of stage 0's KL, of layers 1 .. L
     stages: list[Stage]  # 0 .. I
 
     @property

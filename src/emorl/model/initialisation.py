@@ -54,7 +54,11 @@ class BalancedInitialisation(Initialisation):
     def __call__(self, model: EfficientMORL) -> None:
         """Fill the weights."""
         for module in _weighted(model):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if isinstance(module, nn.ConvTranspose2d):  # a pixel out has in_channels * (kernel / stride)^2 pixels in
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                module.weight.data.mul_(module.stride[0])
+            else:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         attend, rho = model.bottom_up.attend, -2.0
         for projection, scale in ((attend.to_query, 1.0), (attend.to_key, 1.0), (attend.to_value, 2.0)):
             nn.init.normal_(projection.weight, std=scale * projection.in_features**-0.5)

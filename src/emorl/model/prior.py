@@ -17,7 +17,7 @@ from emorl.model.posterior import Gaussian, slot_kl, standard_normal
 class PriorTerms(NamedTuple):
     """The KL terms of the bottom-up pass, and the prior that refined posteriors are held to."""
 
-    kl: list[Float[Tensor, " batch"]]  # one term a layer, in nats, in the order in which they are added
+    kl: list[Float[Tensor, " batch"]]  # of the posteriors of layers 1 .. L, in nats
     refined: Normal
 
 
@@ -71,7 +71,7 @@ class ReversedPrior(Prior):
             above, below = posteriors[layer], posteriors[layer - 1]
             lowest = self.conditional(above.sample(noise(f"prior_z{layer + 1}", above.mean)))
             kl.append(slot_kl(below.distribution, lowest))
-        return PriorTerms(kl, normal), lowest
+        return PriorTerms(kl[::-1], normal), lowest
 
 
 class ReversedPlusPlusPrior(ReversedPrior):
