@@ -8,6 +8,15 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from emorl.callbacks import RefinementCurriculum
 from emorl.cli import EmorlCLI
+from emorl.model import (
+    DualGRU,
+    GaussianLikelihood,
+    Geco,
+    IodineDecoder,
+    MixtureLikelihood,
+    PlainGRU,
+    SmallDecoder,
+)
 from emorl.optim import Muon, WarmupCosineDecay
 from emorl.study import read_cases
 
@@ -45,6 +54,43 @@ CHANGES = {
 
 def recipe(name):
     return yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "slots", "decoder", "likelihood", "target", "steps", "phases", "tested"),
+    [
+        ("tetrominoes", 35, 4, SmallDecoder, (GaussianLikelihood, 0.3), (-1.224, 1), 200000, {0: 3}, 3),
+        ("multi-dsprites", 64, 6, IodineDecoder, (GaussianLikelihood, 0.1), None, 300000, {0: 3, 100000: 1}, 1),
+        ("clevr6", 96, 7, IodineDecoder, (MixtureLikelihood, 0.1), (-2.206, 1), 300000, {0: 3, 100000: 1}, 1),
+        ("clevr10", 128, 11, IodineDecoder, (MixtureLikelihood, 0.1), (-2.1, 5), 300000, {0: 3, 100000: 2}, 2),
+    ],
+)
+def test_released_recipes_are_those_of_the_paper(
+    name, size, slots, decoder, likelihood, target, steps, phases, tested, build
+):
+    cli = build(["--config=configs/base.yaml", f"--config=configs/{name}.yaml"])
+    network, geco = cli.model.network, cli.model.network.objective.geco
+    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
+    assert (cli.model.image_size, network.num_slots, type(network.decoder)) == (size, slots, decoder)
+    assert (type(network.likelihood), network.likelihood.scale) == likelihood
+    assert (geco and (geco.target, geco.acceleration)) == target
+    assert (cli.trainer.max_steps, curriculum.phases, cli.model.test_refinement_steps) == (steps, phases, tested)
+    assert sum(p.numel() for p in network.parameters()) == (467236 if name == "tetrominoes" else 666500)
+    assert cli.datamodule.batch_size == 32
+
+
+def test_the_ablations_of_clevr6_change_one_part_each(build):
+    cases = read_cases(ROOT / "configs" / "ablations" / "clevr6.yaml")
+    found = {}
+    for case, options in cases.items():
+        cli = build(options)
+        network = cli.model.network
+        found[case] = type(network.bottom_up.cell), type(network.objective.geco), cli.trainer.max_steps
+    assert found == {
+        "full": (DualGRU, Geco, 50000),
+        "without-dual-gru": (PlainGRU, Geco, 50000),
+        "without-geco": (DualGRU, type(None), 50000),
+    }
 
 
 @pytest.mark.parametrize("name", FAST)
