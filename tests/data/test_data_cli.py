@@ -4,7 +4,7 @@ from PIL import Image
 from tfrecord_writer import REAL, example, tetrominoes_features, write
 
 from emorl.data.cli import main
-from emorl.data.generate.tetrominoes import COLOURS, SHAPES, Tetrominoes
+from emorl.data.generate.tetrominoes import COLOURS, SHAPES, VARIANTS, Tetrominoes
 from emorl.data.manifest import Manifest
 
 
@@ -179,3 +179,11 @@ def test_interruption_says_how_to_go_on(out, monkeypatch, capsys):
     monkeypatch.setattr("emorl.data.commands.common.write_shards", interrupt)
     assert generate(out) == 130
     assert "run the same command again to go on" in capsys.readouterr().err
+
+
+def test_every_variant_of_tetrominoes_can_be_generated(tmp_path):
+    for variant in VARIANTS:
+        sizes = ("--train", "0", "--val", "0", "--test", "1")
+        assert main(["generate", "tetrominoes", str(tmp_path / variant), "--variant", variant, *sizes]) is None
+        manifest = Manifest.load(str(tmp_path / variant))
+        assert (manifest.variant, manifest.max_objects) == (variant, VARIANTS[variant].objects)

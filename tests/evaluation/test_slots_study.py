@@ -92,3 +92,11 @@ def test_the_command_goes_on_where_it_was_interrupted(module, shards, tmp_path, 
 def test_the_largest_number_cannot_be_below_the_smallest(tmp_path, capsys):
     assert main(["slots", "a.ckpt", "data", str(tmp_path), "--smallest=4", "--largest=3"]) == 2
     assert "largest: expected 4 slots or more, got 3" in capsys.readouterr().err
+
+
+def test_scenes_of_other_numbers_of_objects_are_added_on_request(module, shards, tmp_path):
+    command = ["slots", save(module, tmp_path / "a.ckpt"), str(shards), str(tmp_path), "--count=2", "--largest=2"]
+    assert main([*command, "--steps=0", "--other_numbers=true"]) is None
+    with (tmp_path / "slots.csv").open() as file:
+        groups = {row["objects"]: int(row["scenes"]) for row in csv.DictReader(file)}
+    assert groups == {"all": 10, "1": 2, "2": 2, "3": 2, "4": 2, "5": 2}

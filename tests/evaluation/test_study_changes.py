@@ -7,7 +7,7 @@ from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
 from emorl.evaluation.study_changes import UNMODIFIED, multi_dsprites_changes, tetrominoes_changes
 
-COUNT, SEED = 3, 5
+COUNT, SEED = 4, 5
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +74,13 @@ def test_objects_are_added_to_those_of_a_scene(changed, change, number):
         assert scene.factors[len(plain.factors)] == before[0]
         assert len(scene.factors) == number
         assert scene.segmentation.max() <= number
+
+
+def test_a_crowd_repeats_nobody_even_in_a_single_scene():
+    (scene,) = multi_dsprites_changes(1, SEED)["seven objects"]()
+    assert len({tuple(one.items()) for one in scene.factors}) == 7
+
+
+def test_one_object_is_the_first_of_the_scene(changed):
+    for scene, plain in zip(changed["one object"], changed[UNMODIFIED], strict=True):
+        assert scene.factors == plain.factors[:1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,6 +95,12 @@ def load_scenes(data: str, module: EfficientMORLModule, split: str = "test", cou
         fitted([record.segmentation for record in records], Image.Resampling.NEAREST),
         [record.factors for record in records],
     )
+
+
+def joined(parts: Sequence[Scenes]) -> Scenes:
+    """Return all scenes, one part after another."""
+    image, segmentation, factors = zip(*parts, strict=True)
+    return Scenes(torch.cat(image), torch.cat(segmentation), list(chain(*factors)))
 
 
 def infer(module: EfficientMORLModule, batch: Batch, steps: int, num_slots: int | None = None) -> Inference:

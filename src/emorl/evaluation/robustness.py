@@ -39,11 +39,12 @@ def robustness(
 ) -> None:
     """Score a model on generated scenes that differ from its training set in one respect each.
 
-    A model of 35x35 pixels sees Tetrominoes: trominoes, pentominoes, other colours, four and five objects, noise. One
-    of 64x64 pixels sees Multi-dSprites, coloured on grey: pale and dark colours, coloured backgrounds, six and seven
-    objects, noise. K is raised where there are more objects. Writes OUT/robustness.csv, robustness.md and
-    robustness.png; a column NAME_se is a standard error over scenes, fg_ari_change the difference from the unmodified
-    set. After an interruption the same command goes on where it stopped.
+    A model of 35x35 pixels sees Tetrominoes: trominoes, pentominoes, other colours, one to five objects, noise. One of
+    64x64 pixels sees Multi-dSprites, coloured on grey: triangles and crosses, pale and dark colours, coloured
+    backgrounds, one, six and seven objects, noise; even if it was trained on other data of that size. K is raised where
+    there are more objects. Writes OUT/robustness.csv, robustness.md and robustness.png; a column NAME_se is a standard
+    error over scenes, fg_ari_change the difference from the unmodified set. After an interruption the same command goes
+    on where it stopped.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -64,7 +65,9 @@ def robustness(
     print(*write_table(rows, out, "robustness"), write_figure(figure(rows), out, "robustness"), sep="\n")
 
 
-def changes(image_size: int, count: int, seed: int, noise: Sequence[float]) -> Mapping[str, Callable[[], Scenes]]:
+def changes(
+    image_size: int, count: int, seed: int = 0, noise: Sequence[float] = ()
+) -> Mapping[str, Callable[[], Scenes]]:
     """Return what makes the scenes of each change, the unmodified ones first.
 
     Raises:

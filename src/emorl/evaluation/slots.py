@@ -14,8 +14,9 @@ from torch import Tensor
 
 from emorl.data.errors import DataError
 from emorl.data.manifest import Manifest
-from emorl.evaluation.inputs import Scenes, load_module, load_scenes
+from emorl.evaluation.inputs import Scenes, joined, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.robustness import changes
 from emorl.evaluation.study_figures import curves
 from emorl.evaluation.study_rows import gather
 from emorl.evaluation.study_scores import cells, inferences
@@ -36,6 +37,7 @@ def slots(
     smallest: PositiveInt = _SMALLEST,
     largest: PositiveInt = _LARGEST,
     steps: NonNegativeInt | None = None,
+    other_numbers: bool = False,
 ) -> None:
     """Score each number of slots at test, K = 2 to 10, over all scenes and by the number of objects to be seen.
 
@@ -51,14 +53,21 @@ def slots(
         smallest: Smallest K.
         largest: Largest K.
         steps: Refinement steps I; the model's number at test unless given.
+        other_numbers: Whether to add as many generated scenes of each number of objects that training did not have:
+            1, 2, 4 and 5 for a model of Tetrominoes (35x35 pixels), 1, 6 and 7 for one of Multi-dSprites (64x64).
     """
     if largest < smallest:
         raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
     module = load_module(model)
     scenes = load_scenes(data, module, split, count)
+    if other_numbers:
+        scenes = joined(
+            [scenes, *(make() for name, make in changes(module.image_size, count).items() if "object" in name)]
+        )
     refinements = module.test_refinement_steps if steps is None else steps
     parts = {f"{k}": partial(by_objects, module, scenes, refinements, k) for k in range(smallest, largest + 1)}
     about = {"data": Manifest.load(data).checksum, "split": split, "count": count, "steps": refinements}
+    about["other_numbers"] = other_numbers
     rows = gather(parts, out / ".slots.json", module, about)
     print(*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots"), sep="\n")
 

@@ -16,6 +16,7 @@ from emorl.data.records import Objects, Record, Value
 UNMODIFIED = "unmodified"
 
 Draw = Callable[[], list[Record]]
+_CROWD = 4  # scenes of two objects or more, whose objects make seven and more
 
 
 def tetrominoes_changes(count: int, seed: int) -> dict[str, Draw]:
@@ -28,14 +29,15 @@ def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
     """Return what draws the test scenes of Multi-dSprites, coloured on grey, and changed ones, by name of the change.
 
     The scenes are changed one by one: to triangles and crosses; to colours of half the saturation or half the value,
-    less than in any scene of the generator; to a background of any colour; or to more objects, those of the scenes
-    before added.
+    less than in any scene of the generator; to a background of any colour; to one object; or to more objects, those of
+    the scenes before added.
     """
-    scenes = list(MultiDSprites(count, seed, "test", "colored_on_grayscale").records())
+    (*scenes,) = MultiDSprites(max(count, _CROWD), seed, "test", "colored_on_grayscale").records()
+    everyone, scenes = [scene.factors for scene in scenes], scenes[:count]
     grey: list[Colour] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes]
     coloured: list[Colour] = [tuple(c) for c in np.random.default_rng(seed).integers(0, 256, (count, 3)).tolist()]
     objects = [scene.factors for scene in scenes]
-    crowds = [[one for j in range(4) for one in objects[(i - j) % count]] for i in range(count)]
+    crowds = [[one for j in range(_CROWD) for one in everyone[i - j]] for i in range(count)]
     return {
         UNMODIFIED: partial(_drawn, grey, objects),
         "triangles and crosses": partial(
@@ -44,6 +46,7 @@ def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
         "pale colours": partial(_drawn, grey, [[pale(one) for one in scene] for scene in objects]),
         "dark colours": partial(_drawn, grey, [[dark(one) for one in scene] for scene in objects]),
         "coloured background": partial(_drawn, coloured, objects),
+        "one object": partial(_drawn, grey, [scene[:1] for scene in objects]),
         "six objects": partial(_drawn, grey, [crowd[:6] for crowd in crowds]),
         "seven objects": partial(_drawn, grey, [crowd[:7] for crowd in crowds]),
     }

@@ -9,9 +9,14 @@ from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.selection import Selection
 
+TetrominoesVariant = Literal[
+    "standard", "trominoes", "pentominoes", "new_colours", "one_object", "two_objects", "four_objects", "five_objects"
+]
+
 
 def tetrominoes(
     out: str,
+    variant: TetrominoesVariant = "standard",
     train: NonNegativeInt = TRAIN,
     val: NonNegativeInt = TEST,
     test: NonNegativeInt = TEST,
@@ -23,6 +28,7 @@ def tetrominoes(
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        variant: As published, or with other shapes, colours or numbers of objects.
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
@@ -31,7 +37,7 @@ def tetrominoes(
         processes: Number of processes that draw. The bytes are the same for any number.
     """
     sizes = {"train": train, "val": val, "test": test}
-    splits = {split: Selection(Tetrominoes(n, seed, split), range(n)) for split, n in sizes.items() if n}
+    splits = {s: Selection(Tetrominoes(n, seed, s, variant), range(n)) for s, n in sizes.items() if n}
     write(splits, out, shard_size, processes)
 
 

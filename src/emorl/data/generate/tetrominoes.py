@@ -76,6 +76,8 @@ VARIANTS = {
     "trominoes": Variant(shapes=TROMINOES),
     "pentominoes": Variant(shapes=PENTOMINOES),
     "new_colours": Variant(colours=tuple(NEW_COLOURS)),
+    "one_object": Variant(objects=1),
+    "two_objects": Variant(objects=2),
     "four_objects": Variant(objects=4),
     "five_objects": Variant(objects=5),
 }
@@ -128,7 +130,7 @@ class Tetrominoes(GeneratedSource):
         seed: any integer.
         split: each split has scenes of its own.
         variant: `standard`, as published; `trominoes` or `pentominoes` in place of tetrominoes; `new_colours`, which
-            mix or dim the published ones; or `four_objects` or `five_objects` in place of three.
+            mix or dim the published ones; or `one_object`, `two_objects`, `four_objects` or `five_objects`.
 
     Raises:
         DataError: if there is no such variant.
