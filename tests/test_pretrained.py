@@ -101,8 +101,11 @@ def test_shipped_tetrominoes_are_decomposed_in_one_pass():
 def test_the_card_tells_what_the_readme_claims():
     card = pretrained.load_card("tetrominoes")
     claimed = (ROOT / "README.md").read_text()
-    for scores in (card["scores"]["I=0"], card["scores"]["I=3"]):
-        assert f"{scores['fg_ari']['mean']:.3f} ± {scores['fg_ari']['standard_error']:.3f}" in claimed
+    for test in card["tests"].values():
+        for scores in test["scores"].values():
+            for name, digits in (("fg_ari", 3), ("mse", 5)):
+                score = scores[name]
+                assert f"| {score['mean']:.{digits}f} ± {score['standard_error']:.{digits}f} |" in claimed
 
 
 def test_weights_start_a_training_with_another_objective(weights):

@@ -1,21 +1,22 @@
-"""Turn a finished run into weights that come with the package: ``python tools/ship.py RUN NAME DATA TESTED_ON``.
+"""Turn a finished run into weights that come with the package: ``python tools/ship.py RUN NAME DATA``.
 
-RUN is the folder of an ``emorl fit`` with the ``metrics.json`` of its ``emorl test``. Writes to ``src/emorl/weights``
-the weights (``NAME.safetensors``), their card (``NAME.json``) and the curve of training (``NAME.png``), and to
+RUN is the folder of an ``emorl fit``. Every ``RUN/tests/TEST`` is what ``emorl test --trainer.logger false --ckpt_path
+RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST`` has left. Writes to ``src/emorl/weights`` the weights
+(``NAME.safetensors``), their card (``NAME.json``) and the curve of training (``NAME.png``), and to
 ``docs/images/NAME.png`` what they make of four test scenes.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from jsonargparse import auto_cli
 
+from emorl.data.errors import DataError
 from emorl.data.manifest import Manifest
 from emorl.evaluation.inputs import load_scenes
 from emorl.evaluation.outputs import write_figure
@@ -27,36 +28,56 @@ from emorl.viz import decomposition, save_png
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
-def ship(run: Path, name: str, data: str, tested_on: str) -> None:
+def ship(run: Path, name: str, data: str) -> None:
     """Write weights, card and pictures.
 
     Args:
         run: Folder of the run.
         name: Name of the weights.
         data: Folder of the shards that the run was trained on.
-        tested_on: What metrics.json was measured on, in a few words.
     """
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    history = read_history(run / "metrics.csv")
-    manifest = Manifest.load(data)
-    card = {
-        "name": name,
-        "trained_on": f"{manifest.dataset}, {manifest.variant}, generated",
-        "manifest_checksum": manifest.checksum,
+    checkpoint, folder = run / "checkpoints" / "last.ckpt", Path(str(WEIGHTS))
+    save_pretrained(checkpoint, name, folder, card(run, checkpoint, Manifest.load(data)))
+    write_figure(training_figure({name: [run / "metrics.csv"]}), folder, name)
+    decomposed(name, data)
+
+
+def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
+    """Return what is known about the weights, of what the run and its tests have put on record.
+
+    Raises:
+        DataError: if the run was trained on other data.
+    """
+    config, versions = (yaml.safe_load((run / name).read_text()) for name in ("config.yaml", "versions.json"))
+    if versions["data"] != manifest.checksum:
+        remedy = "give the folder that the run was trained on"
+        raise DataError.of("data", expected=versions["data"], got=manifest.checksum, remedy=remedy)
+    return {
+        "trained_on": f"{manifest.dataset}, {manifest.variant}",
+        "source": manifest.source,
         "seed": config["seed_everything"],
-        "steps": config["trainer"]["max_steps"],
-        "minutes": round(history["time/minutes"][-1][1]),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "versions": json.loads((run / "versions.json").read_text()),
-        "tested_on": tested_on,
-        "scores": json.loads((run / "metrics.json").read_text()),
+        "steps": torch.load(checkpoint, weights_only=True)["global_step"],
+        "minutes": round(read_history(run / "metrics.csv")["time/minutes"][-1][1]),
+        "versions": versions,
+        "tests": {folder.name: tested(folder) for folder in sorted((run / "tests").iterdir())},
         "trainer": config["trainer"],
         "data": config["data"],
     }
-    folder = Path(str(WEIGHTS))
-    save_pretrained(run / "checkpoints" / "last.ckpt", name, folder, card)
-    write_figure(training_figure({name: [run / "metrics.csv"]}), folder, name)
-    decomposed(name, data)
+
+
+def tested(folder: Path) -> dict[str, Any]:
+    """Return a test's scores, and what they were measured on and how."""
+    config, versions = (
+        yaml.safe_load((folder / "test" / name).read_text()) for name in ("config.yaml", "versions.json")
+    )
+    model, data, trainer = config["model"], config["data"], config["trainer"]
+    return {
+        "versions": versions,
+        "means_of_posteriors": model["test_means"],
+        "score_size": data["score_size"],
+        "precision": trainer["precision"] or "32-true",
+        "scores": json.loads((folder / "metrics.json").read_text()),
+    }
 
 
 def decomposed(name: str, data: str) -> None:

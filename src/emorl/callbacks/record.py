@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -39,7 +41,7 @@ class RunRecord(SaveConfigCallback):
 
 
 def versions(trainer: Trainer) -> dict[str, str | None]:
-    """Return the versions of code, libraries, device and data; of the data, the manifest's checksum.
+    """Return the versions of code, libraries, machine and data; of the data, the manifest's checksum.
 
     ``git`` is the commit of the source tree that runs, with ``-dirty`` after it if files differ from it; null for an
     installed package. ``data`` is null for a folder of images.
@@ -52,9 +54,17 @@ def versions(trainer: Trainer) -> dict[str, str | None]:
         "python": platform.python_version(),
         "torch": version("torch"),
         "pytorch_lightning": version("pytorch_lightning"),
+        "machine": f"{processor()}, {os.cpu_count()} cores",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "data": None if manifest is None else manifest.checksum,
     }
+
+
+def processor() -> str:
+    """Return what the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: *(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    return named[1] if named else platform.processor() or platform.machine()
 
 
 def git_commit(file: Path) -> str | None:
