@@ -19,7 +19,7 @@ $(VENV)/.installed: setup.cfg constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, predict; the same with shipped weights
+demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, predict; shipped weights on fresh scenes
 	rm -rf $(RUN)
 	$(BIN)/emorl fit $(CONFIGS) --data.root demo/data \
 		--trainer.logger.save_dir demo --trainer.logger.version run
@@ -27,11 +27,12 @@ demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, pr
 		--trainer.logger false --output_dir $(RUN)
 	$(BIN)/emorl predict --ckpt_path $(RUN)/checkpoints/last.ckpt --data.root demo/data \
 		--trainer.logger false --output_dir $(RUN)/predictions
-	$(BIN)/emorl test --pretrained tetrominoes --data.root demo/data --trainer.logger false --output_dir $(SHIPPED)
-	$(BIN)/emorl predict --pretrained tetrominoes --data.root demo/data \
+	$(BIN)/emorl-data generate tetrominoes demo/fresh --train 0 --val 0 --seed 1
+	$(BIN)/emorl test --pretrained tetrominoes --data.root demo/fresh --trainer.logger false --output_dir $(SHIPPED)
+	$(BIN)/emorl predict --pretrained tetrominoes --data.root demo/fresh \
 		--trainer.logger false --output_dir $(SHIPPED)/predictions
 	@echo "The short training: pictures in $(RUN)/pictures, 320 test scenes in $(RUN)/predictions, scores in $(RUN)/metrics.json"
-	@echo "The weights that come with emorl: 320 test scenes in $(SHIPPED)/predictions, scores in $(SHIPPED)/metrics.json"
+	@echo "The weights that come with emorl: 320 fresh scenes in $(SHIPPED)/predictions, scores in $(SHIPPED)/metrics.json"
 
 demo-data: setup
 	$(BIN)/emorl-data generate tetrominoes demo/data --train 20000 --val 320 --test 320

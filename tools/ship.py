@@ -8,6 +8,8 @@ RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST`` has left. Writes to ``sr
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,18 @@ from emorl.data.errors import DataError
 from emorl.data.manifest import Manifest
 from emorl.evaluation.inputs import load_scenes
 from emorl.evaluation.outputs import write_figure
+from emorl.evaluation.report_figures import Curve
 from emorl.evaluation.report_run import read_history
+from emorl.evaluation.report_sections import TRAINING
 from emorl.evaluation.training_figure import training_figure
 from emorl.pretrained import WEIGHTS, load_module, load_pretrained, save_pretrained
 from emorl.viz import decomposition, save_png
 
+HISTORY = (
+    "time/minutes",
+    "train/refinement_steps",
+    *(name for _, columns, _ in TRAINING.values() for name in columns.values()),
+)
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -48,6 +57,7 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
     Raises:
         DataError: if the run was trained on other data.
     """
+    history = read_history(run / "metrics.csv")
     config, versions = (yaml.safe_load((run / name).read_text()) for name in ("config.yaml", "versions.json"))
     if versions["data"] != manifest.checksum:
         remedy = "give the folder that the run was trained on"
@@ -57,12 +67,27 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         "source": manifest.source,
         "seed": config["seed_everything"],
         "steps": torch.load(checkpoint, weights_only=True)["global_step"],
-        "minutes": round(read_history(run / "metrics.csv")["time/minutes"][-1][1]),
+        "minutes": round(history["time/minutes"][-1][1]),
+        "history": table({name: history[name] for name in HISTORY if name in history}),
         "versions": versions,
         "tests": {folder.name: tested(folder) for folder in sorted((run / "tests").iterdir())},
         "trainer": config["trainer"],
         "data": config["data"],
     }
+
+
+def table(history: dict[str, Curve]) -> str:
+    """Return curves as CSV, every thousandth step."""
+    rows: dict[int, dict[str, str]] = {}
+    for name, curve in history.items():
+        for step, value in curve:
+            if (step + 1) % 1000 == 0:
+                rows.setdefault(step, {})[name] = f"{value:.5g}"
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["step", *history], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"step": step, **row} for step, row in sorted(rows.items()))
+    return text.getvalue()
 
 
 def tested(folder: Path) -> dict[str, Any]:

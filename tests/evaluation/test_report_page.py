@@ -206,17 +206,17 @@ def test_without_a_run_and_with_one_scene_and_no_refinement(tmp_path):
 
 
 def test_a_run_is_read_as_it_was_logged(out):
-    run = read_run(next(out.parent.glob("*/checkpoints/last.ckpt")))
+    run = read_run(str(next(out.parent.glob("*/checkpoints/last.ckpt"))))
     assert run.history["train/kl"] == [(49, 10.5), (99, 11.5), (149, 12.5)]
     assert run.history["val/fg_ari"] == [(99, 0.5)]
     assert run.switches == [99]
     assert run.versions == {"emorl": "0.0.7", "git": None}
-    assert read_run(out / "last.ckpt") == ("", {}, {})
+    assert read_run(str(out / "last.ckpt")) == ("", {}, {})
 
 
 def test_a_checkpoint_elsewhere_has_no_run(out, tmp_path):
     shutil.copytree(next(out.parent.glob("*/checkpoints")), tmp_path / "elsewhere")
-    assert read_run(tmp_path / "elsewhere" / "last.ckpt").config == ""
+    assert read_run(str(tmp_path / "elsewhere" / "last.ckpt")).config == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import pytest
+import yaml
 
-from emorl.evaluation.report_run import Run, read_history
+from emorl import pretrained
+from emorl.evaluation.report_run import Run, read_history, read_run
 
 
 @pytest.fixture
@@ -31,3 +33,14 @@ def test_what_a_resumed_run_repeats_counts_once(history):
 def test_switches_are_where_another_number_of_refinement_steps_begins(history):
     text = "step,train/refinement_steps\n49,3\n99,1\n149,1\n99,1\n149,0\n"
     assert Run("", {}, history(text)).switches == [99, 149]
+
+
+def test_shipped_weights_have_the_record_on_their_card():
+    run, card = read_run("tetrominoes"), pretrained.load_card("tetrominoes")
+    assert yaml.safe_load(run.config)["model"] == card["model"]
+    assert run.versions == card["versions"]
+    assert run.history["time/minutes"][-1] == (card["steps"] - 1, pytest.approx(card["minutes"], abs=1))
+    last = run.history["val/zero_step/fg_ari"][-1][1]
+    assert last == pytest.approx(card["tests"]["samples"]["scores"]["I=0"]["fg_ari"]["mean"], abs=0.02)
+    assert run.switches == sorted(run.switches)
+    assert len(run.switches) == 2

@@ -37,17 +37,17 @@ def report(model: str, data: str, out: Path, split: str = "test", count: Positiv
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights. Training curves and configuration are those of the
-            run around a checkpoint.
+            run around a checkpoint, or on the weights' card.
         data: Folder of shards: a local path or a URL.
         out: Folder of the page.
         split: Split of the data set.
         count: Number of scenes, the first ones of the split.
     """
-    module, manifest, run = load_module(model), Manifest.load(data), read_run(Path(model))
+    module, manifest, run = load_module(model), Manifest.load(data), read_run(model)
     scenes = load_scenes(data, module, split, count)
     readings = score(module.network, scored(module, scenes))
     metrics = to_json(to_columns(module.test_scores.summary(), module.test_refinement_steps))
-    paper = published(manifest.dataset, manifest.variant, objects=int(scenes.segmentation.max()))
+    paper = published(manifest.dataset, manifest.variant, objects=manifest.max_objects)
     median = int(readings.fg_ari[-1].argsort(stable=True)[len(scenes.image) // 2])
     source = ", ".join(f"{key} {value}" for key, value in manifest.source.items())
     shown = (

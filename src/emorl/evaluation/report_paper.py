@@ -34,7 +34,7 @@ def published(dataset: str, variant: str, objects: int) -> Published | None:
     Args:
         dataset: name in the manifest.
         variant: variant in the manifest.
-        objects: largest number of objects in the scenes that were scored; CLEVR6 is CLEVR up to six.
+        objects: largest number of objects that the manifest has; CLEVR6 is CLEVR up to six.
     """
     if dataset == "clevr":
         return _CLEVR6 if objects <= 6 else None

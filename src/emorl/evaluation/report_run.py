@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
+from emorl import pretrained
 from emorl.evaluation.report_figures import Curve
 
 
@@ -25,9 +29,13 @@ class Run(NamedTuple):
         return [step for (_, before), (step, after) in pairwise(curve) if before != after]
 
 
-def read_run(checkpoint: Path) -> Run:
-    """Read the record of the run that wrote a checkpoint, RUN/checkpoints/NAME.ckpt."""
-    checkpoint = checkpoint.absolute()
+def read_run(model: str) -> Run:
+    """Read the record of the run that made a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or shipped weights."""
+    if model in pretrained.names():
+        card = pretrained.load_card(model)
+        settings = {"seed_everything": card["seed"], **{part: card[part] for part in ("trainer", "model", "data")}}
+        return Run(yaml.safe_dump(settings, sort_keys=False), card["versions"], _history(card["history"].splitlines()))
+    checkpoint = Path(model).absolute()
     if checkpoint.parent.name != "checkpoints":
         return Run("", {}, {})
     config, versions, metrics = (
@@ -46,10 +54,13 @@ def read_history(metrics: Path) -> dict[str, Curve]:
     A row has only some of them. A run that was resumed repeats steps: the later rows count. A last line that is not yet
     whole does not.
     """
-    history: dict[str, Curve] = {}
     with metrics.open(newline="") as file:
-        whole = [line for line in file if line.endswith("\n")]
-    for row in csv.DictReader(whole):
+        return _history([line for line in file if line.endswith("\n")])
+
+
+def _history(lines: Iterable[str]) -> dict[str, Curve]:
+    history: dict[str, Curve] = {}
+    for row in csv.DictReader(lines):
         values = {name: value for name, value in row.items() if value and name not in ("step", "epoch")}
         step = int(row["step"])
         for name, curve in history.items():
