@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from codes import BASELINE, DIM, FACTORS, perfect, rotated, unrelated
+from sklearn.ensemble import ExtraTreesRegressor
 
 from emorl.evaluation.dci import DCI, dci, importance_figure, importance_table, paper_style, scores_table
 
@@ -68,9 +69,27 @@ def test_extremes():
 
 
 def test_a_single_factor_and_trees_that_found_nothing():
-    assert of([[0.5], [0.5]]).disentanglement == 1
+    assert np.isnan(of([[0.5], [0.5]]).disentanglement)
     nothing = of(np.zeros((2, 2)))
     assert (nothing.disentanglement, nothing.completeness.tolist()) == (0, [0, 0])
+
+
+def test_no_factor_outweighs_the_others_in_the_mean():
+    table = scores_table(FACTORS, DCI(np.eye(4), np.array([-1800.0, 1, 1, 1])), np.array([-0.1, 0, 0.5, 0.5]))
+    assert table[0]["informativeness"] == -1800
+    assert (table[-1]["informativeness"], table[-1]["baseline"]) == (0.75, 0.25)
+
+
+def test_the_released_evaluation_misses_continuous_factors_that_the_code_holds():
+    """One regressor for all factors, and exact matches: what the paper-style informativeness bounds from above."""
+    fitted, scored = perfect()
+    predicted = ExtraTreesRegressor(random_state=0).fit(fitted.code, fitted.value).predict(scored.code)
+    exact = (predicted == scored.value).mean(axis=0)
+    continuous = [factor.kind == "continuous" for factor in FACTORS]
+    assert exact[continuous].tolist() == [0, 0]
+    result = dci(FACTORS, fitted, scored)
+    assert exact.mean() <= paper_style(FACTORS, result.informativeness) <= 0.5
+    assert result.informativeness[continuous].min() > 0.97
 
 
 def test_paper_style_counts_continuous_factors_as_zero():

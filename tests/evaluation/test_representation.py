@@ -1,6 +1,7 @@
 import csv
 
 import checkpoints
+import numpy as np
 import pytest
 import torch
 from jsonargparse import auto_cli
@@ -9,10 +10,13 @@ from PIL import Image
 
 import tiny
 from emorl.data.errors import DataError
+from emorl.data.generate.multi_dsprites import FACTORS as MULTI_DSPRITES
+from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import FACTORS
+from emorl.data.sources.clevr import FACTORS as CLEVR
 from emorl.evaluation.inputs import Scenes, infer, load_scenes
 from emorl.evaluation.matching import Matches, match
-from emorl.evaluation.representation import choose, halves, read, representation
+from emorl.evaluation.representation import choose, halves, read, representation, study_factors
 
 TABLES = {"objects", "dci", "importance", "probes", "activeness"}
 
@@ -48,7 +52,7 @@ def test_the_command_writes_everything(checkpoint, folder, tmp_path, capsys, mon
     arguments = [checkpoint, str(folder), str(out), "--factors", "[x,color]", "--scene", "3", "--scenes", "24"]
     auto_cli(representation, args=arguments)
     expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md")}
-    pictures = {"importance.png", "activeness.png", "traversals.png", "traversals.gif"}
+    pictures = {"importance.png", "probes.png", "activeness.png", "traversals.png", "traversals.gif"}
     assert {path.name for path in out.iterdir()} == expected | pictures
     printed = capsys.readouterr().out.splitlines()
     assert set(printed[1:]) == {str(out / name) for name in expected | pictures}
@@ -82,6 +86,44 @@ def test_objects_of_a_scene_are_on_one_side_with_their_own_code_and_factors(scen
     assert scored.code[0].tolist() == slots[20, 1].tolist()
     truth = scenes.factors[20][0]
     assert scored.value[0].tolist() == [factor.encode(truth[factor.name]) for factor in FACTORS]
+
+
+def clevr(count):
+    """Scenes of three squares with factors as of CLEVR."""
+    random = np.random.default_rng(0)
+    draw = {
+        "continuous": lambda _: random.uniform(-3, 3),
+        "discrete": lambda factor: str(random.choice(factor.classes)),
+    }
+    segmentation = torch.zeros(count, 32, 32, dtype=torch.uint8)
+    for label in (1, 2, 3):
+        segmentation[:, 10 * label - 9 : 10 * label, 4:20] = label
+    factors = [[{f.name: draw[f.kind](f) for f in CLEVR} for _ in range(3)] for _ in range(count)]
+    return Scenes(torch.zeros(count, 3, 32, 32, dtype=torch.uint8), segmentation, factors)
+
+
+def multi_dsprites(count):
+    records = list(MultiDSprites(count, 0, "test").records())
+    segmentation = torch.from_numpy(np.stack([record.segmentation for record in records]))
+    return Scenes(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), segmentation, [r.factors for r in records])
+
+
+@pytest.mark.parametrize(
+    ("factors", "drawn"), [(MULTI_DSPRITES, multi_dsprites(40)), (CLEVR, clevr(60))], ids=["multi_dsprites", "clevr"]
+)
+def test_slots_that_hold_the_factors_are_read_off_for_every_data_set(factors, drawn, tmp_path):
+    slots = torch.zeros(len(drawn.factors), 8, len(factors))
+    for scene, objects in zip(slots, drawn.factors, strict=True):
+        for label, object_ in enumerate(objects, start=1):
+            scene[label] = torch.tensor([factor.encode(object_[factor.name]) for factor in factors])
+    varying, fitted, scored = halves(factors, slots, match(drawn.segmentation.long(), drawn.segmentation), drawn)
+    assert varying == list(factors)
+    study_factors(varying, fitted, scored, tmp_path)
+    *each, overall = rows(tmp_path / "dci.csv")
+    assert [row["factor"] for row in each] == [factor.name for factor in factors]
+    assert min(float(row["informativeness"]) for row in each) > 0.85
+    assert float(overall["disentanglement"]) > 0.85
+    assert float(overall["completeness"]) > 0.85
 
 
 def test_a_factor_that_never_varies_is_left_out(scenes):

@@ -10,8 +10,9 @@ $$ C_j = 1 - H_D(\tilde P_{\cdot j}), \quad \tilde P_{ij} = R_{ij} / \sum_k R_{k
 
 with $H_n$ the entropy to the base n: a dimension is disentangled if it serves one factor, a factor is complete if one
 dimension serves it. Informativeness is how well the trees predict the factors of objects that they have not seen:
-accuracy for a discrete factor, R^2 for a continuous one, and their mean. A code that knows nothing scores the accuracy
-of the most frequent class, and 0 or, since trees also fit to chance, a little less.
+accuracy for a discrete factor, R^2 for a continuous one, and their mean, in which an R^2 below 0 counts as 0. A code
+that knows nothing scores the accuracy of the most frequent class, and 0 or, since trees also fit to chance, a little
+less.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class DCI(NamedTuple):
 
     @property
     def disentanglement(self) -> float:
-        """D, 0 to 1."""
+        """D, 0 to 1; NaN for a single factor, from which no dimension can be told to serve another one."""
+        if self.importance.shape[1] == 1:
+            return float("nan")
         return float(self.weight @ self.dimension_disentanglement)
 
     @property
@@ -105,8 +108,8 @@ def scores_table(
         "factor": "all",
         "disentanglement": result.disentanglement,
         "completeness": float(result.completeness.mean()),
-        "informativeness": float(result.informativeness.mean()),
-        "baseline": float(baseline.mean()),
+        "informativeness": float(np.maximum(result.informativeness, 0).mean()),
+        "baseline": float(np.maximum(baseline, 0).mean()),
         "paper-style informativeness": paper_style(factors, result.informativeness),
     }
     return [*rows, total]

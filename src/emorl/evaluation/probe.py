@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
+from matplotlib.figure import Figure
 from sklearn.base import clone  # type: ignore[import-untyped]
 from sklearn.compose import TransformedTargetRegressor  # type: ignore[import-untyped]
 from sklearn.dummy import DummyClassifier, DummyRegressor  # type: ignore[import-untyped]
@@ -106,3 +107,16 @@ def probe_table(
         | {name: float(values[column]) for name, values in scores.items()}
         for column, factor in enumerate(factors)
     ]
+
+
+def probe_figure(factors: Sequence[Factor], scores: Mapping[Predictor, Float64[np.ndarray, " factors"]]) -> Figure:
+    """Draw a bar for each factor and predictor; an R^2 below 0 is drawn as 0."""
+    figure = Figure(figsize=(2 + 0.7 * len(factors), 3), layout="constrained")
+    axes, width = figure.add_subplot(), 0.8 / len(scores)
+    for number, (name, values) in enumerate(scores.items()):
+        axes.bar(np.arange(len(factors)) + number * width, np.maximum(values, 0), width, label=name)
+    names = [f"{factor.name}\n{MEASURES[factor.kind]}" for factor in factors]
+    axes.set_xticks(np.arange(len(factors)) + 0.4 - width / 2, names)
+    axes.set(ylim=(0, 1), ylabel="score")
+    axes.legend()
+    return figure

@@ -20,7 +20,7 @@ from emorl.evaluation.dci import dci, importance_figure, importance_table, score
 from emorl.evaluation.inputs import Scenes, infer, load_module, load_scenes
 from emorl.evaluation.matching import MIN_PIXELS, Codes, Matches, match
 from emorl.evaluation.outputs import write_figure, write_table
-from emorl.evaluation.probe import PROBES, probe, probe_table
+from emorl.evaluation.probe import PROBES, probe, probe_figure, probe_table
 from emorl.evaluation.traversal import animation, sweep_values, traversal, traversal_figure, write_gif
 from emorl.metrics.functional import masks_to_labels
 from emorl.module import EfficientMORLModule
@@ -45,7 +45,7 @@ def representation(
 
     The posterior mean of the slot matched to an object is the object's code. Objects of the first half of the scenes
     are fitted to, those of the second half are scored. Writes objects, dci, importance, probes and activeness as tables
-    (.csv and .md), importance.png, activeness.png and traversals.png and .gif.
+    (.csv and .md), importance.png, probes.png, activeness.png and traversals.png and .gif.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -67,13 +67,15 @@ def representation(
         )
     slots, labels = read(module, loaded, refinement_steps)
     matches = match(labels, loaded.segmentation)
-    chosen, fitted, scored = halves(chosen, slots, matches, loaded)
+    varying, fitted, scored = halves(chosen, slots, matches, loaded)
     left_out = {f"under {MIN_PIXELS} pixels": matches.small, "without a slot": matches.missed}
     row = {"scenes": len(slots), "fitted": len(fitted.code), "scored": len(scored.code), **left_out}
     print(f"objects: {', '.join(f'{count} {name}' for name, count in row.items())}", flush=True)
+    if constant := [factor.name for factor in chosen if factor not in varying]:
+        print(f"left out, since all objects have the same: {', '.join(constant)}")
     written = [
         *write_table([row | {"mean IoU": float(matches.iou.mean())}], out, "objects"),
-        *study_factors(chosen, fitted, scored, out),
+        *study_factors(varying, fitted, scored, out),
         *study_dimensions(module, slots, scene, out),
     ]
     print("\n".join(str(path) for path in written))
@@ -141,6 +143,7 @@ def study_factors(factors: Sequence[Factor], fitted: Codes, scored: Codes, out: 
         *write_table(importance_table(factors, result), out, "importance"),
         write_figure(importance_figure(factors, result), out, "importance"),
         *write_table(probe_table(factors, scores), out, "probes"),
+        write_figure(probe_figure(factors, scores), out, "probes"),
     ]
 
 
