@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom."""
+"""Every notebook runs from top to bottom, and shows what it is committed with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,23 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
+    """Return the kinds of each cell's outputs, warnings left out."""
+    return [
+        [kind for output in cell.get("outputs", []) if output.get("name") != "stderr" for kind in _kinds(output)]
+        for cell in notebook.cells
+    ]
+
+
+def _kinds(output: nbformat.NotebookNode) -> list[str]:
+    return sorted(output["data"]) if "data" in output else [output.output_type]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("default")  # of the notebook machinery, which is not ours
 def test_notebook_runs(path: Path) -> None:
-    NotebookClient(nbformat.read(path, as_version=4), timeout=120, kernel_name="python3").execute()
+    notebook = nbformat.read(path, as_version=4)
+    committed = kinds(notebook)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    assert kinds(notebook) == committed
+    assert any(committed)
