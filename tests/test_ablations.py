@@ -64,7 +64,7 @@ def test_a_case_changes_one_part_of_the_released_recipe(case, built):
     assert trainer.max_steps == 200000
 
 
-@pytest.mark.parametrize("case", ["without-geco", "one-refinement"])
+@pytest.mark.parametrize("case", CHANGES)
 def test_the_overlay_for_small_budgets_leaves_the_case_as_it_is(case, built):
     trainer, module = built([*CASES[case], SHORT])
     assert parts(trainer, module) == FULL | CHANGES[case]
