@@ -24,8 +24,7 @@ def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):
     assert not longer[1].slots.allclose(longer[4].slots)
 
 
-def test_a_row_has_what_emorl_test_reports(module, scenes, shards, tmp_path, emorl, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where emorl leaves its record
+def test_a_row_has_what_emorl_test_reports(module, scenes, shards, tmp_path, emorl):
     rows = by_steps(module, scenes, 2)
     assert [(row["I"], row["scenes"]) for row in rows] == [(0, 5), (1, 5), (2, 5)]
     path = save(module, tmp_path / "a.ckpt")
@@ -49,6 +48,7 @@ def test_the_zero_step_shares():
     assert set(zero_step_shares(zero, zero).values()) == {1.0}
     nothing = {"fg_ari": 0.0, "mse": 0.0}
     assert all(map(math.isnan, zero_step_shares(nothing, nothing).values()))
+    assert math.isnan(zero_step_shares(zero, refined | {"fg_ari": -0.01})["fg_ari_zero_step_share"])
 
 
 def test_the_summary_names_the_best_number_of_steps():

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from emorl.evaluation.inputs import Scenes, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.study_figures import curves
-from emorl.evaluation.study_scores import cells, inferences
-from emorl.metrics.scores import StageScores
+from emorl.evaluation.study_scores import cells, stage_scores
 from emorl.module import EfficientMORLModule
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "nll", "kl")
@@ -48,12 +47,9 @@ def refinement(
 
 
 def by_steps(module: EfficientMORLModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:
-    """Return a row of scores for each I up to ``steps``, from one inference: stage i of it is what I = i gives."""
-    stages = [StageScores().to(module.device) for _ in range(steps + 1)]
-    for batch, inference in inferences(module, scenes, steps, title="refinement"):
-        for scores, stage in zip(stages, inference.stages, strict=True):
-            scores.update(batch, stage)
-    rows = [{"I": i, "scenes": len(scenes.image)} | cells(scores, SCORES) for i, scores in enumerate(stages)]
+    """Return a row of scores for each I up to ``steps``."""
+    stages = stage_scores(module, scenes, range(steps + 1), title="refinement")
+    rows = [{"I": i, "scenes": len(scenes.image)} | cells(scores, SCORES) for i, scores in stages.items()]
     return [row | zero_step_shares(rows[0], row) for row in rows]
 
 
@@ -63,7 +59,7 @@ def zero_step_shares(zero: dict[str, Any], row: dict[str, Any]) -> dict[str, flo
     The paper's model has 99.1 % of its refined quality after zero steps (Emami et al., ICML 2021, abstract).
     """
     return {
-        "fg_ari_zero_step_share": zero["fg_ari"] / row["fg_ari"] if row["fg_ari"] else float("nan"),
+        "fg_ari_zero_step_share": zero["fg_ari"] / row["fg_ari"] if row["fg_ari"] > 0 else float("nan"),
         "mse_zero_step_share": row["mse"] / zero["mse"] if zero["mse"] else float("nan"),
     }
 

@@ -18,8 +18,7 @@ from emorl.evaluation.inputs import Scenes, load_module
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.study_changes import UNMODIFIED, Draw, multi_dsprites_changes, tetrominoes_changes
 from emorl.evaluation.study_rows import gather
-from emorl.evaluation.study_scores import cells, inferences
-from emorl.metrics.scores import StageScores
+from emorl.evaluation.study_scores import cells, stage_scores
 from emorl.module import EfficientMORLModule
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "active_slots")
@@ -96,10 +95,7 @@ def by_steps(module: EfficientMORLModule, make: Callable[[], Scenes], change: st
     scenes = make()
     objects = max(len(factors) for factors in scenes.factors)
     num_slots = max(module.network.num_slots, objects + 1)
-    stages = {i: StageScores().to(module.device) for i in (0, steps)}
-    for batch, inference in inferences(module, scenes, steps, num_slots, change):
-        for i, scores in stages.items():
-            scores.update(batch, inference.stages[i])
+    stages = stage_scores(module, scenes, sorted({0, steps}), num_slots, change)
     about = {"change": change, "objects": objects, "K": num_slots, "scenes": len(scenes.image)}
     return [about | {"I": i} | cells(scores, SCORES) for i, scores in stages.items()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -30,6 +30,21 @@ def inferences(
     for batch in tqdm(scenes.batches(), title, total, unit="batch", disable=None, leave=False):
         inference = infer(module, batch, steps, num_slots)
         yield on_device(batch, module), inference
+
+
+def stage_scores(
+    module: EfficientMORLModule,
+    scenes: Scenes,
+    stages: Sequence[int],
+    num_slots: int | None = None,
+    title: str = "",
+) -> dict[int, StageScores]:
+    """Score stages of one inference over all scenes: stage i of it is what I = i gives; see `inferences`."""
+    scores = {i: StageScores().to(module.device) for i in stages}
+    for batch, inference in inferences(module, scenes, max(stages), num_slots, title):
+        for i, score in scores.items():
+            score.update(batch, inference.stages[i])
+    return scores
 
 
 def on_device(batch: Batch, module: EfficientMORLModule) -> Batch:
