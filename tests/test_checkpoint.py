@@ -177,7 +177,7 @@ def test_values_land_where_they_belong(tmp_path, dual_gru, decoder):
         expected |= {f"bottom_up.cell.project.{n}": named[f"{HVAE}project_update.{n}"] for n in ("weight", "bias")}
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             expected[f"bottom_up.cell.cell.{name}"] = named[f"{HVAE}gru.{name}_l0"]
-    for name, value in model.named_parameters():
+    for name, value in (*model.named_parameters(), *model.objective.named_buffers("objective")):
         assert torch.equal(value, expected[name] if name in expected else place_of(name, named)), name
     assert expected.keys() <= dict(model.named_parameters()).keys()
 

@@ -30,6 +30,19 @@ def test_it_appends_and_takes_new_columns(tmp_path):
     assert rows(tmp_path) == [{"b": "1.0", "step": "0"}, {"b": "2.0", "step": "1"}, {"a": "3.0", "step": "2"}]
 
 
+def test_a_last_line_that_is_not_whole_makes_way(tmp_path):
+    """A run that was killed as it wrote."""
+    first = logger(tmp_path)
+    first.log_metrics({"a": 1.0}, step=0)
+    first.finalize("failed")
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("2.5e-")
+    second = logger(tmp_path)
+    second.log_metrics({"a": 2.0}, step=1)
+    second.finalize("success")
+    assert rows(tmp_path) == [{"a": "1.0", "step": "0"}, {"a": "2.0", "step": "1"}]
+
+
 def test_a_file_without_content_is_no_obstacle(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.csv").touch()

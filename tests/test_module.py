@@ -9,7 +9,15 @@ from torch.optim import SGD
 
 import tiny
 from emorl.data.errors import DataError
-from emorl.model import EfficientMORL, FourierPosition, Geco, MixtureLikelihood, PlainGRU, SmallDecoder
+from emorl.model import (
+    EfficientMORL,
+    FourierPosition,
+    GaussianLikelihood,
+    Geco,
+    MixtureLikelihood,
+    PlainGRU,
+    SmallDecoder,
+)
 from emorl.model.describe import describe
 from emorl.module import EfficientMORLModule, Prediction
 from emorl.optim import WarmupExponentialDecay
@@ -312,13 +320,25 @@ def test_evaluation_with_workers_is_the_same_bit_for_bit(shards, tmp_path):
     assert all(torch.equal(masks, crowd[key]) for key, masks in alone.items())
 
 
-@pytest.mark.parametrize("steps", [0, 2])
-def test_scores_of_a_trained_model_depend_neither_on_padding_nor_on_the_batch(steps, shards, tmp_path):
-    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps)
+@pytest.mark.parametrize("trained", [0, 1])
+def test_scores_of_a_trained_model_depend_neither_on_padding_nor_on_the_batch(trained, shards, tmp_path):
+    """A likelihood so wide makes gradients small beside LayerNorm's epsilon, so that their size matters."""
+    network = tiny.lively(tiny.network(likelihood=partial(GaussianLikelihood, 30.0), kl_weight=1e-3))
+    module = tiny.module(network=network, test_refinement_steps=2, refinement_steps=trained)
     tiny.trainer(tmp_path, max_steps=1).fit(module, tiny.data(shards, batch_size=4))
-    assert module.network.gradient_batch == 4
-    padded = scores(module, tiny.data(shards, batch_size=2), tmp_path)
-    assert padded == pytest.approx(scores(module, tiny.data(shards, batch_size=5), tmp_path), rel=1e-4)
+    assert network.gradient_batch == 4
+    alone, padded = (scores(module, tiny.data(shards, batch_size=size), tmp_path)["test/kl"] for size in (5, 2))
+    assert padded == pytest.approx(alone, rel=1e-6)
+    network.gradient_batch.zero_()
+    alone, padded = (scores(module, tiny.data(shards, batch_size=size), tmp_path)["test/kl"] for size in (5, 2))
+    assert padded != pytest.approx(alone, rel=1e-4)
+
+
+def test_inference_in_training_mode_leaves_the_size_of_the_batch_alone():
+    network = tiny.network().train()
+    with torch.no_grad():
+        network(torch.rand(3, 3, 35, 35), refinement_steps=1)
+    assert network.gradient_batch == 0
 
 
 def test_the_means_of_posteriors_are_scored_on_request(shards, tmp_path):

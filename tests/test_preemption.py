@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
 
 import tiny
 from emorl.callbacks import Preemption
@@ -188,15 +188,40 @@ def test_a_signal_in_the_last_step_changes_nothing(shards, slurm, tmp_path):
     assert slurm() == []
 
 
-@pytest.mark.parametrize(("stop", "last"), [(9, 4), (2, 2)])
-def test_the_last_step_is_kept_whatever_the_interval(stop, last, shards, tmp_path):
-    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=3)
-    early = LambdaCallback(
-        on_train_batch_end=lambda trainer, *_: setattr(trainer, "should_stop", trainer.global_step == stop)
-    )
-    trainer = tiny.trainer(tmp_path, callbacks=[Preemption(), keep, early], enable_checkpointing=True, max_steps=4)
+@pytest.mark.parametrize(
+    ("ending", "last"),
+    [
+        ({"max_steps": 5}, 5),
+        ({"max_epochs": 1}, 6),
+        ({"max_steps": 9, "min_steps": 5, "callbacks": "stop"}, 6),
+        ({"max_steps": 9, "callbacks": "early stopping", "val_check_interval": 5}, 5),
+    ],
+)
+def test_the_last_step_is_kept_whatever_the_interval(ending, last, shards, tmp_path):
+    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=4)
+    ends = {
+        "stop": LambdaCallback(on_train_batch_end=lambda trainer, *_: setattr(trainer, "should_stop", True)),
+        "early stopping": EarlyStopping("val/fg_ari", stopping_threshold=-1, mode="max"),
+    }
+    callbacks = [Preemption(), keep, *([ends[ending.pop("callbacks")]] if "callbacks" in ending else [])]
+    trainer = tiny.trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, **ending)
     trainer.fit(tiny.module(), tiny.data(shards))
     assert torch.load(tmp_path / "last.ckpt")["global_step"] == trainer.global_step == last
+
+
+def test_a_finished_run_can_be_made_longer_exactly(shards, tmp_path):
+    def run(folder, steps, **arguments):
+        callbacks = [Preemption(), ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)]
+        trainer = tiny.trainer(folder, callbacks=callbacks, enable_checkpointing=True, max_steps=steps)
+        module = tiny.module()
+        torch.manual_seed(0)
+        trainer.fit(module, tiny.data(shards), **arguments)
+        return module.state_dict()
+
+    run(tmp_path / "short", 4)
+    longer = run(tmp_path / "short", 7, ckpt_path=tmp_path / "short" / "last.ckpt")
+    at_once = run(tmp_path / "at_once", 7)
+    assert all(torch.equal(value, longer[name]) for name, value in at_once.items())
 
 
 def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """A folder of shipped weights that holds a small model named ``small``; returns the module behind it."""
-    module = tiny.module(network=tiny.lively(tiny.network(position=FourierPosition)), image_size=12)
+    geco = Geco(-1.0, warm_start=5)
+    module = tiny.module(network=tiny.lively(tiny.network(position=FourierPosition, geco=geco)), image_size=12)
     trainer = tiny.trainer(tmp_path, max_steps=0)
     trainer.strategy.connect(module)
     trainer.save_checkpoint(tmp_path / "a.ckpt")

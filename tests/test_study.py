@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,16 @@ def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, caps
     assert Path("out/good/seed_0/test/config.yaml").exists()
 
 
+def test_fine_tuning_starts_from_shipped_weights_once(tmp_path):
+    run = Run("a", ("--pretrained=tetrominoes", "--x=1"), 0, tmp_path)
+    fit, test = run.commands()
+    assert "--pretrained=tetrominoes" in fit
+    assert "--pretrained=tetrominoes" not in test
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    assert "--pretrained=tetrominoes" not in next(run.commands())
+
+
 def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *_: pytest.fail("ran"))
     run = Run("a", (), 0, tmp_path)
@@ -85,7 +96,8 @@ def test_cases_that_are_none_are_refused(tmp_path, content, capsys):
     assert "emorl-study: error:" in capsys.readouterr().err
 
 
-def test_a_study_that_is_stopped_lets_its_run_save(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_study_that_is_stopped_lets_its_run_save(number, status, tmp_path):
     child = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved")))
@@ -101,11 +113,11 @@ study._call = lambda command, log: call([sys.executable, "-c", {child!r}], log)
 sys.exit(study.main(["cases.yaml", "out", "--seeds=1"]))
 """
     (tmp_path / "cases.yaml").write_text("a: []")
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, process_group=0)
     log = tmp_path / "out" / "a" / "seed_0" / "log.txt"
     while not (log.exists() and log.read_text()):
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 128 + signal.SIGTERM
+    os.killpg(process.pid, number)  # as Ctrl-C does, and schedulers
+    assert process.wait(30) == status
     assert log.read_text().split() == ["up", "saved"]

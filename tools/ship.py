@@ -66,7 +66,7 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         "trained_on": f"{manifest.dataset}, {manifest.variant}",
         "source": manifest.source,
         "seed": config["seed_everything"],
-        "steps": torch.load(checkpoint, weights_only=True)["global_step"],
+        "steps": torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"],
         "minutes": round(history["time/minutes"][-1][1]),
         "history": table({name: history[name] for name in HISTORY if name in history}),
         "versions": versions,

@@ -100,7 +100,7 @@ class EmorlCLI(LightningCLI):
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
         if trainer["enable_progress_bar"] is False:
             self._parser(self.subcommand).callback_keys.remove("progress")
-        if self.subcommand != "fit" and output_dir:
+        if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
         return super().instantiate_trainer(**kwargs)
 

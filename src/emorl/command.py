@@ -12,21 +12,21 @@ from emorl.data.errors import DataError
 
 
 def run_command(
-    name: str, description: str, does: Callable[..., Any] | dict[str, Any], args: list[str] | None = None
+    name: str, description: str, function: Callable[..., Any] | dict[str, Any], args: list[str] | None = None
 ) -> int | None:
     """Run a command; what goes wrong with data or files is one line on stderr.
 
     Args:
         name: the command.
         description: what it is for, in a sentence.
-        does: a function, or one for each subcommand by its name; a further such dictionary has its ``_help``.
+        function: what it does, or one for each subcommand by its name; a further such dictionary has its ``_help``.
         args: the command line after the name; by default that of the process.
 
     Returns:
         The status: what the function returned, 2 for bad input, 130 if interrupted.
     """
     try:
-        status: int | None = auto_cli(does, args=args, prog=name, description=description)
+        status: int | None = auto_cli(function, args=args, prog=name, description=description)
     except (DataError, OSError) as error:
         print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -27,7 +27,12 @@ class AppendingCSVLogger(CSVLogger):
 
 class _AppendingWriter(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
-        """Take up the columns of the file that is there; Lightning deletes it here."""
+        """Take up the file that is there, but for a last line that is not whole; Lightning deletes it here."""
         if self._fs.isfile(self.metrics_file_path):
             with self._fs.open(self.metrics_file_path, "r", newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])
+                text = file.read()
+            if whole := text[: text.rfind("\n") + 1]:
+                self.metrics_keys = next(csv.reader(whole.splitlines()))
+            if whole != text:
+                with self._fs.open(self.metrics_file_path, "w", newline="") as file:
+                    file.write(whole)

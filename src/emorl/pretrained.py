@@ -161,9 +161,8 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
     """
     card, prefix = {**card, "model": model_arguments(checkpoint)}, "network."
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    weights = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
-    for name in _objective(weights):
-        del weights[name]
+    weights = {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
+    weights = {key: value for key, value in weights.items() if key not in _objective(weights)}
     with atomic(Path(folder) / f"{name}.safetensors") as stream:
         stream.write(save(weights))
     with atomic(Path(folder) / f"{name}.json") as stream:

@@ -45,9 +45,10 @@ class Run(NamedTuple):
         last = self.folder / "checkpoints" / "last.ckpt"
         logger = f"--trainer.logger.save_dir={self.folder.parent}", f"--trainer.logger.version={self.folder.name}"
         resumed = [f"--ckpt_path={last}"] if last.exists() else []
-        yield ["fit", *self.options, f"--seed_everything={self.seed}", *logger, *resumed]
-        test = "--trainer.logger=false", "--trainer.precision=32-true"
-        yield ["test", *self.options, *test, f"--ckpt_path={last}", f"--output_dir={self.folder}"]
+        own = [option for option in self.options if not option.startswith("--pretrained=")]
+        yield ["fit", *(own if resumed else self.options), f"--seed_everything={self.seed}", *logger, *resumed]
+        test = "--trainer.logger=false", "--trainer.precision=32-true", f"--output_dir={self.folder}"
+        yield ["test", *own, *test, f"--ckpt_path={last}"]
 
     def begin(self) -> None:
         """Keep the options that the run has.
@@ -108,9 +109,10 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
         write_table(summary, out, "summary")
         write_figure(seeds_figure(scored), out, "summary")
         write_figure(training_figure(histories(runs)), out, "curves")
-    drawn = Table(*summary[0], title="mean and standard deviation over seeds")
+    shown = [name for name in summary[0] if name.startswith(("case", "runs", "failed", "FG-ARI", "MSE"))]
+    drawn = Table(*shown, title="mean and standard deviation over seeds")
     for row in summary:
-        drawn.add_row(*map(cell, row.values()))
+        drawn.add_row(*(cell(row[name]) for name in shown))
     Console().print(drawn)
     return 1 if failed else 0
 
@@ -143,8 +145,8 @@ def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
 
 
 def _call(command: list[str], log: IO[str]) -> int:
-    """Run a command; whatever stops this process also stops it, and it may save first."""
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    """Run a command; what stops this process, Ctrl-C too, asks it to save and end, by SIGTERM alone."""
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0)
     try:
         return process.wait()
     except BaseException:
@@ -155,5 +157,8 @@ def _call(command: list[str], log: IO[str]) -> int:
 
 def main(args: list[str] | None = None) -> int | None:
     """Run ``emorl-study``, see `run_command`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    return run_command("emorl-study", "Train configurations for several seeds each.", study, args)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return run_command("emorl-study", "Train configurations for several seeds each.", study, args)
+    finally:
+        signal.signal(signal.SIGTERM, before)

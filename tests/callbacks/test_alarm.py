@@ -51,17 +51,6 @@ def test_each_dead_end_has_its_warning(name, value, word):
     assert word in warning
 
 
-def test_a_batch_of_padding_alone_counts_for_nothing():
-    """As a process has where there are more processes than images."""
-    module, alarm = create_autospec(EfficientMORLModule, instance=True), CollapseAlarm()
-    batch = {"image": torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "index": torch.tensor([-1]), "key": [""]}
-    masks = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1).expand(1, 2, 1, 4, 4)
-    inference = Inference([], [], [], [stage(masks, torch.ones(1, 2, 3, 4, 4), torch.ones(1))])
-    alarm.on_validation_batch_end(create_autospec(Trainer, instance=True), module, inference, batch, 0)
-    assert [call.args[1] for call in module.log.call_args_list] == [0, 0]
-    assert all(call.kwargs["batch_size"] == 0 for call in module.log.call_args_list)
-
-
 def test_an_image_of_one_colour_does_not_outweigh_the_others():
     module, alarm = create_autospec(EfficientMORLModule, instance=True), CollapseAlarm()
     trainer = create_autospec(Trainer, instance=True)
@@ -73,10 +62,17 @@ def test_an_image_of_one_colour_does_not_outweigh_the_others():
     inference = Inference([], [], [], [stage(masks, painted, torch.ones(2))])
     batch = {"image": image, "index": torch.tensor([0, 1]), "key": ["a", "b"]}
     alarm.on_validation_batch_end(trainer, module, inference, batch, 0)
+    alarm.on_validation_batch_end(trainer, module, inference, batch | {"index": torch.tensor([-1, -1])}, 1)  # padding
     alarm.on_validation_epoch_end(trainer, module)
-    logged = {call.args[0]: call.args[1] for call in module.log.call_args_list}
-    assert logged["val/unexplained"].item() == pytest.approx(2 * 0.01 / 0.25)
-    assert logged["val/unused_slots"] == 1
+    logged = {call.args[0]: float(call.args[1]) for call in module.log.call_args_list}
+    assert logged == pytest.approx(
+        {
+            "val/largest_share": 1,
+            "val/kl_per_dimension": 0.1,
+            "val/unexplained": 2 * 0.01 / 0.25,
+            "val/unused_slots": 1,
+        }
+    )
 
 
 def test_an_untrained_model_raises_the_alarm_and_logs_the_numbers(shards, tmp_path, caplog):

@@ -1,9 +1,12 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from PIL import Image
 from tfrecord_writer import REAL, example, tetrominoes_features, write
 
 from emorl.data.cli import main
+from emorl.data.commands.generate import TetrominoesVariant
 from emorl.data.generate.tetrominoes import COLOURS, SHAPES, VARIANTS, Tetrominoes
 from emorl.data.manifest import Manifest
 
@@ -182,6 +185,7 @@ def test_interruption_says_how_to_go_on(out, monkeypatch, capsys):
 
 
 def test_every_variant_of_tetrominoes_can_be_generated(tmp_path):
+    assert set(get_args(TetrominoesVariant)) == set(VARIANTS)
     for variant in VARIANTS:
         sizes = ("--train", "0", "--val", "0", "--test", "1")
         assert main(["generate", "tetrominoes", str(tmp_path / variant), "--variant", variant, *sizes]) is None

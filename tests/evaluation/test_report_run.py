@@ -15,19 +15,19 @@ def history(tmp_path):
 
 
 def test_a_column_has_the_values_that_its_rows_have(history):
-    found = history("epoch,step,a,b\n0,9,1.5,\n0,9,,2\n,19,3,\n")
-    assert found == {"a": [(9, 1.5), (19, 3.0)], "b": [(9, 2.0)]}
+    found = history("epoch,step,train/a,val/b,test/c\n0,9,1.5,,\n0,9,,2,\n,19,3,,\n,0,,,4\n")
+    assert found == {"train/a": [(9, 1.5), (19, 3.0)], "val/b": [(9, 2.0)]}
 
 
 @pytest.mark.parametrize("half", ["0,29,1.5e-", "0,29,1", "0,2"])
 def test_a_last_line_that_is_still_being_written_does_not_count(history, half):
-    assert history(f"epoch,step,a\n0,19,7\n{half}") == {"a": [(19, 7.0)]}
+    assert history(f"epoch,step,val/a\n0,19,7\n{half}") == {"val/a": [(19, 7.0)]}
 
 
 def test_what_a_resumed_run_repeats_counts_once(history):
     """The run got to step 39, and went on from its checkpoint at 19."""
-    found = history("step,a,b,c\n9,1,,\n19,2,3,\n29,8,,5\n39,9,8,\n29,3,,\n39,4,,\n39,,6,\n")
-    assert found == {"a": [(9, 1.0), (19, 2.0), (29, 3.0), (39, 4.0)], "b": [(19, 3.0), (39, 6.0)], "c": [(29, 5.0)]}
+    found = history("step,train/a,val/b\n9,1,\n19,2,3\n29,8,\n39,9,8\n29,3,\n39,4,\n39,,6\n")
+    assert found == {"train/a": [(9, 1.0), (19, 2.0), (29, 3.0), (39, 4.0)], "val/b": [(19, 3.0), (39, 6.0)]}
 
 
 def test_switches_are_where_another_number_of_refinement_steps_begins(history):

@@ -59,28 +59,25 @@ class CollapseAlarm(Callback):
         self.largest_share = largest_share
         self.kl_per_dimension = kl_per_dimension
         self.unexplained = unexplained
-        self._sums: Tensor | None = None  # over images: error, spread, and the share of each slot
+        self._sums: Tensor | None = None  # over images: their number, what `symptoms` returns, and each slot's share
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Measure a batch; padding does not count."""
-        real = batch["index"] >= 0
-        count, shares = int(real.sum()), won(outputs)
-        found = symptoms(batch, outputs, shares)
-        for name in ("largest_share", "kl_per_dimension"):
-            mean = getattr(found, name)[real].sum() / max(1, count)
-            pl_module.log(f"val/{name}", mean, on_epoch=True, sync_dist=True, batch_size=count)
-        columns = torch.cat((found.error[:, None], found.spread[:, None], shares), dim=1)
-        sums = columns[real].sum(dim=0)
+        shares = won(outputs)
+        columns = torch.stack((torch.ones_like(shares[:, 0]), *symptoms(batch, outputs, shares), *shares.T), dim=1)
+        sums = columns[batch["index"] >= 0].sum(dim=0)
         self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare errors, and count unused slots, over the batches of all processes."""
+        """Log what the batches of all processes amount to."""
         if self._sums is not None:
-            error, spread, *shares = trainer.strategy.reduce(self._sums, reduce_op="sum")
+            images, largest_share, kl, error, spread, *shares = trainer.strategy.reduce(self._sums, reduce_op="sum")
             self._sums = None
-            pl_module.log("val/unexplained", error / spread)
+            pl_module.log("val/largest_share", largest_share / images)
+            pl_module.log("val/kl_per_dimension", kl / images)
+            pl_module.log("val/unexplained", error / spread if spread else torch.zeros_like(error))
             pl_module.log("val/unused_slots", (torch.stack(shares) == 0).sum().float())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

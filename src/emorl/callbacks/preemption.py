@@ -60,16 +60,15 @@ class Preemption(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, if training is over or a signal came to any process; not while gradients accumulate."""
-        if self.step == trainer.global_step:
-            return
-        if trainer.should_stop or trainer.global_step == trainer.max_steps:
-            if (
-                _keepers(trainer)[0]._last_global_step_saved != trainer.global_step
-            ):  # Lightning keeps its last interval's
-                save(trainer)
-        elif _any(trainer, self.received is not None):
+        """Save, if a signal came to any process; not while gradients accumulate, nor when training is over anyway."""
+        unfinished = self.step < trainer.global_step != trainer.max_steps
+        if unfinished and _any(trainer, self.received is not None):
             self.saved = save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, if the last step is not one that `ModelCheckpoint` has saved after."""
+        if _keepers(trainer)[0]._last_global_step_saved != trainer.global_step:
+            save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go, if the last step was saved."""

@@ -104,7 +104,7 @@ def joined(parts: Sequence[Scenes]) -> Scenes:
 
 
 def infer(module: EfficientMORLModule, batch: Batch, steps: int, num_slots: int | None = None) -> Inference:
-    """Infer the slots of a batch, without a graph, with the noise that ``emorl test`` would use."""
+    """Infer the slots of a batch, without a graph, with the noise of ``emorl test``; its ``test_means`` has no say."""
     image = batch["image"].to(module.device).to(module.network.bottom_up.initial_mean.dtype) / 255
     noise = ImageNoise(batch["index"])
     with torch.no_grad():

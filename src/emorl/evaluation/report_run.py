@@ -14,6 +14,8 @@ import yaml
 from emorl import pretrained
 from emorl.evaluation.report_figures import Curve
 
+_LOGGED = ("train/", "val/", "time/")  # by training
+
 
 class Run(NamedTuple):
     """The record of a run; what is not there is empty."""
@@ -59,13 +61,15 @@ def read_history(metrics: Path) -> dict[str, Curve]:
 
 
 def _history(lines: Iterable[str]) -> dict[str, Curve]:
-    history: dict[str, Curve] = {}
+    rows: dict[int, dict[str, float]] = {}
     for row in csv.DictReader(lines):
-        values = {name: value for name, value in row.items() if value and name not in ("step", "epoch")}
-        step = int(row["step"])
-        for name, curve in history.items():
-            while curve and curve[-1][0] >= step + (name not in values):
-                curve.pop()
+        values = {name: float(value) for name, value in row.items() if value and name.startswith(_LOGGED)}
+        step = int(row["step"] or 0)
+        while values and rows and next(reversed(rows)) > step:
+            rows.popitem()
+        rows[step] = rows.get(step, {}) | values
+    history: dict[str, Curve] = {}
+    for step, values in rows.items():
         for name, value in values.items():
-            history.setdefault(name, []).append((step, float(value)))
-    return {name: curve for name, curve in history.items() if curve}
+            history.setdefault(name, []).append((step, value))
+    return history

@@ -31,7 +31,7 @@ TRAINING = {
     "training_mse": ("MSE in validation", {"I = 0": "val/zero_step/mse", "refined": "val/mse"}, True),
     "training_nll": ("NLL in training", {"I = 0": "train/zero_step/nll", "refined": "train/nll"}, False),
     "training_kl": ("KL in training", {"I = 0": "train/zero_step/kl", "refined": "train/kl"}, False),
-    "training_geco": ("GECO's multiplier", {"zeta": "train/geco/zeta"}, False),
+    "training_geco": ("GECO's zeta", {"zeta": "train/geco/zeta"}, False),
 }
 
 

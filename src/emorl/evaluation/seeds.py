@@ -82,7 +82,7 @@ def _by_case(runs: Sequence[Scored]) -> dict[str, list[Scored]]:
 
 
 def _stages(runs: Sequence[Scored]) -> list[str]:
-    return sorted({stage for run in runs for stage in run.stages})
+    return sorted({stage for run in runs for stage in run.stages}, key=lambda stage: int(stage.removeprefix("I=")))
 
 
 def _spread(values: Sequence[float]) -> str | None:

@@ -32,11 +32,11 @@ def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
     less than in any scene of the generator; to a background of any colour; to one object; or to more objects, those of
     the scenes before added.
     """
-    (*scenes,) = MultiDSprites(max(count, _CROWD), seed, "test", "colored_on_grayscale").records()
-    everyone, scenes = [scene.factors for scene in scenes], scenes[:count]
-    grey: list[Colour] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes]
+    scenes = list(MultiDSprites(max(count, _CROWD), seed, "test", "colored_on_grayscale").records())
+    grey: list[Colour] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes[:count]]
     coloured: list[Colour] = [tuple(c) for c in np.random.default_rng(seed).integers(0, 256, (count, 3)).tolist()]
-    objects = [scene.factors for scene in scenes]
+    everyone = [scene.factors for scene in scenes]
+    objects = everyone[:count]
     crowds = [[one for j in range(_CROWD) for one in everyone[i - j]] for i in range(count)]
     return {
         UNMODIFIED: partial(_drawn, grey, objects),

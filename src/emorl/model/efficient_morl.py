@@ -123,7 +123,7 @@ class EfficientMORL(Described):
         self.objective = Objective(geco, kl_weight)
         _warn_of_target(geco, self.likelihood)
         self.refinement = Refinement(slot_dim)
-        self.register_buffer("gradient_batch", torch.zeros((), dtype=torch.long))  # images of a step of training
+        self.register_buffer("gradient_batch", torch.zeros((), dtype=torch.long))  # of training, over all processes
         initialisation()(self)
 
     def forward(
@@ -141,6 +141,8 @@ class EfficientMORL(Described):
         Raises:
             ValueError: if the decoder cannot render the image's size.
         """
+        if self.training and torch.is_grad_enabled():
+            self.gradient_batch.fill_(len(image) * world_size())
         bottom_up = self.encode(image, self.num_slots if num_slots is None else num_slots, noise)
         if refinement_steps == 0 or torch.is_grad_enabled():
             return self.top_down(image, bottom_up, refinement_steps, noise)
@@ -200,19 +202,17 @@ class EfficientMORL(Described):
         components = self.decoder(slots, (image.shape[-2], image.shape[-1]))
         return components, self.likelihood(components, image)
 
-    def gradient(self, stage: Stage, training: bool) -> tuple[Gaussian, Gaussian]:
+    def gradient(self, stage: Stage, keep_graph: bool) -> tuple[Gaussian, Gaussian]:
         """Return lambda^{i-1} and g = d loss_{i-1} / d lambda^{i-1}.
 
         The loss is the mean over the batch of all processes, in training; and g, whose LayerNorm is not quite scale
         free, is as large at test as it was there, so that it depends neither on how a batch is spread nor on what else
-        is in it. (The released code takes the mean of each process's batch; so does, at test, a model that has not been
-        trained here.)
+        is in it. (The released code takes the mean of each process's batch; so does, at test, a model of weights that
+        this class has not trained.)
         """
         batch = len(stage.posterior.mean)
-        if self.training:
-            self.gradient_batch.fill_(batch * world_size())
-        share = batch / (int(self.gradient_batch) or batch)
-        gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=training)
+        share = 1 / world_size() if self.training else batch / (int(self.gradient_batch) or batch)
+        gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=keep_graph)
         return stage.posterior, Gaussian(*(part * share for part in gradient))
 
 
@@ -220,7 +220,7 @@ def _warn_of_target(geco: Geco | None, likelihood: Likelihood) -> None:
     if geco is not None and geco.target != "auto" and geco.target < likelihood.floor:
         logger.warning(
             "GECO's target of %g nats per channel-pixel lies below %g, the least that a likelihood of scale %g can "
-            "reach. It will never be met, and its multiplier only grows: raise the target, or set it to auto.",
+            "reach. It will never be met, and its multiplier only grows: raise the target.",
             *(geco.target, likelihood.floor, likelihood.scale),
         )
 

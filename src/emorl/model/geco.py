@@ -30,8 +30,9 @@ class Geco(Described):
         step_size: step size of zeta.
         acceleration: factor on the step size while the constraint holds (average > 0).
         warm_start: optimiser steps before GECO enters the loss.
-        lowest_zeta: zeta never falls below it. With 0.55, as released, the nll never weighs less than 1; with
-            log(exp(w) - 1) for a KL of weight w it may come to weigh as much as the KL: then the loss is the ELBO.
+        lowest_zeta: zeta does not fall below it. With 0.55, as released, the nll never weighs less than 1; with
+            log(exp(w) - 1) for a KL of weight w it may come to weigh as little as the KL: the loss then is w times the
+            negative ELBO.
     """
 
     average: Tensor

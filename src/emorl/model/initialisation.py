@@ -54,9 +54,8 @@ class BalancedInitialisation(Initialisation):
     def __call__(self, model: EfficientMORL) -> None:
         """Fill the weights."""
         for module in _weighted(model):
-            if isinstance(module, nn.ConvTranspose2d):  # a pixel out has in_channels * (kernel / stride)^2 pixels in
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                module.weight.data.mul_(module.stride[0])
+            if isinstance(module, nn.ConvTranspose2d):  # in_channels * (kernel / stride)^2 values make one
+                nn.init.normal_(module.weight, std=module.stride[0] * (2 / module.weight[:, 0].numel()) ** 0.5)
             else:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         attend, rho = model.bottom_up.attend, -2.0
