@@ -106,14 +106,15 @@ def tested(folder: Path) -> dict[str, Any]:
 
 
 def decomposed(name: str, data: str) -> None:
-    """Draw the first four test scenes as shipped weights see them, a pixel as 3 x 3."""
+    """Draw the first four test scenes as shipped weights see them, about 140 pixels wide each."""
     model = load_pretrained(name)
     scenes = load_scenes(data, load_module(name), count=4)
     with torch.inference_mode():
         found = model.reconstruct(scenes.image)
         components = model.decode(found.slots).components
     picture = decomposition(scenes.image / 255, found.reconstruction, found.masks, components)
-    save_png(picture.repeat_interleave(3, -1).repeat_interleave(3, -2), IMAGES / f"{name}.png")
+    zoom = round(140 / model.image_size)
+    save_png(picture.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2), IMAGES / f"{name}.png")
 
 
 if __name__ == "__main__":
