@@ -20,7 +20,7 @@ CHECKSUMS = {
     "four_objects": "6289d7f921a55be0",
     "five_objects": "e13e8c4379102ab5",
 }
-OBJECTS = {"four_objects": 4, "five_objects": 5}
+OBJECTS = {"one_object": 1, "two_objects": 2, "four_objects": 4, "five_objects": 5}
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
