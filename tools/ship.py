@@ -8,8 +8,6 @@ RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST`` has left. Writes to ``sr
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,12 @@ from jsonargparse import auto_cli
 from emorl.data.errors import DataError
 from emorl.data.manifest import Manifest
 from emorl.evaluation.inputs import load_scenes
-from emorl.evaluation.outputs import write_figure
+from emorl.evaluation.outputs import to_csv, write_figure
 from emorl.evaluation.report_figures import Curve
 from emorl.evaluation.report_run import read_history
 from emorl.evaluation.report_sections import TRAINING
 from emorl.evaluation.training_figure import training_figure
-from emorl.pretrained import WEIGHTS, load_module, load_pretrained, save_pretrained
+from emorl.pretrained import WEIGHTS, Pretrained, load_card, load_module, save_pretrained
 from emorl.viz import decomposition, save_png
 
 HISTORY = (
@@ -83,11 +81,7 @@ def table(history: dict[str, Curve]) -> str:
         for step, value in curve:
             if (step + 1) % 1000 == 0:
                 rows.setdefault(step, {})[name] = f"{value:.5g}"
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["step", *history], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({"step": step, **row} for step, row in sorted(rows.items()))
-    return text.getvalue()
+    return to_csv([{"step": step, **row} for step, row in sorted(rows.items())], ["step", *history])
 
 
 def tested(folder: Path) -> dict[str, Any]:
@@ -107,8 +101,8 @@ def tested(folder: Path) -> dict[str, Any]:
 
 def decomposed(name: str, data: str) -> None:
     """Draw the first four test scenes as shipped weights see them, about 140 pixels wide each."""
-    model = load_pretrained(name)
-    scenes = load_scenes(data, load_module(name), count=4)
+    module = load_module(name)
+    model, scenes = Pretrained(module.network, module.image_size, load_card(name)), load_scenes(data, module, count=4)
     with torch.inference_mode():
         found = model.reconstruct(scenes.image)
         components = model.decode(found.slots).components

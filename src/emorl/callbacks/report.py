@@ -90,6 +90,11 @@ def to_table(columns: dict[int, dict[str, Summary]]) -> Table:
     return table
 
 
+def stage_label(key: str) -> str:
+    """Return a key of ``metrics.json`` as text for people: ``I = 0`` for ``I=0``."""
+    return key.replace("=", " = ")
+
+
 def _cell(score: Summary) -> str:
     return f"{float(score.mean):.4g} ± {float(score.standard_error):.2g}"
 

@@ -33,7 +33,7 @@ def write_table(rows: Sequence[Mapping[str, object]], out: Path, name: str) -> t
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     paths = out / f"{name}.csv", out / f"{name}.md"
-    for path, text in zip(paths, (_csv(rows, columns), _markdown(rows, columns)), strict=True):
+    for path, text in zip(paths, (to_csv(rows, columns), _markdown(rows, columns)), strict=True):
         with atomic(path) as stream:
             stream.write(text.encode())
     return paths
@@ -66,7 +66,8 @@ def cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+def to_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+    """Return rows as CSV, numbers in full; a cell that a row lacks stays empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

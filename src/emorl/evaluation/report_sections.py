@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from emorl.callbacks.report import LABELS
+from emorl.callbacks.report import LABELS, stage_label
 from emorl.evaluation.inputs import Scenes
 from emorl.evaluation.layers import Readings, layer_picture, look
 from emorl.evaluation.outputs import cell, write_figure
@@ -38,7 +38,7 @@ TRAINING = {
 def headline(metrics: Metrics) -> dict[str, str]:
     """Return FG-ARI and MSE at each I."""
     shown = ("fg_ari", "mse")
-    return {f"{LABELS[score]}, {_steps(key)}": _score(metrics[key][score]) for score in shown for key in metrics}
+    return {f"{LABELS[score]}, {stage_label(key)}": _score(metrics[key][score]) for score in shown for key in metrics}
 
 
 def comparison(metrics: Metrics, paper: Published, source: str) -> Section:
@@ -49,7 +49,7 @@ def comparison(metrics: Metrics, paper: Published, source: str) -> Section:
         paper: the paper's on the same data set.
         source: where the scenes come from.
     """
-    ours = {f"this model, {_steps(key)}": _score(column["fg_ari"], factor=100) for key, column in metrics.items()}
+    ours = {f"this model, {stage_label(key)}": _score(column["fg_ari"], factor=100) for key, column in metrics.items()}
     theirs = {f"paper: {name}": f"{mean} ± {deviation}" for name, (mean, deviation) in paper.scores.items()}
     text = (
         f"This model: mean ± standard error over {_scenes(metrics)} scenes ({source}). The paper: mean ± standard"
@@ -73,7 +73,7 @@ def scores(metrics: Metrics) -> Section:
         " leave the background out. KL at I = 0 sums the terms of all layers; after refinement it is one term. NLL"
         " leaves out 0.5 log 2 pi per channel-pixel, log-likelihood has it."
     )
-    table = Table(f"Mean ± standard error over {_scenes(metrics)} scenes", ["score", *map(_steps, metrics)], rows)
+    table = Table(f"Mean ± standard error over {_scenes(metrics)} scenes", ["score", *map(stage_label, metrics)], rows)
     return Section("scores", "Scores", text, [table])
 
 
@@ -172,10 +172,6 @@ def record(run: Run, facts: dict[str, object]) -> Section:
     if run.versions:
         tables.append(Table("The run", _PAIR, [[name, str(value)] for name, value in run.versions.items()]))
     return Section("record", "Record", "", tables, files={"config.yaml of the run": run.config} if run.config else {})
-
-
-def _steps(key: str) -> str:
-    return key.replace("=", " = ")
 
 
 def _label(name: str) -> str:

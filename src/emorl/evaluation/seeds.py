@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from emorl.callbacks.report import LABELS
+from emorl.callbacks.report import LABELS, stage_label
 
 SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
 
@@ -50,7 +50,7 @@ def summary_rows(runs: Sequence[Scored], failed: Sequence[tuple[str, int]] = ())
         for score in SUMMARY:
             for stage in _stages(runs):
                 values = [value for run in finished if (value := run.mean(stage, score)) is not None]
-                row[f"{LABELS[score]}, {stage.replace('=', ' = ')}"] = _spread(values)
+                row[f"{LABELS[score]}, {stage_label(stage)}"] = _spread(values)
         rows.append(row)
     return rows
 
@@ -65,8 +65,8 @@ def seeds_figure(runs: Sequence[Scored]) -> Figure:
         for number, stage in enumerate(_stages(runs)):
             known = [run for run in runs if run.mean(stage, score) is not None]
             places = [cases.index(run.case) + 0.15 * number for run in known]
-            label = stage.replace("=", " = ")
-            axes.plot([run.mean(stage, score) for run in known], places, "o", color=f"C{number}", ms=4, label=label)
+            values, label = [run.mean(stage, score) for run in known], stage_label(stage)
+            axes.plot(values, places, "o", color=f"C{number}", ms=4, label=label)
         axes.set(xlabel=LABELS[score], yticks=range(len(cases)), yticklabels=cases, ylim=(len(cases) - 0.5, -0.5))
         axes.grid(alpha=0.3)
     if _stages(runs):

@@ -20,6 +20,7 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     Args:
         runs: the ``metrics.csv`` of each case's runs; one without the minutes of the callback `Clock` has no line.
     """
+    histories = {case: [read_history(file) for file in files] for case, files in runs.items()}
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.set_ylim(0, 1)
@@ -27,8 +28,8 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     for (column, label), axes in zip(_PANELS.items(), (left, right), strict=True):
         axes.set(xlabel="minutes of training", ylabel=label)
         axes.grid(alpha=0.3)
-        for number, (case, files) in enumerate(runs.items()):
-            for history in map(read_history, files):
+        for number, (case, curves) in enumerate(histories.items()):
+            for history in curves:
                 if column in history and _MINUTES in history:
                     steps, values = zip(*history[column], strict=True)
                     known, minutes = zip(*history[_MINUTES], strict=True)
