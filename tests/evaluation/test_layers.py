@@ -10,10 +10,9 @@ from sklearn.metrics import adjusted_rand_score
 
 import tiny
 from emorl.evaluation.inputs import load_scenes
-from emorl.evaluation.layers import layer_picture, layers, look, read, score
+from emorl.evaluation.layers import Readings, layer_picture, layers, look, read, score
 from emorl.evaluation.outputs import write_figure
 from emorl.evaluation.report_figures import labelled
-from emorl.evaluation.study_scores import inferences
 from emorl.model import ImageNoise
 from emorl.viz import colourise, grid, to_uint8
 
@@ -35,7 +34,7 @@ def tile(picture, row, column, side=35, gap=2):
 
 def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(module, scenes):
     """z^l must give the very attention of layer l + 1."""
-    batch, inference = look(module, scenes, [0, 3])
+    batch, inference = look(module, scenes.batch([0, 3]))
     readings = read(module.network, batch, inference)
     assert list(readings) == ["layer 1", "layer 2", "layer 3", "step 1", "step 2"]
     bottom_up, noise = module.network.bottom_up, ImageNoise(batch["index"])
@@ -53,9 +52,9 @@ def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(mo
 
 
 def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
-    readings = score(module.network, inferences(module, scenes, 2))
+    readings = Readings.of(row for batch in scenes.batches(2) for row in score(module.network, *look(module, batch)))
     assert readings.fg_ari.shape == readings.mse.shape == (5, 5)
-    batch, inference = look(module, scenes, range(5))
+    batch, inference = look(module, scenes.batch(range(5)))
     for row, components in enumerate(read(module.network, batch, inference).values()):
         found = components.masks.squeeze(2).argmax(1).numpy()
         for place, true in enumerate(scenes.segmentation.numpy()):
@@ -70,7 +69,7 @@ def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
 
 
 def test_a_picture_has_attention_then_what_is_decoded(module, scenes):
-    batch, inference = look(module, scenes, [2])
+    batch, inference = look(module, scenes.batch([2]))
     picture, rows, columns = layer_picture(module.network, batch, inference)
     assert [row.replace("\n", " ") for row in rows] == [
         *(f"layer {layer} attention" for layer in (1, 2, 3)),
@@ -110,7 +109,7 @@ def test_the_command_writes_a_table_and_pictures(shards, module, tmp_path, capsy
     with (tmp_path / "out" / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     scenes = load_scenes(str(shards), module, count=3)
-    expected = score(module.network, inferences(module, scenes, 2))
+    expected = Readings.of(score(module.network, *look(module, scenes.batch(range(3)))))
     assert [row["slots"] for row in rows] == expected.names
     assert [float(row["fg_ari"]) for row in rows] == pytest.approx(expected.fg_ari.mean(1).tolist())
     assert {row["scenes"] for row in rows} == {"3"}

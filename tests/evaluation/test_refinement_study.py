@@ -8,7 +8,7 @@ from checkpoints import save
 
 from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import infer
-from emorl.evaluation.refinement import SCORES, by_steps, figure, summary, zero_step_shares
+from emorl.evaluation.refinement import SCORES, by_steps, figure, moments, summary, zero_step_shares
 
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 
@@ -25,7 +25,7 @@ def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):
 
 
 def test_a_row_has_what_emorl_test_reports(module, scenes, shards, tmp_path, emorl):
-    rows = by_steps(module, scenes, 2)
+    rows = by_steps([row for batch in scenes.batches(2) for row in moments(module, 2, batch)])
     assert [(row["I"], row["scenes"]) for row in rows] == [(0, 5), (1, 5), (2, 5)]
     path = save(module, tmp_path / "a.ckpt")
     quiet = ("--trainer.accelerator=cpu", "--trainer.logger=false", "--data.batch_size=2")

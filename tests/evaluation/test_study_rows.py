@@ -11,12 +11,12 @@ class Study:
     """A study of two parts that counts what it computes, and can be interrupted in a part."""
 
     def __init__(self, folder):
-        self.kept, self.module = folder / "out" / ".study.json", tiny.module()
+        self.out, self.module = folder / "out", tiny.module()
         self.computed = []
 
     def gather(self, interrupted=None, **about):
         parts = {name: partial(self.part, name, interrupted) for name in ("a", "b")}
-        return gather(parts, self.kept, self.module, {"count": 5} | about)
+        return gather(parts, self.out, "study", self.module, {"count": 5} | about)
 
     def part(self, name, interrupted):
         if name == interrupted:
@@ -38,7 +38,7 @@ def test_an_interrupted_study_computes_what_is_missing(study):
     assert study.computed == ["a", "b"]
     assert rows == [row for name in ("a", "b") for row in Study.part(study, name, None)]
     assert list(rows[0]) == ["part", "K", "fg_ari"]
-    assert not list(study.kept.parent.iterdir())
+    assert not list(study.out.iterdir())
 
 
 def test_another_option_starts_again(study):

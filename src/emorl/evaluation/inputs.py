@@ -37,8 +37,12 @@ class Scenes(NamedTuple):
 
     def batches(self, size: int = BATCH) -> Iterator[Batch]:
         """Yield all scenes, in batches."""
-        for start in range(0, len(self.image), size):
-            yield self.batch(range(start, min(start + size, len(self.image))))
+        return map(self.batch, self.places(size))
+
+    def places(self, size: int = BATCH) -> list[range]:
+        """Return the places of the scenes of each batch."""
+        total = len(self.image)
+        return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
     def batch(self, places: Sequence[int]) -> Batch:
         """Return the scenes at some places as one batch; an image's index is its place."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +11,12 @@ from jaxtyping import Float, Float64, UInt8
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from emorl.evaluation.inputs import Scenes, infer, load_module, load_scenes
+from emorl.data.manifest import Manifest
+from emorl.evaluation.inputs import infer, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.report_figures import labelled
-from emorl.evaluation.study_scores import inferences, on_device, pair
+from emorl.evaluation.study_rows import Rows, gather_batches
+from emorl.evaluation.study_scores import on_device, pair
 from emorl.metrics import ImageMean
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error
 from emorl.model import EfficientMORL, ImageNoise, Inference
@@ -34,7 +36,21 @@ class Readings(NamedTuple):
     fg_ari: Float64[Tensor, "readings scenes"]
     mse: Float64[Tensor, "readings scenes"]
 
-    def table(self) -> list[dict[str, Any]]:
+    @classmethod
+    def of(cls, rows: Iterable[dict[str, Any]]) -> Readings:
+        """Join the rows that `score` returns of one batch after another."""
+        joined: dict[str, dict[str, list[float]]] = {}
+        for row in rows:
+            scores = joined.setdefault(row["slots"], {"fg_ari": [], "mse": []})
+            for name, values in scores.items():
+                values += row[name]
+        fg_ari, mse = (
+            torch.tensor([scores[name] for scores in joined.values()], dtype=torch.float64)
+            for name in ("fg_ari", "mse")
+        )
+        return cls(list(joined), fg_ari, mse)
+
+    def table(self) -> Rows:
         """Return one row a reading: mean and standard error over the scenes."""
         return [
             {"slots": name, "scenes": len(mse), **_cells("fg_ari", fg_ari), **_cells("mse", mse)}
@@ -54,7 +70,8 @@ def layers(
 
     Writes FG-ARI and MSE of the decoded slots of every layer and step to layers.csv and layers.md, and one picture for
     each of the first scenes, scene_000.png and on: what the layers attend to, and what their slots and those of the
-    steps decode to. A column NAME_se is a standard error over scenes. The last layer is what I = 0 gives.
+    steps decode to. A column NAME_se is a standard error over scenes. The last layer is what I = 0 gives. After an
+    interruption the same command goes on where it stopped.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -66,17 +83,26 @@ def layers(
     """
     module = load_module(model)
     scenes = load_scenes(data, module, split, count)
-    readings = score(module.network, inferences(module, scenes, module.test_refinement_steps, title="layers"))
+
+    def compute(batch: Batch) -> Rows:
+        return score(module.network, *look(module, batch))
+
+    about = {
+        "data": Manifest.load(data).checksum,
+        "split": split,
+        "count": count,
+        "steps": module.test_refinement_steps,
+    }
+    readings = Readings.of(gather_batches(compute, scenes, out, "layers", module, about))
     paths = [*write_table(readings.table(), out, "layers")]
     for place in range(min(pictures, len(scenes.image))):
-        figure = labelled(*layer_picture(module.network, *look(module, scenes, [place])))
+        figure = labelled(*layer_picture(module.network, *look(module, scenes.batch([place]))))
         paths.append(write_figure(figure, out, f"scene_{place:03d}"))
     print(*paths, sep="\n")
 
 
-def look(module: EfficientMORLModule, scenes: Scenes, places: Sequence[int]) -> tuple[Batch, Inference]:
-    """Return the scenes at some places as one batch, with what `emorl test` infers from it."""
-    batch = scenes.batch(places)
+def look(module: EfficientMORLModule, batch: Batch) -> tuple[Batch, Inference]:
+    """Return a batch on the model's device, with what `emorl test` infers from it."""
     return on_device(batch, module), infer(module, batch, module.test_refinement_steps)
 
 
@@ -103,21 +129,23 @@ def read(network: EfficientMORL, batch: Batch, inference: Inference) -> dict[str
     return dict(zip(names, decoded + stages, strict=True))
 
 
-def score(network: EfficientMORL, inferred: Iterable[tuple[Batch, Inference]]) -> Readings:
-    """Score every reading of every scene.
+def score(network: EfficientMORL, batch: Batch, inference: Inference) -> Rows:
+    """Score every reading of every scene of a batch: a row for each reading, with a list of scores in a cell.
 
     Args:
         network: the model.
-        inferred: batches, and what is inferred from them; at least one.
+        batch: scenes.
+        inference: what is inferred from them.
     """
-    names, fg_ari, mse = [], [], []
-    for batch, inference in inferred:
-        readings = read(network, batch, inference)
-        image, names = batch["image"].float() / 255, list(readings)
-        labels = [masks_to_labels(components.masks) for components in readings.values()]
-        fg_ari.append(torch.stack([adjusted_rand_index(found, batch["segmentation"]) for found in labels]))
-        mse.append(torch.stack([mean_squared_error(c.reconstruction, image) for c in readings.values()]))
-    return Readings(names, torch.cat(fg_ari, dim=1).cpu(), torch.cat(mse, dim=1).cpu())
+    image = batch["image"].float() / 255
+    return [
+        {
+            "slots": name,
+            "fg_ari": adjusted_rand_index(masks_to_labels(components.masks), batch["segmentation"]).tolist(),
+            "mse": mean_squared_error(components.reconstruction, image).tolist(),
+        }
+        for name, components in read(network, batch, inference).items()
+    ]
 
 
 def layer_picture(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
-from emorl.evaluation.inputs import Scenes, load_module, load_scenes
+from emorl.data.manifest import Manifest
+from emorl.evaluation.inputs import infer, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.study_figures import curves
-from emorl.evaluation.study_scores import cells, stage_scores
+from emorl.evaluation.study_rows import Rows, gather_batches
+from emorl.evaluation.study_scores import cells, on_device
+from emorl.metrics.image_metric import pool
+from emorl.metrics.scores import StageScores
 from emorl.module import EfficientMORLModule
+from emorl.types import Batch
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "nll", "kl")
 _COUNT, _STEPS = PositiveInt(320), NonNegativeInt(6)
@@ -30,7 +37,8 @@ def refinement(
 
     Writes OUT/refinement.csv, refinement.md and refinement.png. A column NAME_se is a standard error over scenes. The
     zero-step shares tell how much of a row's quality the bottom-up pass has alone: FG-ARI at I = 0 / FG-ARI at I, and
-    MSE at I / MSE at I = 0. KL at I = 0 sums the terms of all layers; after refinement it is one term.
+    MSE at I / MSE at I = 0. KL at I = 0 sums the terms of all layers; after refinement it is one term. After an
+    interruption the same command goes on where it stopped.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -41,15 +49,34 @@ def refinement(
         steps: Largest I.
     """
     module = load_module(model)
-    rows = by_steps(module, load_scenes(data, module, split, count), steps)
+    about = {"data": Manifest.load(data).checksum, "split": split, "count": count, "steps": steps}
+    scenes = load_scenes(data, module, split, count)
+    batches = gather_batches(partial(moments, module, steps), scenes, out, "refinement", module, about)
+    rows = by_steps(batches)
     paths = *write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")
     print(summary(rows), *paths, sep="\n")
 
 
-def by_steps(module: EfficientMORLModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:
-    """Return a row of scores for each I up to ``steps``."""
-    stages = stage_scores(module, scenes, range(steps + 1), title="refinement")
-    rows = [{"I": i, "scenes": len(scenes.image)} | cells(scores, SCORES) for i, scores in stages.items()]
+def moments(module: EfficientMORLModule, steps: int, batch: Batch) -> Rows:
+    """Return for each I up to ``steps`` the moments of a batch's scores, see `pool`; stage i is what I = i gives."""
+    rows = []
+    for i, stage in enumerate(infer(module, batch, steps).stages):
+        scores = StageScores().to(module.device)
+        scores.update(on_device(batch, module), stage)
+        rows.append({"I": i} | {name: getattr(scores, name).moments.tolist() for name in SCORES})
+    return rows
+
+
+def by_steps(batches: Rows) -> Rows:
+    """Return a row of scores for each I, from the moments of all batches."""
+    stages: dict[int, StageScores] = {}
+    for row in batches:
+        scores = stages.setdefault(row["I"], StageScores())
+        for name in SCORES:
+            metric = getattr(scores, name)
+            metric.moments = pool(torch.stack((metric.moments, metric.moments.new_tensor(row[name]))))
+    scenes = int(stages[0].mse.moments[0])
+    rows = [{"I": i, "scenes": scenes} | cells(scores, SCORES) for i, scores in stages.items()]
     return [row | zero_step_shares(rows[0], row) for row in rows]
 
 

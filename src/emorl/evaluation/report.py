@@ -17,7 +17,7 @@ from emorl.data.files import atomic
 from emorl.data.manifest import Manifest
 from emorl.evaluation import report_sections as sections
 from emorl.evaluation.inputs import Scenes, load_module, load_scenes
-from emorl.evaluation.layers import score
+from emorl.evaluation.layers import Readings, score
 from emorl.evaluation.report_page import render
 from emorl.evaluation.report_paper import published
 from emorl.evaluation.report_run import read_run
@@ -45,7 +45,7 @@ def report(model: str, data: str, out: Path, split: str = "test", count: Positiv
     """
     module, manifest, run = load_module(model), Manifest.load(data), read_run(model)
     scenes = load_scenes(data, module, split, count)
-    readings = score(module.network, scored(module, scenes))
+    readings = Readings.of(row for seen in scored(module, scenes) for row in score(module.network, *seen))
     metrics = to_json(to_columns(module.test_scores.summary(), module.test_refinement_steps))
     paper = published(manifest.dataset, manifest.variant, objects=manifest.max_objects)
     median = int(readings.fg_ari[-1].argsort(stable=True)[len(scenes.image) // 2])

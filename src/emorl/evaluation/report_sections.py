@@ -121,7 +121,7 @@ def decompositions(
     module: EfficientMORLModule, scenes: Scenes, places: list[int]
 ) -> tuple[UInt8[Tensor, "3 h w"], list[str]]:
     """Draw the decompositions of some scenes, and their true segmentations; return the picture and its columns."""
-    parts = look(module, scenes, places)[1].stages[-1].components
+    parts = look(module, scenes.batch(places))[1].stages[-1].components
     image = scenes.image[places].float() / 255
     drawn = decomposition(image, *(part.cpu() for part in (parts.reconstruction, parts.masks, parts.rgb)))
     truth = grid(colourise(scenes.segmentation[places]), columns=1, padding=2)[..., 2:]  # whose left edge is there
@@ -144,7 +144,7 @@ def by_layer(module: EfficientMORLModule, scenes: Scenes, readings: Readings, pl
     rows = readings.table()
     chart = write_figure(by_reading(rows, "fg_ari", "FG-ARI"), out, "layers_fg_ari")
     ends = ", ".join(f"{row['slots']} {cell(row['fg_ari'])}" for row in rows)
-    drawn = write_figure(labelled(*layer_picture(module.network, *look(module, scenes, [place]))), out, "layers")
+    drawn = write_figure(labelled(*layer_picture(module.network, *look(module, scenes.batch([place])))), out, "layers")
     text = (
         "Each layer's sample of the slots, decoded, then those of each refinement step. The last layer's are what I = 0"
         " gives. Attention is drawn from black (none) to white (each map's maximum), masks from 0 to 1."

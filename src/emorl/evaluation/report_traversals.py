@@ -28,8 +28,8 @@ def traversals(module: EfficientMORLModule, scenes: Scenes, place: int, out: Pat
         out: folder of the figure.
     """
     some = range(min(BATCH, len(scenes.image)))
-    values = sweep_values(look(module, scenes, some)[1].stages[-1].posterior.mean, STEPS)
-    slots = look(module, scenes, [place])[1].stages[-1].posterior.mean
+    values = sweep_values(look(module, scenes.batch(some))[1].stages[-1].posterior.mean, STEPS)
+    slots = look(module, scenes.batch([place]))[1].stages[-1].posterior.mean
     size = (module.image_size, module.image_size)
     dims = activeness(module.network, slots, values, size).argsort(descending=True)[:SHOWN].tolist()
     frames = [traversal(module.network, slots[0], slot, dims, values[dims], size) for slot in range(slots.shape[1])]

@@ -60,7 +60,7 @@ def robustness(
         for change, make in changes(module.image_size, count, seed, noise).items()
     }
     about = {"count": count, "seed": seed, "noise": list(noise), "steps": refinements}
-    rows = against_unmodified(gather(parts, out / ".robustness.json", module, about))
+    rows = against_unmodified(gather(parts, out, "robustness", module, about))
     print(*write_table(rows, out, "robustness"), write_figure(figure(rows), out, "robustness"), sep="\n")
 
 

@@ -67,7 +67,7 @@ def slots(
     refinements = module.test_refinement_steps if steps is None else steps
     parts = {f"{k}": partial(by_objects, module, scenes, refinements, k) for k in range(smallest, largest + 1)}
     scored = {"data": Manifest.load(data).checksum, "split": split, "count": count, "other_numbers": other_numbers}
-    rows = gather(parts, out / ".slots.json", module, scored | {"steps": refinements})
+    rows = gather(parts, out, "slots", module, scored | {"steps": refinements})
     print(*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots"), sep="\n")
 
 

@@ -1,45 +1,71 @@
-"""Rows of a study that takes minutes: what an interrupted one has computed is not computed again."""
+"""Rows of a study: what an interrupted one has computed is not computed again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 import emorl
 from emorl.data.files import atomic
+from emorl.evaluation.inputs import Scenes
 from emorl.module import EfficientMORLModule
+from emorl.types import Batch
 
 Rows = list[dict[str, Any]]
 
 
 def gather(
-    parts: Mapping[str, Callable[[], Rows]], kept: Path, module: EfficientMORLModule, about: Mapping[str, object]
+    parts: Mapping[str, Callable[[], Rows]],
+    out: Path,
+    name: str,
+    module: EfficientMORLModule,
+    about: Mapping[str, object],
 ) -> Rows:
     """Compute the rows of all parts of a study, but for those that an interrupted run of the same study has computed.
 
     Args:
         parts: computes a part's rows, of JSON values, by name of the part.
-        kept: file that keeps the rows of finished parts until all are there.
+        out: folder of the study, which keeps the rows of finished parts in ``.NAME.json`` until all are there.
+        name: name of the study.
         module: the model.
         about: what else the rows depend on, as JSON values: the checksum of the data, options.
 
     Raises:
         DataError: if the file cannot be written.
     """
-    study = {"emorl": emorl.__version__, "model": checksum(module), **about}
+    kept, study = out / f".{name}.json", {"emorl": emorl.__version__, "model": checksum(module), **about}
     finished = _finished(kept, study)
-    for name, compute in parts.items():
-        if name not in finished:
-            finished[name] = compute()
+    for part, compute in tqdm(parts.items(), name, unit="part", disable=None, leave=False):
+        if part not in finished:
+            finished[part] = compute()
             with atomic(kept) as stream:
                 stream.write(json.dumps({"study": study, "rows": finished}).encode())
     kept.unlink(missing_ok=True)
-    return [row for name in parts for row in finished[name]]
+    return [row for part in parts for row in finished[part]]
+
+
+def gather_batches(
+    compute: Callable[[Batch], Rows],
+    scenes: Scenes,
+    out: Path,
+    name: str,
+    module: EfficientMORLModule,
+    about: Mapping[str, object],
+) -> Rows:
+    """Compute rows of one batch of scenes after another; arguments as of `gather`."""
+
+    def part(places: range) -> Rows:
+        return compute(scenes.batch(places))
+
+    parts = {f"{places.start}": partial(part, places) for places in scenes.places()}
+    return gather(parts, out, name, module, about)
 
 
 def checksum(module: EfficientMORLModule) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from emorl.evaluation.inputs import BATCH, Scenes, infer
+from emorl.evaluation.inputs import Scenes, infer
 from emorl.metrics import Summary
 from emorl.metrics.scores import StageScores
 from emorl.model import Inference
@@ -26,8 +26,8 @@ def inferences(
         num_slots: slots K; the model's own unless given.
         title: title of the progress bar.
     """
-    total = -(-len(scenes.image) // BATCH)
-    for batch in tqdm(scenes.batches(), title, total, unit="batch", disable=None, leave=False):
+    for places in tqdm(scenes.places(), title, unit="batch", disable=None, leave=False):
+        batch = scenes.batch(places)
         inference = infer(module, batch, steps, num_slots)
         yield on_device(batch, module), inference
 
