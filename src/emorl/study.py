@@ -71,10 +71,10 @@ class Run(NamedTuple):
         with (self.folder / "log.txt").open("a") as log:
             return all(_call([sys.executable, "-m", "emorl", *command], log) == 0 for command in self.commands())
 
-    def scored(self) -> Scored:
+    def scored(self, failed: bool) -> Scored:
         """Return what is known of the run's scores, by I and name."""
         stages = json.loads(self.scores.read_text()) if self.scores.exists() else {}
-        return Scored(self.case, self.seed, stages)
+        return Scored(self.case, self.seed, stages, failed)
 
 
 def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
@@ -103,13 +103,13 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
         if not run.finish():
             failed.append(run)
             print(f"failed: {run.folder / 'log.txt'} tells why", flush=True)
-        scored = [run.scored() for run in runs]
-        summary = summary_rows(scored, [(run.case, run.seed) for run in failed])
+        scored = [run.scored(run in failed) for run in runs]
+        summary = summary_rows(scored)
         write_table(score_rows(scored), out, "scores")
         write_table(summary, out, "summary")
         write_figure(seeds_figure(scored), out, "summary")
         write_figure(training_figure(histories(runs)), out, "curves")
-    shown = [name for name in summary[0] if name.startswith(("case", "runs", "failed", "FG-ARI", "MSE"))]
+    shown = ("case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd", "mse", "mse_sd")
     drawn = Table(*shown, title="mean and standard deviation over seeds")
     for row in summary:
         drawn.add_row(*(cell(row[name]) for name in shown))

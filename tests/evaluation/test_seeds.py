@@ -3,12 +3,12 @@ import pytest
 from emorl.evaluation.seeds import Scored, score_rows, seeds_figure, summary_rows
 
 
-def scored(case, seed, *means):
+def scored(case, seed, *means, failed=False):
     stages = {f"I={3 * i}": {"fg_ari": {"mean": m, "standard_error": 0.0, "images": 2}} for i, m in enumerate(means)}
-    return Scored(case, seed, stages)
+    return Scored(case, seed, stages, failed)
 
 
-RUNS = [scored("a", 0, 0.5, 0.6), scored("a", 1, 0.7, None), scored("a", 2), scored("b", 0, 0.25)]
+RUNS = [scored("a", 0, 0.5, 0.6), scored("a", 1, 0.7, None), scored("a", 2, failed=True), scored("b", 0, 0.25)]
 
 
 def test_every_score_of_every_run_is_a_row():
@@ -23,13 +23,15 @@ def test_every_score_of_every_run_is_a_row():
 
 
 def test_the_summary_has_mean_and_spread_by_case_and_lists_failures():
-    first, second, third = summary_rows([*RUNS, scored("c", 0)], failed=[("a", 2), ("c", 0)])
-    assert (first["case"], first["runs"], first["failed seeds"]) == ("a", 2, "2")
-    assert first["FG-ARI, I = 0"] == "0.6 ± 0.14"
-    assert first["FG-ARI, I = 3"] == "0.6"  # an undefined score does not count
-    assert (second["case"], second["runs"], second["FG-ARI, I = 0"]) == ("b", 1, "0.25")
-    assert second["FG-ARI, I = 3"] is None
-    assert (third["case"], third["runs"], third["failed seeds"]) == ("c", 0, "0")
+    rows = summary_rows([*RUNS, scored("c", 0, failed=True), scored("d", 0)])
+    assert [tuple(row.values())[:6] for row in rows] == [
+        ("a", "0", 2, "2", pytest.approx(0.6), pytest.approx(0.02**0.5)),
+        ("a", "3", 2, "2", 0.6, None),  # an undefined score does not count
+        ("b", "0", 1, "", 0.25, None),
+        ("c", "", 0, "0", None, None),
+        ("d", "", 0, "", None, None),
+    ]
+    assert [*rows[0]][:6] == ["case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd"]
 
 
 def test_every_run_is_a_mark_in_the_line_of_its_case():

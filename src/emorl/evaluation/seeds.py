@@ -19,6 +19,7 @@ class Scored(NamedTuple):
     case: str
     seed: int
     stages: dict[str, dict[str, dict[str, float | None]]]  # by ``I=..``, then by name: mean, standard error, images
+    failed: bool = False  # whether it ended with an error
 
     def mean(self, stage: str, score: str) -> float | None:
         """Return a score, or None where it is not known."""
@@ -35,23 +36,19 @@ def score_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
     ]
 
 
-def summary_rows(runs: Sequence[Scored], failed: Sequence[tuple[str, int]] = ()) -> list[dict[str, Any]]:
-    """Return a row for each case: mean and standard deviation over its finished runs, and what became of the others.
-
-    Args:
-        runs: all runs, finished or not.
-        failed: case and seed of those that ended with an error.
-    """
+def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Return a row for each case and I: mean, ``NAME``, and deviation, ``NAME_sd``, of scores over finished runs."""
     rows = []
     for case, group in _by_case(runs).items():
-        finished = [run for run in group if run.stages]
-        seeds = " ".join(str(seed) for name, seed in failed if name == case)
-        row: dict[str, Any] = {"case": case, "runs": len(finished), "failed seeds": seeds}
-        for score in SUMMARY:
-            for stage in _stages(runs):
+        failed = " ".join(str(run.seed) for run in group if run.failed)
+        for stage in _stages(group) or [""]:
+            finished = [run for run in group if stage in run.stages]
+            row = {"case": case, "I": stage.removeprefix("I="), "runs": len(finished), "failed seeds": failed}
+            for score in SUMMARY:
                 values = [value for run in finished if (value := run.mean(stage, score)) is not None]
-                row[f"{LABELS[score]}, {stage_label(stage)}"] = _spread(values)
-        rows.append(row)
+                row[score] = statistics.fmean(values) if values else None
+                row[f"{score}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+            rows.append(row)
     return rows
 
 
@@ -83,9 +80,3 @@ def _by_case(runs: Sequence[Scored]) -> dict[str, list[Scored]]:
 
 def _stages(runs: Sequence[Scored]) -> list[str]:
     return sorted({stage for run in runs for stage in run.stages}, key=lambda stage: int(stage.removeprefix("I=")))
-
-
-def _spread(values: Sequence[float]) -> str | None:
-    if len(values) < 2:
-        return f"{values[0]:.4g}" if values else None
-    return f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}"
