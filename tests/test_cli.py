@@ -183,6 +183,15 @@ def test_a_file_that_is_no_checkpoint(content, shards, here, emorl, capsys):
     assert "bad.ckpt" in error_of(emorl, capsys, "test", "--ckpt_path=bad.ckpt", f"--data.root={shards}", *QUIET)
 
 
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_checkpoint_of_another_model(command, checkpoint, shards, here, emorl, capsys):
+    other = ("--model.network=emorl.model.EfficientMORL", "--model.network.slot_dim=16")
+    data = (f"--data.root={shards}", "--data.batch_size=2")
+    line = error_of(emorl, capsys, command, f"--ckpt_path={checkpoint}", *data, *other, *QUIET)
+    assert "checkpoint: expected weights of this model, got Error(s) in loading state_dict" in line
+    assert line.endswith("; build the model by the configuration that it was trained with")
+
+
 @pytest.mark.parametrize("command", ["fit", "test", "predict"])
 def test_a_data_folder_that_is_not_there(command, here, emorl, capsys):
     assert "nowhere" in error_of(emorl, capsys, command, "--data.root=nowhere", *QUIET)

@@ -177,6 +177,18 @@ class EfficientMORLModule(LightningModule):
                 "has no part in a step. Set the trainer's strategy to 'ddp_find_unused_parameters_true'."
             )
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights as `torch.nn.Module.load_state_dict` does.
+
+        Raises:
+            DataError: if they are those of another model.
+        """
+        try:
+            return super().load_state_dict(*args, **kwargs)
+        except RuntimeError as error:
+            got, remedy = " ".join(str(error).split()), "build the model by the configuration that it was trained with"
+            raise DataError.of("checkpoint", expected="weights of this model", got=got, remedy=remedy) from error
+
     def _score(self, scores: Scores, prefix: str, batch: Batch, inference: Inference) -> None:
         scores.update(batch, inference)
         self.log_dict(scores.named(prefix), on_step=False, on_epoch=True, batch_size=len(batch["key"]))
