@@ -13,17 +13,25 @@ class Signal(Callback):
     Args:
         step: the optimiser step that is under way.
         name: of the signal.
-        workers: whether it ends the worker processes, too.
+        workers: whether it goes to the worker processes, too.
+        validation: whether it comes in the validation after that step instead.
     """
 
-    def __init__(self, step: int, name: str, workers: bool = False) -> None:
+    def __init__(self, step: int, name: str, workers: bool = False, validation: bool = False) -> None:
         self.step = step
         self.workers = workers
+        self.validation = validation
         self.number = signal.Signals[name]
 
     def on_after_backward(self, trainer, pl_module):
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), self.number)
-            for worker in multiprocessing.active_children() if self.workers else []:
-                os.kill(worker.pid, signal.SIGKILL)
-                worker.join()
+        if trainer.global_step == self.step and not self.validation:
+            self.send()
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if trainer.global_step == self.step + 1 and batch_idx == 0 and self.validation:
+            self.send()
+
+    def send(self):
+        os.kill(os.getpid(), self.number)
+        for worker in multiprocessing.active_children() if self.workers else []:
+            os.kill(worker.pid, self.number)

@@ -185,6 +185,22 @@ def test_other_strategies_are_fine(strategy, stage):
     with_strategy(strategy).setup(stage)
 
 
+@pytest.mark.parametrize("precision", ["16-mixed", "16-true", "bf16-true"])
+def test_precisions_that_cannot_train_are_refused_in_training(precision, monkeypatch):
+    module = with_strategy("auto")
+    monkeypatch.setattr(Trainer, "precision", precision)
+    with pytest.raises(MisconfigurationException, match=rf"got '{precision}', .* 'bf16-mixed' or '32-true'"):
+        module.setup("fit")
+    module.setup("test")
+
+
+def test_a_device_without_float64_is_refused(monkeypatch):
+    module = with_strategy("auto")
+    monkeypatch.setattr(type(module.trainer.strategy), "root_device", torch.device("mps"))
+    with pytest.raises(MisconfigurationException, match=r"got mps\. Set the trainer's accelerator to 'cpu'"):
+        module.setup("predict")
+
+
 UNUSUAL = {
     "num_slots": 5,
     "num_layers": 2,

@@ -119,9 +119,9 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slu
     assert_same(tmp_path / "runs" / "job_42", tmp_path / "whole" / "job_42")
 
 
-def stop(shards, folder, name, step=0, workers=0, **arguments):
-    """Send a signal in the midst of a step; return the status of the process and the checkpoint."""
-    signalling = Signal(step, name, workers > 0)
+def stop(shards, folder, name, step=0, workers=0, validation=False, **arguments):
+    """Send a signal in the midst of a step, or of a validation; return the process's status and the checkpoint."""
+    signalling = Signal(step, name, workers > 0, validation)
     callbacks = [Preemption(), signalling, ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)]
     trainer = tiny.trainer(folder, callbacks=callbacks, enable_checkpointing=True, max_steps=4, **arguments)
     with pytest.raises(SystemExit) as caught:
@@ -140,11 +140,20 @@ def test_only_sigusr1_queues_again(name, requeued, shards, slurm, tmp_path):
     assert signal.getsignal(signal.Signals[name]) is before
 
 
-def test_workers_that_the_signal_ends_are_not_missed(shards, slurm, tmp_path):
-    """As where it goes to a whole group of processes."""
-    status, saved = stop(shards, tmp_path, "SIGTERM", workers=1)
-    assert status == 128 + signal.SIGTERM
-    assert saved["global_step"] == 1
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize(("step", "validation", "last"), [(0, False, 1), (1, True, 3)])
+def test_workers_outlive_the_signal(name, step, validation, last, shards, slurm, tmp_path):
+    """As where it goes to a whole group of processes; a validation is finished, and another step taken."""
+    status, saved = stop(shards, tmp_path, name, step, workers=1, validation=validation, val_check_interval=2)
+    assert status == 128 + signal.Signals[name]
+    assert saved["global_step"] == last
+
+
+def test_of_an_array_of_jobs_one_task_is_queued_again(shards, slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "40")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
+    stop(shards, tmp_path, "SIGUSR1")
+    assert slurm() == ["requeue 40_7"]
 
 
 def test_outside_slurm_nothing_is_queued(shards, slurm, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from emorl.callbacks import RefinementCurriculum
 from emorl.cli import EmorlCLI
+from emorl.data.splits import PRESETS
 from emorl.model import (
     DualGRU,
     GaussianLikelihood,
@@ -77,6 +78,12 @@ def test_released_recipes_are_those_of_the_paper(
     assert (cli.trainer.max_steps, curriculum.phases, cli.model.test_refinement_steps) == (steps, phases, tested)
     assert sum(p.numel() for p in network.parameters()) == (467236 if name == "tetrominoes" else 666500)
     assert cli.datamodule.batch_size == 32
+
+
+@pytest.mark.parametrize("preset", ["clevr6", "clevr10"])
+def test_a_recipe_has_the_slots_of_its_data(preset):
+    slots = recipe(preset)["model"]["network"]["init_args"]["num_slots"]
+    assert slots == PRESETS[preset].max_objects + 1
 
 
 def test_the_ablations_of_clevr6_change_one_part_each(build):

@@ -23,6 +23,8 @@ from emorl.model.describe import describe
 from emorl.optim import WarmupExponentialDecay
 from emorl.types import Batch
 
+UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
+
 
 class Prediction(NamedTuple):
     """What ``predict`` returns of a batch, padding removed."""
@@ -151,11 +153,24 @@ class EfficientMORLModule(LightningModule):
 
         Raises:
             DataError: if the scenes need more slots than K.
-            MisconfigurationException: if the decoder cannot render the image size, or if data parallelism would stumble
-                over the parameters that a stage does not use.
+            MisconfigurationException: if the device has no float64, which the scores need; if the decoder cannot render
+                the image size; if the precision cannot train the model; or if data parallelism would stumble over the
+                parameters that a stage does not use.
         """
-        if self.trainer.strategy.root_device.type == "cpu":
+        device = self.trainer.strategy.root_device.type
+        if device == "mps":
+            raise MisconfigurationException(
+                "Expected a device with float64, in which scores are summed up, got mps. Set the trainer's accelerator "
+                "to 'cpu'."
+            )
+        if device == "cpu":
             tune_cpu()
+        if stage == "fit" and self.trainer.precision in UNFIT:
+            raise MisconfigurationException(
+                f"Expected a precision that can train the model, got '{self.trainer.precision}', in which gradients "
+                "vanish within the decoder, or GECO stands still. Set the trainer's precision to 'bf16-mixed' or "
+                "'32-true'."
+            )
         data = getattr(self.trainer, "datamodule", None)
         manifest = getattr(data, "manifest", None)
         if manifest is not None and manifest.slots > self.network.num_slots:

@@ -119,6 +119,12 @@ def test_a_preset_takes_its_scenes_from_the_whole_file(tmp_path, monkeypatch):
         assert_is(converted(tmp_path / "out")[split][0], SCENES[scene])
 
 
+def test_a_preset_promises_no_more_objects_than_its_scenes_have(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "clevr6", Preset(range(9), range(9), front=2, train=1))
+    assert not main(["convert", "clevr", str(PATH), str(tmp_path)])
+    assert Manifest.load(tmp_path).slots == 9
+
+
 @pytest.mark.skipif(not REAL_CLEVR.exists(), reason="no real scene in ../shared/data")
 @pytest.mark.parametrize("packed", [True, False])
 def test_the_real_scene_comes_out_as_it_went_in(tmp_path, packed):

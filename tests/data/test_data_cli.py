@@ -94,10 +94,12 @@ def test_convert_makes_a_file_too_short_for_the_papers_splits_a_test_split(out, 
 def test_convert_takes_the_papers_splits_of_a_file_that_is_long_enough(out, tfrecords, monkeypatch):
     monkeypatch.setattr("emorl.data.commands.convert.TRAIN", 2)
     monkeypatch.setattr("emorl.data.commands.convert.TEST", 1)
+    monkeypatch.setattr("emorl.data.commands.convert.VAL", 1)
     assert not main(["convert", "tetrominoes", str(tfrecords), str(out)])
     assert {name: split.indices for name, split in Manifest.load(out).splits.items()} == {
         "train": "0-1",
         "test": "2",
+        "val": "3",
     }
 
 

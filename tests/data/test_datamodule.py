@@ -10,6 +10,7 @@ from emorl.data import remote
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.data.loader import TrainingLoader
+from emorl.data.manifest import Manifest
 
 
 def data(root, stage="fit", **arguments):
@@ -72,10 +73,22 @@ def test_prediction_reads_a_folder_of_images(folder):
     assert all("segmentation" not in batch for batch in batches)
 
 
-def test_without_a_validation_split_there_is_no_validation(shards):
-    module = data(shards)
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
+def test_without_a_validation_split_training_says_so_and_goes_on(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(MultiObjectDataModule, "setup", without_validation)
+    trainer = tiny.trainer(tmp_path, max_steps=1)
+    with pytest.warns(UserWarning, match=r"expected a split 'val', got train, test; there will be no scores"):
+        trainer.fit(tiny.module(), tiny.data(shards))
+    assert trainer.global_step == 1
+    with pytest.raises(DataError, match="expected a split 'val', got train, test"):
+        tiny.trainer(tmp_path).validate(tiny.module(), tiny.data(shards))
+
+
+def without_validation(module, stage):
+    del stage
+    module.manifest = Manifest.load(module.root)
     del module.manifest.splits["val"]
-    assert module.val_dataloader() == []
 
 
 def test_a_split_that_is_not_there(shards):

@@ -53,7 +53,7 @@ def test_images_without_masks_are_background(images):
         np.testing.assert_array_equal(record.image, pixels)
         assert not record.segmentation.any()
         assert record.factors == []
-    assert (source.dataset, source.variant, source.image_size, source.max_objects) == ("photos", "standard", SIZE, 1)
+    assert (source.dataset, source.variant, source.image_size, source.max_objects) == ("photos", "folder", SIZE, 1)
     np.testing.assert_array_equal(next(source.records(2)).image, PIXELS["c"])
 
 

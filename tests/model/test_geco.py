@@ -64,7 +64,7 @@ def test_warm_start_ends_at_step_1000():
     geco = Geco(target=-1.224)
     for step, active in ((999, False), (1000, True), (1001, True)):
         geco.step.fill_(step)
-        assert geco.active is active
+        assert bool(geco.active) is active
 
 
 def test_value_is_the_moving_average_and_gradient_that_of_the_nll():

@@ -49,6 +49,17 @@ def test_image_noise_leaves_the_global_generator_alone():
     assert torch.equal(ImageNoise(indices(3))("z0", like(1)), first)
 
 
+def test_the_default_type_does_not_change_the_draws():
+    like, noise = torch.zeros(1, 2, 3), ImageNoise(torch.tensor([5]))
+    expected = noise("z0", like)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.testing.assert_close(noise("z0", like), expected, rtol=0, atol=0)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_precision_does_not_change_the_draws():
     single, double = (ImageNoise(indices(3))("z0", like(1, dtype=dtype)) for dtype in (torch.float32, torch.float64))
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)

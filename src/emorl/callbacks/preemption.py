@@ -50,7 +50,6 @@ class Preemption(Checkpoint):
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received = number
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's stops the step if a worker goes: it got the signal too
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Go, if the last step was saved; or else remember the step, to tell whether the batch completes one."""
@@ -74,11 +73,6 @@ class Preemption(Checkpoint):
         """Go, if the last step was saved."""
         self._go(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Go, if there was no next batch because the signal has ended the workers."""
-        if isinstance(exception, RuntimeError):
-            self._go(trainer)
-
     def _go(self, trainer: Trainer) -> None:
         """End the process, if the last step was saved: this late, because loggers hear of a step after its end."""
         if self.saved is None:
@@ -86,7 +80,7 @@ class Preemption(Checkpoint):
         number = signal.SIGUSR1 if _any(trainer, self.received == signal.SIGUSR1) else signal.SIGTERM
         if trainer.is_global_zero:
             logger.warning("step %d: saved %s on %s", trainer.global_step, self.saved, number.name)
-            if number == signal.SIGUSR1 and (job := os.environ.get("SLURM_JOB_ID")):
+            if number == signal.SIGUSR1 and (job := slurm_job()):
                 queue_again(job)
         raise SystemExit(128 + number)
 
@@ -99,6 +93,12 @@ def save(trainer: Trainer) -> Path:
     keeper.last_model_path = path  # or else it would call its next one last-v1.ckpt
     trainer.save_checkpoint(path)
     return Path(path)
+
+
+def slurm_job() -> str | None:
+    """Return the number of SLURM's job, of the task alone in an array of jobs; None outside SLURM."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def queue_again(job: str) -> None:

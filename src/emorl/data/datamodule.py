@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 
 from emorl.data.errors import DataError
 from emorl.data.images import find_images
@@ -82,8 +84,19 @@ class MultiObjectDataModule(LightningDataModule):
         return TrainingLoader(read, order, self.batch_size, self.num_workers, *self._place())
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
-        """Stream the split ``val``, if there is one."""
-        return self._evaluation("val") if self.manifest is not None and "val" in self.manifest.splits else []
+        """Stream the split ``val``; without one, training goes on without validation, and says so.
+
+        Raises:
+            DataError: if there is none and it is not wanted for training.
+        """
+        fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and self.manifest is not None and "val" not in self.manifest.splits:
+            rank_zero_warn(
+                f"{self.root}: expected a split 'val', got {', '.join(self.manifest.splits)}; there will be no scores, "
+                "pictures or alarms during training. Convert the data set with '--val 320' to have them."
+            )
+            return []
+        return self._evaluation("val")
 
     def test_dataloader(self) -> EvaluationLoader:
         """Stream the split ``test``."""

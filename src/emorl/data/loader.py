@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from emorl.data.errors import DataError
 from emorl.data.plan import Indices, Order, Sitting, evaluation_part
 from emorl.data.stream import Plan, Read, SceneStream
 from emorl.types import Batch
+
+GRACE = 30  # seconds that a worker outlives SIGTERM, as long as SLURM leaves a job between SIGTERM and SIGKILL
 
 
 class EvaluationLoader:
@@ -150,9 +154,26 @@ def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Itera
     stream = SceneStream(read, plan, batch_size)
     pin_memory = torch.accelerator.is_available()
     try:
-        yield from DataLoader(stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)
+        yield from DataLoader(
+            stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory, worker_init_fn=_outlive_signals
+        )
     except DataError as error:  # of a worker: its message stands at the end of a whole traceback
         raise DataError(str(error).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
+
+
+def _outlive_signals(worker: int) -> None:
+    """Stay for a while when a job is asked to end: the signal goes to all processes, and the step under way needs data.
+
+    SIGUSR1 asks for it long before; a second SIGTERM means what it says.
+    """
+    del worker
+
+    def linger(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        signal.alarm(GRACE)
+
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, linger)
 
 
 def _evaluation_plan(samples: int, sitting: Sitting, rank: int, worker: int) -> tuple[Indices, list[Indices]]:

@@ -62,10 +62,11 @@ class Order:
     seed: int
 
     def epoch(self, epoch: int) -> Indices:
-        """Return all samples with the shards shuffled and each shard in its own order."""
-        starts = np.cumsum([0, *self.shards])
-        shuffled = self._generator(epoch).permutation(len(self.shards))
-        return np.concatenate([np.arange(starts[s], starts[s + 1]) for s in shuffled])
+        """Return all samples, each shard in its own order, the shards shuffled, from a random place on."""
+        starts, generator = np.cumsum([0, *self.shards]), self._generator(epoch)
+        shuffled = generator.permutation(len(self.shards))
+        samples = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in shuffled])
+        return np.roll(samples, generator.integers(len(samples)))  # so that none is always left over
 
     def part(self, samples: Indices, sitting: Sitting, rank: int, worker: int) -> Indices:
         """Return the samples of one consumer, in the order of ``samples``."""

@@ -30,6 +30,11 @@ class Preset(NamedTuple):
     held_out: int = 320
     records: int = 100_000
 
+    @property
+    def max_objects(self) -> int:
+        """Largest number of objects in a scene of any split."""
+        return max(self.objects[-1], self.test_objects[-1])
+
 
 _SIX, _TEN = range(7), range(11)
 

@@ -55,5 +55,5 @@ class ImageEncoder(nn.Module):
         if self.stride == 1:
             return values
         rows, columns = (torch.arange(size, device=values.device) // self.stride for size in (height, width))
-        grid = values.view(*values.shape[:2], int(rows[-1]) + 1, -1)
+        grid = values.view(*values.shape[:2], (height - 1) // self.stride + 1, -1)
         return grid[:, :, rows][..., columns].flatten(2)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emorl.distributed import rank_mean
@@ -68,9 +68,9 @@ class Geco(Described):
         return self.reached if self.target == "auto" else self.target
 
     @property
-    def active(self) -> bool:
+    def active(self) -> Bool[Tensor, ""]:
         """Whether the warm start is over."""
-        return int(self.step) >= self.warm_start
+        return self.step >= self.warm_start
 
     def forward(self, nll: Float[Tensor, ""], dims: int) -> Float[Tensor, ""]:
         """Return the loss term of the batch mean nll of images with ``dims`` channel-pixels.
@@ -83,14 +83,14 @@ class Geco(Described):
     @torch.no_grad()
     def update(self, nll: Float[Tensor, ""], dims: int) -> None:
         """Take up the last stage's batch mean nll, averaged over ranks, once after every optimiser step."""
-        nll, step = rank_mean(nll).to(self.average), int(self.step)
-        if self.target == "auto" and step <= self.warm_start:
-            self.reached.lerp_(nll / dims, 1 - self.alpha if step else 1.0)
+        nll, begun, ended = rank_mean(nll).to(self.average), self.step > 0, self.step > self.warm_start
+        if self.target == "auto":
+            moved = torch.where(begun, self.reached.lerp(nll / dims, 1 - self.alpha), nll / dims)
+            self.reached.copy_(torch.where(ended, self.reached, moved))
         constraint = self.goal * dims - nll
-        if step == self.warm_start:
-            self.average.copy_(constraint)
-        elif step > self.warm_start:
-            self.average.mul_(self.alpha).add_((1 - self.alpha) * constraint)
-            rate = self.step_size * (self.acceleration if self.average > 0 else 1.0)
-            self.zeta.sub_(rate * self.average).clamp_(min=self.lowest_zeta)
+        average = torch.where(ended, self.alpha * self.average + (1 - self.alpha) * constraint, constraint)
+        self.average.copy_(torch.where(self.active, average, self.average))
+        rate = self.step_size * torch.where(self.average > 0, self.acceleration, 1.0)
+        zeta = (self.zeta - rate * self.average).clamp(min=self.lowest_zeta)
+        self.zeta.copy_(torch.where(ended, zeta, self.zeta))
         self.step.add_(1)

@@ -58,7 +58,8 @@ class ImageNoise:
     @staticmethod
     def _draw(key: str, like: Tensor) -> Tensor:
         seed = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)
-        return torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator("cpu").manual_seed(seed)
+        return torch.randn(like.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
 
 
 class PosteriorMeans:

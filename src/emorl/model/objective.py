@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class Objective(Described):
 
     def forward(self, nll: Float[Tensor, ""], kl: Float[Tensor, ""], dims: int) -> Float[Tensor, ""]:
         """Return the loss of one stage from batch means; an image has ``dims`` channel-pixels."""
-        fit = self.geco(nll, dims) if self.geco is not None and self.geco.active else nll
+        fit = nll if self.geco is None else torch.where(self.geco.active, self.geco(nll, dims), nll)
         return fit + self.kl_weight * kl
 
     def update(self, nll: Float[Tensor, ""], dims: int) -> None:

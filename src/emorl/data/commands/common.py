@@ -9,7 +9,7 @@ from emorl.data.selection import Selection
 from emorl.data.writer import SHARD_SIZE as SAMPLES
 from emorl.data.writer import write_shards
 
-TRAIN, TEST = map(NonNegativeInt, (60000, 320))  # the splits of the paper
+TRAIN, VAL, TEST = map(NonNegativeInt, (60000, 320, 320))  # the splits of the paper, and one to validate
 SHARD_SIZE, PROCESSES = map(PositiveInt, (SAMPLES, os.cpu_count() or 1))
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, write
+from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, VAL, write
 from emorl.data.errors import DataError
 from emorl.data.records import Source
 from emorl.data.selection import Selection, consecutive
@@ -32,7 +32,8 @@ def tetrominoes(
 ) -> None:
     """Convert DeepMind's Tetrominoes: the splits are taken from the file in order, first train, then val, then test.
 
-    Unless a split is given they are the paper's, 60000 train and 320 test; a file too short for them is one test split.
+    Unless a split is given they are the paper's, the first 60000 to train and the next 320 to test, and 320 more to
+    validate; a file too short for them is one test split.
 
     Args:
         source: The file gs://multi-object-datasets/tetrominoes/tetrominoes_train.tfrecords, compressed as it is or not.
@@ -56,7 +57,8 @@ def multi_dsprites(
 ) -> None:
     """Convert DeepMind's Multi-dSprites: the splits are taken from the file in order, first train, then val, then test.
 
-    Unless a split is given they are the paper's, 60000 train and 320 test; a file too short for them is one test split.
+    Unless a split is given they are the paper's, the first 60000 to train and the next 320 to test, and 320 more to
+    validate; a file too short for them is one test split.
 
     Args:
         source: The file gs://multi-object-datasets/multi_dsprites/multi_dsprites_VARIANT.tfrecords, compressed as it is
@@ -92,7 +94,7 @@ def clevr(
         preset: Chooses the splits.
         shard_size: Samples in a shard.
     """
-    records = ClevrTFRecords(source)
+    records = ClevrTFRecords(source, PRESETS[preset].max_objects)
     objects = list(tqdm(records.object_counts(), "counting objects", unit="record", disable=None, leave=False))
     splits = choose(PRESETS[preset], objects)
     write({split: Selection(records, indices) for split, indices in splits.items()}, out, shard_size)
@@ -207,10 +209,10 @@ def _paper_splits(path: Path, sizes: dict[str, int]) -> dict[str, int]:
 
 
 def _convert(source: TFRecordSource, out: str, given: dict[str, NonNegativeInt | None], shard_size: int) -> None:
-    """Take the given splits one after the other, the paper's unless any is given."""
+    """Take the given splits one after the other; unless any is given the paper's, and after them one to validate."""
     sizes = {split: samples or 0 for split, samples in given.items()}
     if set(given.values()) == {None}:
-        sizes = _paper_splits(source.path, sizes={"train": TRAIN, "test": TEST})
+        sizes = _paper_splits(source.path, sizes={"train": TRAIN, "test": TEST, "val": VAL})
     write(consecutive(source, sizes), out, shard_size)
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, write
+from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, VAL, write
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.selection import Selection
@@ -18,7 +18,7 @@ def tetrominoes(
     out: str,
     variant: TetrominoesVariant = "standard",
     train: NonNegativeInt = TRAIN,
-    val: NonNegativeInt = TEST,
+    val: NonNegativeInt = VAL,
     test: NonNegativeInt = TEST,
     seed: int = 0,
     shard_size: PositiveInt = SHARD_SIZE,
@@ -45,7 +45,7 @@ def multi_dsprites(
     out: str,
     variant: Literal["colored_on_grayscale", "colored_on_colored", "binarized"] = "colored_on_grayscale",
     train: NonNegativeInt = TRAIN,
-    val: NonNegativeInt = TEST,
+    val: NonNegativeInt = VAL,
     test: NonNegativeInt = TEST,
     seed: int = 0,
     shard_size: PositiveInt = SHARD_SIZE,

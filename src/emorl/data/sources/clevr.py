@@ -4,6 +4,7 @@ The codes of the classes, which DeepMind does not list, were read off the pictur
 """
 
 from collections.abc import Iterator
+from os import PathLike
 
 import numpy as np
 
@@ -42,13 +43,17 @@ class ClevrTFRecords(TFRecordSource):
 
     Args:
         path: the file, compressed as published or not.
+        max_objects: largest number of objects in the scenes that will be taken.
     """
 
     dataset = "clevr"
     variant = "standard"
     image_size = IMAGE_SIZE
-    max_objects = MAX_OBJECTS
     factors = FACTORS
+
+    def __init__(self, path: str | PathLike[str], max_objects: int = MAX_OBJECTS) -> None:
+        super().__init__(path)
+        self.max_objects = max_objects
 
     def decode(self, example: Example) -> Record:
         """Turn a parsed record into ours.

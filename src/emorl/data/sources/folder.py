@@ -41,7 +41,7 @@ class ImageFolder(Source):
             be read.
     """
 
-    variant = "standard"
+    variant = "folder"  # whatever its name, it is not the data set of that name
     factors = ()
     random_access = True
 
