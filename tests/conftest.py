@@ -1,3 +1,7 @@
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # commands look for a GPU, and compute a little else there
+
 import pytest
 import torch
 from hypothesis import settings

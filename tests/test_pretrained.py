@@ -25,6 +25,8 @@ def weights(tmp_path, monkeypatch):
     """A folder of shipped weights that holds a small model named ``small``; returns the module behind it."""
     geco = Geco(-1.0, warm_start=5)
     module = tiny.module(network=tiny.lively(tiny.network(position=FourierPosition, geco=geco)), image_size=12)
+    geco.step.fill_(7)
+    geco.zeta.fill_(-2.0)
     trainer = tiny.trainer(tmp_path, max_steps=0)
     trainer.strategy.connect(module)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -116,10 +118,19 @@ def test_the_readme_claims_what_the_card_tells(name):
 
 
 def test_weights_start_a_training_with_another_objective(weights):
-    network = tiny.network(position=FourierPosition, geco=Geco(-1.0, warm_start=5))
-    pretrained.load_weights(network, "small")
-    assert torch.equal(network.bottom_up.initial_mean, weights.network.bottom_up.initial_mean)
-    assert network.objective.geco.zeta == pytest.approx(0.55)
+    for geco in (Geco("auto", warm_start=5), None):
+        network = tiny.network(position=FourierPosition, geco=geco)
+        pretrained.load_weights(network, "small", objective=False)
+        assert torch.equal(network.bottom_up.initial_mean, weights.network.bottom_up.initial_mean)
+        assert geco is None or geco.zeta == pytest.approx(0.55)
+
+
+def test_what_a_trained_model_refines_to_depends_on_its_multiplier(weights):
+    """So that shipped weights must have it."""
+    shipped, other = load_pretrained("small"), load_pretrained("small")
+    other.network.objective.geco.zeta.fill_(0.55)
+    assert torch.equal(shipped.encode(images()).slots, other.encode(images()).slots)
+    assert not torch.allclose(shipped.encode(images(), 1).slots, other.encode(images(), 1).slots)
 
 
 def test_weights_of_another_model_are_refused(weights):

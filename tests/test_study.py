@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from emorl import study
+from emorl.data.errors import DataError
 from emorl.study import Run, main, read_cases
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -56,14 +57,14 @@ def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, caps
     assert Path("out/good/seed_0/test/config.yaml").exists()
 
 
-def test_fine_tuning_starts_from_shipped_weights_once(tmp_path):
-    run = Run("a", ("--pretrained=tetrominoes", "--x=1"), 0, tmp_path)
-    fit, test = run.commands()
-    assert "--pretrained=tetrominoes" in fit
-    assert "--pretrained=tetrominoes" not in test
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
-    assert "--pretrained=tetrominoes" not in next(run.commands())
+def test_fine_tuning_starts_from_shipped_weights_once(tmp_path, shards, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [SMOKE[0], f"--data.root={shards}", "--data.batch_size=2", "--trainer.accelerator=cpu"]
+    options += ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--pretrained", "tetrominoes"]
+    Path("cases.yaml").write_text(yaml.safe_dump({"tuned": options}))
+    assert not main(["cases.yaml", "out", "--seeds=1"])
+    resumed, _ = Run("tuned", tuple(options), 0, Path("out/tuned/seed_0")).commands()
+    assert resumed[-2:] == ["--ckpt_path=out/tuned/seed_0/checkpoints/last.ckpt", "--pretrained=null"]
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
@@ -82,6 +83,19 @@ def test_a_study_does_not_go_on_with_other_options(tmp_path, capsys, monkeypatch
     capsys.readouterr()
     assert main([str(cases), str(tmp_path / "out"), "--seeds=1", "--options=[--y=2]"]) == 2
     assert "expected --x=1, got --x=1 --y=2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("-c", "a.yaml"), ("-c=a.yaml",), ("--config=a.yaml",), ("--config", "a.yaml")])
+def test_a_study_does_not_go_on_with_another_configuration(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run("a", options, 0, tmp_path / "run")
+    Path("a.yaml").write_text("x: 1")
+    run.begin()
+    Path("a.yaml").write_text("x: 1  # the same")
+    run.begin()
+    Path("a.yaml").write_text("x: 2")
+    with pytest.raises(DataError, match=r"expected the configuration files .* got changes in a\.yaml"):
+        run.begin()
 
 
 def test_what_is_common_comes_first_in_every_case(tmp_path):
@@ -107,6 +121,7 @@ time.sleep(60)
     program = f"""
 import sys
 from emorl import study
+from emorl.data.errors import DataError
 study.Run.commands = lambda run: iter([[]])
 call = study._call
 study._call = lambda command, log: call([sys.executable, "-c", {child!r}], log)

@@ -86,11 +86,11 @@ class EmorlCLI(LightningCLI):
             super().parse_arguments(parser, args)
 
     def instantiate_classes(self) -> None:
-        """Build everything; shipped weights go into the model."""
+        """Build everything; shipped weights go into the model, which trains with an objective of its own."""
         super().instantiate_classes()
         pretrained = self._get(self.config, "pretrained")
         if pretrained is not None:
-            load_weights(self.model.network, pretrained)
+            load_weights(self.model.network, pretrained, objective=self.subcommand != "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer, without this project's progress bar if there is to be none.

@@ -121,11 +121,13 @@ class EfficientMORLModule(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch with the I of testing; its stage 0 is what I = 0 gives."""
-        noise: Noise = ImageNoise(batch["index"])
-        if self.test_means:
-            noise = PosteriorMeans(noise)
-        inference = self(batch["image"], self.test_refinement_steps, noise)
+        inference = self(batch["image"], self.test_refinement_steps, self.test_noise(batch))
         self._score(self.test_scores, "test/", batch, inference)
+
+    def test_noise(self, batch: Batch) -> Noise:
+        """Return the draws of ``test``."""
+        noise = ImageNoise(batch["index"])
+        return PosteriorMeans(noise) if self.test_means else noise
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
         """Decompose a batch."""

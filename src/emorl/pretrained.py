@@ -21,6 +21,7 @@ from emorl.model import EfficientMORL, ImageNoise, PosteriorMeans, scale
 from emorl.module import EfficientMORLModule
 
 WEIGHTS = resources.files("emorl.weights")
+_OBJECTIVE = "objective."
 
 
 class Encoding(NamedTuple):
@@ -124,15 +125,23 @@ def load_module(name: str) -> EfficientMORLModule:
     return _module(name, load_card(name))
 
 
-def load_weights(network: EfficientMORL, name: str) -> None:
-    """Fill a model with shipped weights; its objective stays as it is.
+def load_weights(network: EfficientMORL, name: str, objective: bool = True) -> None:
+    """Fill a model with shipped weights.
+
+    Args:
+        network: the model.
+        name: name of the weights.
+        objective: whether GECO comes with them, to whose multiplier refinement is fitted; without, it starts anew.
 
     Raises:
         DataError: if there are none of that name, or the model is another one.
     """
     weights = load(_file(name, ".safetensors").read_bytes())
+    if not objective:
+        weights = {key: value for key, value in weights.items() if not key.startswith(_OBJECTIVE)}
+        weights |= {key: value for key, value in network.state_dict().items() if key.startswith(_OBJECTIVE)}
     try:
-        network.load_state_dict(_objective(network.state_dict()) | weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         got, remedy = " ".join(str(error).split()), "leave the model's configuration as it is on the weights' card"
         raise DataError.of(name, expected="the model of these weights", got=got, remedy=remedy) from error
@@ -162,7 +171,6 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
     card, prefix = {**card, "model": model_arguments(checkpoint)}, "network."
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     weights = {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
-    weights = {key: value for key, value in weights.items() if key not in _objective(weights)}
     with atomic(Path(folder) / f"{name}.safetensors") as stream:
         stream.write(save(weights))
     with atomic(Path(folder) / f"{name}.json") as stream:
@@ -192,10 +200,6 @@ def _module(name: str, card: dict[str, Any]) -> EfficientMORLModule:
     module: EfficientMORLModule = instantiate_module(EfficientMORLModule, card["model"])
     load_weights(module.network, name)
     return module.eval()
-
-
-def _objective(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in weights.items() if name.startswith("objective.")}
 
 
 def _file(name: str, suffix: str) -> Traversable:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -44,25 +44,30 @@ class Run(NamedTuple):
         """Yield the command that trains, from where it stopped if it did, and the one that tests, in float32."""
         last = self.folder / "checkpoints" / "last.ckpt"
         logger = f"--trainer.logger.save_dir={self.folder.parent}", f"--trainer.logger.version={self.folder.name}"
-        resumed = [f"--ckpt_path={last}"] if last.exists() else []
-        own = [option for option in self.options if not option.startswith("--pretrained=")]
-        yield ["fit", *(own if resumed else self.options), f"--seed_everything={self.seed}", *logger, *resumed]
+        resumed = [f"--ckpt_path={last}", "--pretrained=null"] if last.exists() else []
+        yield ["fit", *self.options, f"--seed_everything={self.seed}", *logger, *resumed]
         test = "--trainer.logger=false", "--trainer.precision=32-true", f"--output_dir={self.folder}"
-        yield ["test", *own, *test, f"--ckpt_path={last}"]
+        yield ["test", *self.options, *test, f"--ckpt_path={last}", "--pretrained=null"]
 
     def begin(self) -> None:
-        """Keep the options that the run has.
+        """Keep the options that the run has, and what the configuration files among them say.
 
         Raises:
             DataError: if it was begun with others.
         """
-        kept = self.folder / "options.json"
+        kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
+        files = {name: yaml.safe_load(Path(name).read_text()) for name in configurations(self.options)}
         if not kept.exists():
             with atomic(kept) as stream:
-                stream.write(json.dumps(self.options, indent=2).encode())
-        elif (before := json.loads(kept.read_text())) != list(self.options):
-            remedy = "give the study another folder, or delete this run's"
-            raise DataError.of(self.folder, expected=" ".join(before), got=" ".join(self.options), remedy=remedy)
+                stream.write(json.dumps({"options": self.options, "files": files}, indent=2).encode())
+            return
+        before = json.loads(kept.read_text())
+        if before["options"] != list(self.options):
+            expected, got = (" ".join(options) for options in (before["options"], self.options))
+            raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
+        if changed := [name for name, content in files.items() if content != before["files"][name]]:
+            expected, got = "the configuration files that the run began with", f"changes in {', '.join(changed)}"
+            raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
 
     def finish(self) -> bool:
         """Do what is left to do; return whether it worked."""
@@ -133,6 +138,12 @@ def read_cases(path: Path) -> dict[str, list[str]]:
         raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
     common = cases.pop(COMMON, [])
     return {str(case): [str(option) for option in (*common, *options)] for case, options in cases.items()}
+
+
+def configurations(options: Sequence[str]) -> list[str]:
+    """Return the configuration files among options of ``emorl fit``: those of ``-c FILE``, ``--config=FILE``.."""
+    words = [word for option in options for word in option.split("=", 1)]
+    return [after for word, after in pairwise(words) if word in ("-c", "--config") and Path(after).is_file()]
 
 
 def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:

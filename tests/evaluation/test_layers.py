@@ -35,7 +35,7 @@ def tile(picture, row, column, side=35, gap=2):
 def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(module, scenes):
     """z^l must give the very attention of layer l + 1."""
     batch, inference = look(module, scenes.batch([0, 3]))
-    readings = read(module.network, batch, inference)
+    readings = read(module, batch, inference)
     assert list(readings) == ["layer 1", "layer 2", "layer 3", "step 1", "step 2"]
     bottom_up, noise = module.network.bottom_up, ImageNoise(batch["index"])
     with torch.no_grad():
@@ -52,10 +52,10 @@ def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(mo
 
 
 def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
-    readings = Readings.of(row for batch in scenes.batches(2) for row in score(module.network, *look(module, batch)))
+    readings = Readings.of(row for batch in scenes.batches(2) for row in score(module, *look(module, batch)))
     assert readings.fg_ari.shape == readings.mse.shape == (5, 5)
     batch, inference = look(module, scenes.batch(range(5)))
-    for row, components in enumerate(read(module.network, batch, inference).values()):
+    for row, components in enumerate(read(module, batch, inference).values()):
         found = components.masks.squeeze(2).argmax(1).numpy()
         for place, true in enumerate(scenes.segmentation.numpy()):
             expected = adjusted_rand_score(true[true > 0], found[place][true > 0])
@@ -68,9 +68,29 @@ def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
     assert first["fg_ari_se"] == pytest.approx(float(readings.fg_ari[0].std() / 5**0.5))
 
 
+def test_scenes_are_ranked_by_fg_ari_and_without_objects_by_mse(module, scenes):
+    readings = Readings(
+        ["step 1"], torch.tensor([[0.5, torch.nan, 0.9]]).double(), torch.tensor([[3.0, 1, 2]]).double()
+    )
+    assert readings.ranked()[0::2] == ("FG-ARI", [2, 0])
+    assert readings.table()[0]["fg_ari"] == pytest.approx(0.7)
+    empty = scenes._replace(segmentation=torch.zeros_like(scenes.segmentation))
+    unlabelled = Readings.of(score(module, *look(module, empty.batch(range(5)))))
+    assert unlabelled.fg_ari.isnan().all()
+    name, mse, order = unlabelled.ranked()
+    assert (name, order) == ("MSE", mse.argsort().tolist())
+
+
+def test_means_are_read_where_they_are_tested(scenes):
+    module = tiny.module(network=tiny.lively(tiny.network(num_layers=2)), test_means=True).eval()
+    batch, inference = look(module, scenes.batch([0]))
+    expected = module.network.decoder(inference.posteriors[0].mean, (35, 35))
+    torch.testing.assert_close(read(module, batch, inference)["layer 1"].rgb, expected.rgb)
+
+
 def test_a_picture_has_attention_then_what_is_decoded(module, scenes):
     batch, inference = look(module, scenes.batch([2]))
-    picture, rows, columns = layer_picture(module.network, batch, inference)
+    picture, rows, columns = layer_picture(module, batch, inference)
     assert [row.replace("\n", " ") for row in rows] == [
         *(f"layer {layer} attention" for layer in (1, 2, 3)),
         *(f"layer {layer} decoded" for layer in (1, 2, 3)),
@@ -109,7 +129,7 @@ def test_the_command_writes_a_table_and_pictures(shards, module, tmp_path, capsy
     with (tmp_path / "out" / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     scenes = load_scenes(str(shards), module, count=3)
-    expected = Readings.of(score(module.network, *look(module, scenes.batch(range(3)))))
+    expected = Readings.of(score(module, *look(module, scenes.batch(range(3)))))
     assert [row["slots"] for row in rows] == expected.names
     assert [float(row["fg_ari"]) for row in rows] == pytest.approx(expected.fg_ari.mean(1).tolist())
     assert {row["scenes"] for row in rows} == {"3"}

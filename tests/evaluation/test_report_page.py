@@ -231,7 +231,16 @@ def test_the_papers_numbers_are_chosen_by_the_data(dataset, variant, objects, ex
     assert published(dataset, variant, objects).scores["EfficientMORL"][0] == expected
 
 
-@pytest.mark.parametrize("data", [("clevr", "standard", 10), ("multi_dsprites", "binarized", 3), ("mine", "", 3)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("clevr", "standard", 10),
+        ("clevr", "folder", 6),
+        ("tetrominoes", "folder", 3),
+        ("multi_dsprites", "binarized", 3),
+        ("mine", "", 3),
+    ],
+)
 def test_other_data_have_none(data):
     assert published(*data) is None
 

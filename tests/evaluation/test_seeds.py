@@ -26,7 +26,7 @@ def test_the_summary_has_mean_and_spread_by_case_and_lists_failures():
     rows = summary_rows([*RUNS, scored("c", 0, failed=True), scored("d", 0)])
     assert [tuple(row.values())[:6] for row in rows] == [
         ("a", "0", 2, "2", pytest.approx(0.6), pytest.approx(0.02**0.5)),
-        ("a", "3", 2, "2", 0.6, None),  # an undefined score does not count
+        ("a", "3", 2, "2", None, None),  # one of the two is undefined
         ("b", "0", 1, "", 0.25, None),
         ("c", "", 0, "0", None, None),
         ("d", "", 0, "", None, None),

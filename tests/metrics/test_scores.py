@@ -43,6 +43,23 @@ def test_padding_does_not_count(inference):
         assert values["kl"] == pytest.approx(stage.kl[:2].double().mean().item())
 
 
+def test_images_without_an_object_have_no_part_in_scores_of_the_foreground(inference):
+    batch, inferred = inference
+    truth = batch["segmentation"].clone()
+    truth[1] = 0
+    scores = Scores()
+    scores.update({**batch, "segmentation": truth}, inferred)
+    found = scores.summary()["last"]
+    labels = masks_to_labels(inferred.stages[-1].components.masks)
+    assert found["fg_ari"].mean == adjusted_rand_index(labels[:1], truth[:1]).mean()
+    images = {name: int(score.images) for name, score in found.items()}
+    assert {name for name, number in images.items() if number == 1} == {"fg_ari", "fg_miou", "fg_mbo", "fg_covering"}
+    assert set(images.values()) == {1, 2}
+    scores = Scores()
+    scores.update({**batch, "segmentation": torch.zeros_like(truth)}, inferred)
+    assert scores.summary()["last"]["fg_ari"].mean.isnan()
+
+
 @pytest.mark.parametrize("group", ["last", "attention"])
 def test_masks_are_resized_to_a_segmentation_of_another_size(inference, group):
     batch, inferred = inference

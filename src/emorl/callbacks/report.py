@@ -78,7 +78,6 @@ def to_json(columns: dict[int, dict[str, Summary]]) -> dict[str, Any]:
 
 def to_table(columns: dict[int, dict[str, Summary]]) -> Table:
     """Return the scores as a table, one column for each number of refinement steps."""
-    images = int(next(iter(columns[0].values())).images)
     table = Table("metric", *(f"I = {steps}" for steps in columns), "images", title="mean ± standard error over images")
     table.caption = (
         "KL at I = 0 sums the terms of all layers; after refinement it is one term. NLL leaves out 0.5 log 2 pi per "
@@ -86,7 +85,7 @@ def to_table(columns: dict[int, dict[str, Summary]]) -> Table:
     )
     for name in columns[0]:
         cells = (_cell(scores[name]) if name in scores else "" for scores in columns.values())
-        table.add_row(LABELS.get(name, name), *cells, f"{images}")
+        table.add_row(LABELS.get(name, name), *cells, f"{int(columns[0][name].images)}")
     return table
 
 

@@ -21,7 +21,7 @@ from emorl.data.manifest import Manifest
 from emorl.data.records import Objects
 from emorl.data.shards import read_records
 from emorl.data.transforms import fit
-from emorl.model import ImageNoise, Inference
+from emorl.model import Inference
 from emorl.module import EfficientMORLModule
 from emorl.types import Batch
 
@@ -108,8 +108,7 @@ def joined(parts: Sequence[Scenes]) -> Scenes:
 
 
 def infer(module: EfficientMORLModule, batch: Batch, steps: int, num_slots: int | None = None) -> Inference:
-    """Infer the slots of a batch, without a graph, with the noise of ``emorl test``; its ``test_means`` has no say."""
+    """Infer the slots of a batch, without a graph, with the draws of ``emorl test``."""
     image = batch["image"].to(module.device).to(module.network.bottom_up.initial_mean.dtype) / 255
-    noise = ImageNoise(batch["index"])
     with torch.no_grad():
-        return module.network(image, steps, num_slots, noise)  # type: ignore[no-any-return]
+        return module.network(image, steps, num_slots, module.test_noise(batch))  # type: ignore[no-any-return]

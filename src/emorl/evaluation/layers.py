@@ -19,7 +19,7 @@ from emorl.evaluation.study_rows import Rows, gather_batches
 from emorl.evaluation.study_scores import on_device, pair
 from emorl.metrics import ImageMean
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error
-from emorl.model import EfficientMORL, ImageNoise, Inference
+from emorl.model import Inference
 from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components
 from emorl.module import EfficientMORLModule
@@ -33,7 +33,7 @@ class Readings(NamedTuple):
     """How good each layer's and each refinement step's reading of each scene is."""
 
     names: list[str]  # "layer 1" .. "layer L", "step 1" .. "step I"
-    fg_ari: Float64[Tensor, "readings scenes"]
+    fg_ari: Float64[Tensor, "readings scenes"]  # NaN where no object is to be seen
     mse: Float64[Tensor, "readings scenes"]
 
     @classmethod
@@ -49,6 +49,17 @@ class Readings(NamedTuple):
             for name in ("fg_ari", "mse")
         )
         return cls(list(joined), fg_ari, mse)
+
+    def ranked(self) -> tuple[str, Float64[Tensor, " scenes"], list[int]]:
+        """Return what ranks the scenes after the last step, its values, and the scenes' places from best to worst.
+
+        It is FG-ARI, for scenes with an object; if there are none, it is MSE.
+        """
+        fg_ari, mse = self.fg_ari[-1], self.mse[-1]
+        known = (~fg_ari.isnan()).nonzero().flatten()
+        if not len(known):
+            return "MSE", mse, mse.argsort(stable=True).tolist()
+        return "FG-ARI", fg_ari, known[fg_ari[known].argsort(descending=True, stable=True)].tolist()
 
     def table(self) -> Rows:
         """Return one row a reading: mean and standard error over the scenes."""
@@ -85,7 +96,7 @@ def layers(
     scenes = load_scenes(data, module, split, count)
 
     def compute(batch: Batch) -> Rows:
-        return score(module.network, *look(module, batch))
+        return score(module, *look(module, batch))
 
     about = {
         "data": Manifest.load(data).checksum,
@@ -96,7 +107,7 @@ def layers(
     readings = Readings.of(gather_batches(compute, scenes, out, "layers", module, about))
     paths = [*write_table(readings.table(), out, "layers")]
     for place in range(min(pictures, len(scenes.image))):
-        figure = labelled(*layer_picture(module.network, *look(module, scenes.batch([place]))))
+        figure = labelled(*layer_picture(module, *look(module, scenes.batch([place]))))
         paths.append(write_figure(figure, out, f"scene_{place:03d}"))
     print(*paths, sep="\n")
 
@@ -106,18 +117,18 @@ def look(module: EfficientMORLModule, batch: Batch) -> tuple[Batch, Inference]:
     return on_device(batch, module), infer(module, batch, module.test_refinement_steps)
 
 
-def read(network: EfficientMORL, batch: Batch, inference: Inference) -> dict[str, Components]:
+def read(module: EfficientMORLModule, batch: Batch, inference: Inference) -> dict[str, Components]:
     """Decode the slots of every layer, ``layer 1`` .. ``layer L``, and every refinement step, ``step 1`` .. ``step I``.
 
-    The slots of layer l are the very sample z^l ~ q(z^l | z^{l-1}, x) that the bottom-up pass went on with; those of
-    the last layer are stage 0's.
+    The slots of layer l are the very z^l, a sample of q(z^l | z^{l-1}, x) or, with the module's ``test_means``, its
+    mean, that the bottom-up pass went on with; those of the last layer are stage 0's.
 
     Args:
-        network: the model.
+        module: the model.
         batch: scenes.
         inference: what is inferred from them.
     """
-    noise = ImageNoise(batch["index"])
+    network, noise = module.network, module.test_noise(batch)
     *lower, _ = inference.posteriors
     stages = [stage.components for stage in inference.stages]
     decoded = []
@@ -129,27 +140,26 @@ def read(network: EfficientMORL, batch: Batch, inference: Inference) -> dict[str
     return dict(zip(names, decoded + stages, strict=True))
 
 
-def score(network: EfficientMORL, batch: Batch, inference: Inference) -> Rows:
+def score(module: EfficientMORLModule, batch: Batch, inference: Inference) -> Rows:
     """Score every reading of every scene of a batch: a row for each reading, with a list of scores in a cell.
 
     Args:
-        network: the model.
+        module: the model.
         batch: scenes.
         inference: what is inferred from them.
     """
-    image = batch["image"].float() / 255
-    return [
-        {
-            "slots": name,
-            "fg_ari": adjusted_rand_index(masks_to_labels(components.masks), batch["segmentation"]).tolist(),
-            "mse": mean_squared_error(components.reconstruction, image).tolist(),
-        }
-        for name, components in read(network, batch, inference).items()
-    ]
+    image, true = batch["image"].float() / 255, batch["segmentation"]
+    objects = (true > 0).any(dim=(1, 2))
+    rows = []
+    for name, components in read(module, batch, inference).items():
+        fg_ari = adjusted_rand_index(masks_to_labels(components.masks), true).where(objects, torch.nan)
+        mse = mean_squared_error(components.reconstruction, image)
+        rows.append({"slots": name, "fg_ari": fg_ari.tolist(), "mse": mse.tolist()})
+    return rows
 
 
 def layer_picture(
-    network: EfficientMORL, batch: Batch, inference: Inference
+    module: EfficientMORLModule, batch: Batch, inference: Inference
 ) -> tuple[UInt8[Tensor, "3 h w"], list[str], list[str]]:
     """Draw the attention of each layer, then what the slots of each layer and step decode to.
 
@@ -157,7 +167,7 @@ def layer_picture(
     white (its own maximum), or its mask, from 0 to 1.
 
     Args:
-        network: the model.
+        module: the model.
         batch: one scene.
         inference: what is inferred from it.
 
@@ -169,7 +179,7 @@ def layer_picture(
     for layer, attention in enumerate(inference.attention, start=1):
         maps = attention[0].view(-1, 1, *image.shape[-2:])
         rows[f"layer {layer}\nattention"] = _row(image, maps, maps.amax(dim=(1, 2, 3), keepdim=True))
-    for name, components in read(network, batch, inference).items():
+    for name, components in read(module, batch, inference).items():
         masks = components.masks[0]
         rows[f"{name}\ndecoded"] = _row(components.reconstruction[0], masks, torch.ones_like(masks))
     slots = inference.attention[0].shape[1]
@@ -187,5 +197,5 @@ def _row(
 
 def _cells(name: str, values: Float64[Tensor, " scenes"]) -> dict[str, float]:
     mean = ImageMean()
-    mean.update(values)
+    mean.update(values[~values.isnan()])
     return pair(name, mean.summary())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ def zero_step_shares(zero: dict[str, Any], row: dict[str, Any]) -> dict[str, flo
 
 def summary(rows: list[dict[str, Any]]) -> str:
     """Say which share of the best FG-ARI is there without refinement."""
+    if math.isnan(rows[0]["fg_ari"]):
+        return "no object is to be seen in any scene: FG-ARI is undefined"
     best = max(rows, key=lambda row: float(row["fg_ari"]))
     share = f"{best['fg_ari_zero_step_share']:.1%}"
     return f"FG-ARI {rows[0]['fg_ari']:.4f} at I = 0 is {share} of the best, {best['fg_ari']:.4f} at I = {best['I']}"

@@ -45,10 +45,11 @@ def report(model: str, data: str, out: Path, split: str = "test", count: Positiv
     """
     module, manifest, run = load_module(model), Manifest.load(data), read_run(model)
     scenes = load_scenes(data, module, split, count)
-    readings = Readings.of(row for seen in scored(module, scenes) for row in score(module.network, *seen))
+    readings = Readings.of(row for seen in scored(module, scenes) for row in score(module, *seen))
     metrics = to_json(to_columns(module.test_scores.summary(), module.test_refinement_steps))
     paper = published(manifest.dataset, manifest.variant, objects=manifest.max_objects)
-    median = int(readings.fg_ari[-1].argsort(stable=True)[len(scenes.image) // 2])
+    ranking = readings.ranked()[2]
+    median = ranking[len(ranking) // 2]
     source = ", ".join(f"{key} {value}" for key, value in manifest.source.items())
     shown = (
         sections.comparison(metrics, paper, source) if paper else None,

@@ -36,9 +36,8 @@ def published(dataset: str, variant: str, objects: int) -> Published | None:
         variant: variant in the manifest.
         objects: largest number of objects that the manifest has; CLEVR6 is CLEVR up to six.
     """
-    if dataset == "clevr":
-        return _CLEVR6 if objects <= 6 else None
     return {
+        ("clevr", "standard"): _CLEVR6 if objects <= 6 else None,
         ("tetrominoes", "standard"): _TETROMINOES,
         ("multi_dsprites", "colored_on_grayscale"): _MULTI_DSPRITES,
     }.get((dataset, variant))

@@ -97,18 +97,17 @@ def training(run: Run, out: Path) -> Section | None:
 
 
 def examples(module: EfficientMORLModule, scenes: Scenes, readings: Readings, out: Path) -> Section:
-    """Draw the scenes with the best, middle and worst FG-ARI after the last step."""
-    fg_ari = readings.fg_ari[-1]
-    order = fg_ari.argsort(descending=True, stable=True).tolist()
+    """Draw the best, middle and worst scenes, see `Readings.ranked`."""
+    score, values, order = readings.ranked()
     middle = max(0, (len(order) - SHOWN) // 2)
     kinds = {"best": order[:SHOWN], "median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
     pictures = []
     for kind, places in kinds.items():
         drawn, columns = decompositions(module, scenes, places)
-        rows = [f"scene {place}\nFG-ARI {fg_ari[place]:.3f}" for place in places]
+        rows = [f"scene {place}\n{score} {values[place]:#.3g}" for place in places]
         path = write_figure(labelled(drawn, rows, columns), out, kind)
-        listed = ", ".join(f"{place} ({fg_ari[place]:.3f})" for place in places)
-        caption = f"The {kind} scenes by FG-ARI: {listed}."
+        listed = ", ".join(f"{place} ({values[place]:#.3g})" for place in places)
+        caption = f"The {kind} scenes by {score}: {listed}."
         pictures.append(Picture(path, f"{caption} Columns: {', '.join(columns)}.", caption, wide=True))
     text = (
         f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn on white through its mask;"
@@ -129,9 +128,12 @@ def decompositions(
     return torch.cat((drawn, truth), dim=-1), ["image", "reconstruction", "segmentation", *slots, "truth"]
 
 
-def spread(readings: Readings, steps: int, out: Path) -> Section:
-    """Draw how FG-ARI is distributed over scenes, with and without refinement."""
-    values = {"I = 0": readings.fg_ari[-1 - steps]} | {f"I = {steps}": readings.fg_ari[-1]}
+def spread(readings: Readings, steps: int, out: Path) -> Section | None:
+    """Draw how FG-ARI is distributed over scenes, with and without refinement; None if no scene has an object."""
+    fg_ari = readings.fg_ari[:, ~readings.fg_ari[-1].isnan()]
+    if not fg_ari.numel():
+        return None
+    values = {"I = 0": fg_ari[-1 - steps]} | {f"I = {steps}": fg_ari[-1]}
     path = write_figure(distribution(values, "FG-ARI"), out, "distribution")
     quarters = {name: scores.quantile(scores.new_tensor([0.25, 0.5, 0.75])).tolist() for name, scores in values.items()}
     caption = "; ".join(f"{name}: quartiles {', '.join(f'{q:.3f}' for q in found)}" for name, found in quarters.items())
@@ -144,7 +146,7 @@ def by_layer(module: EfficientMORLModule, scenes: Scenes, readings: Readings, pl
     rows = readings.table()
     chart = write_figure(by_reading(rows, "fg_ari", "FG-ARI"), out, "layers_fg_ari")
     ends = ", ".join(f"{row['slots']} {cell(row['fg_ari'])}" for row in rows)
-    drawn = write_figure(labelled(*layer_picture(module.network, *look(module, scenes.batch([place])))), out, "layers")
+    drawn = write_figure(labelled(*layer_picture(module, *look(module, scenes.batch([place])))), out, "layers")
     text = (
         "Each layer's sample of the slots, decoded, then those of each refinement step. The last layer's are what I = 0"
         " gives. Attention is drawn from black (none) to white (each map's maximum), masks from 0 to 1."
@@ -179,7 +181,7 @@ def _label(name: str) -> str:
 
 
 def _scenes(metrics: Metrics) -> int:
-    return int(metrics["I=0"]["fg_ari"]["images"])
+    return int(metrics["I=0"]["mse"]["images"])
 
 
 def _score(score: dict[str, Any], factor: int = 1) -> str:

@@ -46,8 +46,9 @@ def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
             row = {"case": case, "I": stage.removeprefix("I="), "runs": len(finished), "failed seeds": failed}
             for score in SUMMARY:
                 values = [value for run in finished if (value := run.mean(stage, score)) is not None]
-                row[score] = statistics.fmean(values) if values else None
-                row[f"{score}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+                whole = 0 < len(values) == len(finished)  # a mean without the runs that have none would flatter
+                row[score] = statistics.fmean(values) if whole else None
+                row[f"{score}_sd"] = statistics.stdev(values) if whole and len(values) > 1 else None
             rows.append(row)
     return rows
 

@@ -40,7 +40,8 @@ def gather(
     Raises:
         DataError: if the file cannot be written.
     """
-    kept, study = out / f".{name}.json", {"emorl": emorl.__version__, "model": checksum(module), **about}
+    kept = out / f".{name}.json"
+    study = {"emorl": emorl.__version__, "model": checksum(module), "means": module.test_means, **about}
     finished = _finished(kept, study)
     for part, compute in tqdm(parts.items(), name, unit="part", disable=None, leave=False):
         if part not in finished:

@@ -29,11 +29,12 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
         axes.set(xlabel="minutes of training", ylabel=label)
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):
+            style = "-" if number < 10 else "--"  # matplotlib has ten colours
             for history in curves:
                 if column in history and _MINUTES in history:
                     steps, values = zip(*history[column], strict=True)
                     known, minutes = zip(*history[_MINUTES], strict=True)
-                    axes.plot(np.interp(steps, known, minutes), values, color=f"C{number}", label=case)
+                    axes.plot(np.interp(steps, known, minutes), values, style, color=f"C{number}", label=case)
     cases = dict(zip(*left.get_legend_handles_labels()[::-1], strict=True))
     left.legend(cases.values(), cases.keys())
     return figure

@@ -23,7 +23,8 @@ class SegmentationScores(nn.Module):
     """The scores of one segmentation, each a mean over images; where ``fg_`` stands the background does not count.
 
     ``fg_ari`` and ``ari``, ``fg_miou`` and ``miou``, ``fg_mbo`` and the area-weighted ``fg_covering`` compare the
-    pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one.
+    pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one. Images in
+    which no object is to be seen have no part in the scores without background.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,10 @@ class SegmentationScores(nn.Module):
         if masks.shape[-2:] != true.shape[-2:]:
             masks = resize_masks(masks, *true.shape[-2:])
         predicted = masks_to_labels(masks)[real]
-        for metric in (self.fg_ari, self.ari, self.fg_miou, self.miou, self.fg_mbo, self.fg_covering):
+        objects = (true > 0).any(dim=(1, 2))
+        for metric in (self.fg_ari, self.fg_miou, self.fg_mbo, self.fg_covering):
+            metric.update(predicted[objects], true[objects])
+        for metric in (self.ari, self.miou):
             metric.update(predicted, true)
         self.active_slots.update(predicted)
 
