@@ -143,6 +143,16 @@ def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):
     assert list(cases) == ["tetrominoes", "tetrominoes-fast"]
 
 
+def test_the_long_recipe_is_the_fast_one_stretched(build):
+    (options,) = read_cases(ROOT / "configs" / "long.yaml").values()
+    cli = build(options)
+    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
+    steps = cli.trainer.max_steps
+    assert cli.config.fit.model.scheduler.init_args.total_steps == steps == 200_000
+    assert [curriculum.phases[step] for step in sorted(curriculum.phases)] == [1, 3, 0]
+    assert max(curriculum.phases) < steps
+
+
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_case_leaves_out_one_ingredient(case, build):
     cli = build(INGREDIENTS[case])
