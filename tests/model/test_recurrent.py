@@ -44,3 +44,12 @@ def test_plain_gru_is_one_cell_on_both_halves(inputs):
         "cell.bias_ih": (48,),
         "cell.bias_hh": (48,),
     }
+
+
+@pytest.mark.parametrize("kind", [DualGRU, PlainGRU])
+def test_autocast_does_not_round_the_state(kind, inputs):
+    cell, (update, state) = kind(8), inputs
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = cell(update, state)
+    assert {half.dtype for half in rounded} == {torch.float32}
+    torch.testing.assert_close(tuple(rounded), tuple(cell(update, state)), rtol=0, atol=0 if kind is DualGRU else 0.02)

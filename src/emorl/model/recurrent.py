@@ -19,8 +19,16 @@ class PosteriorCell(nn.Module, ABC):
         """Return the next state."""
 
 
+def advance(
+    cell: nn.GRUCell, update: Float[Tensor, "rows inputs"], state: Float[Tensor, "rows dim"] | None
+) -> Float[Tensor, "rows dim"]:
+    """Return the next state of a cell, in its own precision: on GPUs, autocast would round all states to its type."""
+    with torch.autocast(update.device.type, enabled=False):
+        return cell(update.to(cell.weight_ih.dtype), state)  # type: ignore[no-any-return]
+
+
 def _over_slots(cell: nn.GRUCell, update: Tensor, state: Tensor) -> Tensor:
-    return cell(update.flatten(0, 1), state.flatten(0, 1)).view_as(state)  # type: ignore[no-any-return]
+    return advance(cell, update.flatten(0, 1), state.flatten(0, 1)).view_as(state)
 
 
 class DualGRU(PosteriorCell):

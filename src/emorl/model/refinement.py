@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emorl.model.posterior import Gaussian
+from emorl.model.recurrent import advance
 
 
 class Refined(NamedTuple):
@@ -43,7 +44,7 @@ class Refinement(nn.Module):
         """Take one step; ``state`` is None, for zeros, at the first."""
         normed = (F.layer_norm(half, (self.slot_dim,)) for half in gradient)
         code = self.encoding(torch.cat((*posterior, *normed), dim=-1))
-        state = self.recurrence(code.flatten(0, 1), state)
+        state = advance(self.recurrence, code.flatten(0, 1), state)
         step = state.view_as(code)  # (B, K, D)
         return Refined(Gaussian(posterior.mean + self.mean(step), posterior.rho + self.rho(step)), state)
 
