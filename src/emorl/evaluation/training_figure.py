@@ -23,7 +23,7 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     histories = {case: [read_history(file) for file in files] for case, files in runs.items()}
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.set_ylim(0, 1)
+    left.set_ylim(-0.02, 1.02)
     right.set_yscale("log")
     for (column, label), axes in zip(_PANELS.items(), (left, right), strict=True):
         axes.set(xlabel="minutes of training", ylabel=label)
