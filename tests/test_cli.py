@@ -15,7 +15,7 @@ import tiny
 from emorl.cli import EmorlCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OTHERS = {"base", "smoke", "wandb", "seeds", "hour"}  # others are recipes: base, the recipe, then what changes it
+OTHERS = {"base", "smoke", "wandb", "seeds", "hour", "long"}  # others are recipes: base, the recipe, then what changes it
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
 
 QUIET = (
