@@ -15,7 +15,7 @@ import tiny
 from emorl.cli import EmorlCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OTHERS = {"base", "smoke", "wandb", "seeds", "hour", "long"}  # others are recipes: base, the recipe, then what changes it
+OTHERS = {"base", "smoke", "wandb", "seeds", "hour", "long"}  # the rest are recipes: base, then the recipe
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
 
 QUIET = (
@@ -181,6 +181,29 @@ def test_a_checkpoint_that_is_not_there(command, shards, here, emorl, capsys):
 def test_a_file_that_is_no_checkpoint(content, shards, here, emorl, capsys):
     (here / "bad.ckpt").write_bytes(content)
     assert "bad.ckpt" in error_of(emorl, capsys, "test", "--ckpt_path=bad.ckpt", f"--data.root={shards}", *QUIET)
+
+
+def test_options_beside_weights_are_those_of_their_model(shards, here, emorl, capsys):
+    """Of its Muon and WarmupCosineDecay, which are not the defaults."""
+    options = ("--model.optimizer.init_args.momentum=0.5", "--model.scheduler.init_args.total_steps=7")
+    with pytest.raises(SystemExit):
+        emorl("fit", "--pretrained=tetrominoes", f"--data.root={shards}", *options, "--print_config")
+    model = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert model["optimizer"]["init_args"]["momentum"] == 0.5
+    assert model["scheduler"]["init_args"]["total_steps"] == 7
+    assert model["network"]["init_args"]["slot_dim"] == 32
+
+
+def test_weights_may_be_named_in_a_configuration(checkpoint, shards, here, emorl):
+    (here / "weights.yaml").write_text(f"ckpt_path: {checkpoint}\n")
+    emorl("test", "-c", "weights.yaml", f"--data.root={shards}", "--output_dir=out", *QUIET)
+    assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_an_untrained_model_is_named_one(command, shards, here, emorl, caplog):
+    emorl(command, f"--data.root={shards}", *QUIET)
+    assert "the model is an untrained one" in caplog.text
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])

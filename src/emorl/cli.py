@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
 import signal
 import sys
 import warnings
@@ -27,6 +29,11 @@ SUBCOMMANDS = {
     "test": "Score a model on the split test: a table, and metrics.json.",
     "predict": "Decompose shards or a folder of images: arrays and pictures.",
 }
+
+
+LIGHTNINGS = ("last", "best", "hpc", "registry")  # words for checkpoints that Lightning finds itself
+
+logger = logging.getLogger(__name__)
 
 
 class EmorlCLI(LightningCLI):
@@ -66,24 +73,40 @@ class EmorlCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with the configuration of trained weights as the model's defaults: what is asked for comes first.
 
+        Weights that the command line names are looked up before it is parsed, since its options are those of their
+        model; weights that a configuration names, once it has been parsed.
+
         Raises:
             MisconfigurationException: if both a checkpoint and shipped weights are asked for.
+            DataError: if the checkpoint is no file, or no checkpoint.
         """
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
+        words = sys.argv[1:] if args is None else args if isinstance(args, list) else []
+        named = _weights().parse_known_args(words)[0]
+        subcommand = next((word for word in words if word in SUBCOMMANDS), None)
+        if subcommand and not {"-h", "--help"} & set(words):
+            self._take_model(subcommand, named.ckpt_path, named.pretrained)
         super().parse_arguments(parser, args)
-        subcommand = self.config.get("subcommand")
-        if not subcommand:
-            return
-        path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
+        if subcommand := self.config.get("subcommand"):
+            path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
+            late = (path, pretrained) != (named.ckpt_path, named.pretrained)
+            if self._take_model(subcommand, path, pretrained) and late:
+                super().parse_arguments(parser, args)
+            if subcommand != "fit" and path is None and pretrained is None:
+                logger.warning("Neither --ckpt_path nor --pretrained is given: the model is an untrained one.")
+
+    def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:
+        """Make the configuration of trained weights the model's defaults; return whether there are such weights."""
         if path is not None and pretrained is not None:
             raise MisconfigurationException("Expected --ckpt_path or --pretrained, got both. Leave one of them out.")
-        found = load_card(pretrained)["model"] if pretrained is not None else {}
-        if path is not None and Path(path).is_file():
+        if pretrained is not None:
+            found = load_card(pretrained)["model"]
+        elif path is not None and path not in LIGHTNINGS and "://" not in path:
             found = model_arguments(path)
-        if found:
-            defaults = {f"model.{name}": value for name, value in found.items()}
-            self._subcommand_parsers[subcommand].set_defaults(defaults)
-            super().parse_arguments(parser, args)
+        else:
+            return False
+        self._subcommand_parsers[subcommand].set_defaults({f"model.{name}": value for name, value in found.items()})
+        return True
 
     def instantiate_classes(self) -> None:
         """Build everything; shipped weights go into the model, which trains with an objective of its own."""
@@ -106,6 +129,14 @@ class EmorlCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
+
+
+def _weights() -> argparse.ArgumentParser:
+    """Return a parser of the options that name trained weights."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("ckpt_path", "pretrained"):
+        parser.add_argument(f"--{name}", type=lambda word: None if word == "null" else word)
+    return parser
 
 
 def main(args: ArgsType = None) -> None:
