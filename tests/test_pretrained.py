@@ -148,8 +148,16 @@ def test_weights_come_from_a_checkpoint_alone(tmp_path):
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist(weights):
-    with pytest.raises(DataError, match="expected one of small, got 'large'"):
+    with pytest.raises(DataError, match=r"large: expected a checkpoint, .*, or the name of shipped weights: small"):
         load_pretrained("large")
+    with pytest.raises(DataError, match="expected one of small, got 'large'"):
+        pretrained.load_card("large")
+
+
+def test_a_checkpoint_loads_as_shipped_weights_do(weights, tmp_path):
+    own, shipped = load_pretrained(str(tmp_path / "a.ckpt")), load_pretrained("small")
+    assert own.card == {}
+    assert torch.equal(own.encode(images(), 1).slots, shipped.encode(images(), 1).slots)
 
 
 def test_the_command_line_tests_and_predicts_with_shipped_weights(weights, shards, tmp_path, monkeypatch, emorl):

@@ -106,23 +106,37 @@ class Pretrained(nn.Module):
 
 
 def load_pretrained(name: str) -> Pretrained:
-    """Load shipped weights, on the CPU and in evaluation mode.
+    """Load shipped weights, or a checkpoint, on the CPU and in evaluation mode.
+
+    Args:
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``, which has no card.
 
     Raises:
-        DataError: if there are none of that name.
+        DataError: if it is neither.
     """
-    card = load_card(name)
-    module = _module(name, card)
-    return Pretrained(module.network, module.image_size, card).eval()
+    module = load_module(name)
+    return Pretrained(module.network, module.image_size, load_card(name) if name in names() else {}).eval()
 
 
 def load_module(name: str) -> EfficientMORLModule:
-    """Load shipped weights as the module that trained them, on the CPU and in evaluation mode.
+    """Load shipped weights, or a checkpoint, as the module that trained them, on the CPU and in evaluation mode.
+
+    Args:
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
 
     Raises:
-        DataError: if there are none of that name.
+        DataError: if it is neither.
     """
-    return _module(name, load_card(name))
+    if name in names():
+        module: EfficientMORLModule = instantiate_module(EfficientMORLModule, load_card(name)["model"])
+        load_weights(module.network, name)
+        return module.eval()
+    try:
+        return EfficientMORLModule.load_from_checkpoint(Path(name), map_location="cpu").eval()
+    except (OSError, *UNREADABLE) as error:
+        got, known = str(error).partition("\n")[0] or "an empty file", ", ".join(names())
+        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
+        raise DataError.of(name, expected="a checkpoint", got=got, remedy=remedy) from error
 
 
 def load_weights(network: EfficientMORL, name: str, objective: bool = True) -> None:
@@ -196,16 +210,10 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".json") for file in WEIGHTS.iterdir() if file.name.endswith(".json"))
 
 
-def _module(name: str, card: dict[str, Any]) -> EfficientMORLModule:
-    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, card["model"])
-    load_weights(module.network, name)
-    return module.eval()
-
-
 def _file(name: str, suffix: str) -> Traversable:
     if name not in names():
-        remedy = "choose one of them, or load a checkpoint of your own with EfficientMORLModule.load_from_checkpoint"
-        raise DataError.of("pretrained", expected=f"one of {', '.join(names())}", got=repr(name), remedy=remedy)
+        expected = f"one of {', '.join(names())}"
+        raise DataError.of("pretrained", expected=expected, got=repr(name), remedy="choose one of them")
     return WEIGHTS / f"{name}{suffix}"
 
 

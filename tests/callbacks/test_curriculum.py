@@ -66,3 +66,11 @@ def test_validation_alone_has_the_first_phase(shards, tmp_path):
     trainer = tiny.trainer(tmp_path, callbacks=[RefinementCurriculum({0: 0, 5: 3}), watch], limit_val_batches=1)
     trainer.validate(tiny.module(), tiny.data(shards), verbose=False)
     assert watch.validation == [(0, 0)]
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+@pytest.mark.parametrize("first", [1, 2])
+def test_another_number_asked_of_the_model_is_answered(first, shards, tmp_path, caplog):
+    trainer = tiny.trainer(tmp_path, callbacks=RefinementCurriculum({0: first}), max_steps=1, limit_val_batches=0)
+    trainer.fit(tiny.module(refinement_steps=1), tiny.data(shards))
+    assert ("I is 2 at first, by the curriculum's phases, not the model's 1" in caplog.text) == (first == 2)

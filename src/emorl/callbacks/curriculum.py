@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from emorl.module import EfficientMORLModule
+
+logger = logging.getLogger(__name__)
 
 
 class RefinementCurriculum(Callback):
@@ -36,6 +39,12 @@ class RefinementCurriculum(Callback):
         if min(phases.values()) < 0:
             raise ValueError(f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement.")
         self.phases = phases
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Say so if the model asks for another I than the first phase has."""
+        first, asked = self.phases[0], cast(EfficientMORLModule, pl_module).refinement_steps
+        if stage == "fit" and asked != first:
+            logger.warning("I is %d at first, by the curriculum's phases, not the model's %d.", first, asked)
 
     def value_at(self, step: int) -> int:
         """Return I at an optimiser step."""

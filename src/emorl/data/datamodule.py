@@ -93,7 +93,8 @@ class MultiObjectDataModule(LightningDataModule):
         if fitting and self.manifest is not None and "val" not in self.manifest.splits:
             rank_zero_warn(
                 f"{self.root}: expected a split 'val', got {', '.join(self.manifest.splits)}; there will be no scores, "
-                "pictures or alarms during training. Convert the data set with '--val 320' to have them."
+                "pictures or alarms during training. Convert it into another folder, with a number for --val as well "
+                "as --train, to have them."
             )
             return []
         return self._evaluation("val")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from emorl import pretrained
-from emorl.checkpoint import UNREADABLE
 from emorl.cpu import tune_cpu
-from emorl.data.errors import DataError
 from emorl.data.manifest import Manifest
 from emorl.data.records import Objects
 from emorl.data.shards import read_records
@@ -67,14 +64,7 @@ def load_module(model: str) -> EfficientMORLModule:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         tune_cpu()
-    if model in pretrained.names():
-        return pretrained.load_module(model).to(device)
-    try:
-        return EfficientMORLModule.load_from_checkpoint(Path(model), map_location=device).eval()
-    except (OSError, *UNREADABLE) as error:
-        got, known = str(error).partition("\n")[0] or "an empty file", ", ".join(pretrained.names())
-        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
-        raise DataError.of(model, expected="a checkpoint", got=got, remedy=remedy) from error
+    return pretrained.load_module(model).to(device)
 
 
 def load_scenes(data: str, module: EfficientMORLModule, split: str = "test", count: int = 320) -> Scenes:
