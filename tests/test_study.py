@@ -89,11 +89,11 @@ def test_a_study_does_not_go_on_with_other_options(tmp_path, capsys, monkeypatch
 def test_a_study_does_not_go_on_with_another_configuration(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = Run("a", options, 0, tmp_path / "run")
-    Path("a.yaml").write_text("x: 1")
+    Path("a.yaml").write_text("x: {0: 1}")
     run.begin()
-    Path("a.yaml").write_text("x: 1  # the same")
+    Path("a.yaml").write_text("x: {0: 1}  # the same")
     run.begin()
-    Path("a.yaml").write_text("x: 2")
+    Path("a.yaml").write_text("x: {0: 2}")
     with pytest.raises(DataError, match=r"expected the configuration files .* got changes in a\.yaml"):
         run.begin()
 

@@ -56,7 +56,10 @@ class Run(NamedTuple):
             DataError: if it was begun with others.
         """
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
-        files = {name: yaml.safe_load(Path(name).read_text()) for name in configurations(self.options)}
+        texts = {name: Path(name).read_text() for name in configurations(self.options)}
+        files = {
+            name: json.loads(json.dumps(yaml.safe_load(text))) for name, text in texts.items()
+        }  # keys as JSON has them
         if not kept.exists():
             with atomic(kept) as stream:
                 stream.write(json.dumps({"options": self.options, "files": files}, indent=2).encode())
