@@ -90,7 +90,7 @@ class EmorlCLI(LightningCLI):
         if subcommand := self.config.get("subcommand"):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
             late = (path, pretrained) != (named.ckpt_path, named.pretrained)
-            if self._take_model(subcommand, path, pretrained) and late:
+            if late and self._take_model(subcommand, path, pretrained):
                 super().parse_arguments(parser, args)
             if subcommand != "fit" and path is None and pretrained is None:
                 logger.warning("Neither --ckpt_path nor --pretrained is given: the model is an untrained one.")

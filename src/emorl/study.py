@@ -56,19 +56,16 @@ class Run(NamedTuple):
             DataError: if it was begun with others.
         """
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
-        texts = {name: Path(name).read_text() for name in configurations(self.options)}
-        files = {
-            name: json.loads(json.dumps(yaml.safe_load(text))) for name, text in texts.items()
-        }  # keys as JSON has them
+        files = {name: yaml.safe_load(Path(name).read_text()) for name in configurations(self.options)}
+        text = json.dumps({"options": self.options, "files": files}, indent=2)
         if not kept.exists():
             with atomic(kept) as stream:
-                stream.write(json.dumps({"options": self.options, "files": files}, indent=2).encode())
-            return
-        before = json.loads(kept.read_text())
-        if before["options"] != list(self.options):
-            expected, got = (" ".join(options) for options in (before["options"], self.options))
+                stream.write(text.encode())
+        before, now = json.loads(kept.read_text()), json.loads(text)  # numbers as keys have become text in both
+        if before["options"] != now["options"]:
+            expected, got = (" ".join(each["options"]) for each in (before, now))
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
-        if changed := [name for name, content in files.items() if content != before["files"][name]]:
+        if changed := [name for name, content in now["files"].items() if content != before["files"][name]]:
             expected, got = "the configuration files that the run began with", f"changes in {', '.join(changed)}"
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
 

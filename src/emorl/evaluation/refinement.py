@@ -60,10 +60,10 @@ def refinement(
 
 def moments(module: EfficientMORLModule, steps: int, batch: Batch) -> Rows:
     """Return for each I up to ``steps`` the moments of a batch's scores, see `pool`; stage i is what I = i gives."""
-    rows = []
+    rows, seen = [], on_device(batch, module)
     for i, stage in enumerate(infer(module, batch, steps).stages):
         scores = StageScores().to(module.device)
-        scores.update(on_device(batch, module), stage)
+        scores.update(seen, stage)
         rows.append({"I": i} | {name: getattr(scores, name).moments.tolist() for name in SCORES})
     return rows
 

@@ -108,8 +108,9 @@ class HDF5File(Source):
         stops = itertools.accumulate((shape[0] for shape in masks), initial=0)
         self.splits = dict(zip(groups, itertools.starmap(range, itertools.pairwise(stops)), strict=True))
         self.dataset, self.variant = contents.dataset, contents.variant
-        self.image_size = height, width
-        self.max_objects = min(entities - 1, 6 if self.path.name.startswith("clevr6") else entities)
+        self.image_size, self.max_objects = (height, width), entities - 1
+        if self.path.name.startswith("clevr6"):  # whatever the number of masks
+            self.max_objects = min(6, self.max_objects)
         self.factors = contents.factors if has_factors else ()
 
     @cached_property
