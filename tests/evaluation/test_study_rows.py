@@ -4,7 +4,8 @@ from functools import partial
 import pytest
 
 import tiny
-from emorl.evaluation.study_rows import gather
+from emorl.evaluation.inputs import joined
+from emorl.evaluation.study_rows import gather, gather_batches
 
 
 class Study:
@@ -56,3 +57,26 @@ def test_a_finished_study_is_computed_anew(study):
     study.gather()
     study.gather()
     assert study.computed == ["a", "b", "a", "b"]
+
+
+def test_an_interrupted_study_of_scenes_goes_on_at_the_batch_that_is_missing_if_they_are_the_same(scenes, tmp_path):
+    computed, others = [], scenes._replace(segmentation=scenes.segmentation.flip(0))
+
+    def compute(batch):
+        if len(computed) == 1:
+            computed.append("interrupted")
+            raise KeyboardInterrupt
+        computed.append(len(batch["key"]))
+        return [{"scenes": len(batch["key"])}]
+
+    gathered = partial(gather_batches, compute, out=tmp_path, name="study", module=tiny.module(), about={})
+    many = joined([scenes] * 8)
+    with pytest.raises(KeyboardInterrupt):
+        gathered(many)
+    assert gathered(many) == [{"scenes": 32}, {"scenes": 8}]
+    assert computed == [32, "interrupted", 8]
+    computed.clear()
+    with pytest.raises(KeyboardInterrupt):
+        gathered(many)
+    gathered(joined([others] * 8))
+    assert computed == [32, "interrupted", 32, 8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -31,6 +32,13 @@ class Scenes(NamedTuple):
     image: UInt8[Tensor, "n 3 h w"]  # 0 to 255
     segmentation: UInt8[Tensor, "n h w"]  # 0 = background, i = object i
     factors: list[Objects]  # of each scene: a dictionary for each object, object i at i - 1
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of images and segmentations."""
+        digest = sha256(self.image.numpy().data)
+        digest.update(self.segmentation.numpy().data)
+        return digest.hexdigest()
 
     def batches(self, size: int = BATCH) -> Iterator[Batch]:
         """Yield all scenes, in batches."""

@@ -11,7 +11,6 @@ from jaxtyping import Float, Float64, UInt8
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from emorl.data.manifest import Manifest
 from emorl.evaluation.inputs import infer, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.report_figures import labelled
@@ -98,12 +97,7 @@ def layers(
     def compute(batch: Batch) -> Rows:
         return score(module, *look(module, batch))
 
-    about = {
-        "data": Manifest.load(data).checksum,
-        "split": split,
-        "count": count,
-        "steps": module.test_refinement_steps,
-    }
+    about = {"steps": module.test_refinement_steps}
     readings = Readings.of(gather_batches(compute, scenes, out, "layers", module, about))
     paths = [*write_table(readings.table(), out, "layers")]
     for place in range(min(pictures, len(scenes.image))):

@@ -11,7 +11,6 @@ import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
-from emorl.data.manifest import Manifest
 from emorl.evaluation.inputs import infer, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.study_figures import curves
@@ -50,9 +49,8 @@ def refinement(
         steps: Largest I.
     """
     module = load_module(model)
-    about = {"data": Manifest.load(data).checksum, "split": split, "count": count, "steps": steps}
     scenes = load_scenes(data, module, split, count)
-    batches = gather_batches(partial(moments, module, steps), scenes, out, "refinement", module, about)
+    batches = gather_batches(partial(moments, module, steps), scenes, out, "refinement", module, {"steps": steps})
     rows = by_steps(batches)
     paths = *write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")
     print(summary(rows), *paths, sep="\n")

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest
 from emorl.evaluation.inputs import Scenes, joined, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.robustness import changes
@@ -66,8 +65,7 @@ def slots(
         )
     refinements = module.test_refinement_steps if steps is None else steps
     parts = {f"{k}": partial(by_objects, module, scenes, refinements, k) for k in range(smallest, largest + 1)}
-    scored = {"data": Manifest.load(data).checksum, "split": split, "count": count, "other_numbers": other_numbers}
-    rows = gather(parts, out, "slots", module, scored | {"steps": refinements})
+    rows = gather(parts, out, "slots", module, {"scenes": scenes.checksum, "steps": refinements})
     print(*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots"), sep="\n")
 
 

@@ -35,7 +35,7 @@ def gather(
         out: folder of the study, which keeps the rows of finished parts in ``.NAME.json`` until all are there.
         name: name of the study.
         module: the model.
-        about: what else the rows depend on, as JSON values: the checksum of the data, options.
+        about: what else the rows depend on, as JSON values: the scenes' checksum, options.
 
     Raises:
         DataError: if the file cannot be written.
@@ -60,13 +60,13 @@ def gather_batches(
     module: EfficientMORLModule,
     about: Mapping[str, object],
 ) -> Rows:
-    """Compute rows of one batch of scenes after another; arguments as of `gather`."""
+    """Compute rows of one batch of scenes after another; arguments as of `gather`, which hears of the scenes too."""
 
     def part(places: range) -> Rows:
         return compute(scenes.batch(places))
 
     parts = {f"{places.start}": partial(part, places) for places in scenes.places()}
-    return gather(parts, out, name, module, about)
+    return gather(parts, out, name, module, {"scenes": scenes.checksum, **about})
 
 
 def checksum(module: EfficientMORLModule) -> str:
