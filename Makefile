@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN := demo/run
 SHIPPED := demo/shipped
 CONFIGS := -c configs/base.yaml -c configs/demo.yaml
+# Apple's GPUs have no float64.
+CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-data test lint types golden seeds bench clean
@@ -21,15 +23,16 @@ $(VENV)/.installed: setup.cfg constraints.txt
 
 demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, predict; shipped weights on fresh scenes
 	rm -rf $(RUN)
-	$(BIN)/emorl fit $(CONFIGS) --data.root demo/data \
+	$(BIN)/emorl fit $(CONFIGS) $(CPU) --data.root demo/data \
 		--trainer.logger.save_dir demo --trainer.logger.version run
-	$(BIN)/emorl test --ckpt_path $(RUN)/checkpoints/last.ckpt --data.root demo/data \
+	$(BIN)/emorl test $(CPU) --ckpt_path $(RUN)/checkpoints/last.ckpt --data.root demo/data \
 		--trainer.logger false --output_dir $(RUN)
-	$(BIN)/emorl predict --ckpt_path $(RUN)/checkpoints/last.ckpt --data.root demo/data \
+	$(BIN)/emorl predict $(CPU) --ckpt_path $(RUN)/checkpoints/last.ckpt --data.root demo/data \
 		--trainer.logger false --output_dir $(RUN)/predictions
 	$(BIN)/emorl-data generate tetrominoes demo/fresh --train 0 --val 0 --seed 1
-	$(BIN)/emorl test --pretrained tetrominoes --data.root demo/fresh --trainer.logger false --output_dir $(SHIPPED)
-	$(BIN)/emorl predict --pretrained tetrominoes --data.root demo/fresh \
+	$(BIN)/emorl test $(CPU) --pretrained tetrominoes --data.root demo/fresh \
+		--trainer.logger false --output_dir $(SHIPPED)
+	$(BIN)/emorl predict $(CPU) --pretrained tetrominoes --data.root demo/fresh \
 		--trainer.logger false --output_dir $(SHIPPED)/predictions
 	@echo "The short training: pictures in $(RUN)/pictures, 320 test scenes in $(RUN)/predictions, scores in $(RUN)/metrics.json"
 	@echo "The weights that come with emorl: 320 fresh scenes in $(SHIPPED)/predictions, scores in $(SHIPPED)/metrics.json"
@@ -52,7 +55,7 @@ golden: setup  ## compare the model with the released code's numbers
 
 seeds: setup  ## train the fast recipe for three seeds, one after another; resumable: an hour each
 	$(BIN)/emorl-data generate tetrominoes data/tetrominoes
-	$(BIN)/emorl-study configs/seeds.yaml runs/seeds --seeds 3
+	$(BIN)/emorl-study configs/seeds.yaml runs/seeds --seeds 3 --options '[$(CPU)]'
 
 bench: setup  ## measure engine against plain training step, all cases: an hour
 	$(BIN)/python -m benchmarks all --json benchmark.json

@@ -51,7 +51,7 @@ class EfficientMORLModule(LightningModule):
         refinement_steps: I in training and validation; `RefinementCurriculum` changes it over time.
         test_refinement_steps: I in ``test`` and ``predict``.
         test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` always does:
-            better masks and reconstructions, but no ELBO.
+            better reconstructions, but no ELBO.
         score_attention: whether ``test`` also scores the attention of the last bottom-up layer as masks, under
             ``attention/``.
         optimizer: builds the optimiser from the parameters.
