@@ -39,7 +39,7 @@ class Handler(SimpleHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2])
         self.wfile.flush()
         if fault is STALL:
-            time.sleep(0.4)
+            time.sleep(5)
         elif fault is SPOIL:
             self.wfile.write(bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :])
 

@@ -9,8 +9,13 @@ import tiny
 from emorl.data import remote
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
+from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.loader import TrainingLoader
 from emorl.data.manifest import Manifest
+from emorl.data.plan import Order
+from emorl.data.transforms import fit
+
+BICUBIC = Image.Resampling.BICUBIC
 
 
 def data(root, stage="fit", **arguments):
@@ -43,6 +48,24 @@ def test_batches_are_cropped_to_the_size_asked_for(shards):
     for batch in data(shards, image_size=16, crop="center").val_dataloader():
         assert batch["image"].shape == (2, 3, 16, 16)
         assert batch["segmentation"].shape == (2, 16, 16)
+    record = Tetrominoes(5, 0, "val").scene(4)
+    np.testing.assert_array_equal(batch["image"][0].movedim(0, -1), fit(record.image, "center", 16, BICUBIC))
+
+
+def test_training_is_cropped_and_shuffled_as_asked_for(shards):
+    loader = data(shards, image_size=16, crop="center", window=3).train_dataloader()
+    assert loader.order == Order((5, 5, 2), window=3, seed=0)
+    batch = next(iter(loader))
+    record = Tetrominoes(12).scene(int(batch["index"][0]))
+    np.testing.assert_array_equal(batch["image"][0].movedim(0, -1), fit(record.image, "center", 16, BICUBIC))
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_a_single_shard_gives_every_scene_in_any_window(window, tmp_path):
+    root = tiny.write(tmp_path / "one", train=5)
+    for seed in range(5):
+        found = keys(data(root, seed=seed, window=window, batch_size=1).train_dataloader())
+        assert sorted(found) == [f"train-{i:08d}" for i in range(5)]
 
 
 def test_testing_alone_has_segmentations_of_the_size_to_score_at(shards):

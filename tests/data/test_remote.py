@@ -18,7 +18,7 @@ REQUESTS = {DROP: 2}  # of one try: aiohttp itself asks again where a connection
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr(remote, "BACKOFF", 0.002)
-    monkeypatch.setitem(remote._HTTP, "timeout", aiohttp.ClientTimeout(total=None, sock_read=0.2))
+    monkeypatch.setitem(remote._HTTP, "timeout", aiohttp.ClientTimeout(total=None, sock_read=20))
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def test_a_large_local_file_is_not_read_to_its_end(folder):
 
 
 @pytest.mark.parametrize("fault", [408, 429, 500, 503, DROP, CUT, STALL])
-def test_what_passes_is_tried_again(folder, caplog, fault):
+def test_what_passes_is_tried_again(folder, caplog, fault, monkeypatch):
+    if fault is STALL:
+        monkeypatch.setitem(remote._HTTP, "timeout", aiohttp.ClientTimeout(total=None, sock_read=1))
     failing = 2 * REQUESTS.get(fault, 1)
     with serve(folder, lambda requests: fault if len(requests) <= failing else None) as (url, requests):
         assert fetch(url, "some.tar", len(CONTENT)) == CONTENT
@@ -64,6 +66,7 @@ def test_what_passes_is_tried_again(folder, caplog, fault):
     assert first.startswith(f"{url}/some.tar: ")
     assert f"; try 2 of {TRIES} in 0.0 s" in first
     assert f"; try 3 of {TRIES} in 0.0 s" in second
+    assert ("Timeout" in first) == (fault is STALL)
 
 
 @pytest.mark.parametrize(

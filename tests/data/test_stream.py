@@ -1,3 +1,4 @@
+import weakref
 from functools import partial
 
 import numpy as np
@@ -100,3 +101,27 @@ def test_images_are_read_with_their_names(tmp_path):
     assert (index, decode().key, decode().segmentation) == (0, "one", None)
     np.testing.assert_array_equal(decode().image, PIXELS[:, 1:7])
     assert (padding, blank().key) == (-1, "")
+
+
+def test_a_shard_whose_end_comes_first_is_read_in_that_order(reader):
+    places = np.array([8, 9, 5, 6, 11, 3, 4, 0])
+    assert [index for index, _ in reader(places)] == places.tolist()
+
+
+def test_one_window_is_held_at_a_time():
+    class Decode:
+        def __call__(self):
+            return scene("a")
+
+    alive, most = weakref.WeakSet(), 0
+
+    def read(indices):
+        nonlocal most
+        for index in map(int, indices):
+            decode = Decode()
+            alive.add(decode)
+            most = max(most, len(alive))
+            yield index, decode
+
+    assert len(list(SceneStream(read, lambda _: (np.arange(9), np.arange(9).reshape(3, 3)), batch_size=1))) == 9
+    assert most == 3

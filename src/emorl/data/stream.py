@@ -67,11 +67,16 @@ class ShardReader:
         return self.manifest.splits[self.split].shards
 
     def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
-        """Fetch each shard once, however many of its samples are asked for."""
+        """Fetch each shard once, however many of its samples are asked for; twice where its end comes before its start.
+
+        An epoch begins anywhere in a shard, and ends there.
+        """
         starts = np.cumsum([0, *(shard.samples for shard in self.shards)])
         numbers = np.searchsorted(starts, indices, side="right") - 1  # -1 of a padding index
-        for number, group in groupby(zip(numbers, indices, strict=True), key=lambda pair: int(pair[0])):
-            wanted = [int(index) for _, index in group]
+        runs = np.cumsum(np.diff(indices, prepend=indices[:1]) < 0)
+        places = zip(runs.tolist(), numbers.tolist(), indices.tolist(), strict=True)
+        for (_, number), group in groupby(places, key=lambda place: place[:2]):
+            wanted = [index for *_, index in group]
             if number < 0:
                 yield from ((index, partial(blank, self.size, self.label_size)) for index in wanted)
             else:
@@ -141,6 +146,7 @@ class SceneStream(IterableDataset[Batch]):
             held = dict(islice(source, len(window)))
             for index in map(int, window):
                 yield index, held[index]()
+            held.clear()  # before the next window is read
 
 
 def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
