@@ -47,7 +47,7 @@ def configs(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
-    common = (f"--data.root={shards}", "--model.crop=square", *QUIET)  # scenes here are too small to crop
+    common = (f"--data.root={shards}", "--model.crop=square", "--model.image_size=35", *QUIET)  # scenes here are small
     emorl("fit", *configs(recipe), *common)
     (last,) = here.rglob("last.ckpt")
     assert torch.load(last)["global_step"] == 4
@@ -89,6 +89,24 @@ def test_bare_prediction_of_a_folder_needs_only_checkpoint_and_root(checkpoint, 
         assert arrays["image"].shape == (3, 20, 20)  # the checkpoint's image size
         assert arrays["slots"].shape == (4, 8)
     assert "a picture of 4 images" in capsys.readouterr().out
+
+
+def test_predictions_are_written_and_not_kept(checkpoint, folder, here, emorl, monkeypatch):
+    ran, run = [], EmorlCLI._run_subcommand
+    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, name: (ran.append(cli), run(cli, name)))
+    emorl("predict", f"--ckpt_path={checkpoint}", f"--data.root={folder}", *QUIET)
+    assert not ran[0].trainer.predict_loop.return_predictions
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_run_goes_on_where_its_folder_has_moved(shards, here, emorl):
+    options = ("fit", *configs(CONFIGS / "demo.yaml"), f"--data.root={shards}", *QUIET)
+    emorl(*options, "--trainer.max_steps=2")
+    (here / "runs").rename(here / "moved")
+    last = here / "moved" / "version_0" / "checkpoints" / "last.ckpt"
+    emorl(*options, "--trainer.logger.save_dir=moved", "--trainer.logger.version=version_0", f"--ckpt_path={last}")
+    assert torch.load(last)["global_step"] == 4
+    assert not list(here.rglob("last-v1.ckpt"))
 
 
 def test_bare_test_needs_only_checkpoint_and_root(checkpoint, shards, here, emorl, capsys):

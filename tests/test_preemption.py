@@ -5,14 +5,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
 
 import tiny
 from emorl.callbacks import Preemption
+from emorl.callbacks.preemption import _any
+from emorl.cli import EmorlCLI
 from preempted import Signal
 
 ROOT = Path(__file__).parents[1]
@@ -237,3 +242,21 @@ def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):
     trainer = tiny.trainer(tmp_path, callbacks=Preemption(), enable_checkpointing=True, max_steps=1)
     with pytest.raises(MisconfigurationException, match="Expected a ModelCheckpoint with 'save_last: true'"):
         trainer.fit(tiny.module(), tiny.data(shards))
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_lightning_queues_no_job_again(command, slurm, emorl, monkeypatch):
+    """It would save a checkpoint that every later job in the folder starts from."""
+    built = []
+    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
+    emorl(command, "-c", "configs/base.yaml", "--trainer.accelerator=cpu")
+    environment = built[0].trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
+
+
+def test_one_process_that_gets_the_signal_is_enough():
+    trainer = create_autospec(Trainer, instance=True)
+    trainer.strategy.reduce_boolean_decision.return_value = True
+    assert _any(trainer, True)
+    trainer.strategy.reduce_boolean_decision.assert_called_once_with(True, all=False)

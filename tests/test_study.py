@@ -13,6 +13,7 @@ from PIL import Image
 
 from emorl import study
 from emorl.data.errors import DataError
+from emorl.data.files import locked
 from emorl.study import Run, main, read_cases
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -26,6 +27,7 @@ def test_a_run_trains_from_its_last_checkpoint_and_is_tested_in_float32(tmp_path
     fit, test = run.commands()
     assert not any(option.startswith("--ckpt_path") for option in fit)
     assert fit[:2] == ["fit", "--x=1"]
+    assert "--seed_everything=5" in fit
     last = run.folder / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True)
     last.touch()
@@ -38,6 +40,7 @@ def test_a_run_trains_from_its_last_checkpoint_and_is_tested_in_float32(tmp_path
 def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     good = [*SMOKE, f"--data.root={shards}", "--trainer.accelerator=cpu"]
+    good += ["--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=elsewhere"]
     bad = {"bad": ["--model.network.num_slots=two"]}
     Path("cases.yaml").write_text(yaml.safe_dump({"common": ["--trainer.log_every_n_steps=1"], **bad, "good": []}))
     assert main(["cases.yaml", "out", "--seeds=1", f"--options={good}"]) == 1
@@ -65,6 +68,14 @@ def test_fine_tuning_starts_from_shipped_weights_once(tmp_path, shards, monkeypa
     assert not main(["cases.yaml", "out", "--seeds=1"])
     resumed, _ = Run("tuned", tuple(options), 0, Path("out/tuned/seed_0")).commands()
     assert resumed[-2:] == ["--ckpt_path=out/tuned/seed_0/checkpoints/last.ckpt", "--pretrained=null"]
+
+
+def test_a_folder_has_one_study_at_a_time(tmp_path, capsys):
+    (tmp_path / "cases.yaml").write_text("a: []")
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"):
+        assert main([str(tmp_path / "cases.yaml"), str(tmp_path / "out")]) == 2
+    assert "another process writes there" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
@@ -110,7 +121,7 @@ def test_cases_that_are_none_are_refused(tmp_path, content, capsys):
     assert "emorl-study: error:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_study_that_is_stopped_lets_its_run_save(number, status, tmp_path):
     child = """
 import signal, sys, time
@@ -119,7 +130,8 @@ print("up", flush=True)
 time.sleep(60)
 """
     program = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from emorl import study
 from emorl.data.errors import DataError
 study.Run.commands = lambda run: iter([[]])
@@ -130,9 +142,14 @@ sys.exit(study.main(["cases.yaml", "out", "--seeds=1"]))
     (tmp_path / "cases.yaml").write_text("a: []")
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, process_group=0)
     log = tmp_path / "out" / "a" / "seed_0" / "log.txt"
-    while not (log.exists() and log.read_text()):
-        assert process.poll() is None
-        time.sleep(0.1)
-    os.killpg(process.pid, number)  # as Ctrl-C does, and schedulers
-    assert process.wait(30) == status
+    deadline = time.monotonic() + 120
+    try:
+        while not (log.exists() and log.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(process.pid, number)  # as Ctrl-C does, and schedulers
+        assert process.wait(30) == status
+    finally:
+        process.kill()
     assert log.read_text().split() == ["up", "saved"]

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -81,6 +82,7 @@ class EmorlCLI(LightningCLI):
             DataError: if the checkpoint is no file, or no checkpoint.
         """
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
+        self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # they are written, not kept
         words = sys.argv[1:] if args is None else args if isinstance(args, list) else []
         named = _weights().parse_known_args(words)[0]
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
@@ -125,7 +127,11 @@ class EmorlCLI(LightningCLI):
             self._parser(self.subcommand).callback_keys.remove("progress")
         if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
-        return super().instantiate_trainer(**kwargs)
+        made = super().instantiate_trainer(**kwargs)
+        if isinstance(made._accelerator_connector.cluster_environment, SLURMEnvironment):
+            # `Preemption` does it. Lightning would save a file that every later job in the folder starts from.
+            made._accelerator_connector.cluster_environment.auto_requeue = False
+        return made
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""

@@ -31,6 +31,6 @@ def run_command(
         print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{name}: interrupted: run the same command again to go on", file=sys.stderr)
+        print(f"{name}: interrupted: run the same command again", file=sys.stderr)
         return 130
     return status

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from emorl.command import run_command
 from emorl.data.errors import DataError
-from emorl.data.files import atomic
+from emorl.data.files import atomic, locked
 from emorl.evaluation.outputs import cell, write_figure, write_table
 from emorl.evaluation.seeds import Scored, score_rows, seeds_figure, summary_rows
 from emorl.evaluation.training_figure import training_figure
@@ -43,7 +43,12 @@ class Run(NamedTuple):
     def commands(self) -> Iterator[list[str]]:
         """Yield the command that trains, from where it stopped if it did, and the one that tests, in float32."""
         last = self.folder / "checkpoints" / "last.ckpt"
-        logger = f"--trainer.logger.save_dir={self.folder.parent}", f"--trainer.logger.version={self.folder.name}"
+        logger = (
+            "--trainer.logger=emorl.loggers.AppendingCSVLogger",  # alone: another would call the folder otherwise
+            f"--trainer.logger.save_dir={self.folder.parent}",
+            "--trainer.logger.name=null",
+            f"--trainer.logger.version={self.folder.name}",
+        )
         resumed = [f"--ckpt_path={last}", "--pretrained=null"] if last.exists() else []
         yield ["fit", *self.options, f"--seed_everything={self.seed}", *logger, *resumed]
         test = "--trainer.logger=false", "--trainer.precision=32-true", f"--output_dir={self.folder}"
@@ -86,8 +91,9 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
     """Train every case for every seed, test it, and write the scores' mean and spread over seeds.
 
     An interrupted study goes on where it stopped when it is started again; a run that fails is listed, and the others
-    go on. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` every score of every run, ``OUT/summary.md``
-    and ``.png`` mean and standard deviation by case, and ``OUT/curves.png`` FG-ARI and MSE against minutes of training.
+    go on. Runs log to CSV files alone. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` every score of
+    every run, ``OUT/summary.md`` and ``.png`` mean and standard deviation by case, and ``OUT/curves.png`` FG-ARI and
+    MSE against minutes of training.
 
     Args:
         cases: YAML file that maps the name of each case to the options of its ``emorl fit``, as a list; those under
@@ -103,17 +109,18 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
     for run in runs:
         run.begin()
     failed = []
-    for number, run in enumerate(runs, start=1):
-        print(f"{number} of {len(runs)}: {run.case}, seed {run.seed}", flush=True)
-        if not run.finish():
-            failed.append(run)
-            print(f"failed: {run.folder / 'log.txt'} tells why", flush=True)
-        scored = [run.scored(run in failed) for run in runs]
-        summary = summary_rows(scored)
-        write_table(score_rows(scored), out, "scores")
-        write_table(summary, out, "summary")
-        write_figure(seeds_figure(scored), out, "summary")
-        write_figure(training_figure(histories(runs)), out, "curves")
+    with locked(out):
+        for number, run in enumerate(runs, start=1):
+            print(f"{number} of {len(runs)}: {run.case}, seed {run.seed}", flush=True)
+            if not run.finish():
+                failed.append(run)
+                print(f"failed: {run.folder / 'log.txt'} tells why", flush=True)
+            scored = [run.scored(run in failed) for run in runs]
+            summary = summary_rows(scored)
+            write_table(score_rows(scored), out, "scores")
+            write_table(summary, out, "summary")
+            write_figure(seeds_figure(scored), out, "summary")
+            write_figure(training_figure(histories(runs)), out, "curves")
     shown = ("case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd", "mse", "mse_sd")
     drawn = Table(*shown, title="mean and standard deviation over seeds")
     for row in summary:
@@ -168,8 +175,10 @@ def _call(command: list[str], log: IO[str]) -> int:
 
 def main(args: list[str] | None = None) -> int | None:
     """Run ``emorl-study``, see `run_command`."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = [signal.signal(number, lambda received, _: sys.exit(128 + received)) for number in ending]
     try:
         return run_command("emorl-study", "Train configurations for several seeds each.", study, args)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(ending, before, strict=True):
+            signal.signal(number, handler)

@@ -32,7 +32,7 @@ def test_a_bad_checkpoint_is_one_line_and_status_2(tmp_path, capsys):
     [
         (DataError("a\n  b"), 2, "error: a b"),
         (PermissionError(13, "Permission denied", "out"), 2, "error: [Errno 13] Permission denied: 'out'"),
-        (KeyboardInterrupt(), 130, "interrupted: run the same command again to go on"),
+        (KeyboardInterrupt(), 130, "interrupted: run the same command again"),
     ],
 )
 def test_what_goes_wrong_is_one_line(error, status, message, monkeypatch, capsys):
