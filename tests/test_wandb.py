@@ -6,12 +6,14 @@ import pytest
 import torch
 import wandb
 import yaml
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import offline
 import tiny
 from emorl.callbacks import WandbCheckpoints, WandbSegmentations
+from emorl.callbacks.wandb import checkpoints
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 OVERLAYS = [f"--config={CONFIGS / name}.yaml" for name in ("base", "wandb", "tetrominoes", "smoke")]
@@ -107,3 +109,12 @@ def test_without_wandb_its_callbacks_do_nothing(shards, tmp_path):
     trainer = tiny.trainer(tmp_path, logger=CSVLogger(tmp_path), callbacks=callbacks, max_steps=1, log_every_n_steps=1)
     trainer.fit(tiny.module(), tiny.data(shards))
     assert {path.suffix for path in tmp_path.rglob("*.*")} <= {".csv", ".yaml"}
+
+
+def test_checkpoints_that_are_not_there_are_left_out(tmp_path):
+    """A run that goes on elsewhere knows of a best one that only the other machine has."""
+    best, last = ModelCheckpoint(monitor="val/fg_ari"), ModelCheckpoint()
+    best.best_model_path, last.last_model_path = str(tmp_path / "best.ckpt"), str(tmp_path / "last.ckpt")
+    (tmp_path / "last.ckpt").touch()
+    trainer = tiny.trainer(tmp_path, callbacks=[best, last], enable_checkpointing=True)
+    assert list(checkpoints(trainer)) == [("latest", last.last_model_path)]

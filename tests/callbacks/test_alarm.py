@@ -17,7 +17,8 @@ HEALTHY = {"val/unused_slots": 0.0, "val/largest_share": 0.7, "val/kl_per_dimens
 def stage(masks, rgb, kl):
     slots = torch.zeros(len(masks), masks.shape[1], 5)
     components = Components(rgb, masks.clamp(min=1e-30).log())
-    return Stage(Gaussian(slots, slots), slots, components, torch.zeros(len(masks)), kl, torch.zeros(()))
+    zero = torch.zeros(())
+    return Stage(Gaussian(slots, slots), slots, components, torch.zeros(len(masks)), zero, kl, zero)
 
 
 def test_symptoms_of_a_picture_painted_in_one_colour():

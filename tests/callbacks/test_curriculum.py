@@ -3,13 +3,14 @@ from pytorch_lightning import Callback
 
 import tiny
 from emorl.callbacks import RefinementCurriculum
+from emorl.module import EfficientMORLModule
 
 
 class Watch(Callback):
-    """Keeps I as a training batch and a validation find it, and as it is logged."""
+    """Keeps I as a training batch and a validation find it, as it is logged, and as a validation's batch had it."""
 
     def __init__(self):
-        self.training, self.validation, self.logged = [], [], []
+        self.training, self.validation, self.logged, self.validated = [], [], [], []
 
     def on_train_batch_end(self, trainer, pl_module, *_):
         self.training.append(pl_module.refinement_steps)
@@ -17,6 +18,17 @@ class Watch(Callback):
 
     def on_validation_batch_start(self, trainer, pl_module, *_):
         self.validation.append((trainer.global_step, pl_module.refinement_steps))
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, *_):
+        self.validated.append(len(outputs.stages) - 1)
+
+
+class Stages(EfficientMORLModule):
+    """Keeps the refinement steps that training took."""
+
+    def _log_training(self, inference):
+        super()._log_training(inference)
+        self.taken = [*getattr(self, "taken", []), len(inference.stages) - 1]
 
 
 @pytest.mark.parametrize(("step", "value"), [(0, 3), (9, 3), (10, 1), (19, 1), (20, 0), (10**9, 0)])
@@ -48,9 +60,11 @@ def test_refinement_follows_the_phases_in_training_and_validation(shards, tmp_pa
         check_val_every_n_epoch=None,
         limit_val_batches=1,
     )
-    trainer.fit(tiny.module(), tiny.data(shards))
-    assert watch.training == watch.logged == [2, 1, 1, 0]
+    module = tiny.module(Stages, refinement_steps=2, test_refinement_steps=3)
+    trainer.fit(module, tiny.data(shards))
+    assert module.taken == watch.training == watch.logged == [2, 1, 1, 0]
     assert [value for step, value in watch.validation if step == 2] == [1]
+    assert watch.validated == [1, 0]
 
 
 def test_steps_are_those_of_the_optimiser(shards, tmp_path):
@@ -66,6 +80,20 @@ def test_validation_alone_has_the_first_phase(shards, tmp_path):
     trainer = tiny.trainer(tmp_path, callbacks=[RefinementCurriculum({0: 0, 5: 3}), watch], limit_val_batches=1)
     trainer.validate(tiny.module(), tiny.data(shards), verbose=False)
     assert watch.validation == [(0, 0)]
+
+
+def test_validation_of_a_checkpoint_has_the_phase_of_its_step(shards, tmp_path):
+    watch, curriculum = Watch(), RefinementCurriculum({0: 0, 2: 3})
+    trainer = tiny.trainer(tmp_path, callbacks=[curriculum, watch], max_steps=2, limit_val_batches=1)
+    trainer.fit(tiny.module(refinement_steps=0), tiny.data(shards))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    watch.validated.clear()
+    alone = tiny.trainer(tmp_path, callbacks=[curriculum, watch], limit_val_batches=1)
+    alone.validate(tiny.module(), tiny.data(shards), ckpt_path=tmp_path / "a.ckpt", verbose=False)
+    assert watch.validated == [3]
+    watch.validated.clear()
+    alone.validate(tiny.module(), tiny.data(shards), verbose=False)
+    assert watch.validated == [0]
 
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")

@@ -39,12 +39,18 @@ class RefinementCurriculum(Callback):
         if min(phases.values()) < 0:
             raise ValueError(f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement.")
         self.phases = phases
+        self.step = 0  # of the checkpoint, if there is one
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Say so if the model asks for another I than the first phase has."""
+        self.step = 0
         first, asked = self.phases[0], cast(EfficientMORLModule, pl_module).refinement_steps
         if stage == "fit" and asked != first:
             logger.warning("I is %d at first, by the curriculum's phases, not the model's %d.", first, asked)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the checkpoint's step, which Lightning does not restore to validate alone."""
+        self.step = checkpoint["global_step"]
 
     def value_at(self, step: int) -> int:
         """Return I at an optimiser step."""
@@ -59,4 +65,4 @@ class RefinementCurriculum(Callback):
         self._set(trainer, pl_module)
 
     def _set(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        cast(EfficientMORLModule, pl_module).refinement_steps = self.value_at(trainer.global_step)
+        cast(EfficientMORLModule, pl_module).refinement_steps = self.value_at(max(self.step, trainer.global_step))

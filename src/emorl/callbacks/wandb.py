@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -90,10 +91,10 @@ def keep(run: Run, alias: str, path: str) -> None:
 
 
 def checkpoints(trainer: Trainer) -> Iterator[tuple[str, str]]:
-    """Yield ``best`` and ``latest`` with the checkpoint's path, as far as there is one."""
+    """Yield ``best`` and ``latest`` with the checkpoint's path, as far as there is one (a resumed run may lack it)."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
-            if callback.monitor and callback.best_model_path:
+            if callback.monitor and Path(callback.best_model_path).is_file():
                 yield "best", callback.best_model_path
-            if callback.last_model_path:
+            if Path(callback.last_model_path).is_file():
                 yield "latest", callback.last_model_path
