@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import pytest
 import torch
@@ -280,8 +281,14 @@ REQUIRED = [
 def test_a_missing_parameter_is_named(tmp_path, name):
     named = released_parameters()
     del named[HVAE + name]
-    with pytest.raises(ValueError, match=r"Expected .*a\.pth to"):
+    with pytest.raises(ValueError, match=rf"Expected .*a\.pth to.*{re.escape(name)}"):
         load_released(write(tmp_path / "a.pth", named))
+
+
+def test_a_target_that_finds_itself_has_a_warm_start_before_it(tmp_path):
+    path = write(tmp_path / "a.pth", released_parameters())
+    assert load_released(path, geco=Geco(-1.2)).model.objective.geco.step > 0
+    assert load_released(path, geco=Geco("auto")).model.objective.geco.step == 0
 
 
 @pytest.mark.parametrize("shape", [(D, D + 1), (D * D,), (2 * D, D // 2)])

@@ -14,9 +14,13 @@ from emorl.model import (
     FourierPosition,
     GaussianLikelihood,
     Geco,
+    ImageNoise,
     MixtureLikelihood,
     PlainGRU,
+    PosteriorMeans,
     SmallDecoder,
+    gaussian_noise,
+    scale,
 )
 from emorl.model.describe import describe
 from emorl.module import EfficientMORLModule, Prediction
@@ -98,6 +102,52 @@ def test_geco_hears_once_a_step_the_mean_over_accumulated_batches(shards, tmp_pa
     parts = torch.tensor(module.nll).split(groups)
     assert [nll for nll, _ in module.told] == pytest.approx([part.mean().item() for part in parts])
     assert {dims for _, dims in module.told} == {3 * 35**2}
+
+
+def test_geco_hears_of_the_images_that_there_are(shards, tmp_path):
+    module = tiny.module(Watch, image_size=20)
+    tiny.trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, tiny.data(shards))
+    assert [dims for _, dims in module.told] == [3 * 35**2]
+
+
+def test_images_that_are_not_8_bit_are_refused():
+    with pytest.raises(TypeError, match=r"Expected 8-bit images, got torch\.float32"):
+        tiny.module()(torch.rand(2, 3, 35, 35), 0, gaussian_noise)
+
+
+class Draws(EfficientMORLModule):
+    """Keeps the seed and the step of each batch's noise."""
+
+    def forward(self, image, refinement_steps, noise):
+        self.drawn = [*getattr(self, "drawn", []), (noise.seed, noise.step)]
+        return super().forward(image, refinement_steps, noise)
+
+
+def test_every_step_draws_anew_and_every_validation_alike(shards, tmp_path):
+    module = tiny.module(Draws)
+    seed = int(module.noise_seed)
+    trainer = tiny.trainer(tmp_path, max_steps=3, val_check_interval=3, limit_val_batches=1)
+    trainer.fit(module, tiny.data(shards))
+    assert module.drawn == [(seed, 0), (seed, 1), (seed, 2), (0, -1)]
+
+
+class Stages(EfficientMORLModule):
+    """Keeps what a training step infers."""
+
+    def _log_training(self, inference):
+        self.first, self.last = inference.stages[0], inference.stages[-1]
+        super()._log_training(inference)
+
+
+def test_what_is_logged_of_a_training_step_is_that_of_its_stages(shards, tmp_path):
+    module = tiny.module(Stages, network=tiny.lively(tiny.network()))
+    trainer = tiny.trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(module, tiny.data(shards))
+    for prefix, stage in (("train/", module.last), ("train/zero_step/", module.first)):
+        for name in ("nll", "kl"):
+            assert trainer.callback_metrics[prefix + name] == getattr(stage, name).mean(), prefix + name
+    assert module.first.nll.mean() != module.last.nll.mean()
+    assert module.first.kl.mean() != module.last.kl.mean()
 
 
 def test_geco_enters_the_loss_after_its_warm_start(shards, tmp_path):
@@ -263,6 +313,15 @@ def test_a_checkpoint_rebuilds_the_default_network(tmp_path):
     assert_same_module(EfficientMORLModule.load_from_checkpoint(saved(module, tmp_path / "a.ckpt")), module)
 
 
+def test_a_checkpoint_rebuilds_optimiser_and_scheduler_time_and_again(tmp_path):
+    module = tiny.module(optimizer=partial(SGD, lr=0.5), scheduler=partial(WarmupExponentialDecay, warmup_steps=5))
+    for name in ("a.ckpt", "b.ckpt"):
+        module = EfficientMORLModule.load_from_checkpoint(saved(module, tmp_path / name))
+        configured = module.configure_optimizers()
+        assert isinstance(configured["optimizer"], SGD)
+        assert configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.5 / 5)
+
+
 def test_a_checkpoint_holds_no_code(tmp_path):
     module = unusual(optimizer=lambda p: SGD(p, lr=1.0), scheduler=partial(WarmupExponentialDecay, warmup_steps=1))
     content = torch.load(saved(module, tmp_path / "a.ckpt"), weights_only=True)
@@ -391,7 +450,11 @@ def test_predictions_hold_what_their_names_say(shards, tmp_path):
     torch.testing.assert_close((first.masks * first.components).sum(1), first.reconstruction)
     assert first.image.max() == 1
     assert first.slots.shape == first.scale.shape == (2, 4, 8)
-    assert (first.scale > 0).all()
+    images = (first.image * 255).round().byte()
+    with torch.no_grad():
+        posterior = module.eval()(images, 1, PosteriorMeans(ImageNoise(torch.arange(2)))).stages[-1].posterior
+    torch.testing.assert_close(first.slots, posterior.mean)
+    torch.testing.assert_close(first.scale, scale(posterior.rho))
     with torch.inference_mode():
         decoded = module.network.decoder(first.slots, (35, 35))
     torch.testing.assert_close(decoded.masks, first.masks)

@@ -8,9 +8,10 @@ import torch
 import tiny
 from emorl import load_pretrained, pretrained
 from emorl.data.errors import DataError
+from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
-from emorl.model import FourierPosition, Geco
+from emorl.model import FourierPosition, Geco, ImageNoise, PosteriorMeans, scale
 from emorl.pretrained import save_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +67,27 @@ def test_reconstruct_decodes_what_encode_finds(weights, mode, steps):
     torch.testing.assert_close(found.masks, decoding.masks)
     torch.testing.assert_close(found.reconstruction, (decoding.masks * decoding.components).sum(1))
     torch.testing.assert_close(found.masks.sum(1), torch.ones(3, 1, 12, 12))
+    network, means = weights.network.eval(), PosteriorMeans(ImageNoise(torch.zeros(3, dtype=torch.long)))
+    with torch.no_grad():
+        inference = network(images(), steps, noise=means)
+    torch.testing.assert_close(encoding.slots, inference.stages[-1].posterior.mean)
+    torch.testing.assert_close(encoding.scale, scale(inference.stages[-1].posterior.rho))
+    torch.testing.assert_close(encoding.attention.flatten(2), inference.attention[-1])
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_other_numbers_of_slots_and_other_sizes_are_decomposed(weights, steps):
+    model = load_pretrained("small")
+    found = model.reconstruct(torch.rand(2, 3, 16, 20), steps, num_slots=6)
+    assert found.slots.shape == (2, 6, 8)
+    assert found.masks.shape == (2, 6, 1, 16, 20)
+    assert found.reconstruction.shape == (2, 3, 16, 20)
+
+
+def test_within_a_model_that_trains_an_image_keeps_its_slots(weights):
+    model = torch.nn.ModuleList([load_pretrained("small")]).train()[0]
+    assert not model.training
+    assert not model.network.training
 
 
 def test_refinement_changes_the_slots(weights):
@@ -92,17 +114,25 @@ def test_other_images_are_refused(weights, bad):
         load_pretrained("small").encode(bad)
 
 
-def test_shipped_tetrominoes_are_decomposed_in_one_pass():
-    scenes = list(Tetrominoes(num_scenes=48, seed=7).records())
+@pytest.mark.parametrize(
+    ("name", "steps", "fg_ari", "mse"),
+    [
+        *(("tetrominoes", steps, 0.97, 1e-3) for steps in (0, 3)),
+        *(("multi_dsprites", steps, 0.7, 5e-3) for steps in (0, 1)),
+    ],
+)
+def test_shipped_weights_decompose_fresh_scenes(name, steps, fg_ari, mse):
+    source = {"tetrominoes": Tetrominoes, "multi_dsprites": MultiDSprites}[name]
+    scenes = list(source(48, seed=7).records())
     image, truth = (
         torch.from_numpy(np.stack(arrays))
         for arrays in zip(*((scene.image, scene.segmentation) for scene in scenes), strict=True)
     )
     image = image.movedim(-1, 1)
     with torch.inference_mode():
-        found = load_pretrained("tetrominoes").reconstruct(image)
-    assert adjusted_rand_index(masks_to_labels(found.masks), truth, ignore_background=True).mean() > 0.97
-    assert (found.reconstruction - image / 255).square().mean() < 1e-3
+        found = load_pretrained(name).reconstruct(image, steps)
+    assert adjusted_rand_index(masks_to_labels(found.masks), truth, ignore_background=True).mean() > fg_ari
+    assert (found.reconstruction - image / 255).square().mean() < mse
 
 
 @pytest.mark.parametrize("name", pretrained.names())
@@ -166,8 +196,12 @@ def test_the_command_line_tests_and_predicts_with_shipped_weights(weights, shard
     emorl("test", "--pretrained=small", f"--data.root={shards}", "--output_dir=tested", *quiet)
     scores = json.loads((tmp_path / "tested" / "metrics.json").read_text())
     assert scores["I=1"]["mse"]["images"] == 5
-    emorl("predict", "--pretrained=small", f"--data.root={shards}", "--output_dir=predicted", *quiet)
-    assert list((tmp_path / "predicted").glob("*.npz"))
+    zero = "--model.test_refinement_steps=0"
+    emorl("predict", "--pretrained=small", f"--data.root={shards}", "--output_dir=predicted", zero, *quiet)
+    with np.load(tmp_path / "predicted" / "test-00000000.npz") as written:
+        with torch.no_grad():
+            slots = load_pretrained("small").encode(torch.from_numpy(written["image"])[None]).slots[0]
+        np.testing.assert_allclose(written["slots"], slots, rtol=1e-5, atol=1e-6)
 
 
 def test_shipped_weights_and_a_checkpoint_at_once_are_refused(weights, shards, tmp_path, emorl, capsys):

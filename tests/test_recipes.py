@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from pytorch_lightning.callbacks import Timer
+from torch.optim import Adam
 from torch.optim.lr_scheduler import ConstantLR
 
 from emorl.callbacks import RefinementCurriculum
@@ -18,7 +20,8 @@ from emorl.model import (
     PlainGRU,
     SmallDecoder,
 )
-from emorl.optim import Muon, WarmupCosineDecay
+from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
+from emorl.pretrained import load_pretrained
 from emorl.study import read_cases
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +81,14 @@ def test_released_recipes_are_those_of_the_paper(
     assert (cli.trainer.max_steps, curriculum.phases, cli.model.test_refinement_steps) == (steps, phases, tested)
     assert sum(p.numel() for p in network.parameters()) == (467236 if name == "tetrominoes" else 666500)
     assert cli.datamodule.batch_size == 32
+    assert (cli.datamodule.image_size, cli.datamodule.crop) == (size, "emorl" if "clevr" in name else "square")
+    assert cli.model.crop == cli.datamodule.crop
+    configured = cli.model.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert (type(optimizer), optimizer.defaults["lr"], cli.trainer.gradient_clip_val) == (Adam, 4e-4, 5)
+    assert type(schedule) is WarmupExponentialDecay
+    factors = [schedule.lr_lambdas[0](step) for step in (0, 9999, 100_000)]
+    assert factors == pytest.approx([1e-4, 0.5**0.09999, 0.5])
 
 
 @pytest.mark.parametrize("preset", ["clevr6", "clevr10"])
@@ -133,6 +144,25 @@ def build(emorl, monkeypatch):
         return built.pop()
 
     return build
+
+
+def test_the_readme_trains_shipped_weights_further_without_their_geco(build):
+    readme = (ROOT / "README.md").read_text().replace("\\\n", "")
+    (options,) = re.findall(r"^emorl fit (.*--pretrained.*)$", readme, re.MULTILINE)
+    cli = build(options.split())
+    network, shipped = cli.model.network, load_pretrained("multi_dsprites").network
+    assert network.objective.geco is None
+    assert network.objective.kl_weight == 1
+    assert cli.trainer.max_steps == 5000
+    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), shipped.parameters(), strict=True))
+
+
+def test_training_shipped_weights_further_begins_with_an_objective_of_its_own(build):
+    network = build(["--pretrained=multi_dsprites"]).model.network
+    shipped = load_pretrained("multi_dsprites").network
+    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), shipped.parameters(), strict=True))
+    assert network.objective.geco.zeta == pytest.approx(0.55)
+    assert shipped.objective.geco.zeta < 0
 
 
 def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):

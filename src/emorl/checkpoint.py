@@ -97,7 +97,7 @@ def load_released(path: str | Path, **arguments: Any) -> Released:
     expected = to_released(model.state_dict())
     extra = {name: value for name, value in named.items() if name not in expected}
     model.load_state_dict(from_released(_fitting(named, expected, path)), strict=False)
-    if model.objective.geco is not None:
+    if model.objective.geco is not None and model.objective.geco.target != "auto":  # which has a warm start before it
         model.objective.geco.step.fill_(content["step"])
     scalar = tuple(named.get("geco_beta", torch.zeros(())).shape)
     return Released(model, content["step"], content["model_opt"], content["kl_beta"], prefix, extra, scalar)
@@ -198,7 +198,8 @@ def _architecture(named: Mapping[str, Tensor], path: str | Path, arguments: Mapp
     layers = sum("image_decoder.decode." in name and name.endswith(".weight") for name in named)
     if not {_INITIAL, _FEATURES} <= set(named) or layers not in _DECODERS:
         raise ValueError(
-            f"Expected {path} to hold the parameters of a released EfficientMORL, got {sorted(named)[:5]} ..."
+            f"Expected {path} to hold the parameters of a released EfficientMORL, among them {_INITIAL}, {_FEATURES} "
+            f"and a decoder of 4 to 6 layers, got {sorted(named)[:5]} ..."
         )
     sizes: dict[str, Any] = {
         "slot_dim": named[_INITIAL].numel() // 2,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -54,8 +55,9 @@ class EfficientMORLModule(LightningModule):
             better reconstructions, but no ELBO.
         score_attention: whether ``test`` also scores the attention of the last bottom-up layer as masks, under
             ``attention/``.
-        optimizer: builds the optimiser from the parameters.
-        scheduler: builds the learning-rate scheduler, stepped once per optimiser step.
+        optimizer: builds the optimiser from the parameters: a class, or a ``functools.partial`` of one. Of a function a
+            checkpoint cannot say what it builds, and comes back with the default.
+        scheduler: builds the learning-rate scheduler, stepped once per optimiser step; likewise.
     """
 
     noise_seed: Tensor
@@ -73,7 +75,7 @@ class EfficientMORLModule(LightningModule):
         scheduler: LRSchedulerCallable = WarmupExponentialDecay,
     ) -> None:
         super().__init__()
-        self._save_arguments(network)
+        self._save_arguments(network, optimizer, scheduler)
         self.network = EfficientMORL() if network is None else network
         self.image_size = image_size
         self.crop = crop
@@ -86,9 +88,16 @@ class EfficientMORLModule(LightningModule):
         self.test_scores = Scores(self.network.bottom_up.num_layers, score_attention)
         self.register_buffer("noise_seed", torch.tensor(torch.initial_seed() % 2**63))  # of training; resumes with it
         self._step_nll: list[Tensor] = []  # of the batches that make up the optimiser step under way
+        self._dims = 0  # channel-pixels of their images
 
-    def forward(self, image: UInt8[Tensor, "batch 3 h w"], refinement_steps: int, noise: Noise) -> Inference:
-        """Infer the slots of 8-bit images."""
+    def forward(self, image: Tensor, refinement_steps: int, noise: Noise) -> Inference:
+        """Infer the slots of 8-bit images [B, 3, H, W].
+
+        Raises:
+            TypeError: if the images are of another type.
+        """
+        if image.dtype != torch.uint8:
+            raise TypeError(f"Expected 8-bit images, got {image.dtype}. Leave them as they are stored, 0 to 255.")
         return self.network(image.to(self.dtype) / 255, refinement_steps, noise=noise)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -96,21 +105,21 @@ class EfficientMORLModule(LightningModule):
         noise = ImageNoise(batch["index"], int(self.noise_seed), self.global_step)
         inference: Inference = self(batch["image"], self.refinement_steps, noise)
         self._check_finite({"nll": inference.stages[-1].nll, "kl": inference.stages[-1].kl, "loss": inference.loss})
-        self._step_nll.append(inference.stages[-1].nll.detach().mean())
+        self._step_nll.append(inference.stages[-1].mean_nll.detach())
+        self._dims = batch["image"][0].numel()
         self._log_training(inference)
         return inference.loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take the step, then let GECO take up the step's nll."""
         super().optimizer_step(*args, **kwargs)
-        self.network.objective.update(torch.stack(self._step_nll).mean(), dims=3 * self.image_size**2)
+        self.network.objective.update(torch.stack(self._step_nll).mean(), self._dims)
         self._step_nll.clear()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm before clipping, and stop before a step that would destroy the weights."""
         gradients = {name: p.grad.norm() for name, p in self.network.named_parameters() if p.grad is not None}
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # a loss scaler skips such steps itself
-            self._check_finite({f"gradient of {name}": norm for name, norm in gradients.items()})
+        self._check_finite({f"gradient of {name}": norm for name, norm in gradients.items()})
         self.log("train/grad_norm", torch.stack(list(gradients.values())).norm())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Inference:  # type: ignore[override]
@@ -214,9 +223,9 @@ class EfficientMORLModule(LightningModule):
         first, last, objective = inference.stages[0], inference.stages[-1], self.network.objective
         values: dict[str, Any] = {
             "loss": inference.loss.detach(),
-            "nll": last.nll.mean().detach(),
+            "nll": last.mean_nll.detach(),
             "kl": last.kl.mean().detach(),
-            "zero_step/nll": first.nll.mean().detach(),
+            "zero_step/nll": first.mean_nll.detach(),
             "zero_step/kl": first.kl.mean().detach(),
             "refinement_steps": float(self.refinement_steps),
         }
@@ -235,14 +244,14 @@ class EfficientMORLModule(LightningModule):
                 "Resume from the last checkpoint with a lower learning rate, or in float32."
             )
 
-    def _save_arguments(self, network: EfficientMORL | None) -> None:
-        """Keep in every checkpoint what rebuilds this module, as a configuration that holds no code.
-
-        A module that Python code built comes back with the default optimiser and scheduler.
-        """
+    def _save_arguments(self, network: Any, optimizer: Any, scheduler: Any) -> None:
+        """Keep in every checkpoint what rebuilds this module, as a configuration that holds no code."""
         self.save_hyperparameters(ignore=("network", "optimizer", "scheduler"))
         if "_instantiator" in self.hparams:  # built by LightningCLI, which knows the configuration of every part
             self.save_hyperparameters()
         else:
             plain = {"network": describe(network), "_instantiator": "pytorch_lightning.cli.instantiate_module"}
+            for name, part in (("optimizer", optimizer), ("scheduler", scheduler)):
+                with suppress(TypeError):  # of a function, which comes back as the default
+                    plain[name] = describe(part)
             self.save_hyperparameters({**self.hparams, **plain})

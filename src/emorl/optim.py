@@ -51,12 +51,13 @@ class Muon(pytorch_optimizer.Muon):
     """Muon for the weights of hidden layers, Adam for all other parameters.
 
     Muon (Jordan et al., 2024) replaces the momentum of a weight matrix by the nearest orthogonal matrix; a convolution
-    counts as one of the shape (outputs, inputs x kernel). Scaled by 0.2 sqrt(max(rows, columns)) (Liu et al., 2025), a
-    step is as large as one of Adam's, so that both share one learning rate.
+    counts as one of the shape (outputs, inputs x kernel), a transposed one of (inputs, outputs x kernel). Scaled by
+    0.2 sqrt(max(rows, columns)) (Liu et al., 2025), a step is as large as one of Adam's, so that both share one
+    learning rate.
 
     Args:
-        params: the parameters. Those with fewer than 16 outputs or inputs (biases, norms, position projections, a last
-            layer of 4 channels) are Adam's.
+        params: the parameters. Those with fewer than 16 rows or columns as such a matrix (biases, norms, position
+            projections, a last convolution to 4 channels) are Adam's.
         lr: the learning rate.
         momentum: decay rate of the momentum.
         betas: Adam's decay rates.

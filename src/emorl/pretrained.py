@@ -69,10 +69,15 @@ class Pretrained(nn.Module):
         self.image_size = image_size
         self.card = card
 
-    def encode(self, images: Tensor, refinement_steps: int = 0) -> Encoding:
+    def train(self, mode: bool = True) -> Pretrained:
+        """Stay in evaluation mode, within a model that trains too."""
+        return super().train(False)
+
+    def encode(self, images: Tensor, refinement_steps: int = 0, num_slots: int | None = None) -> Encoding:
         """Infer slots of images [B, 3, H, W], 8-bit or float in [0, 1], of the size that the model was trained on.
 
-        Images of other sizes are taken as they are, and may well be decomposed badly.
+        Images of other sizes are taken as they are, and may well be decomposed badly. K is that of training unless
+        ``num_slots`` is given.
 
         An image always has the same slots: its noise does not depend on the call or on the rest of the batch.
 
@@ -82,10 +87,10 @@ class Pretrained(nn.Module):
         image = _unit_range(images).to(self.network.bottom_up.initial_mean)
         noise = PosteriorMeans(ImageNoise(torch.zeros(len(image), dtype=torch.long)))
         if refinement_steps:
-            inference = self.network(image, refinement_steps, noise=noise)
+            inference = self.network(image, refinement_steps, num_slots, noise)
             posterior, attention = inference.stages[-1].posterior, inference.attention[-1]
         else:
-            posteriors, attentions = self.network.encode(image, self.network.num_slots, noise)
+            posteriors, attentions = self.network.encode(image, num_slots or self.network.num_slots, noise)
             posterior, attention = posteriors[-1], attentions[-1]
         return Encoding(posterior.mean, scale(posterior.rho), attention.unflatten(-1, image.shape[-2:]))
 
@@ -94,13 +99,12 @@ class Pretrained(nn.Module):
         components = self.network.decoder(slots, size or (self.image_size, self.image_size))
         return Decoding(components.masks, components.rgb, components.reconstruction)
 
-    def reconstruct(self, images: Tensor, refinement_steps: int = 0) -> Reconstruction:
+    def reconstruct(self, images: Tensor, refinement_steps: int = 0, num_slots: int | None = None) -> Reconstruction:
         """Decompose images [B, 3, H, W] and put them together again, from the means of their slots' posteriors.
 
-        Raises:
-            ValueError: as `encode`.
+        Arguments and errors are those of `encode`.
         """
-        slots = self.encode(images, refinement_steps).slots
+        slots = self.encode(images, refinement_steps, num_slots).slots
         decoding = self.decode(slots, (images.shape[-2], images.shape[-1]))
         return Reconstruction(slots, decoding.masks, decoding.reconstruction)
 
@@ -118,6 +122,7 @@ def load_pretrained(name: str) -> Pretrained:
     return Pretrained(module.network, module.image_size, load_card(name) if name in names() else {}).eval()
 
 
+@torch.inference_mode(mode=False)  # weights made in it have no gradients to refine with
 def load_module(name: str) -> EfficientMORLModule:
     """Load shipped weights, or a checkpoint, as the module that trained them, on the CPU and in evaluation mode.
 

@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from checkpoints import save
+from PIL import Image
 
 import tiny
 from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.transforms import fit
 from emorl.evaluation.inputs import infer, load_module, load_scenes
 
 TEST = list(Tetrominoes(5, 0, "test").records())  # the test split of `shards`
@@ -45,9 +48,11 @@ def test_scenes_are_the_records_of_the_split(module, shards):
 
 
 def test_a_short_split_is_taken_whole_and_resized_for_the_model(shards):
-    module = tiny.module(image_size=20)
+    module = tiny.module(image_size=20, crop="center")
     scenes = load_scenes(str(shards), module, "val", count=99)
     assert scenes.image.shape == (5, 3, 20, 20)
+    expected = fit(Tetrominoes(5, 0, "val").scene(3).image, "center", 20, Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(scenes.image[3].movedim(0, -1), expected)
     assert scenes.segmentation.shape == (5, 20, 20)
     assert scenes.segmentation.unique().tolist() == [0, 1, 2, 3]
 

@@ -10,6 +10,7 @@ from emorl.evaluation import robustness as study
 from emorl.evaluation.cli import main
 from emorl.evaluation.robustness import DRAWN, against_unmodified, by_steps, changes, figure, generated
 from emorl.evaluation.study_changes import UNMODIFIED
+from emorl.evaluation.study_scores import stage_scores
 
 CHANGED = [UNMODIFIED, "new colours", "noise 0.5"]
 
@@ -42,11 +43,14 @@ def test_noise_has_its_deviation_and_leaves_the_truth_alone():
 
 def test_there_is_a_slot_for_every_object(module):
     for change, objects, slots in ((UNMODIFIED, 3, 4), ("four objects", 4, 5)):
-        rows = by_steps(module, changes(35, 2, 0, ())[change], "x", 1)
+        make = changes(35, 2, 0, ())[change]
+        rows = by_steps(module, make, "x", 1)
         assert [(row["change"], row["objects"], row["K"], row["I"]) for row in rows] == [
             ("x", objects, slots, 0),
             ("x", objects, slots, 1),
         ]
+        expected = stage_scores(module, make(), (0, 1), slots)
+        assert [row["mse"] for row in rows] == [expected[i].mse.compute() for i in (0, 1)]
         assert rows[0]["mse"] != rows[1]["mse"]
 
 

@@ -53,6 +53,12 @@ def test_another_model_starts_again(study):
     assert study.computed == ["a", "a", "b"]
 
 
+def test_means_instead_of_samples_start_again(study):
+    study.module.test_means = True
+    study.gather()
+    assert study.computed == ["a", "a", "b"]
+
+
 def test_a_finished_study_is_computed_anew(study):
     study.gather()
     study.gather()

@@ -6,10 +6,27 @@ from torch.distributions import Normal
 
 import tiny
 from emorl.metrics import Scores
-from emorl.metrics.functional import active_slots, adjusted_rand_index, masks_to_labels, resize_masks
+from emorl.metrics.functional import (
+    active_slots,
+    adjusted_rand_index,
+    masks_to_labels,
+    mean_best_overlap,
+    mean_iou,
+    resize_masks,
+    segmentation_covering,
+)
 from emorl.metrics.functional import log_likelihood as with_constant
 from emorl.metrics.functional import squared_error as summed_error
 from emorl.model import Components, GaussianLikelihood, ImageNoise, MixtureLikelihood
+
+SEGMENTATION = {  # and whether they leave out the background
+    "fg_ari": (adjusted_rand_index, True),
+    "ari": (adjusted_rand_index, False),
+    "fg_miou": (mean_iou, True),
+    "miou": (mean_iou, False),
+    "fg_mbo": (mean_best_overlap, True),
+    "fg_covering": (segmentation_covering, True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +53,8 @@ def test_padding_does_not_count(inference):
     for group, stage in (("zero_step", inferred.stages[0]), ("last", inferred.stages[1])):
         labels = masks_to_labels(stage.components.masks)[:2]
         values = {name: score.mean.item() for name, score in summary[group].items()}
-        assert values["fg_ari"] == adjusted_rand_index(labels, batch["segmentation"][:2]).mean()
+        for name, (score, ignored) in SEGMENTATION.items():
+            assert values[name] == score(labels, batch["segmentation"][:2], ignored).mean()
         assert values["active_slots"] == active_slots(labels).mean()
         assert values["squared_error"] == pytest.approx(values["mse"] * 3 * 12 * 12)
         assert values["log_likelihood"] == pytest.approx(-values["nll"] - 216 * math.log(2 * math.pi), rel=1e-12)
@@ -58,6 +76,18 @@ def test_images_without_an_object_have_no_part_in_scores_of_the_foreground(infer
     scores = Scores()
     scores.update({**batch, "segmentation": torch.zeros_like(truth)}, inferred)
     assert scores.summary()["last"]["fg_ari"].mean.isnan()
+
+
+def test_images_without_a_segmentation_have_the_other_scores(inference):
+    batch, inferred = inference
+    scores, expected = Scores(attention=True), Scores(attention=True)
+    scores.update({name: value for name, value in batch.items() if name != "segmentation"}, inferred)
+    expected.update(batch, inferred)
+    found, whole = scores.summary(), expected.summary()
+    for name in ("mse", "nll", "kl", "active_slots"):
+        assert found["last"][name] == whole["last"][name]
+    assert found["last"]["fg_ari"].mean.isnan()
+    assert found["attention"]["fg_miou"].mean.isnan()
 
 
 @pytest.mark.parametrize("group", ["last", "attention"])

@@ -47,7 +47,20 @@ def baseline():
     return SlotAttention(num_slots=2, slot_dim=8, feature_dim=8, position=FourierPosition, decoder=IodineDecoder)
 
 
-MODELS = pytest.mark.parametrize("build", [default, other_parts, baseline], ids=lambda build: build.__name__)
+class Extended(EfficientMORL):
+    """A model with an argument of its own before those that it passes on."""
+
+    def __init__(self, extra: int = 0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.extra = extra
+
+
+def extended():
+    return Extended(3, num_slots=5, slot_dim=8, feature_dim=8, likelihood=partial(MixtureLikelihood, scale=0.2))
+
+
+BUILDERS = [default, other_parts, baseline, extended]
+MODELS = pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 
 
 def rebuild(model):
@@ -142,3 +155,13 @@ def test_survives_torch_save():
 
 def test_the_description_is_not_part_of_the_weights():
     assert not any("_arguments" in name for name in other_parts().state_dict())
+
+
+def decoder(slot_dim):
+    return IodineDecoder(slot_dim, FourierPosition)
+
+
+@pytest.mark.parametrize("part", [decoder, partial(decoder), lambda slot_dim: decoder(slot_dim)])
+def test_what_a_function_builds_is_refused(part):
+    with pytest.raises(TypeError, match=r"Expected a class or a functools\.partial of one, got .*decoder|lambda"):
+        describe(EfficientMORL(decoder=part))

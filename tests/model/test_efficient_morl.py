@@ -10,6 +10,7 @@ from emorl.model import (
     BigDecoder,
     BottomUpPrior,
     EfficientMORL,
+    GaussianLikelihood,
     Geco,
     IodineDecoder,
     MixtureLikelihood,
@@ -268,3 +269,29 @@ def test_the_default_model_has_the_released_number_of_parameters():
 def test_likelihood_scale_is_taken_from_its_builder():
     model = tiny_model(likelihood=partial(MixtureLikelihood, scale=0.25))
     assert model.likelihood.scale == 0.25
+
+
+def test_the_parts_of_a_stage_make_a_loss_of_ones_own():
+    model = tiny_model()
+    stage, other = (model(images(), noise=named_noise()).stages[0] for _ in range(2))
+    torch.testing.assert_close(stage.mean_nll, stage.nll.mean())
+    assert_same(gradients(model, stage.mean_nll + stage.kl.mean()), gradients(model, other.loss))
+
+
+class LearnedScale(GaussianLikelihood):
+    """A likelihood with a parameter."""
+
+    def __init__(self):
+        super().__init__(0.3)
+        self.sharpness = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, components, image):
+        return super().forward(components, image) * self.sharpness
+
+
+def test_the_parameters_of_a_likelihood_are_trained():
+    model = tiny_model(likelihood=LearnedScale)
+    stage = model(images(), noise=named_noise()).stages[0]
+    sharpness = model.likelihood.sharpness
+    (gradient,) = torch.autograd.grad(stage.mean_nll, sharpness)
+    torch.testing.assert_close(gradient, stage.nll.mean() / sharpness.detach())

@@ -1,8 +1,18 @@
+from functools import partial
+
 import pytest
 import torch
 from tiny_morl import assert_same, images, named_noise, tensors, tiny_model
 
-from emorl.model import BottomUpPrior, Gaussian, Geco, MixtureLikelihood, Refinement, ReversedPrior
+from emorl.model import (
+    BottomUpPrior,
+    Gaussian,
+    GaussianLikelihood,
+    Geco,
+    MixtureLikelihood,
+    Refinement,
+    ReversedPrior,
+)
 
 WITHOUT_GRAPHS = (torch.no_grad, torch.inference_mode)
 VARIANTS = [{"prior": BottomUpPrior}, {"prior": ReversedPrior, "likelihood": MixtureLikelihood}]
@@ -152,6 +162,18 @@ def test_training_on_two_processes_refines_as_on_one(monkeypatch):
     torch.testing.assert_close(
         spread.stages[2].posterior.mean, together.stages[2].posterior.mean[:1], rtol=1e-12, atol=0
     )
+    assert model.gradient_batch == 2
+
+
+def test_at_test_g_is_as_large_as_it_was_in_training():
+    """A likelihood so wide makes gradients small beside LayerNorm's epsilon, so that their size matters."""
+    model = tiny_model(likelihood=partial(GaussianLikelihood, 30.0), kl_weight=1e-3).train()
+    image, noise = images(4), named_noise()
+    trained = model(image, 2, noise=noise).stages[-1].posterior.mean
+    model.eval()
+    for count in (4, 2):
+        tested = model(image[:count], 2, noise=lambda name, like: noise(name, like.new_empty(4, 3, 8))[: len(like)])
+        torch.testing.assert_close(tested.stages[-1].posterior.mean, trained[:count], rtol=1e-10, atol=0)
 
 
 def test_evaluation_does_not_know_how_many_processes_there_are(monkeypatch):

@@ -107,3 +107,12 @@ def test_hidden_width_is_128():
 def test_big_decoder_names_the_remedy():
     with pytest.raises(ValueError, match="multiples of 16, got 12x12"):
         tiny(decoder=partial(BigDecoder))(images())
+
+
+def test_slots_compete_in_float32_whatever_the_precision():
+    attend = SlotAttend(8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        update, attention = attend(torch.randn(2, 3, 8), attend.project(torch.randn(2, 20, 8)))
+    assert attention.dtype == torch.float32
+    torch.testing.assert_close(attention.sum(1), torch.ones(2, 20), rtol=0, atol=1e-6)
+    assert update.dtype == torch.bfloat16

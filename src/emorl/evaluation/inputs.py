@@ -87,16 +87,13 @@ def load_scenes(data: str, module: EfficientMORLModule, split: str = "test", cou
     Raises:
         DataError: if the data set has no such split, or is damaged.
     """
-    records = list(islice(read_records(data, Manifest.load(data), split), count))
-
-    def fitted(pixels: list[np.ndarray], resample: Image.Resampling) -> Tensor:
-        return torch.from_numpy(np.stack([fit(p, module.crop, module.image_size, resample) for p in pixels]))
-
-    return Scenes(
-        fitted([record.image for record in records], Image.Resampling.BICUBIC).movedim(-1, 1).contiguous(),
-        fitted([record.segmentation for record in records], Image.Resampling.NEAREST),
-        [record.factors for record in records],
-    )
+    images, segmentations, factors = [], [], []
+    for record in islice(read_records(data, Manifest.load(data), split), count):
+        images.append(fit(record.image, module.crop, module.image_size, Image.Resampling.BICUBIC))
+        segmentations.append(fit(record.segmentation, module.crop, module.image_size, Image.Resampling.NEAREST))
+        factors.append(record.factors)
+    image, segmentation = (torch.from_numpy(np.stack(arrays)) for arrays in (images, segmentations))
+    return Scenes(image.movedim(-1, 1).contiguous(), segmentation, factors)
 
 
 def joined(parts: Sequence[Scenes]) -> Scenes:

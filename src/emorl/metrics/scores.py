@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -38,9 +39,12 @@ class SegmentationScores(nn.Module):
         self.active_slots = ActiveSlots()
 
     def update_masks(self, batch: Batch, masks: Tensor) -> None:
-        """Add a batch of masks (B, K, 1, H, W), resized to the segmentation; padding (index -1) does not count."""
+        """Add a batch of masks (B, K, 1, H, W), resized to the segmentation; padding (index -1) does not count.
+
+        Images without a segmentation are all background.
+        """
         real = batch["index"] >= 0
-        true = batch["segmentation"][real]
+        true = batch.get("segmentation", torch.zeros_like(masks[:, 0, 0], dtype=torch.uint8))[real]
         if masks.shape[-2:] != true.shape[-2:]:
             masks = resize_masks(masks, *true.shape[-2:])
         predicted = masks_to_labels(masks)[real]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ class SlotAttend(nn.Module):
     ) -> tuple[Float[Tensor, "batch slots dim"], Float[Tensor, "batch slots pixels"]]:
         """Return each slot's update u and the attention, which sums to one over the slots of a pixel."""
         query = self.to_query(self.norm(slots)) * slots.shape[-1] ** -0.5
-        attention = (query @ pixels.keys.mT).softmax(dim=1) + 1e-8  # over slots
+        logits = query @ pixels.keys.mT
+        attention = logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32)) + 1e-8  # over slots
         weights = attention / attention.sum(dim=-1, keepdim=True)  # over pixels
-        return weights @ pixels.values, attention
+        return weights.to(pixels.values.dtype) @ pixels.values, attention

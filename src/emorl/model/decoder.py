@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from emorl.model.position import PositionCode, PositionEmbedding, RampPosition
 
@@ -103,14 +102,18 @@ class _Place(torch.autograd.Function):
     broadcasting does.
     """
 
+    generate_vmap_rule = True  # for torch.func
+
     @staticmethod
-    def forward(ctx: Any, placed: Tensor, regions: Tensor, constant: Tensor) -> Tensor:
-        ctx.save_for_backward(regions)
+    def forward(placed: Tensor, regions: Tensor, constant: Tensor) -> Tensor:
         slots = len(constant)
         return torch.baddbmm(placed.expand(slots, -1, -1), regions.expand(slots, -1, -1), constant)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], _: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
         (regions,) = ctx.saved_tensors
         over_slots = gradient.new_ones(1, len(gradient)) @ gradient.reshape(len(gradient), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,8 +15,8 @@ class Described(nn.Module):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Described:  # noqa: D102
         self = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
-        object.__setattr__(self, "_arguments", {k: v for k, v in bound.arguments.items() if k != "self"})
+        arguments = _arguments(cls.__init__, self, *args, **kwargs)
+        object.__setattr__(self, "_arguments", {k: v for k, v in arguments.items() if k != "self"})
         return self
 
 
@@ -23,15 +24,35 @@ def describe(part: Any) -> Any:
     """Return what a configuration file would say of a part: ``class_path`` and ``init_args``, or the part itself.
 
     Takes a `Described` module, a class, a ``functools.partial`` of a class, or plain data.
+
+    Raises:
+        TypeError: if it is another callable, such as a function: a configuration does not say how to build it.
     """
     if isinstance(part, Described):
         return _entry(type(part), part.__dict__["_arguments"])
     if isinstance(part, partial):
         call = (part.func, *part.args)  # jsonargparse puts helpers of its own before the class
-        start = next(i for i, item in enumerate(call) if isinstance(item, type))
-        bound = inspect.signature(call[start]).bind_partial(*call[start + 1 :], **part.keywords)
-        return _entry(call[start], bound.arguments)
-    return _entry(part, {}) if isinstance(part, type) else part
+        start = next((i for i, item in enumerate(call) if isinstance(item, type)), None)
+        if start is not None:
+            return _entry(call[start], _arguments(*call[start:], **part.keywords))
+    if isinstance(part, type):
+        return _entry(part, {})
+    if callable(part):
+        raise TypeError(
+            f"Expected a class or a functools.partial of one, got {part!r}, which a checkpoint cannot say how to "
+            "build. Make it a subclass of what it returns."
+        )
+    return part
+
+
+def _arguments(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Return the arguments of a call by name, those that ``**`` takes up among them."""
+    signature = inspect.signature(function)
+    arguments: dict[str, Any] = signature.bind_partial(*args, **kwargs).arguments
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(name, {})
+    return arguments
 
 
 def _entry(cls: Any, arguments: dict[str, Any]) -> dict[str, Any]:

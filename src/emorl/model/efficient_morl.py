@@ -37,7 +37,8 @@ class Stage(NamedTuple):
     posterior: Gaussian  # lambda^i
     slots: Float[Tensor, "batch slots dim"]  # z ~ q(z; lambda^i)
     components: Components  # without a graph: for a loss of your own, call the decoder
-    nll: Float[Tensor, " batch"]  # in nats, summed over channels and pixels
+    nll: Float[Tensor, " batch"]  # in nats, summed over channels and pixels; without a graph
+    mean_nll: Float[Tensor, ""]  # its batch mean, differentiable
     kl: Float[Tensor, " batch"]  # in nats; stage 0: the sum of L terms, later stages: one term
     loss: Float[Tensor, ""]  # loss_i of the batch
 
@@ -192,10 +193,11 @@ class EfficientMORL(Described):
     def stage(self, image: Tensor, posterior: Gaussian, epsilon: Tensor, kl: Tensor, training: bool) -> Stage:
         """Sample slots, decode them and score the image."""
         slots = posterior.sample(epsilon)  # z ~ q(z; lambda)
-        weights = [p for p in self.decoder.parameters() if p.requires_grad] if training else []
+        parameters = (*self.decoder.parameters(), *self.likelihood.parameters()) if training else ()
+        weights = [parameter for parameter in parameters if parameter.requires_grad]
         components, nll, mean_nll = decode_pass(self.score, slots, image, weights, self.decode_chunk)
         loss = self.objective(mean_nll, kl.mean(), dims=image[0].numel())
-        return Stage(posterior, slots, components, nll, kl, loss)
+        return Stage(posterior, slots, components, nll, mean_nll, kl, loss)
 
     def score(self, slots: Tensor, image: Tensor) -> tuple[Components, Tensor]:
         """Return p(x | z): the components and the nll of each image."""
