@@ -106,8 +106,14 @@ def test_geco_hears_once_a_step_the_mean_over_accumulated_batches(shards, tmp_pa
 
 def test_geco_hears_of_the_images_that_there_are(shards, tmp_path):
     module = tiny.module(Watch, image_size=20)
-    tiny.trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, tiny.data(shards))
+    data = tiny.loaded(shards)
+    tiny.trainer(tmp_path, max_steps=1).fit(module, data.train_dataloader(), data.val_dataloader())
     assert [dims for _, dims in module.told] == [3 * 35**2]
+
+
+def test_data_of_another_size_are_refused(shards, tmp_path):
+    with pytest.raises(MisconfigurationException, match="the model's image_size, 20, got 35"):
+        tiny.trainer(tmp_path).test(tiny.module(image_size=20), tiny.data(shards))
 
 
 def test_images_that_are_not_8_bit_are_refused():

@@ -164,9 +164,9 @@ class EfficientMORLModule(LightningModule):
 
         Raises:
             DataError: if the scenes need more slots than K.
-            MisconfigurationException: if the device has no float64, which the scores need; if the decoder cannot render
-                the image size; if the precision cannot train the model; or if data parallelism would stumble over the
-                parameters that a stage does not use.
+            MisconfigurationException: if the device has no float64, which the scores need; if the data have another
+                image size than the model, or one that the decoder cannot render; if the precision cannot train the
+                model; or if data parallelism would stumble over the parameters that a stage does not use.
         """
         device = self.trainer.strategy.root_device.type
         if device == "mps":
@@ -183,6 +183,11 @@ class EfficientMORLModule(LightningModule):
                 "'32-true'."
             )
         data = getattr(self.trainer, "datamodule", None)
+        size = getattr(data, "image_size", self.image_size)
+        if size != self.image_size:
+            raise MisconfigurationException(
+                f"Expected data of the model's image_size, {self.image_size}, got {size}. Give both the same."
+            )
         manifest = getattr(data, "manifest", None)
         if manifest is not None and manifest.slots > self.network.num_slots:
             raise DataError.of(
