@@ -456,6 +456,7 @@ def test_predictions_hold_what_their_names_say(shards, tmp_path):
     torch.testing.assert_close((first.masks * first.components).sum(1), first.reconstruction)
     assert first.image.max() == 1
     assert first.slots.shape == first.scale.shape == (2, 4, 8)
+    assert (first.scale > 0).all()
     images = (first.image * 255).round().byte()
     with torch.no_grad():
         posterior = module.eval()(images, 1, PosteriorMeans(ImageNoise(torch.arange(2)))).stages[-1].posterior

@@ -250,7 +250,10 @@ def test_lightning_queues_no_job_again(command, slurm, emorl, monkeypatch):
     built = []
     monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
     emorl(command, "-c", "configs/base.yaml", "--trainer.accelerator=cpu")
-    environment = built[0].trainer._accelerator_connector.cluster_environment
+    trainer = built[0].trainer
+    (preemption,) = (callback for callback in trainer.callbacks if isinstance(callback, Preemption))
+    preemption.setup(trainer, built[0].model, command)
+    environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
 

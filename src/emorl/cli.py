@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -127,11 +126,7 @@ class EmorlCLI(LightningCLI):
             self._parser(self.subcommand).callback_keys.remove("progress")
         if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
-        made = super().instantiate_trainer(**kwargs)
-        if isinstance(made._accelerator_connector.cluster_environment, SLURMEnvironment):
-            # `Preemption` does it. Lightning would save a file that every later job in the folder starts from.
-            made._accelerator_connector.cluster_environment.auto_requeue = False
-        return made
+        return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""

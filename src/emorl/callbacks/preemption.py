@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
@@ -36,7 +37,13 @@ class Preemption(Checkpoint):
         self.saved: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look for the folder of ``last.ckpt``."""
+        """Look for the folder of ``last.ckpt``, and take requeueing over from Lightning, in tests too.
+
+        Lightning would save a file that every later job in the trainer's folder starts from.
+        """
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False
         if stage == "fit" and not _keepers(trainer):
             raise MisconfigurationException(
                 "Expected a ModelCheckpoint with 'save_last: true' beside Preemption, got none. Add one."
