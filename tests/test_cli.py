@@ -212,6 +212,16 @@ def test_options_beside_weights_are_those_of_their_model(shards, here, emorl, ca
     assert model["network"]["init_args"]["slot_dim"] == 32
 
 
+def test_the_weights_of_a_checkpoint_start_a_run_of_their_own(checkpoint, shards, here, emorl):
+    options = ("--trainer.max_steps=1", "--model.optimizer.init_args.lr=0", "--data.batch_size=2")
+    emorl("fit", f"--pretrained={checkpoint}", f"--data.root={shards}", *options, *QUIET)
+    (path,) = here.glob("**/*.ckpt")
+    first, last = (torch.load(path, weights_only=True) for path in (checkpoint, path))
+    assert last["global_step"] == 1
+    for name, _ in tiny.module(image_size=20).named_parameters():
+        assert torch.equal(last["state_dict"][name], first["state_dict"][name]), name
+
+
 def test_weights_may_be_named_in_a_configuration(checkpoint, shards, here, emorl):
     (here / "weights.yaml").write_text(f"ckpt_path: {checkpoint}\n")
     emorl("test", "-c", "weights.yaml", f"--data.root={shards}", "--output_dir=out", *QUIET)

@@ -147,10 +147,12 @@ def test_the_readme_claims_what_the_card_tells(name):
             assert f"| {' | '.join(cells)} |" in readme
 
 
-def test_weights_start_a_training_with_another_objective(weights):
+@pytest.mark.parametrize("name", ["small", "a.ckpt"])
+def test_weights_start_a_training_with_another_objective(name, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for geco in (Geco("auto", warm_start=5), None):
         network = tiny.network(position=FourierPosition, geco=geco)
-        pretrained.load_weights(network, "small", objective=False)
+        pretrained.load_weights(network, name, objective=False)
         assert torch.equal(network.bottom_up.initial_mean, weights.network.bottom_up.initial_mean)
         assert geco is None or geco.zeta == pytest.approx(0.55)
 

@@ -21,7 +21,7 @@ from emorl.callbacks import PredictionWriter, ProgressBar, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
-from emorl.pretrained import load_card, load_weights, model_arguments, names
+from emorl.pretrained import load_weights, model_arguments, names, read_checkpoint
 
 SUBCOMMANDS = {
     "fit": "Train a model.",
@@ -63,7 +63,7 @@ class EmorlCLI(LightningCLI):
             "--pretrained",
             type=str | None,
             default=None,
-            help=f"Name of shipped weights to start from: {', '.join(names())}.",
+            help=f"Weights to start from: a checkpoint's, or by name those of the package: {', '.join(names())}.",
         )
         parser.add_lightning_class_args(ProgressBar, "progress")
         for name, callback in (("report", TestReport), ("predictions", PredictionWriter)):
@@ -101,9 +101,9 @@ class EmorlCLI(LightningCLI):
         if path is not None and pretrained is not None:
             raise MisconfigurationException("Expected --ckpt_path or --pretrained, got both. Leave one of them out.")
         if pretrained is not None:
-            found = load_card(pretrained)["model"]
+            found = model_arguments(pretrained)
         elif path is not None and path not in LIGHTNINGS and "://" not in path:
-            found = model_arguments(path)
+            found, _ = read_checkpoint(path)
         else:
             return False
         self._subcommand_parsers[subcommand].set_defaults({f"model.{name}": value for name, value in found.items()})

@@ -21,6 +21,7 @@ from emorl.model import EfficientMORL, ImageNoise, PosteriorMeans, scale
 from emorl.module import EfficientMORLModule
 
 WEIGHTS = resources.files("emorl.weights")
+_NETWORK = "network."  # the module's prefix in a checkpoint
 _OBJECTIVE = "objective."
 
 
@@ -132,37 +133,30 @@ def load_module(name: str) -> EfficientMORLModule:
     Raises:
         DataError: if it is neither.
     """
-    if name in names():
-        module: EfficientMORLModule = instantiate_module(EfficientMORLModule, load_card(name)["model"])
-        load_weights(module.network, name)
-        return module.eval()
-    try:
-        return EfficientMORLModule.load_from_checkpoint(Path(name), map_location="cpu").eval()
-    except (OSError, *UNREADABLE) as error:
-        got, known = str(error).partition("\n")[0] or "an empty file", ", ".join(names())
-        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
-        raise DataError.of(name, expected="a checkpoint", got=got, remedy=remedy) from error
+    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, model_arguments(name))
+    load_weights(module.network, name)
+    return module.eval()
 
 
 def load_weights(network: EfficientMORL, name: str, objective: bool = True) -> None:
-    """Fill a model with shipped weights.
+    """Fill a model with shipped weights, or a checkpoint's.
 
     Args:
         network: the model.
-        name: name of the weights.
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
         objective: whether GECO comes with them, to whose multiplier refinement is fitted; without, it starts anew.
 
     Raises:
-        DataError: if there are none of that name, or the model is another one.
+        DataError: if it is neither, or the model is another one.
     """
-    weights = load(_file(name, ".safetensors").read_bytes())
+    weights = load(_file(name, ".safetensors").read_bytes()) if name in names() else read_checkpoint(name)[1]
     if not objective:
         weights = {key: value for key, value in weights.items() if not key.startswith(_OBJECTIVE)}
         weights |= {key: value for key, value in network.state_dict().items() if key.startswith(_OBJECTIVE)}
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        got, remedy = " ".join(str(error).split()), "leave the model's configuration as it is on the weights' card"
+        got, remedy = " ".join(str(error).split()), "leave the model's configuration as these weights have it"
         raise DataError.of(name, expected="the model of these weights", got=got, remedy=remedy) from error
 
 
@@ -187,27 +181,40 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
     Raises:
         DataError: if the file is no checkpoint, or these files cannot be written.
     """
-    card, prefix = {**card, "model": model_arguments(checkpoint)}, "network."
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    weights = {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
+    model, weights = read_checkpoint(checkpoint)
     with atomic(Path(folder) / f"{name}.safetensors") as stream:
         stream.write(save(weights))
     with atomic(Path(folder) / f"{name}.json") as stream:
-        stream.write((json.dumps(card, indent=2) + "\n").encode())
+        stream.write((json.dumps({**card, "model": model}, indent=2) + "\n").encode())
 
 
-def model_arguments(checkpoint: str | Path) -> dict[str, Any]:
-    """Return the configuration of the model in a checkpoint of ``emorl fit``.
+def model_arguments(name: str) -> dict[str, Any]:
+    """Return the configuration of the model behind shipped weights, or of the one in a checkpoint.
+
+    Args:
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
+
+    Raises:
+        DataError: if it is neither.
+    """
+    return load_card(name)["model"] if name in names() else read_checkpoint(name)[0]
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the configuration of the model in a checkpoint of ``emorl fit``, and its weights.
 
     Raises:
         DataError: if the file is no checkpoint.
     """
     try:
-        arguments = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        arguments, state = content["hyper_parameters"], content["state_dict"]
     except (OSError, *UNREADABLE) as error:
-        got, remedy = str(error).partition("\n")[0] or "an empty file", "give the path of a .ckpt file of emorl fit"
-        raise DataError.of(checkpoint, expected="a checkpoint", got=got, remedy=remedy) from error
-    return {name: value for name, value in arguments.items() if not name.startswith("_")}
+        got, known = str(error).partition("\n")[0] or "an empty file", ", ".join(names())
+        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
+        raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
+    model = {name: value for name, value in arguments.items() if not name.startswith("_")}
+    return model, {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
 
 
 def names() -> list[str]:
