@@ -24,7 +24,7 @@ from emorl.evaluation.report_figures import Curve
 from emorl.evaluation.report_run import read_history
 from emorl.evaluation.report_sections import TRAINING
 from emorl.evaluation.training_figure import training_figure
-from emorl.pretrained import WEIGHTS, Pretrained, load_card, load_module, save_pretrained
+from emorl.pretrained import WEIGHTS, Pretrained, load_card, load_module, names, save_pretrained
 from emorl.viz import decomposition, save_png
 
 HISTORY = (
@@ -32,6 +32,7 @@ HISTORY = (
     "train/refinement_steps",
     *(name for _, columns, _ in TRAINING.values() for name in columns.values()),
 )
+ORIGIN = ("seed", "steps", "minutes", "versions", "trainer", "model", "started_from")
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -66,12 +67,18 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         "seed": config["seed_everything"],
         "steps": torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"],
         "minutes": round(history["time/minutes"][-1][1]),
+        "started_from": origin(config["pretrained"]),
         "history": table({name: history[name] for name in HISTORY if name in history}),
         "versions": versions,
         "tests": {folder.name: tested(folder) for folder in sorted((run / "tests").iterdir())},
         "trainer": config["trainer"],
         "data": config["data"],
     }
+
+
+def origin(weights: str | None) -> dict[str, Any] | str | None:
+    """Return what the card of the shipped weights that a run started from tells of theirs, or a checkpoint's path."""
+    return {field: load_card(weights).get(field) for field in ORIGIN} if weights in names() else weights
 
 
 def table(history: dict[str, Curve]) -> str:
