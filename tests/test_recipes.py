@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from emorl.model import (
     SmallDecoder,
 )
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
-from emorl.pretrained import load_pretrained
+from emorl.pretrained import load_card, load_pretrained
 from emorl.study import read_cases
 
 ROOT = Path(__file__).parents[1]
 FAST = ["demo", "tetrominoes-fast", "multi-dsprites-fast"]
 INGREDIENTS = read_cases(ROOT / "configs" / "ablations" / "ingredients.yaml")
+(FURTHER,) = read_cases(ROOT / "configs" / "further.yaml").values()
 FULL = {
     "optimizer": Muon,
     "encoder_stride": 2,
@@ -173,38 +175,28 @@ def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):
     assert list(cases) == ["tetrominoes", "tetrominoes-fast"]
 
 
-def test_the_long_recipe_is_the_fast_one_stretched(build):
-    (options,) = read_cases(ROOT / "configs" / "long.yaml").values()
-    cli = build(options)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("tetrominoes", [*FURTHER, "--pretrained=tetrominoes"]),
+        ("multi_dsprites", ["--config=configs/base.yaml", "--config=configs/multi-dsprites-fast.yaml"]),
+    ],
+)
+def test_shipped_weights_come_of_a_recipe_that_is_here(name, options, build):
+    cli, card = build(options), load_card(name)
     (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
-    steps = cli.trainer.max_steps
-    assert cli.config.fit.model.scheduler.init_args.total_steps == steps == 200_000
-    assert [curriculum.phases[step] for step in sorted(curriculum.phases)] == [1, 3, 0]
-    assert max(curriculum.phases) < steps
+    (phases,) = (
+        part["init_args"]["phases"] for part in card["trainer"]["callbacks"] if "Curriculum" in part["class_path"]
+    )
+    assert json.loads(json.dumps(cli.config.fit.model.as_dict())) == card["model"]
+    assert json.loads(json.dumps(curriculum.phases)) == phases
+    assert cli.config.fit.model.scheduler.init_args.total_steps == cli.trainer.max_steps == card["steps"]
 
 
-@pytest.mark.parametrize("case", CHANGES)
-def test_a_case_leaves_out_one_ingredient(case, build):
-    cli = build(INGREDIENTS[case])
-    network = cli.model.network
-    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
-    optimizer = cli.model.optimizer(network.parameters())
-    found = {
-        "optimizer": type(optimizer),
-        "encoder_stride": network.encoder.stride,
-        "decoder_stride": network.decoder.stride,
-        "initialisation": float(network.prior.conditional.rho.bias[0].detach()),
-        "decoder": type(network.decoder.position.code).__name__,
-        "encoder": type(network.encoder.position.code).__name__,
-        "kl_weight": network.objective.kl_weight,
-        "scheduler": type(cli.model.scheduler(optimizer)),
-        "batch": cli.datamodule.batch_size,
-        "precision": cli.config.fit.trainer.precision,
-        "phases": curriculum.phases,
-    }
-    assert found == FULL | CHANGES[case]
-    assert cli.trainer.max_steps == 1500
-
-
-def test_every_ingredient_is_tried_here():
-    assert INGREDIENTS.keys() == CHANGES.keys()
+def test_shipped_weights_of_tetrominoes_started_from_those_of_the_fast_recipe(build):
+    assert "--pretrained=runs/seeds/tetrominoes-fast/seed_0/checkpoints/last.ckpt" in FURTHER
+    cli = build(["--config=configs/base.yaml", "--config=configs/tetrominoes-fast.yaml"])
+    started = load_card("tetrominoes")["started_from"]
+    model = json.loads(json.dumps(cli.config.fit.model.as_dict()))
+    assert all(model[part] == started["model"][part] for part in ("network", "optimizer", "scheduler"))
+    assert cli.trainer.max_steps == started["steps"]
