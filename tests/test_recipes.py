@@ -200,3 +200,30 @@ def test_shipped_weights_of_tetrominoes_started_from_those_of_the_fast_recipe(bu
     model = json.loads(json.dumps(cli.config.fit.model.as_dict()))
     assert all(model[part] == started["model"][part] for part in ("network", "optimizer", "scheduler"))
     assert cli.trainer.max_steps == started["steps"]
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_case_leaves_out_one_ingredient(case, build):
+    cli = build(INGREDIENTS[case])
+    network = cli.model.network
+    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
+    optimizer = cli.model.optimizer(network.parameters())
+    found = {
+        "optimizer": type(optimizer),
+        "encoder_stride": network.encoder.stride,
+        "decoder_stride": network.decoder.stride,
+        "initialisation": float(network.prior.conditional.rho.bias[0].detach()),
+        "decoder": type(network.decoder.position.code).__name__,
+        "encoder": type(network.encoder.position.code).__name__,
+        "kl_weight": network.objective.kl_weight,
+        "scheduler": type(cli.model.scheduler(optimizer)),
+        "batch": cli.datamodule.batch_size,
+        "precision": cli.config.fit.trainer.precision,
+        "phases": curriculum.phases,
+    }
+    assert found == FULL | CHANGES[case]
+    assert cli.trainer.max_steps == 1500
+
+
+def test_every_ingredient_is_tried_here():
+    assert INGREDIENTS.keys() == CHANGES.keys()
