@@ -15,7 +15,7 @@ import tiny
 from emorl.cli import EmorlCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OTHERS = {"base", "smoke", "wandb", "seeds", "hour", "long"}  # the rest are recipes: base, then the recipe
+OTHERS = {"base", "smoke", "wandb", "seeds", "hour", "further"}  # the rest are recipes: base, then the recipe
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
 
 QUIET = (
