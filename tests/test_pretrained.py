@@ -152,7 +152,7 @@ def test_weights_start_a_training_with_another_objective(name, weights, tmp_path
     monkeypatch.chdir(tmp_path)
     for geco in (Geco("auto", warm_start=5), None):
         network = tiny.network(position=FourierPosition, geco=geco)
-        pretrained.load_weights(network, name, objective=False)
+        pretrained.load_weights(network, pretrained.read_weights(name), objective=False)
         assert torch.equal(network.bottom_up.initial_mean, weights.network.bottom_up.initial_mean)
         assert geco is None or geco.zeta == pytest.approx(0.55)
 
@@ -166,8 +166,9 @@ def test_what_a_trained_model_refines_to_depends_on_its_multiplier(weights):
 
 
 def test_weights_of_another_model_are_refused(weights):
-    with pytest.raises(DataError, match=r"expected the model of these weights, got .* size mismatch"):
-        pretrained.load_weights(tiny.network(slot_dim=16, position=FourierPosition), "small")
+    network = tiny.network(slot_dim=16, position=FourierPosition)
+    with pytest.raises(DataError, match=r"small: expected the model of these weights, got .* size mismatch"):
+        pretrained.load_weights(network, pretrained.read_weights("small"))
 
 
 def test_weights_come_from_a_checkpoint_alone(tmp_path):

@@ -62,6 +62,15 @@ def recipe(name):
     return yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
 
 
+def only(kind, callbacks):
+    (found,) = (callback for callback in callbacks if isinstance(callback, kind))
+    return found
+
+
+def on_record(arguments):
+    return json.loads(json.dumps(arguments))
+
+
 @pytest.mark.parametrize(
     ("name", "size", "slots", "decoder", "likelihood", "target", "steps", "phases", "tested"),
     [
@@ -76,11 +85,11 @@ def test_released_recipes_are_those_of_the_paper(
 ):
     cli = build(["--config=configs/base.yaml", f"--config=configs/{name}.yaml"])
     network, geco = cli.model.network, cli.model.network.objective.geco
-    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
     assert (cli.model.image_size, network.num_slots, type(network.decoder)) == (size, slots, decoder)
     assert (type(network.likelihood), network.likelihood.scale) == likelihood
     assert (geco and (geco.target, geco.acceleration)) == target
-    assert (cli.trainer.max_steps, curriculum.phases, cli.model.test_refinement_steps) == (steps, phases, tested)
+    assert only(RefinementCurriculum, cli.trainer.callbacks).phases == phases
+    assert (cli.trainer.max_steps, cli.model.test_refinement_steps) == (steps, tested)
     assert sum(p.numel() for p in network.parameters()) == (467236 if name == "tetrominoes" else 666500)
     assert cli.datamodule.batch_size == 32
     assert (cli.datamodule.image_size, cli.datamodule.crop) == (size, "emorl" if "clevr" in name else "square")
@@ -170,8 +179,7 @@ def test_training_shipped_weights_further_begins_with_an_objective_of_its_own(bu
 def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):
     cases = read_cases(ROOT / "configs" / "hour.yaml")
     for options in cases.values():
-        (timer,) = (callback for callback in build(options).trainer.callbacks if isinstance(callback, Timer))
-        assert timer.time_remaining() == 3600
+        assert only(Timer, build(options).trainer.callbacks).time_remaining() == 3600
     assert list(cases) == ["tetrominoes", "tetrominoes-fast"]
 
 
@@ -184,12 +192,11 @@ def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):
 )
 def test_shipped_weights_come_of_a_recipe_that_is_here(name, options, build):
     cli, card = build(options), load_card(name)
-    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
     (phases,) = (
         part["init_args"]["phases"] for part in card["trainer"]["callbacks"] if "Curriculum" in part["class_path"]
     )
-    assert json.loads(json.dumps(cli.config.fit.model.as_dict())) == card["model"]
-    assert json.loads(json.dumps(curriculum.phases)) == phases
+    assert on_record(cli.config.fit.model.as_dict()) == card["model"]
+    assert on_record(only(RefinementCurriculum, cli.trainer.callbacks).phases) == phases
     assert cli.config.fit.model.scheduler.init_args.total_steps == cli.trainer.max_steps == card["steps"]
 
 
@@ -197,7 +204,7 @@ def test_shipped_weights_of_tetrominoes_started_from_those_of_the_fast_recipe(bu
     assert "--pretrained=runs/seeds/tetrominoes-fast/seed_0/checkpoints/last.ckpt" in FURTHER
     cli = build(["--config=configs/base.yaml", "--config=configs/tetrominoes-fast.yaml"])
     started = load_card("tetrominoes")["started_from"]
-    model = json.loads(json.dumps(cli.config.fit.model.as_dict()))
+    model = on_record(cli.config.fit.model.as_dict())
     assert all(model[part] == started["model"][part] for part in ("network", "optimizer", "scheduler"))
     assert cli.trainer.max_steps == started["steps"]
 
@@ -206,7 +213,6 @@ def test_shipped_weights_of_tetrominoes_started_from_those_of_the_fast_recipe(bu
 def test_a_case_leaves_out_one_ingredient(case, build):
     cli = build(INGREDIENTS[case])
     network = cli.model.network
-    (curriculum,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, RefinementCurriculum))
     optimizer = cli.model.optimizer(network.parameters())
     found = {
         "optimizer": type(optimizer),
@@ -219,7 +225,7 @@ def test_a_case_leaves_out_one_ingredient(case, build):
         "scheduler": type(cli.model.scheduler(optimizer)),
         "batch": cli.datamodule.batch_size,
         "precision": cli.config.fit.trainer.precision,
-        "phases": curriculum.phases,
+        "phases": only(RefinementCurriculum, cli.trainer.callbacks).phases,
     }
     assert found == FULL | CHANGES[case]
     assert cli.trainer.max_steps == 1500

@@ -21,7 +21,7 @@ from emorl.callbacks import PredictionWriter, ProgressBar, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.errors import DataError
 from emorl.module import EfficientMORLModule
-from emorl.pretrained import load_weights, model_arguments, names, read_checkpoint
+from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
 
 SUBCOMMANDS = {
     "fit": "Train a model.",
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 class EmorlCLI(LightningCLI):
     """LightningCLI with this project's classes; a checkpoint, or shipped weights, supply the model's configuration."""
+
+    weights: Weights | None = None  # those of ``--pretrained``
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Say what the subcommands do, and add what prints a script for the shell's completion, if shtab is there."""
@@ -100,21 +102,20 @@ class EmorlCLI(LightningCLI):
         """Make the configuration of trained weights the model's defaults; return whether there are such weights."""
         if path is not None and pretrained is not None:
             raise MisconfigurationException("Expected --ckpt_path or --pretrained, got both. Leave one of them out.")
-        if pretrained is not None:
-            found = model_arguments(pretrained)
-        elif path is not None and path not in LIGHTNINGS and "://" not in path:
-            found, _ = read_checkpoint(path)
-        else:
+        found = self.weights = read_weights(pretrained) if pretrained is not None else None
+        if path is not None and path not in LIGHTNINGS and "://" not in path:
+            found = read_checkpoint(path)
+        if found is None:
             return False
-        self._subcommand_parsers[subcommand].set_defaults({f"model.{name}": value for name, value in found.items()})
+        defaults = {f"model.{name}": value for name, value in found.model.items()}
+        self._subcommand_parsers[subcommand].set_defaults(defaults)
         return True
 
     def instantiate_classes(self) -> None:
         """Build everything; shipped weights go into the model, which trains with an objective of its own."""
         super().instantiate_classes()
-        pretrained = self._get(self.config, "pretrained")
-        if pretrained is not None:
-            load_weights(self.model.network, pretrained, objective=self.subcommand != "fit")
+        if self.weights is not None:
+            load_weights(self.model.network, self.weights, objective=self.subcommand != "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer, without this project's progress bar if there is to be none.

@@ -25,6 +25,14 @@ _NETWORK = "network."  # the module's prefix in a checkpoint
 _OBJECTIVE = "objective."
 
 
+class Weights(NamedTuple):
+    """Trained weights, and the model that they belong to."""
+
+    name: str  # of shipped weights, or the path of a checkpoint
+    model: dict[str, Any]  # arguments of `EfficientMORLModule`
+    state: dict[str, Tensor]  # of its network
+
+
 class Encoding(NamedTuple):
     """Images as slots."""
 
@@ -133,31 +141,46 @@ def load_module(name: str) -> EfficientMORLModule:
     Raises:
         DataError: if it is neither.
     """
-    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, model_arguments(name))
-    load_weights(module.network, name)
+    weights = read_weights(name)
+    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, weights.model)
+    load_weights(module.network, weights)
     return module.eval()
 
 
-def load_weights(network: EfficientMORL, name: str, objective: bool = True) -> None:
-    """Fill a model with shipped weights, or a checkpoint's.
+def load_weights(network: EfficientMORL, weights: Weights, objective: bool = True) -> None:
+    """Fill a model with trained weights.
 
     Args:
         network: the model.
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
+        weights: the weights.
         objective: whether GECO comes with them, to whose multiplier refinement is fitted; without, it starts anew.
 
     Raises:
-        DataError: if it is neither, or the model is another one.
+        DataError: if the model is another one.
     """
-    weights = load(_file(name, ".safetensors").read_bytes()) if name in names() else read_checkpoint(name)[1]
+    state = weights.state
     if not objective:
-        weights = {key: value for key, value in weights.items() if not key.startswith(_OBJECTIVE)}
-        weights |= {key: value for key, value in network.state_dict().items() if key.startswith(_OBJECTIVE)}
+        state = {key: value for key, value in state.items() if not key.startswith(_OBJECTIVE)}
+        state |= {key: value for key, value in network.state_dict().items() if key.startswith(_OBJECTIVE)}
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(state)
     except RuntimeError as error:
         got, remedy = " ".join(str(error).split()), "leave the model's configuration as these weights have it"
-        raise DataError.of(name, expected="the model of these weights", got=got, remedy=remedy) from error
+        raise DataError.of(weights.name, expected="the model of these weights", got=got, remedy=remedy) from error
+
+
+def read_weights(name: str) -> Weights:
+    """Return shipped weights, or those of a checkpoint.
+
+    Args:
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
+
+    Raises:
+        DataError: if it is neither.
+    """
+    if name not in names():
+        return read_checkpoint(name)
+    return Weights(name, load_card(name)["model"], load(_file(name, ".safetensors").read_bytes()))
 
 
 def load_card(name: str) -> dict[str, Any]:
@@ -181,27 +204,15 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
     Raises:
         DataError: if the file is no checkpoint, or these files cannot be written.
     """
-    model, weights = read_checkpoint(checkpoint)
+    weights = read_checkpoint(checkpoint)
     with atomic(Path(folder) / f"{name}.safetensors") as stream:
-        stream.write(save(weights))
+        stream.write(save(weights.state))
     with atomic(Path(folder) / f"{name}.json") as stream:
-        stream.write((json.dumps({**card, "model": model}, indent=2) + "\n").encode())
+        stream.write((json.dumps({**card, "model": weights.model}, indent=2) + "\n").encode())
 
 
-def model_arguments(name: str) -> dict[str, Any]:
-    """Return the configuration of the model behind shipped weights, or of the one in a checkpoint.
-
-    Args:
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
-
-    Raises:
-        DataError: if it is neither.
-    """
-    return load_card(name)["model"] if name in names() else read_checkpoint(name)[0]
-
-
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the configuration of the model in a checkpoint of ``emorl fit``, and its weights.
+def read_checkpoint(path: str | Path) -> Weights:
+    """Return the weights in a checkpoint of ``emorl fit``.
 
     Raises:
         DataError: if the file is no checkpoint.
@@ -214,7 +225,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
         remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: value for name, value in arguments.items() if not name.startswith("_")}
-    return model, {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
+    network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
+    return Weights(str(path), model, network)
 
 
 def names() -> list[str]:
