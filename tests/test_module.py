@@ -273,13 +273,6 @@ def unusual(**arguments):
     return EfficientMORLModule(network, image_size=20, crop="center", test_refinement_steps=2, **arguments)
 
 
-def saved(module, path):
-    trainer = tiny.trainer(path.parent, max_steps=0)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(path)
-    return path
-
-
 def assert_same_module(ours, theirs):
     assert str(ours) == str(theirs)
     assert ours.network.likelihood.scale == theirs.network.likelihood.scale
@@ -292,7 +285,7 @@ def assert_same_module(ours, theirs):
 
 def test_a_checkpoint_rebuilds_what_python_built(tmp_path):
     module = unusual()
-    loaded = EfficientMORLModule.load_from_checkpoint(saved(module, tmp_path / "a.ckpt"))
+    loaded = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
     assert_same_module(loaded, module)
     assert isinstance(loaded.network.bottom_up.cell, PlainGRU)
     assert loaded.network.encoder.position.code.channels == 12
@@ -303,26 +296,26 @@ def test_a_checkpoint_rebuilds_what_python_built(tmp_path):
 
 def test_a_rebuilt_module_saves_and_loads_again(tmp_path):
     module = unusual()
-    once = EfficientMORLModule.load_from_checkpoint(saved(module, tmp_path / "a.ckpt"))
-    assert_same_module(EfficientMORLModule.load_from_checkpoint(saved(once, tmp_path / "b.ckpt")), module)
+    once = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
+    assert_same_module(EfficientMORLModule.load_from_checkpoint(tiny.saved(once, tmp_path / "b.ckpt")), module)
 
 
 @pytest.mark.parametrize(("likelihood", "scale"), [(MixtureLikelihood, 0.1), (partial(MixtureLikelihood, 0.2), 0.2)])
 def test_a_checkpoint_keeps_defaults_and_positional_arguments(tmp_path, likelihood, scale):
     module = tiny.module(network=tiny.network(likelihood=likelihood))
-    loaded = EfficientMORLModule.load_from_checkpoint(saved(module, tmp_path / "a.ckpt"))
+    loaded = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
     assert loaded.network.likelihood.scale == scale
 
 
 def test_a_checkpoint_rebuilds_the_default_network(tmp_path):
     module = EfficientMORLModule()
-    assert_same_module(EfficientMORLModule.load_from_checkpoint(saved(module, tmp_path / "a.ckpt")), module)
+    assert_same_module(EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt")), module)
 
 
 def test_a_checkpoint_rebuilds_optimiser_and_scheduler_time_and_again(tmp_path):
     module = tiny.module(optimizer=partial(SGD, lr=0.5), scheduler=partial(WarmupExponentialDecay, warmup_steps=5))
     for name in ("a.ckpt", "b.ckpt"):
-        module = EfficientMORLModule.load_from_checkpoint(saved(module, tmp_path / name))
+        module = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / name))
         configured = module.configure_optimizers()
         assert isinstance(configured["optimizer"], SGD)
         assert configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.5 / 5)
@@ -330,7 +323,7 @@ def test_a_checkpoint_rebuilds_optimiser_and_scheduler_time_and_again(tmp_path):
 
 def test_a_checkpoint_holds_no_code(tmp_path):
     module = unusual(optimizer=lambda p: SGD(p, lr=1.0), scheduler=partial(WarmupExponentialDecay, warmup_steps=1))
-    content = torch.load(saved(module, tmp_path / "a.ckpt"), weights_only=True)
+    content = torch.load(tiny.saved(module, tmp_path / "a.ckpt"), weights_only=True)
     assert content["hyper_parameters"]["image_size"] == 20
 
 

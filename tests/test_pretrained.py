@@ -28,11 +28,8 @@ def weights(tmp_path, monkeypatch):
     module = tiny.module(network=tiny.lively(tiny.network(position=FourierPosition, geco=geco)), image_size=12)
     geco.step.fill_(7)
     geco.zeta.fill_(-2.0)
-    trainer = tiny.trainer(tmp_path, max_steps=0)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
     (tmp_path / "weights").mkdir()
-    save_pretrained(tmp_path / "a.ckpt", "small", tmp_path / "weights", {"seed": 3})
+    save_pretrained(tiny.saved(module, tmp_path / "a.ckpt"), "small", tmp_path / "weights", {"seed": 3})
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path / "weights")
     return module
 

@@ -60,3 +60,11 @@ def trainer(folder, **arguments):
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     defaults = {"default_root_dir": folder, "accelerator": "cpu", "max_epochs": -1, "num_sanity_val_steps": 0}
     return Trainer(**dict.fromkeys(quiet, False) | defaults | arguments)
+
+
+def saved(module, path):
+    """Write a checkpoint of a module as it is; return its path, a string."""
+    writer = trainer(path.parent, max_steps=0)
+    writer.strategy.connect(module)
+    writer.save_checkpoint(path)
+    return str(path)

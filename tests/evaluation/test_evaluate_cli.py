@@ -1,6 +1,6 @@
 import pytest
-from checkpoints import save
 
+import tiny
 from emorl import command as shared
 from emorl.data.errors import DataError
 from emorl.evaluation import layers, refinement
@@ -58,7 +58,7 @@ def test_a_study_by_batches_goes_on_at_the_batch_where_it_was_interrupted(
 
     monkeypatch.setattr(Scenes, "places", lambda scenes: places(scenes, 2))
     monkeypatch.setattr(study, "infer", interrupted)
-    name, path = study.__name__.rpartition(".")[2], save(module, tmp_path / "a.ckpt")
+    name, path = study.__name__.rpartition(".")[2], tiny.saved(module, tmp_path / "a.ckpt")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     statuses = [main([name, path, str(shards), str(out), option]) for out in (whole, parts, parts)]
     assert statuses == [None, 130, None]

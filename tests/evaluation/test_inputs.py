@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from checkpoints import save
 from PIL import Image
 
 import tiny
@@ -20,7 +19,7 @@ def module():
 
 def test_a_checkpoint_comes_back_ready_for_evaluation(module, tmp_path):
     module.train()
-    loaded = load_module(save(module, tmp_path / "a.ckpt"))
+    loaded = load_module(tiny.saved(module, tmp_path / "a.ckpt"))
     assert not loaded.training
     assert loaded.network.num_slots == 4
     assert loaded.state_dict().keys() == module.state_dict().keys()

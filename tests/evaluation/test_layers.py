@@ -1,6 +1,5 @@
 import csv
 
-import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -121,7 +120,7 @@ def test_labels_stand_beside_pixels_enlarged_by_a_whole_factor(tmp_path):
 
 
 def test_the_command_writes_a_table_and_pictures(shards, module, tmp_path, capsys):
-    arguments = [checkpoints.save(module, tmp_path / "a.ckpt"), str(shards), str(tmp_path / "out")]
+    arguments = [tiny.saved(module, tmp_path / "a.ckpt"), str(shards), str(tmp_path / "out")]
     auto_cli({"layers": layers}, args=["layers", *arguments, "--count=3", "--pictures=2"])
     names = ["layers.csv", "layers.md", "scene_000.png", "scene_001.png"]
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in names]

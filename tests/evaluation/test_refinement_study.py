@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from checkpoints import save
 
+import tiny
 from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import infer
 from emorl.evaluation.refinement import SCORES, by_steps, figure, moments, summary, zero_step_shares
@@ -27,7 +27,7 @@ def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):
 def test_a_row_has_what_emorl_test_reports(module, scenes, shards, tmp_path, emorl):
     rows = by_steps([row for batch in scenes.batches(2) for row in moments(module, 2, batch)])
     assert [(row["I"], row["scenes"]) for row in rows] == [(0, 5), (1, 5), (2, 5)]
-    path = save(module, tmp_path / "a.ckpt")
+    path = tiny.saved(module, tmp_path / "a.ckpt")
     quiet = ("--trainer.accelerator=cpu", "--trainer.logger=false", "--data.batch_size=2")
     options = (f"--data.root={shards}", "--model.test_refinement_steps=1", f"--output_dir={tmp_path}", *quiet)
     emorl("test", f"--ckpt_path={path}", *options)
@@ -57,7 +57,7 @@ def test_the_summary_names_the_best_number_of_steps():
 
 
 def test_the_command_writes_a_table_and_a_figure_with_error_bars(module, shards, tmp_path, capsys):
-    path, out = save(module, tmp_path / "a.ckpt"), tmp_path / "out"
+    path, out = tiny.saved(module, tmp_path / "a.ckpt"), tmp_path / "out"
     assert main(["refinement", path, str(shards), str(out), "--steps=1", "--count=4"]) is None
     assert capsys.readouterr().out.splitlines()[1:] == [f"{out}/refinement.{kind}" for kind in ("csv", "md", "png")]
     with (out / "refinement.csv").open() as file:

@@ -5,7 +5,6 @@ import re
 import shutil
 from html.parser import HTMLParser
 
-import checkpoints
 import pytest
 import torch
 from jsonargparse import auto_cli
@@ -89,7 +88,7 @@ def out(shards, tmp_path_factory):
     """A report on a run whose name and configuration look like HTML."""
     folder = tmp_path_factory.mktemp("report")
     run = folder / '<b id="x">&amp;'
-    model = checkpoints.save(module(test_refinement_steps=2), run / "checkpoints" / "last.ckpt")
+    model = tiny.saved(module(test_refinement_steps=2), run / "checkpoints" / "last.ckpt")
     (run / "metrics.csv").write_text(METRICS)
     (run / "config.yaml").write_text("name: </pre><script>alert(1)</script> {{ 7 * 7 }}\n")
     (run / "versions.json").write_text(json.dumps({"emorl": "0.0.7", "git": None}))
@@ -196,7 +195,7 @@ def test_the_record_says_how_the_page_came_about(page, shards):
 def test_without_a_run_and_with_one_scene_and_no_refinement(tmp_path):
     """There are no training curves and no standard errors, and I = 0 alone."""
     root = tiny.write(tmp_path / "data", test=1)
-    report(checkpoints.save(module(test_refinement_steps=0), tmp_path / "a.ckpt"), str(root), tmp_path)
+    report(tiny.saved(module(test_refinement_steps=0), tmp_path / "a.ckpt"), str(root), tmp_path)
     page = Page((tmp_path / "report.html").read_text())
     assert "training" not in {attributes["id"] for attributes in page.attributes("section")}
     mean = json.loads((tmp_path / "metrics.json").read_text())["I=0"]["mse"]["mean"]

@@ -1,6 +1,5 @@
 import csv
 
-import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -28,7 +27,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(module, tmp_path_factory):
-    return checkpoints.save(module, tmp_path_factory.mktemp("model") / "last.ckpt")
+    return tiny.saved(module, tmp_path_factory.mktemp("model") / "last.ckpt")
 
 
 @pytest.fixture(scope="module")

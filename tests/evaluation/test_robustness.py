@@ -2,8 +2,8 @@ import csv
 
 import pytest
 import torch
-from checkpoints import save
 
+import tiny
 from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
 from emorl.evaluation import robustness as study
@@ -66,7 +66,7 @@ def test_a_model_of_another_size_is_refused():
 
 
 def test_the_command_goes_on_where_it_was_interrupted(module, tmp_path, monkeypatch, capsys):
-    path, out, computed = save(module, tmp_path / "a.ckpt"), tmp_path / "out", []
+    path, out, computed = tiny.saved(module, tmp_path / "a.ckpt"), tmp_path / "out", []
     makers = {change: draw for change, draw in changes(35, 3, 0, (0.5,)).items() if change in CHANGED}
     monkeypatch.setattr(study, "changes", lambda *_: makers)
 

@@ -2,8 +2,8 @@ import csv
 
 import pytest
 import torch
-from checkpoints import save
 
+import tiny
 from emorl.evaluation import slots as study
 from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import Scenes, infer
@@ -66,7 +66,7 @@ def test_the_figure_has_a_line_for_each_number_of_objects(module, varied):
 
 
 def test_the_command_goes_on_where_it_was_interrupted(module, shards, tmp_path, monkeypatch, capsys):
-    path, out, computed = save(module, tmp_path / "a.ckpt"), tmp_path / "out", []
+    path, out, computed = tiny.saved(module, tmp_path / "a.ckpt"), tmp_path / "out", []
 
     def interrupted(module, scenes: Scenes, steps, num_slots):
         computed.append(num_slots)
@@ -95,7 +95,7 @@ def test_the_largest_number_cannot_be_below_the_smallest(tmp_path, capsys):
 
 
 def test_scenes_of_other_numbers_of_objects_are_added_on_request(module, shards, tmp_path):
-    command = ["slots", save(module, tmp_path / "a.ckpt"), str(shards), str(tmp_path), "--count=2", "--largest=2"]
+    command = ["slots", tiny.saved(module, tmp_path / "a.ckpt"), str(shards), str(tmp_path), "--count=2", "--largest=2"]
     assert main([*command, "--steps=0", "--other_numbers=true"]) is None
     with (tmp_path / "slots.csv").open() as file:
         groups = {row["objects"]: int(row["scenes"]) for row in csv.DictReader(file)}
