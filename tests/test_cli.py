@@ -218,6 +218,49 @@ def test_the_weights_of_a_checkpoint_start_a_run_of_their_own(checkpoint, shards
         assert torch.equal(last["state_dict"][name], first["state_dict"][name]), name
 
 
+@pytest.fixture
+def run(shards, here, emorl):
+    """A run of one step with a name, as one of a study or of SLURM has it; returns its folder."""
+    (here / "pre.ckpt").symlink_to(tiny.saved(tiny.module(image_size=20), here / "first.ckpt"))
+    logger = ("--trainer.logger=emorl.loggers.AppendingCSVLogger", "--trainer.logger.save_dir=runs")
+    named = ("--trainer.logger.name=null", "--trainer.logger.version=job_1", "--trainer.log_every_n_steps=1")
+    options = (f"--data.root={shards}", "--data.batch_size=2", "--trainer.max_steps=1", *QUIET)
+    emorl("fit", "--pretrained=pre.ckpt", *logger, *named, *options)
+    return here / "runs" / "job_1"
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_a_run_keeps_its_record(command, run, emorl):
+    (last,) = run.glob("**/*.ckpt")
+    record = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert {path.name for path in record} == {"config.yaml", "hparams.yaml", "metrics.csv", "versions.json"}
+    emorl(command, "-c", f"{run}/config.yaml", "--pretrained=null", f"--ckpt_path={last}")
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
+    assert (run / command / "config.yaml").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_run_that_began_with_weights_goes_on(run, here, emorl):
+    (last,) = run.glob("**/*.ckpt")
+    (here / "pre.ckpt").unlink()
+    emorl("fit", "-c", f"{run}/config.yaml", f"--ckpt_path={last}", "--trainer.max_steps=2")
+    steps = [torch.load(path, weights_only=True)["global_step"] for path in run.glob("**/*.ckpt")]
+    assert max(steps) == 2
+
+
+def test_images_are_not_written_over(checkpoint, folder, here, emorl, capsys):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    arguments = (f"--ckpt_path={checkpoint}", f"--data.root={folder}", f"--output_dir={folder}", *QUIET)
+    line = error_of(emorl, capsys, "predict", *arguments)
+    assert "expected a folder other than that of the images" in line
+    assert before.items() <= {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}.items()
+
+
+def test_a_seed_is_a_number(shards, emorl, capsys):
+    line = error_of(emorl, capsys, "fit", "--seed_everything=true", f"--data.root={shards}", *QUIET)
+    assert "Expected a number as seed_everything, got true" in line
+
+
 def test_weights_may_be_named_in_a_configuration(checkpoint, shards, here, emorl):
     (here / "weights.yaml").write_text(f"ckpt_path: {checkpoint}\n")
     emorl("test", "-c", "weights.yaml", f"--data.root={shards}", "--output_dir=out", *QUIET)

@@ -67,7 +67,7 @@ def test_fine_tuning_starts_from_shipped_weights_once(tmp_path, shards, monkeypa
     Path("cases.yaml").write_text(yaml.safe_dump({"tuned": options}))
     assert not main(["cases.yaml", "out", "--seeds=1"])
     resumed, _ = Run("tuned", tuple(options), 0, Path("out/tuned/seed_0")).commands()
-    assert resumed[-2:] == ["--ckpt_path=out/tuned/seed_0/checkpoints/last.ckpt", "--pretrained=null"]
+    assert resumed[-1] == "--ckpt_path=out/tuned/seed_0/checkpoints/last.ckpt"  # which comes before --pretrained
 
 
 def test_a_folder_has_one_study_at_a_time(tmp_path, capsys):
@@ -107,6 +107,25 @@ def test_a_study_does_not_go_on_with_another_configuration(options, tmp_path, mo
     Path("a.yaml").write_text("x: {0: 2}")
     with pytest.raises(DataError, match=r"expected the configuration files .* got changes in a\.yaml"):
         run.begin()
+
+
+def test_a_configuration_that_was_not_there_is_another_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run("a", ("-c", "a.yaml"), 0, tmp_path / "run")
+    run.begin()
+    Path("a.yaml").write_text("x: 2026-01-01")  # a date, for which JSON has no type
+    with pytest.raises(DataError, match=r"got changes in a\.yaml"):
+        run.begin()
+    other = run._replace(folder=tmp_path / "other")
+    other.begin()
+    other.begin()
+
+
+def test_a_configuration_that_cannot_be_read_is_one_error(tmp_path):
+    (tmp_path / "a.yaml").write_text("{")
+    with pytest.raises(DataError, match=r"a\.yaml: expected a YAML file, got .*; check"):
+        Run("a", ("-c", f"{tmp_path}/a.yaml"), 0, tmp_path / "run").begin()
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_common_comes_first_in_every_case(tmp_path):

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -79,7 +80,8 @@ class EmorlCLI(LightningCLI):
         model; weights that a configuration names, once it has been parsed.
 
         Raises:
-            MisconfigurationException: if both a checkpoint and shipped weights are asked for.
+            MisconfigurationException: if both a checkpoint and shipped weights are asked for, but to go on with a run
+                that began with these; or if the seed is to be chosen by Lightning, after the data have theirs.
             DataError: if the checkpoint is no file, or no checkpoint.
         """
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
@@ -92,6 +94,8 @@ class EmorlCLI(LightningCLI):
         super().parse_arguments(parser, args)
         if subcommand := self.config.get("subcommand"):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
+            if self.config[subcommand].get("seed_everything") is True:
+                raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, as 0.")
             late = (path, pretrained) != (named.ckpt_path, named.pretrained)
             if late and self._take_model(subcommand, path, pretrained):
                 super().parse_arguments(parser, args)
@@ -100,16 +104,27 @@ class EmorlCLI(LightningCLI):
 
     def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:
         """Make the configuration of trained weights the model's defaults; return whether there are such weights."""
-        if path is not None and pretrained is not None:
-            raise MisconfigurationException("Expected --ckpt_path or --pretrained, got both. Leave one of them out.")
-        found = self.weights = read_weights(pretrained) if pretrained is not None else None
-        if path is not None and path not in LIGHTNINGS and "://" not in path:
-            found = read_checkpoint(path)
+        if path is not None and pretrained is not None and subcommand != "fit":  # a run may have begun with weights
+            remedy = "Leave one of them out; --pretrained null switches off what a configuration names."
+            raise MisconfigurationException(f"Expected --ckpt_path or --pretrained, got both. {remedy}")
+        if path is None or path in LIGHTNINGS or "://" in path:
+            found = self.weights = None if pretrained is None else read_weights(pretrained)
+        else:
+            found, self.weights = read_checkpoint(path), None
         if found is None:
             return False
         defaults = {f"model.{name}": value for name, value in found.model.items()}
         self._subcommand_parsers[subcommand].set_defaults(defaults)
         return True
+
+    def before_instantiate_classes(self) -> None:
+        """Let other subcommands than fit log in a folder of their own in that of a run, whose record stays as it is."""
+        logger = self._get(self.config, "trainer").get("logger")
+        for each in logger if isinstance(logger, list) else [logger]:
+            named = isinstance(each, Namespace) and each.class_path.endswith(("CSVLogger", "TensorBoardLogger"))
+            if self.subcommand != "fit" and named and (version := each.init_args.version) is not None:
+                run = version if isinstance(version, str) else f"version_{version}"
+                each.init_args.version = f"{run}/{self.subcommand}"
 
     def instantiate_classes(self) -> None:
         """Build everything; shipped weights go into the model, which trains with an objective of its own."""

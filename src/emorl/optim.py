@@ -56,8 +56,8 @@ class Muon(pytorch_optimizer.Muon):
     learning rate.
 
     Args:
-        params: the parameters. Those with fewer than 16 rows or columns as such a matrix (biases, norms, position
-            projections, a last convolution to 4 channels) are Adam's.
+        params: the parameters. Those with fewer than 16 rows or columns as such a matrix (biases, norms, projections of
+            ramps, a last convolution to 4 channels) are Adam's.
         lr: the learning rate.
         momentum: decay rate of the momentum.
         betas: Adam's decay rates.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, product
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import yaml
 from jsonargparse.typing import PositiveInt
@@ -49,7 +49,7 @@ class Run(NamedTuple):
             "--trainer.logger.name=null",
             f"--trainer.logger.version={self.folder.name}",
         )
-        resumed = [f"--ckpt_path={last}", "--pretrained=null"] if last.exists() else []
+        resumed = [f"--ckpt_path={last}"] if last.exists() else []
         yield ["fit", *self.options, f"--seed_everything={self.seed}", *logger, *resumed]
         test = "--trainer.logger=false", "--trainer.precision=32-true", f"--output_dir={self.folder}"
         yield ["test", *self.options, *test, f"--ckpt_path={last}", "--pretrained=null"]
@@ -58,11 +58,11 @@ class Run(NamedTuple):
         """Keep the options that the run has, and what the configuration files among them say.
 
         Raises:
-            DataError: if it was begun with others.
+            DataError: if it was begun with others, or a configuration file is no YAML.
         """
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
-        files = {name: yaml.safe_load(Path(name).read_text()) for name in configurations(self.options)}
-        text = json.dumps({"options": self.options, "files": files}, indent=2)
+        files = {name: _read(Path(name)) for name in configurations(self.options)}
+        text = json.dumps({"options": self.options, "files": files}, indent=2, default=str)
         if not kept.exists():
             with atomic(kept) as stream:
                 stream.write(text.encode())
@@ -70,7 +70,7 @@ class Run(NamedTuple):
         if before["options"] != now["options"]:
             expected, got = (" ".join(each["options"]) for each in (before, now))
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
-        if changed := [name for name, content in now["files"].items() if content != before["files"][name]]:
+        if changed := [name for name, content in now["files"].items() if content != before["files"].get(name)]:
             expected, got = "the configuration files that the run began with", f"changes in {', '.join(changed)}"
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
 
@@ -135,16 +135,21 @@ def read_cases(path: Path) -> dict[str, list[str]]:
     Raises:
         DataError: if the file is not as `study` wants it.
     """
-    try:
-        cases = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError.of(path, expected="a YAML file of cases", got=f"{error}", remedy="check the path") from error
+    cases = _read(path)
     lists = isinstance(cases, dict) and all(isinstance(options, list) for options in cases.values())
     if not lists or not set(cases) - {COMMON}:
         remedy = "write 'name: [-c, configs/base.yaml, -c, configs/demo.yaml]' for each case"
         raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
     common = cases.pop(COMMON, [])
     return {str(case): [str(option) for option in (*common, *options)] for case, options in cases.items()}
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        got, remedy = " ".join(str(error).split()), "check the path and what is there"
+        raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
 
 
 def configurations(options: Sequence[str]) -> list[str]:

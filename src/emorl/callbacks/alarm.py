@@ -22,7 +22,7 @@ class Symptoms(NamedTuple):
     """What a collapse shows in, one number for each image."""
 
     largest_share: Float[Tensor, " batch"]  # of the image's pixels, won by one slot
-    kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage's posterior
+    kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage; at I = 0 of all layers
     error: Float64[Tensor, " batch"]  # squared
     spread: Float64[Tensor, " batch"]  # squared error of the image's own mean colour
 

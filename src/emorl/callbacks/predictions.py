@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from emorl.callbacks.folder import run_folder
+from emorl.data.errors import DataError
 from emorl.data.files import atomic
 from emorl.module import Prediction
 from emorl.viz import decomposition, save_png
@@ -30,9 +31,17 @@ class PredictionWriter(Callback):
         self.output_dir = output_dir
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folder."""
+        """Make the folder.
+
+        Raises:
+            DataError: if it is the one that the images are read from.
+        """
         self.written = 0
         self.folder = Path(self.output_dir) if self.output_dir else run_folder(trainer) / "predictions"
+        root = getattr(getattr(trainer, "datamodule", None), "root", None)
+        if root is not None and self.folder.resolve() == Path(root).resolve():
+            expected, got = "a folder other than that of the images", "the same, whose images would be lost"
+            raise DataError.of(self.folder, expected=expected, got=got, remedy="choose another --output_dir")
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_predict_batch_end(

@@ -27,8 +27,8 @@ def gaussian_noise(name: str, like: Float[Tensor, "batch slots dim"]) -> Float[T
 class ImageNoise:
     """Draws that depend on the image and not on its place in a batch, a worker or a process.
 
-    With it a score is a function of the weights, the data and ``seed`` alone, and a resumed or distributed training run
-    repeats what an uninterrupted one in a single process does.
+    With it a score is a function of the weights, the data and ``seed`` alone, and a resumed training run repeats what
+    an uninterrupted one does. A distributed one has, for the same images, the noise of one in a single process.
 
     Args:
         indices: index of each image in its data set, [B].
