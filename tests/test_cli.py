@@ -218,15 +218,16 @@ def test_the_weights_of_a_checkpoint_start_a_run_of_their_own(checkpoint, shards
         assert torch.equal(last["state_dict"][name], first["state_dict"][name]), name
 
 
-@pytest.fixture
-def run(shards, here, emorl):
-    """A run of one step with a name, as one of a study or of SLURM has it; returns its folder."""
+@pytest.fixture(params=["job_1", "1"])
+def run(shards, here, emorl, request):
+    """A run of one step with a name or number, as one of a study or of SLURM has it; returns its folder."""
     (here / "pre.ckpt").symlink_to(tiny.saved(tiny.module(image_size=20), here / "first.ckpt"))
     logger = ("--trainer.logger=emorl.loggers.AppendingCSVLogger", "--trainer.logger.save_dir=runs")
-    named = ("--trainer.logger.name=null", "--trainer.logger.version=job_1", "--trainer.log_every_n_steps=1")
+    named = ("--trainer.logger.name=null", f"--trainer.logger.version={request.param}", "--trainer.log_every_n_steps=1")
     options = (f"--data.root={shards}", "--data.batch_size=2", "--trainer.max_steps=1", *QUIET)
     emorl("fit", "--pretrained=pre.ckpt", *logger, *named, *options)
-    return here / "runs" / "job_1"
+    (folder,) = (here / "runs").iterdir()
+    return folder
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

@@ -122,7 +122,7 @@ class EmorlCLI(LightningCLI):
         logger = self._get(self.config, "trainer").get("logger")
         for each in logger if isinstance(logger, list) else [logger]:
             named = isinstance(each, Namespace) and each.class_path.endswith(("CSVLogger", "TensorBoardLogger"))
-            if self.subcommand != "fit" and named and (version := each.init_args.version) is not None:
+            if self.subcommand != "fit" and named and (version := each.get("init_args.version")) is not None:
                 run = version if isinstance(version, str) else f"version_{version}"
                 each.init_args.version = f"{run}/{self.subcommand}"
 
