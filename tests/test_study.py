@@ -82,7 +82,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *_: pytest.fail("ran"))
     run = Run("a", (), 0, tmp_path)
     run.scores.write_text(json.dumps({"I=0": {}}))
-    assert run.finish()
+    assert run.finish(lock=0)
 
 
 def test_a_study_does_not_go_on_with_other_options(tmp_path, capsys, monkeypatch):
@@ -140,35 +140,62 @@ def test_cases_that_are_none_are_refused(tmp_path, content, capsys):
     assert "emorl-study: error:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_a_study_that_is_stopped_lets_its_run_save(number, status, tmp_path):
-    child = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved")))
-print("up", flush=True)
-time.sleep(60)
-"""
-    program = f"""
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def start(child):
+        """Start a study that runs a program instead of training, and wait until it has logged something."""
+        program = f"""
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from emorl import study
-from emorl.data.errors import DataError
 study.Run.commands = lambda run: iter([[]])
 call = study._call
-study._call = lambda command, log: call([sys.executable, "-c", {child!r}], log)
+study._call = lambda command, log, lock: call([sys.executable, "-c", {child!r}], log, lock)
 sys.exit(study.main(["cases.yaml", "out", "--seeds=1"]))
 """
-    (tmp_path / "cases.yaml").write_text("a: []")
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, process_group=0)
-    log = tmp_path / "out" / "a" / "seed_0" / "log.txt"
-    deadline = time.monotonic() + 120
-    try:
+        (tmp_path / "cases.yaml").write_text("a: []")
+        process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, process_group=0)
+        started.append(process)
+        log = tmp_path / "out" / "a" / "seed_0" / "log.txt"
+        deadline = time.monotonic() + 120
         while not (log.exists() and log.read_text()):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        os.killpg(process.pid, number)  # as Ctrl-C does, and schedulers
-        assert process.wait(30) == status
-    finally:
+        return process, log
+
+    yield start
+    for process in started:
         process.kill()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_study_that_is_stopped_lets_its_run_save(number, status, start):
+    process, log = start("""
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved")))
+print("up", flush=True)
+time.sleep(60)
+""")
+    os.killpg(process.pid, number)  # as Ctrl-C does, and schedulers
+    assert process.wait(30) == status
     assert log.read_text().split() == ["up", "saved"]
+
+
+def test_a_run_that_outlives_its_study_keeps_other_studies_out(start, tmp_path):
+    process, log = start("import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+    process.kill()
+    process.wait(30)
+    with pytest.raises(DataError, match="another process writes there"), locked(tmp_path / "out"):
+        pass
+    os.kill(int(log.read_text()), signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with locked(tmp_path / "out"):
+                break
+        except DataError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

@@ -74,12 +74,12 @@ class Run(NamedTuple):
             expected, got = "the configuration files that the run began with", f"changes in {', '.join(changed)}"
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
 
-    def finish(self) -> bool:
-        """Do what is left to do; return whether it worked."""
+    def finish(self, lock: int) -> bool:
+        """Do what is left to do, in processes that hold the study's lock; return whether it worked."""
         if self.scores.exists():
             return True
         with (self.folder / "log.txt").open("a") as log:
-            return all(_call([sys.executable, "-m", "emorl", *command], log) == 0 for command in self.commands())
+            return all(_call([sys.executable, "-m", "emorl", *command], log, lock) == 0 for command in self.commands())
 
     def scored(self, failed: bool) -> Scored:
         """Return what is known of the run's scores, by I and name."""
@@ -109,10 +109,10 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
     for run in runs:
         run.begin()
     failed = []
-    with locked(out):
+    with locked(out) as lock:
         for number, run in enumerate(runs, start=1):
             print(f"{number} of {len(runs)}: {run.case}, seed {run.seed}", flush=True)
-            if not run.finish():
+            if not run.finish(lock):
                 failed.append(run)
                 print(f"failed: {run.folder / 'log.txt'} tells why", flush=True)
             scored = [run.scored(run in failed) for run in runs]
@@ -167,9 +167,12 @@ def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
     return found
 
 
-def _call(command: list[str], log: IO[str]) -> int:
-    """Run a command; what stops this process, Ctrl-C too, asks it to save and end, by SIGTERM alone."""
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0)
+def _call(command: list[str], log: IO[str], lock: int) -> int:
+    """Run a command; what stops this process, Ctrl-C too, asks it to save and end, by SIGTERM alone.
+
+    It holds the lock as well, so that no second study begins beside it where this one is killed outright.
+    """
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0, pass_fds=[lock])
     try:
         return process.wait()
     except BaseException:

@@ -12,8 +12,10 @@ from emorl.data.errors import DataError
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[int]:
     """Keep other writers out of a folder; the system gives the lock back however this process ends.
+
+    Yields the lock's descriptor: a child that inherits it holds the folder too, until it ends.
 
     Raises:
         DataError: if another process holds the folder.
@@ -24,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(f"{folder}: another process writes there; wait for it or choose another folder") from error
-        yield
+        yield stream.fileno()
         lock.unlink()
 
 
