@@ -7,11 +7,11 @@ from pytorch_lightning import Trainer
 
 import tiny
 from emorl.callbacks import CollapseAlarm
-from emorl.callbacks.alarm import symptoms, won
+from emorl.callbacks.alarm import symptoms
 from emorl.model import Components, Gaussian, Inference, Stage
 from emorl.module import EfficientMORLModule
 
-HEALTHY = {"val/unused_slots": 0.0, "val/largest_share": 0.7, "val/kl_per_dimension": 0.5, "val/unexplained": 0.2}
+HEALTHY = {"val/unused_share": 0.25, "val/largest_share": 0.7, "val/kl_per_dimension": 0.5, "val/unexplained": 0.2}
 
 
 def stage(masks, rgb, kl):
@@ -28,9 +28,8 @@ def test_symptoms_of_a_picture_painted_in_one_colour():
     masks[:, 1] = 1
     masks[:, :, :, 0, 0] = torch.tensor([1.0, 0.0]).view(2, 1)
     inference = Inference([], [], [], [stage(masks, torch.full((1, 2, 3, 4, 4), 0.5), torch.tensor([3.0]))])
-    shares = won(inference)
-    assert shares.tolist() == [[1 / 16, 15 / 16]]
-    found = symptoms({"image": image, "index": torch.tensor([0]), "key": ["a"]}, inference, shares)
+    found = symptoms({"image": image, "index": torch.tensor([0]), "key": ["a"]}, inference)
+    assert found.unused_share.tolist() == [0]
     assert found.largest_share.tolist() == [15 / 16]
     torch.testing.assert_close(found.kl_per_dimension, torch.tensor([3.0 / 10]))
     torch.testing.assert_close(found.error, found.spread)
@@ -40,7 +39,7 @@ def test_symptoms_of_a_picture_painted_in_one_colour():
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
-        ("val/unused_slots", 2.0, "2 slots win no pixel"),
+        ("val/unused_share", 0.6, "60% of an image's slots win no pixel"),
         ("val/largest_share", 0.995, "one slot wins"),
         ("val/kl_per_dimension", 0.001, "posterior is the prior"),
         ("val/unexplained", 0.97, "one colour per image"),
@@ -71,9 +70,19 @@ def test_an_image_of_one_colour_does_not_outweigh_the_others():
             "val/largest_share": 1,
             "val/kl_per_dimension": 0.1,
             "val/unexplained": 2 * 0.01 / 0.25,
-            "val/unused_slots": 1,
+            "val/unused_share": 0.5,
         }
     )
+
+
+def test_slots_that_take_turns_are_unused_in_each_image():
+    masks = torch.zeros(2, 4, 1, 4, 4)
+    masks[0, 1] = masks[1, 2] = 1
+    inference = Inference([], [], [], [stage(masks, torch.zeros(2, 4, 3, 4, 4), torch.ones(2))])
+    batch = {"image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "index": torch.tensor([0, 1]), "key": ["a", "b"]}
+    found = symptoms(batch, inference)
+    assert found.unused_share.tolist() == [0.75, 0.75]
+    assert found.largest_share.tolist() == [1, 1]
 
 
 def test_an_untrained_model_raises_the_alarm_and_logs_the_numbers(shards, tmp_path, caplog):

@@ -6,12 +6,11 @@ import logging
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Float64
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from emorl.metrics.functional import masks_to_labels, squared_error
+from emorl.metrics.functional import active_slots, masks_to_labels, squared_error
 from emorl.model import Inference
 from emorl.types import Batch
 
@@ -21,64 +20,70 @@ logger = logging.getLogger(__name__)
 class Symptoms(NamedTuple):
     """What a collapse shows in, one number for each image."""
 
-    largest_share: Float[Tensor, " batch"]  # of the image's pixels, won by one slot
+    unused_share: Float64[Tensor, " batch"]  # of the slots: those that win no pixel
+    largest_share: Float64[Tensor, " batch"]  # of the image's pixels: those that one slot wins
     kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage; at I = 0 of all layers
     error: Float64[Tensor, " batch"]  # squared
     spread: Float64[Tensor, " batch"]  # squared error of the image's own mean colour
 
 
-def symptoms(batch: Batch, inference: Inference, shares: Float[Tensor, "batch slots"]) -> Symptoms:
-    """Measure a batch of which ``shares`` is what `won` returns."""
+def symptoms(batch: Batch, inference: Inference) -> Symptoms:
+    """Measure a batch."""
     image, stage = batch["image"].float() / 255, inference.stages[-1]
+    winners = masks_to_labels(stage.components.masks)
+    unused = 1 - active_slots(winners) / stage.slots.shape[1]
+    largest = (winners == winners.flatten(1).mode().values[:, None, None]).double().mean((1, 2))
     spread = squared_error(image.mean((-2, -1), keepdim=True).expand_as(image), image)
     error = squared_error(stage.components.reconstruction, image)
     kl = stage.kl / stage.slots[0].numel()
-    return Symptoms(shares.amax(dim=1), kl, error, spread)
-
-
-def won(inference: Inference) -> Float[Tensor, "batch slots"]:
-    """Return the share of the image's pixels that each slot wins."""
-    masks = inference.stages[-1].components.masks
-    return F.one_hot(masks_to_labels(masks), masks.shape[1]).float().mean((1, 2))
+    return Symptoms(unused, largest, kl, error, spread)
 
 
 class CollapseAlarm(Callback):
     """Warns, at each validation, of slots or posteriors that do nothing.
 
-    Logs ``val/largest_share`` and ``val/kl_per_dimension`` (see `Symptoms`), ``val/unexplained``, the squared error
-    over that of images of one colour each, and ``val/unused_slots``, the number of slots that win no pixel of any
-    image, and warns where they leave the bounds.
+    Logs means over images, ``val/unused_share``, ``val/largest_share`` and ``val/kl_per_dimension`` (see `Symptoms`),
+    and ``val/unexplained``, the squared error over that of images of one colour each; and warns where they leave the
+    bounds. Slots take turns from image to image, so that those without a pixel are counted in each image.
 
     Args:
+        unused_share: most slots win no pixel above this.
         largest_share: one slot wins everything above this.
         kl_per_dimension: the posterior is the prior below this, in nats.
         unexplained: the model paints no more than one colour per image above this.
     """
 
-    def __init__(self, largest_share: float = 0.99, kl_per_dimension: float = 0.01, unexplained: float = 0.95) -> None:
+    def __init__(
+        self,
+        unused_share: float = 0.5,
+        largest_share: float = 0.99,
+        kl_per_dimension: float = 0.01,
+        unexplained: float = 0.95,
+    ) -> None:
+        self.unused_share = unused_share
         self.largest_share = largest_share
         self.kl_per_dimension = kl_per_dimension
         self.unexplained = unexplained
-        self._sums: Tensor | None = None  # over images: their number, what `symptoms` returns, and each slot's share
+        self._sums: Tensor | None = None  # over images: their number, and what `symptoms` returns
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Measure a batch; padding does not count."""
-        shares = won(outputs)
-        columns = torch.stack((torch.ones_like(shares[:, 0]), *symptoms(batch, outputs, shares), *shares.T), dim=1)
+        found = symptoms(batch, outputs)
+        columns = torch.stack((torch.ones_like(found.error), *found), dim=1)
         sums = columns[batch["index"] >= 0].sum(dim=0)
         self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what the batches of all processes amount to."""
         if self._sums is not None:
-            images, largest_share, kl, error, spread, *shares = trainer.strategy.reduce(self._sums, reduce_op="sum")
+            images, unused, largest, kl, error, spread = trainer.strategy.reduce(self._sums, reduce_op="sum")
             self._sums = None
-            pl_module.log("val/largest_share", largest_share / images)
+            pl_module.log("val/unused_share", unused / images)
+            pl_module.log("val/largest_share", largest / images)
             pl_module.log("val/kl_per_dimension", kl / images)
             pl_module.log("val/unexplained", error / spread if spread else torch.zeros_like(error))
-            pl_module.log("val/unused_slots", (torch.stack(shares) == 0).sum().float())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn."""
@@ -89,8 +94,8 @@ class CollapseAlarm(Callback):
     def warnings(self, measured: dict[str, float]) -> list[str]:
         """Return a sentence for each dead end that the logged numbers tell of."""
         found = []
-        if unused := int(measured["val/unused_slots"]):
-            found.append(f"{unused} slots win no pixel of any validation image: lower num_slots, or the learning rate")
+        if (unused := measured["val/unused_share"]) > self.unused_share:
+            found.append(f"{unused:.0%} of an image's slots win no pixel: lower num_slots, or the learning rate")
         if measured["val/largest_share"] > self.largest_share:
             found.append("one slot wins nearly every pixel: begin with refinement_steps of 1 or more, or another seed")
         if measured["val/kl_per_dimension"] < self.kl_per_dimension:
