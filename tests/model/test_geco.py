@@ -151,3 +151,9 @@ def test_auto_holds_on_to_what_the_warm_start_reached():
 def test_a_target_below_the_floor_of_the_likelihood_is_warned_of(target, warned, caplog):
     EfficientMORL(num_slots=2, slot_dim=4, feature_dim=4, geco=Geco(target))  # log 0.3 = -1.204
     assert ("lies below -1.20397" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(("lowest", "warned"), [(0.55, True), (-2.25, False)])
+def test_a_target_of_its_own_wants_a_multiplier_that_can_fall(lowest, warned, caplog):
+    EfficientMORL(num_slots=2, slot_dim=4, feature_dim=4, geco=Geco("auto", lowest_zeta=lowest))
+    assert ("its multiplier cannot fall" in caplog.text) == warned

@@ -17,7 +17,7 @@ from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components, Decoder, SmallDecoder
 from emorl.model.describe import Described
 from emorl.model.encoder import ImageEncoder
-from emorl.model.geco import Geco
+from emorl.model.geco import START, Geco
 from emorl.model.initialisation import Initialisation, ReleasedInitialisation
 from emorl.model.likelihood import GaussianLikelihood, Likelihood
 from emorl.model.noise import Noise, gaussian_noise
@@ -219,7 +219,16 @@ class EfficientMORL(Described):
 
 
 def _warn_of_target(geco: Geco | None, likelihood: Likelihood) -> None:
-    if geco is not None and geco.target != "auto" and geco.target < likelihood.floor:
+    if geco is None:
+        return
+    if geco.target == "auto" and geco.lowest_zeta >= START:
+        logger.warning(
+            "GECO is to find its target by itself, but with a lowest_zeta of %g its multiplier cannot fall, and all "
+            "stays as it is: set lowest_zeta to log(exp(w) - 1) for a kl_weight of w, and warm_start to 10 to 20 %% of "
+            "the steps.",
+            geco.lowest_zeta,
+        )
+    elif geco.target != "auto" and geco.target < likelihood.floor:
         logger.warning(
             "GECO's target of %g nats per channel-pixel lies below %g, the least that a likelihood of scale %g can "
             "reach. It will never be met, and its multiplier only grows: raise the target.",
