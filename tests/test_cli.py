@@ -197,6 +197,70 @@ def test_a_file_that_is_no_checkpoint(content, shards, here, emorl, capsys):
     assert "bad.ckpt" in error_of(emorl, capsys, "test", "--ckpt_path=bad.ckpt", f"--data.root={shards}", *QUIET)
 
 
+@pytest.mark.parametrize("name", ["ckpt_path", "pretrained"])
+def test_a_configuration_does_not_take_weights_back(name, checkpoint, shards, here, emorl, capsys):
+    """As the recorded configuration of a run does, if it comes last."""
+    (here / "config.yaml").write_text(f"{name}: null\n")
+    line = error_of(
+        emorl, capsys, "fit", f"--{name}={checkpoint}", "-c", "config.yaml", f"--data.root={shards}", *QUIET
+    )
+    assert f"Expected --{name} {checkpoint} to count, got null after it" in line
+
+
+@pytest.mark.parametrize("word", ["last", "best"])
+def test_a_checkpoint_to_be_found_is_found_in_training_alone(word, shards, here, emorl, capsys):
+    line = error_of(emorl, capsys, "test", f"--ckpt_path={word}", f"--data.root={shards}", *QUIET)
+    assert f"Expected the path of a checkpoint, got '{word}'" in line
+
+
+def test_a_checkpoint_of_a_url_has_its_configuration(checkpoint, shards, here, emorl):
+    url = Path(checkpoint).absolute().as_uri()
+    emorl("test", f"--ckpt_path={url}", f"--data.root={shards}", "--output_dir=out", *QUIET)
+    assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
+
+
+@pytest.mark.parametrize("option", ["ckpt_path", "pretrained"])
+def test_a_checkpoint_of_another_project(option, shards, here, emorl, capsys):
+    torch.save({"hyper_parameters": {"hidden": 3}, "state_dict": {}}, here / "other.ckpt")
+    line = error_of(emorl, capsys, "test", f"--{option}=other.ckpt", f"--data.root={shards}", *QUIET)
+    assert "other.ckpt: expected a checkpoint of this version's emorl fit, got one with hidden" in line
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_folder_has_one_run(shards, here, emorl, capsys):
+    small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
+    named = ("--trainer.logger.version=a", "--trainer.max_steps=1", f"--data.root={shards}")
+    arguments = (*configs(CONFIGS / "tetrominoes.yaml"), *small, *named, *QUIET)
+    emorl("fit", *arguments)
+    last = Path("runs/a/checkpoints/last.ckpt")
+    before = last.read_bytes()
+    assert f"Expected a folder for a new run, got that of {last}" in error_of(emorl, capsys, "fit", *arguments)
+    assert last.read_bytes() == before
+    emorl("fit", *arguments, f"--ckpt_path={last}", "--trainer.max_steps=2")
+    assert torch.load(last, weights_only=True)["global_step"] == 2
+    record = yaml.safe_load(Path("runs/a/config.yaml").read_text())
+    assert (record["ckpt_path"], record["trainer"]["max_steps"]) == (None, 2)  # which repeats the run from its start
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_trial_run_may_be_repeated(shards, here, emorl):
+    trial = ("--trainer.fast_dev_run=1", f"--data.root={shards}", "--data.batch_size=2", *QUIET)
+    for _ in range(2):
+        emorl("fit", "-c", CONFIGS / "base.yaml", *trial)
+
+
+@pytest.mark.parametrize("option", ["refinement_steps", "test_refinement_steps"])
+def test_fewer_than_no_refinement_steps(option, shards, here, emorl, capsys):
+    line = error_of(emorl, capsys, "test", f"--model.{option}=-1", f"--data.root={shards}", *QUIET)
+    assert "Expected refinement steps of 0 or more, got -1" in line
+
+
+def test_results_that_cannot_be_written(checkpoint, shards, here, emorl, capsys):
+    (here / "out").touch()
+    arguments = (f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
+    assert "out" in error_of(emorl, capsys, "test", *arguments)
+
+
 def test_options_beside_weights_are_those_of_their_model(shards, here, emorl, capsys):
     """Of its Muon and WarmupCosineDecay, which are not the defaults."""
     options = ("--model.optimizer.init_args.momentum=0.5", "--model.scheduler.init_args.total_steps=7")

@@ -14,7 +14,6 @@ from emorl.model import (
     FourierPosition,
     GaussianLikelihood,
     Geco,
-    ImageNoise,
     MixtureLikelihood,
     PlainGRU,
     PosteriorMeans,
@@ -452,7 +451,7 @@ def test_predictions_hold_what_their_names_say(shards, tmp_path):
     assert (first.scale > 0).all()
     images = (first.image * 255).round().byte()
     with torch.no_grad():
-        posterior = module.eval()(images, 1, PosteriorMeans(ImageNoise(torch.arange(2)))).stages[-1].posterior
+        posterior = module.eval()(images, 1, PosteriorMeans()).stages[-1].posterior
     torch.testing.assert_close(first.slots, posterior.mean)
     torch.testing.assert_close(first.scale, scale(posterior.rho))
     with torch.inference_mode():

@@ -124,6 +124,18 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slu
     assert_same(tmp_path / "runs" / "job_42", tmp_path / "whole" / "job_42")
 
 
+def test_a_validation_that_is_due_is_not_left_out(shards, slurm, tmp_path, emorl):
+    """After step 2, the one in which the signal comes."""
+    arguments = (*submitted(), *small(shards), "--trainer.val_check_interval=2")
+    with pytest.raises(SystemExit):
+        emorl(*arguments, *signalled(1, "SIGUSR1"))
+    emorl(*arguments, "--ckpt_path=runs/job_42/checkpoints/last.ckpt")
+    emorl(*arguments, "--trainer.logger.save_dir=whole")
+    assert_same(tmp_path / "runs" / "job_42", tmp_path / "whole" / "job_42")
+    pictures = [{path.name for path in (tmp_path / run / "job_42" / "pictures").iterdir()} for run in ("runs", "whole")]
+    assert pictures[0] == pictures[1]
+
+
 def stop(shards, folder, name, step=0, workers=0, validation=False, **arguments):
     """Send a signal in the midst of a step, or of a validation; return the process's status and the checkpoint."""
     signalling = Signal(step, name, workers > 0, validation)

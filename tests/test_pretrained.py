@@ -11,7 +11,7 @@ from emorl.data.errors import DataError
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
-from emorl.model import FourierPosition, Geco, ImageNoise, PosteriorMeans, scale
+from emorl.model import FourierPosition, Geco, PosteriorMeans, scale
 from emorl.pretrained import save_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def test_reconstruct_decodes_what_encode_finds(weights, mode, steps):
     torch.testing.assert_close(found.masks, decoding.masks)
     torch.testing.assert_close(found.reconstruction, (decoding.masks * decoding.components).sum(1))
     torch.testing.assert_close(found.masks.sum(1), torch.ones(3, 1, 12, 12))
-    network, means = weights.network.eval(), PosteriorMeans(ImageNoise(torch.zeros(3, dtype=torch.long)))
+    network, means = weights.network.eval(), PosteriorMeans()
     with torch.no_grad():
         inference = network(images(), steps, noise=means)
     torch.testing.assert_close(encoding.slots, inference.stages[-1].posterior.mean)
@@ -109,6 +109,17 @@ def test_an_image_has_the_same_slots_in_any_batch_and_as_bytes(weights):
 def test_other_images_are_refused(weights, bad):
     with pytest.raises(ValueError, match=r"Expected 8-bit images, or float images in .* got torch\..* of shape \["):
         load_pretrained("small").encode(bad)
+
+
+@pytest.mark.parametrize("number", [{"refinement_steps": -1}, {"num_slots": 0}, {"num_slots": -2}])
+def test_numbers_that_make_no_sense_are_refused(weights, number):
+    with pytest.raises(ValueError, match=r"Expected (refinement_steps of 0|num_slots of 1) or more, got"):
+        load_pretrained("small").reconstruct(images(), **number)
+
+
+def test_slots_of_another_dimension_are_refused(weights):
+    with pytest.raises(ValueError, match=r"Expected slots of D = 8 dimensions, got shape \[1, 4, 5\]"):
+        load_pretrained("small").decode(torch.zeros(1, 4, 5))
 
 
 @pytest.mark.parametrize(
@@ -169,10 +180,10 @@ def test_weights_of_another_model_are_refused(weights):
 
 
 def test_weights_come_from_a_checkpoint_alone(tmp_path):
-    for content in (None, b"", b"abc"):
+    for content, got in ((None, "No such file"), (b"", "got an empty file, or"), (b"abc", "got an empty file, or")):
         if content is not None:
             (tmp_path / "bad.ckpt").write_bytes(content)
-        with pytest.raises(DataError, match="expected a checkpoint"):
+        with pytest.raises(DataError, match=f"expected a checkpoint.*{got}"):
             save_pretrained(tmp_path / "bad.ckpt", "bad", tmp_path, {})
     assert not list(tmp_path.glob("bad.[js]*"))
 

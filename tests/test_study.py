@@ -102,6 +102,7 @@ def test_a_study_does_not_go_on_with_another_configuration(options, tmp_path, mo
     run = Run("a", options, 0, tmp_path / "run")
     Path("a.yaml").write_text("x: {0: 1}")
     run.begin()
+    run.log.touch()
     Path("a.yaml").write_text("x: {0: 1}  # the same")
     run.begin()
     Path("a.yaml").write_text("x: {0: 2}")
@@ -113,6 +114,7 @@ def test_a_configuration_that_was_not_there_is_another_one(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     run = Run("a", ("-c", "a.yaml"), 0, tmp_path / "run")
     run.begin()
+    run.log.touch()
     Path("a.yaml").write_text("x: 2026-01-01")  # a date, for which JSON has no type
     with pytest.raises(DataError, match=r"got changes in a\.yaml"):
         run.begin()
@@ -126,6 +128,24 @@ def test_a_configuration_that_cannot_be_read_is_one_error(tmp_path):
     with pytest.raises(DataError, match=r"a\.yaml: expected a YAML file, got .*; check"):
         Run("a", ("-c", f"{tmp_path}/a.yaml"), 0, tmp_path / "run").begin()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_has_not_begun_may_still_be_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run("a", ("-c", "a.yaml"), 0, tmp_path / "run")
+    for content, begun in (("x: 1", False), ("x: 2", True)):
+        Path("a.yaml").write_text(content)
+        run.begin()
+        if begun:
+            run.log.touch()
+    Path("a.yaml").write_text("x: 3")
+    with pytest.raises(DataError, match=r"got changes in a\.yaml"):
+        run.begin()
+
+
+def test_null_stays_null(tmp_path):
+    (tmp_path / "cases.yaml").write_text("a: [--pretrained, null, --x=1]")
+    assert read_cases(tmp_path / "cases.yaml") == {"a": ["--pretrained", "null", "--x=1"]}
 
 
 def test_what_is_common_comes_first_in_every_case(tmp_path):

@@ -32,7 +32,7 @@ SUBCOMMANDS = {
 }
 
 
-LIGHTNINGS = ("last", "best", "hpc", "registry")  # words for checkpoints that Lightning finds itself
+LIGHTNINGS = ("last", "best", "hpc", "registry")  # words for checkpoints that Lightning finds itself, in training
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,9 @@ class EmorlCLI(LightningCLI):
 
         Raises:
             MisconfigurationException: if both a checkpoint and shipped weights are asked for, but to go on with a run
-                that began with these; or if the seed is to be chosen by Lightning, after the data have theirs.
+                that began with these; if a configuration takes back the one that was asked for before it; if Lightning
+                is to look for a checkpoint of which it does not know the run; or if the seed is to be chosen by
+                Lightning, after the data have theirs.
             DataError: if the checkpoint is no file, or no checkpoint.
         """
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
@@ -96,6 +98,10 @@ class EmorlCLI(LightningCLI):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
             if self.config[subcommand].get("seed_everything") is True:
                 raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, as 0.")
+            for name, value in vars(named).items():
+                if value is not None and self.config[subcommand].get(name) is None:
+                    remedy = f"Put it after the configuration that says '{name}: null'."
+                    raise MisconfigurationException(f"Expected --{name} {value} to count, got null after it. {remedy}")
             late = (path, pretrained) != (named.ckpt_path, named.pretrained)
             if late and self._take_model(subcommand, path, pretrained):
                 super().parse_arguments(parser, args)
@@ -107,7 +113,9 @@ class EmorlCLI(LightningCLI):
         if path is not None and pretrained is not None and subcommand != "fit":  # a run may have begun with weights
             remedy = "Leave one of them out; --pretrained null switches off what a configuration names."
             raise MisconfigurationException(f"Expected --ckpt_path or --pretrained, got both. {remedy}")
-        if path is None or path in LIGHTNINGS or "://" in path:
+        if path in LIGHTNINGS and subcommand != "fit":
+            raise MisconfigurationException(f"Expected the path of a checkpoint, got '{path}'. Give the file's.")
+        if path is None or path in LIGHTNINGS:
             found = self.weights = None if pretrained is None else read_weights(pretrained)
         else:
             found, self.weights = read_checkpoint(path), None
@@ -175,7 +183,7 @@ def main(args: ArgsType = None) -> None:
                 **{name: {"description": description} for name, description in SUBCOMMANDS.items()},
             },
         )
-    except (DataError, MisconfigurationException, FileNotFoundError, FloatingPointError) as error:
+    except (DataError, MisconfigurationException, OSError, FloatingPointError) as error:
         print(f"emorl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except SIGTERMException as error:  # Lightning's, which would end with status 0, as if all were done

@@ -51,8 +51,8 @@ class EfficientMORLModule(LightningModule):
         crop: what is cut out of a stored image, see `MultiObjectDataModule`.
         refinement_steps: I in training and validation; `RefinementCurriculum` changes it over time.
         test_refinement_steps: I in ``test`` and ``predict``.
-        test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` always does:
-            better reconstructions, but no ELBO.
+        test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` and
+            `load_pretrained` always do (see `PosteriorMeans`): better reconstructions, but no ELBO.
         score_attention: whether ``test`` also scores the attention of the last bottom-up layer as masks, under
             ``attention/``.
         optimizer: builds the optimiser from the parameters: a class, or a ``functools.partial`` of one. Of a function a
@@ -133,15 +133,13 @@ class EfficientMORLModule(LightningModule):
         inference = self(batch["image"], self.test_refinement_steps, self.test_noise(batch))
         self._score(self.test_scores, "test/", batch, inference)
 
-    def test_noise(self, batch: Batch) -> Noise:
-        """Return the draws of ``test``."""
-        noise = ImageNoise(batch["index"])
-        return PosteriorMeans(noise) if self.test_means else noise
+    def test_noise(self, batch: Batch, seed: int = 0) -> Noise:
+        """Return the draws of ``test``, or with another seed others like them."""
+        return PosteriorMeans(seed) if self.test_means else ImageNoise(batch["index"], seed)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
         """Decompose a batch."""
-        noise = PosteriorMeans(ImageNoise(batch["index"]))
-        last = self(batch["image"], self.test_refinement_steps, noise).stages[-1]
+        last = self(batch["image"], self.test_refinement_steps, PosteriorMeans()).stages[-1]
         real = batch["index"] >= 0
         tensors = (
             batch["image"].float() / 255,
@@ -164,10 +162,12 @@ class EfficientMORLModule(LightningModule):
 
         Raises:
             DataError: if the scenes need more slots than K.
-            MisconfigurationException: if the device has no float64, which the scores need; if the data have another
-                image size than the model, or one that the decoder cannot render; if the precision cannot train the
-                model; or if data parallelism would stumble over the parameters that a stage does not use.
+            MisconfigurationException: if I is below 0; if the device has no float64, which the scores need; if the data
+                have another image size than the model, or one that the decoder cannot render; if the precision cannot
+                train the model; or if data parallelism would stumble over the parameters that a stage does not use.
         """
+        if (steps := min(self.refinement_steps, self.test_refinement_steps)) < 0:
+            raise MisconfigurationException(f"Expected refinement steps of 0 or more, got {steps}. Give 0 for none.")
         device = self.trainer.strategy.root_device.type
         if device == "mps":
             raise MisconfigurationException(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from importlib import resources
 from importlib.resources.abc import Traversable
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fsspec  # type: ignore[import-untyped]
 import torch
 from jaxtyping import Float
 from pytorch_lightning.cli import instantiate_module
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from emorl.checkpoint import UNREADABLE
 from emorl.data.errors import DataError
 from emorl.data.files import atomic
-from emorl.model import EfficientMORL, ImageNoise, PosteriorMeans, scale
+from emorl.model import EfficientMORL, PosteriorMeans, scale
 from emorl.module import EfficientMORLModule
 
 WEIGHTS = resources.files("emorl.weights")
@@ -91,20 +93,30 @@ class Pretrained(nn.Module):
         An image always has the same slots: its noise does not depend on the call or on the rest of the batch.
 
         Raises:
-            ValueError: if the images are of another type, range or shape, or of a size that the decoder cannot render.
+            ValueError: if the images are of another type, range or shape, or of a size that the decoder cannot render;
+                or if there are fewer than 0 refinement steps, or no slots.
         """
         image = _unit_range(images).to(self.network.bottom_up.initial_mean)
-        noise = PosteriorMeans(ImageNoise(torch.zeros(len(image), dtype=torch.long)))
+        noise = PosteriorMeans()
         if refinement_steps:
             inference = self.network(image, refinement_steps, num_slots, noise)
             posterior, attention = inference.stages[-1].posterior, inference.attention[-1]
         else:
-            posteriors, attentions = self.network.encode(image, num_slots or self.network.num_slots, noise)
+            count = self.network.num_slots if num_slots is None else num_slots
+            posteriors, attentions = self.network.encode(image, count, noise)
             posterior, attention = posteriors[-1], attentions[-1]
         return Encoding(posterior.mean, scale(posterior.rho), attention.unflatten(-1, image.shape[-2:]))
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int] | None = None) -> Decoding:
-        """Render any number of slots at ``size`` = (height, width)."""
+        """Render any number of slots at ``size`` = (height, width).
+
+        Raises:
+            ValueError: if the slots are of another D, or if the decoder cannot render the size.
+        """
+        if slots.shape[-1] != (dim := self.network.bottom_up.initial_mean.shape[-1]):
+            raise ValueError(
+                f"Expected slots of D = {dim} dimensions, got shape {list(slots.shape)}. Take those of encode."
+            )
         components = self.network.decoder(slots, size or (self.image_size, self.image_size))
         return Decoding(components.masks, components.rgb, components.reconstruction)
 
@@ -212,19 +224,25 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
 
 
 def read_checkpoint(path: str | Path) -> Weights:
-    """Return the weights in a checkpoint of ``emorl fit``.
+    """Return the weights in a checkpoint of ``emorl fit``, of a path or a URL.
 
     Raises:
-        DataError: if the file is no checkpoint.
+        DataError: if the file is no checkpoint, or that of another project.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with fsspec.open(str(path)) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
         arguments, state = content["hyper_parameters"], content["state_dict"]
     except (OSError, *UNREADABLE) as error:
-        got, known = str(error).partition("\n")[0] or "an empty file", ", ".join(names())
+        told = isinstance(error, OSError | RuntimeError)  # the others' words would mislead
+        got = str(error).partition("\n")[0] if told else "an empty file, or one of another kind"
+        known = ", ".join(names())
         remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: value for name, value in arguments.items() if not name.startswith("_")}
+    if unknown := model.keys() - signature(EfficientMORLModule).parameters.keys():
+        got, remedy = f"one with {', '.join(sorted(unknown))}", "use the version and project that it was made with"
+        raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
     return Weights(str(path), model, network)
 

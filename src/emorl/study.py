@@ -40,6 +40,11 @@ class Run(NamedTuple):
         """The file that tells that the run is finished."""
         return self.folder / "metrics.json"
 
+    @property
+    def log(self) -> Path:
+        """The file that tells that the run has begun, and how it went."""
+        return self.folder / "log.txt"
+
     def commands(self) -> Iterator[list[str]]:
         """Yield the command that trains, from where it stopped if it did, and the one that tests, in float32."""
         last = self.folder / "checkpoints" / "last.ckpt"
@@ -63,7 +68,7 @@ class Run(NamedTuple):
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
         files = {name: _read(Path(name)) for name in configurations(self.options)}
         text = json.dumps({"options": self.options, "files": files}, indent=2, default=str)
-        if not kept.exists():
+        if not kept.exists() or not self.log.exists():
             with atomic(kept) as stream:
                 stream.write(text.encode())
         before, now = json.loads(kept.read_text()), json.loads(text)  # numbers as keys have become text in both
@@ -78,7 +83,7 @@ class Run(NamedTuple):
         """Do what is left to do, in processes that hold the study's lock; return whether it worked."""
         if self.scores.exists():
             return True
-        with (self.folder / "log.txt").open("a") as log:
+        with self.log.open("a") as log:
             return all(_call([sys.executable, "-m", "emorl", *command], log, lock) == 0 for command in self.commands())
 
     def scored(self, failed: bool) -> Scored:
@@ -97,7 +102,7 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
 
     Args:
         cases: YAML file that maps the name of each case to the options of its ``emorl fit``, as a list; those under
-            ``common``, if any, come first in every case.
+            ``common``, if any, come first in every case. Checkpoints as in ``configs/base.yaml`` are taken for granted.
         out: Folder of the study.
         seeds: Number of seeds, 0 and up.
         options: Options that every case has besides its own, as a list: --options '[-c, configs/ablations/short.yaml]'.
@@ -106,15 +111,16 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
         Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
         for (case, own), seed in product(read_cases(cases).items(), range(seeds))
     ]
-    for run in runs:
-        run.begin()
     failed = []
+    out.mkdir(parents=True, exist_ok=True)
     with locked(out) as lock:
+        for run in runs:
+            run.begin()
         for number, run in enumerate(runs, start=1):
             print(f"{number} of {len(runs)}: {run.case}, seed {run.seed}", flush=True)
             if not run.finish(lock):
                 failed.append(run)
-                print(f"failed: {run.folder / 'log.txt'} tells why", flush=True)
+                print(f"failed: {run.log} tells why", flush=True)
             scored = [run.scored(run in failed) for run in runs]
             summary = summary_rows(scored)
             write_table(score_rows(scored), out, "scores")
@@ -141,7 +147,11 @@ def read_cases(path: Path) -> dict[str, list[str]]:
         remedy = "write 'name: [-c, configs/base.yaml, -c, configs/demo.yaml]' for each case"
         raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
     common = cases.pop(COMMON, [])
-    return {str(case): [str(option) for option in (*common, *options)] for case, options in cases.items()}
+    return {str(case): [_word(option) for option in (*common, *options)] for case, options in cases.items()}
+
+
+def _word(option: Any) -> str:
+    return "null" if option is None else str(option)
 
 
 def _read(path: Path) -> Any:

@@ -43,6 +43,13 @@ def test_the_picture_shows_the_scene(shards, tmp_path):
         np.testing.assert_array_equal(np.asarray(picture)[2:37, 2:37], scene.permute(1, 2, 0))
 
 
+def test_padding_is_no_scene(shards, tmp_path):
+    trainer = tiny.trainer(tmp_path, callbacks=LogReconstructions())
+    trainer.validate(tiny.module(), tiny.data(shards, batch_size=8), verbose=False)  # of five scenes
+    with Image.open(tmp_path / "pictures" / "step_0000000_stage_0.png") as picture:
+        assert picture.height == 2 + 5 * 37
+
+
 def test_scenes_may_be_fewer_than_a_batch(shards, tmp_path):
     validate(shards, tmp_path, False, images=1)
     with Image.open(tmp_path / "pictures" / "step_0000000_stage_0.png") as picture:

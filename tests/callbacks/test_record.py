@@ -70,3 +70,5 @@ def test_lists_of_classes_are_named_and_other_lists_stay():
         "betas": [0.9, 0.99],
         "plugins": {},
     }
+    named = [{"class_path": "a.My_Clock"}, {"class_path": "b.My_Clock"}]
+    assert by_class(named) == {"My_Clock": named[0], "My_Clock_2": named[1]}

@@ -54,12 +54,15 @@ def test_the_zero_step_shares():
 def test_the_summary_names_the_best_number_of_steps():
     rows = [{"I": i, "fg_ari": value, "fg_ari_zero_step_share": 0.8 / value} for i, value in enumerate((0.8, 1.0, 0.9))]
     assert summary(rows) == "FG-ARI 0.8000 at I = 0 is 80.0% of the best, 1.0000 at I = 1"
+    nothing = [{"I": 0, "fg_ari": 0.0, "fg_ari_zero_step_share": math.nan}]
+    assert summary(nothing) == "FG-ARI is 0.0000 at best, at I = 0: no object is found"
 
 
 def test_the_command_writes_a_table_and_a_figure_with_error_bars(module, shards, tmp_path, capsys):
     path, out = tiny.saved(module, tmp_path / "a.ckpt"), tmp_path / "out"
     assert main(["refinement", path, str(shards), str(out), "--steps=1", "--count=4"]) is None
     assert capsys.readouterr().out.splitlines()[1:] == [f"{out}/refinement.{kind}" for kind in ("csv", "md", "png")]
+    assert {path.suffix for path in out.iterdir()} == {".csv", ".md", ".png"}
     with (out / "refinement.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["I"], row["scenes"]) for row in rows] == [("0", "4"), ("1", "4")]

@@ -30,6 +30,12 @@ def test_what_a_resumed_run_repeats_counts_once(history):
     assert found == {"train/a": [(9, 1.0), (19, 2.0), (29, 3.0), (39, 4.0)], "val/b": [(19, 3.0), (39, 6.0)]}
 
 
+def test_a_resumed_run_may_log_at_other_steps(history):
+    """After 19 it logs the learning rate alone at 25, which is not read, and goes on at 34."""
+    found = history("step,train/a,lr\n9,1,\n19,2,\n29,8,\n39,9,\n25,,0.1\n28,3,\n34,4,\n")
+    assert found == {"train/a": [(9, 1.0), (19, 2.0), (28, 3.0), (34, 4.0)]}
+
+
 def test_switches_are_where_another_number_of_refinement_steps_begins(history):
     text = "step,train/refinement_steps\n49,3\n99,1\n149,1\n99,1\n149,0\n"
     assert Run("", {}, history(text)).switches == [99, 149]

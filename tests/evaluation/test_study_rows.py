@@ -5,7 +5,7 @@ import pytest
 
 import tiny
 from emorl.evaluation.inputs import joined
-from emorl.evaluation.study_rows import gather, gather_batches
+from emorl.evaluation.study_rows import discard, gather, gather_batches
 
 
 class Study:
@@ -39,7 +39,16 @@ def test_an_interrupted_study_computes_what_is_missing(study):
     assert study.computed == ["a", "b"]
     assert rows == [row for name in ("a", "b") for row in Study.part(study, name, None)]
     assert list(rows[0]) == ["part", "K", "fg_ari"]
+
+
+def test_what_is_kept_stays_until_the_results_are_written(study):
+    study.gather()
+    study.gather()
+    assert study.computed == ["a", "b"]
+    discard(study.out, "study")
     assert not list(study.out.iterdir())
+    study.gather()
+    assert study.computed == ["a", "b", "a", "b"]
 
 
 def test_another_option_starts_again(study):
@@ -59,12 +68,6 @@ def test_means_instead_of_samples_start_again(study):
     assert study.computed == ["a", "a", "b"]
 
 
-def test_a_finished_study_is_computed_anew(study):
-    study.gather()
-    study.gather()
-    assert study.computed == ["a", "b", "a", "b"]
-
-
 def test_an_interrupted_study_of_scenes_goes_on_at_the_batch_that_is_missing_if_they_are_the_same(scenes, tmp_path):
     computed, others = [], scenes._replace(segmentation=scenes.segmentation.flip(0))
 
@@ -82,6 +85,7 @@ def test_an_interrupted_study_of_scenes_goes_on_at_the_batch_that_is_missing_if_
     assert gathered(many) == [{"scenes": 32}, {"scenes": 8}]
     assert computed == [32, "interrupted", 8]
     computed.clear()
+    discard(tmp_path, "study")
     with pytest.raises(KeyboardInterrupt):
         gathered(many)
     gathered(joined([others] * 8))

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny_morl import Recorder, assert_same, images, named_noise, tiny_model
+from tiny_morl import Recorder, assert_same, images, tiny_model
 
 from emorl.model import ImageNoise, PosteriorMeans, SlotAttention, gaussian_noise
 
@@ -88,12 +88,20 @@ def test_zero_step_scores_with_image_noise_are_those_of_the_image_alone():
 
 
 def test_posterior_means_take_the_place_of_samples():
-    draws = Recorder(PosteriorMeans(named_noise()))
+    draws = Recorder(PosteriorMeans())
     inference = tiny_model()(images(), 2, noise=draws)
     zero = {name for name, draw in draws.draws.items() if not draw.any()}
     assert zero == {"z1", "z2", "z3", "refine1", "refine2"}
     assert draws.draws.keys() - zero == {"z0", "prior_z3", "prior_z2"}
     assert all(torch.equal(stage.slots, stage.posterior.mean) for stage in inference.stages)
+
+
+def test_posterior_means_start_every_image_from_the_same_slots():
+    first, second = PosteriorMeans()("z0", like(2))
+    assert torch.equal(first, second)
+    assert torch.equal(PosteriorMeans()("z0", like(1))[0], first)
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(PosteriorMeans(1)("z0", like(1))[0], first)
 
 
 def test_gaussian_noise_follows_the_global_generator():

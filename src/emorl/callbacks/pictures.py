@@ -23,7 +23,7 @@ class LogReconstructions(Callback):
     images gets them; without one they are PNG files in ``pictures/`` of the run's folder.
 
     Args:
-        images: scenes in a picture, taken from the first validation batch.
+        images: scenes in a picture, taken from the first validation batch, whose padding is left out.
     """
 
     def __init__(self, images: int = 8) -> None:
@@ -43,16 +43,17 @@ class LogReconstructions(Callback):
 
 def pictures(batch: Batch, inference: Inference, images: int) -> dict[str, UInt8[Tensor, "3 h w"]]:
     """Return the pictures of the first scenes of a batch by name."""
-    image = batch["image"][:images].float() / 255
+    first = (batch["index"] >= 0).nonzero().flatten()[:images]
+    image = batch["image"][first].float() / 255
     shown = {}
     for i, stage in enumerate(inference.stages):
         reconstruction, masks, rgb = (
-            part[:images].float()
+            part[first].float()
             for part in (stage.components.reconstruction, stage.components.masks, stage.components.rgb)
         )
         shown[f"stage_{i}"] = decomposition(image, reconstruction, masks, rgb)
     for layer, maps in enumerate(inference.attention, start=1):
-        shown[f"attention_{layer}"] = attention(maps[:images].float().view(len(image), -1, 1, *image.shape[-2:]))
+        shown[f"attention_{layer}"] = attention(maps[first].float().view(len(image), -1, 1, *image.shape[-2:]))
     return shown
 
 

@@ -59,7 +59,11 @@ class Preemption(Checkpoint):
         self.received = number
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Go, if the last step was saved; or else remember the step, to tell whether the batch completes one."""
+        """Go, if the last step was saved; or else remember the step, to tell whether the batch completes one.
+
+        So late, because loggers hear of a step after its end, and because a validation that is due then would never be
+        made up: a run that goes on begins with the next step.
+        """
         self._go(trainer)
         self.step = trainer.global_step
 
@@ -76,12 +80,8 @@ class Preemption(Checkpoint):
         if _keepers(trainer)[0]._last_global_step_saved != trainer.global_step:
             save(trainer)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go, if the last step was saved."""
-        self._go(trainer)
-
     def _go(self, trainer: Trainer) -> None:
-        """End the process, if the last step was saved: this late, because loggers hear of a step after its end."""
+        """End the process, if the last step was saved."""
         if self.saved is None:
             return
         number = signal.SIGUSR1 if _any(trainer, self.received == signal.SIGUSR1) else signal.SIGTERM

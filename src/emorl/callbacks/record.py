@@ -7,11 +7,13 @@ import os
 import platform
 import re
 import subprocess
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
@@ -27,8 +29,19 @@ class RunRecord(SaveConfigCallback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Record the run once."""
+        """Record the run once; the checkpoint that a training goes on from is no part of what repeats it.
+
+        Raises:
+            MisconfigurationException: if a new training is to begin in the folder of another.
+        """
         self.folder = run_folder(trainer)
+        if stage == "fit":
+            last = self.folder / "checkpoints" / "last.ckpt"
+            if self.config.ckpt_path is None and last.exists() and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                remedy = f"Go on with it by --ckpt_path {last}, or choose another trainer.logger.version."
+                raise MisconfigurationException(f"Expected a folder for a new run, got that of {last}. {remedy}")
+            self.config = self.config.clone()
+            self.config.ckpt_path = None
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -92,8 +105,9 @@ def by_class(value: Any) -> Any:
     if not isinstance(value, list) or not all(isinstance(part, dict) and "class_path" in part for part in value):
         return value
     named: dict[str, Any] = {}
+    numbers: Counter[str] = Counter()
     for part in value:
         name = part["class_path"].rpartition(".")[2]
-        number = sum(key.partition("_")[0] == name for key in named) + 1
-        named[name if number == 1 else f"{name}_{number}"] = by_class(part)
+        numbers[name] += 1
+        named[name if numbers[name] == 1 else f"{name}_{numbers[name]}"] = by_class(part)
     return named

@@ -24,7 +24,7 @@ class WandbSegmentations(Callback):
     The overlay ``slots`` is the last stage's segmentation, ``objects`` the true one where the data has it.
 
     Args:
-        images: scenes, taken from the first validation batch.
+        images: scenes, taken from the first validation batch, whose padding is left out.
     """
 
     def __init__(self, images: int = 8) -> None:
@@ -36,10 +36,11 @@ class WandbSegmentations(Callback):
         """Show the first batch."""
         if batch_idx != 0 or trainer.sanity_checking:
             return
-        scenes = list(batch["image"][: self.images].movedim(1, -1).cpu().numpy())
+        first = (batch["index"] >= 0).nonzero().flatten()[: self.images]
+        scenes = list(batch["image"][first].movedim(1, -1).cpu().numpy())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                masks = overlays(batch, outputs)[: self.images]
+                masks = [overlays(batch, outputs)[i] for i in first.tolist()]
                 logger.log_image("segmentations", scenes, step=trainer.global_step, masks=masks)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from emorl.evaluation.inputs import infer, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.report_figures import labelled
-from emorl.evaluation.study_rows import Rows, gather_batches
+from emorl.evaluation.study_rows import Rows, discard, gather_batches
 from emorl.evaluation.study_scores import on_device, pair
 from emorl.metrics import ImageMean
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error
@@ -104,6 +104,7 @@ def layers(
         figure = labelled(*layer_picture(module, *look(module, scenes.batch([place]))))
         paths.append(write_figure(figure, out, f"scene_{place:03d}"))
     print(*paths, sep="\n")
+    discard(out, "layers")
 
 
 def look(module: EfficientMORLModule, batch: Batch) -> tuple[Batch, Inference]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from emorl.evaluation.inputs import infer, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.study_figures import curves
-from emorl.evaluation.study_rows import Rows, gather_batches
+from emorl.evaluation.study_rows import Rows, discard, gather_batches
 from emorl.evaluation.study_scores import cells, on_device
 from emorl.metrics.image_metric import pool
 from emorl.metrics.scores import StageScores
@@ -54,6 +54,7 @@ def refinement(
     rows = by_steps(batches)
     paths = *write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")
     print(summary(rows), *paths, sep="\n")
+    discard(out, "refinement")
 
 
 def moments(module: EfficientMORLModule, steps: int, batch: Batch) -> Rows:
@@ -95,8 +96,11 @@ def summary(rows: list[dict[str, Any]]) -> str:
     if math.isnan(rows[0]["fg_ari"]):
         return "no object is to be seen in any scene: FG-ARI is undefined"
     best = max(rows, key=lambda row: float(row["fg_ari"]))
-    share = f"{best['fg_ari_zero_step_share']:.1%}"
-    return f"FG-ARI {rows[0]['fg_ari']:.4f} at I = 0 is {share} of the best, {best['fg_ari']:.4f} at I = {best['I']}"
+    if math.isnan(share := best["fg_ari_zero_step_share"]):
+        return f"FG-ARI is {best['fg_ari']:.4f} at best, at I = {best['I']}: no object is found"
+    return (
+        f"FG-ARI {rows[0]['fg_ari']:.4f} at I = 0 is {share:.1%} of the best, {best['fg_ari']:.4f} at I = {best['I']}"
+    )
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:

@@ -65,7 +65,9 @@ def _history(lines: Iterable[str]) -> dict[str, Curve]:
     for row in csv.DictReader(lines):
         values = {name: float(value) for name, value in row.items() if value and name.startswith(_LOGGED)}
         step = int(row["step"] or 0)
-        while values and rows and next(reversed(rows)) > step:
+        if not values:
+            continue
+        while rows and next(reversed(rows)) > step:
             rows.popitem()
         rows[step] = rows.get(step, {}) | values
     history: dict[str, Curve] = {}

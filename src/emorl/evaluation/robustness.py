@@ -17,7 +17,7 @@ from emorl.data.errors import DataError
 from emorl.evaluation.inputs import Scenes, load_module
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.study_changes import UNMODIFIED, Draw, multi_dsprites_changes, tetrominoes_changes
-from emorl.evaluation.study_rows import gather
+from emorl.evaluation.study_rows import discard, gather
 from emorl.evaluation.study_scores import cells, stage_scores
 from emorl.module import EfficientMORLModule
 
@@ -62,6 +62,7 @@ def robustness(
     about = {"count": count, "seed": seed, "noise": list(noise), "steps": refinements}
     rows = against_unmodified(gather(parts, out, "robustness", module, about))
     print(*write_table(rows, out, "robustness"), write_figure(figure(rows), out, "robustness"), sep="\n")
+    discard(out, "robustness")
 
 
 def changes(

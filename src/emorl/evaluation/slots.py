@@ -17,7 +17,7 @@ from emorl.evaluation.inputs import Scenes, joined, load_module, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.robustness import changes
 from emorl.evaluation.study_figures import curves
-from emorl.evaluation.study_rows import gather
+from emorl.evaluation.study_rows import discard, gather
 from emorl.evaluation.study_scores import cells, inferences
 from emorl.metrics.scores import StageScores
 from emorl.module import EfficientMORLModule
@@ -67,6 +67,7 @@ def slots(
     parts = {f"{k}": partial(by_objects, module, scenes, refinements, k) for k in range(smallest, largest + 1)}
     rows = gather(parts, out, "slots", module, {"scenes": scenes.checksum, "steps": refinements})
     print(*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots"), sep="\n")
+    discard(out, "slots")
 
 
 def by_objects(module: EfficientMORLModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def gather(
 
     Args:
         parts: computes a part's rows, of JSON values, by name of the part.
-        out: folder of the study, which keeps the rows of finished parts in ``.NAME.json`` until all are there.
+        out: folder of the study, which keeps the rows of finished parts in ``.NAME.json`` until `discard`.
         name: name of the study.
         module: the model.
         about: what else the rows depend on, as JSON values: the scenes' checksum, options.
@@ -48,7 +48,6 @@ def gather(
             finished[part] = compute()
             with atomic(kept) as stream:
                 stream.write(json.dumps({"study": study, "rows": finished}).encode())
-    kept.unlink(missing_ok=True)
     return [row for part in parts for row in finished[part]]
 
 
@@ -67,6 +66,11 @@ def gather_batches(
 
     parts = {f"{places.start}": partial(part, places) for places in scenes.places()}
     return gather(parts, out, name, module, {"scenes": scenes.checksum, **about})
+
+
+def discard(out: Path, name: str) -> None:
+    """Remove what `gather` keeps of a study, once its results are written."""
+    (out / f".{name}.json").unlink(missing_ok=True)
 
 
 def checksum(module: EfficientMORLModule) -> str:

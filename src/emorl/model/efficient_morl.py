@@ -140,8 +140,10 @@ class EfficientMORL(Described):
         ``torch.inference_mode`` they are taken locally, and what is returned carries no graph.
 
         Raises:
-            ValueError: if the decoder cannot render the image's size.
+            ValueError: if I is below 0, or K below 1; or if the decoder cannot render the image's size.
         """
+        if refinement_steps < 0:
+            raise ValueError(f"Expected refinement_steps of 0 or more, got {refinement_steps}. Give 0 for none.")
         if self.training and torch.is_grad_enabled():
             self.gradient_batch.fill_(len(image) * world_size())
         bottom_up = self.encode(image, self.num_slots if num_slots is None else num_slots, noise)
@@ -153,6 +155,10 @@ class EfficientMORL(Described):
 
     def encode(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
         """Infer q(z^l | z^{l-1}, x), l = 1..L, from images in [0, 1]."""
+        if num_slots < 1:
+            raise ValueError(
+                f"Expected num_slots of 1 or more, got {num_slots}. Give one slot for each object, and one."
+            )
         draws = self.bottom_up.draws(len(image), num_slots, noise)
         if self.decode_chunk is None or len(image) <= self.decode_chunk:
             return self.encode_group(image, draws)
