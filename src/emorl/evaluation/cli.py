@@ -3,6 +3,7 @@
 from typing import Any
 
 from emorl.command import run_command
+from emorl.evaluation.draws import draws
 from emorl.evaluation.layers import layers
 from emorl.evaluation.refinement import refinement
 from emorl.evaluation.report import report
@@ -15,6 +16,7 @@ _DESCRIPTION = "Study a trained model: each study writes tables and figures into
 COMMANDS: dict[str, Any] = {
     "refinement": refinement,
     "slots": slots,
+    "draws": draws,
     "robustness": robustness,
     "layers": layers,
     "representation": representation,

@@ -102,8 +102,10 @@ def joined(parts: Sequence[Scenes]) -> Scenes:
     return Scenes(torch.cat(image), torch.cat(segmentation), list(chain(*factors)))
 
 
-def infer(module: EfficientMORLModule, batch: Batch, steps: int, num_slots: int | None = None) -> Inference:
-    """Infer the slots of a batch, without a graph, with the draws of ``emorl test``."""
+def infer(
+    module: EfficientMORLModule, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0
+) -> Inference:
+    """Infer the slots of a batch, without a graph, with the draws of ``emorl test``, or of another seed."""
     image = batch["image"].to(module.device).to(module.network.bottom_up.initial_mean.dtype) / 255
     with torch.no_grad():
-        return module.network(image, steps, num_slots, module.test_noise(batch))  # type: ignore[no-any-return]
+        return module.network(image, steps, num_slots, module.test_noise(batch, seed))  # type: ignore[no-any-return]

@@ -15,7 +15,12 @@ from emorl.types import Batch
 
 
 def inferences(
-    module: EfficientMORLModule, scenes: Scenes, steps: int, num_slots: int | None = None, title: str = ""
+    module: EfficientMORLModule,
+    scenes: Scenes,
+    steps: int,
+    num_slots: int | None = None,
+    title: str = "",
+    seed: int = 0,
 ) -> Iterator[tuple[Batch, Inference]]:
     """Infer all scenes, batch after batch, with a progress bar.
 
@@ -25,10 +30,11 @@ def inferences(
         steps: refinement steps I.
         num_slots: slots K; the model's own unless given.
         title: title of the progress bar.
+        seed: chooses the noise; 0 is that of ``emorl test``.
     """
     for places in tqdm(scenes.places(), title, unit="batch", disable=None, leave=False):
         batch = scenes.batch(places)
-        inference = infer(module, batch, steps, num_slots)
+        inference = infer(module, batch, steps, num_slots, seed)
         yield on_device(batch, module), inference
 
 
@@ -38,10 +44,11 @@ def stage_scores(
     stages: Sequence[int],
     num_slots: int | None = None,
     title: str = "",
+    seed: int = 0,
 ) -> dict[int, StageScores]:
     """Score stages of one inference over all scenes: stage i of it is what I = i gives; see `inferences`."""
     scores = {i: StageScores().to(module.device) for i in stages}
-    for batch, inference in inferences(module, scenes, max(stages), num_slots, title):
+    for batch, inference in inferences(module, scenes, max(stages), num_slots, title, seed):
         for i, score in scores.items():
             score.update(batch, inference.stages[i])
     return scores

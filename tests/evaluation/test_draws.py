@@ -1,0 +1,81 @@
+import csv
+import math
+
+import pytest
+
+import tiny
+from emorl.evaluation.cli import main
+from emorl.evaluation.draws import SCORES, figure, of_draw, over_draws
+from emorl.evaluation.inputs import infer
+from emorl.evaluation.refinement import by_steps, moments
+
+
+def test_the_first_draw_is_that_of_the_other_studies_and_the_next_another(module, scenes):
+    first, second = (of_draw(module, scenes, 2, seed) for seed in (0, 1))
+    assert [(row["draw"], row["I"], row["scenes"]) for row in first + second] == [
+        (0, 0, 5),
+        (0, 2, 5),
+        (1, 0, 5),
+        (1, 2, 5),
+    ]
+    expected = by_steps([row for batch in scenes.batches() for row in moments(module, 2, batch)])
+    for row, other in zip(first, (expected[0], expected[2]), strict=True):
+        for score in SCORES:
+            assert row[score] == pytest.approx(other[score])
+            assert row[f"{score}_se"] == pytest.approx(other[f"{score}_se"])
+    assert first[0]["mse"] != second[0]["mse"]
+
+
+def test_other_draws_start_from_other_slots_for_means_too(module, scenes, monkeypatch):
+    monkeypatch.setattr(module, "test_means", True)
+    batch = next(scenes.batches())
+    first, again, second = (infer(module, batch, 0, seed=seed).stages[0] for seed in (0, 0, 1))
+    assert first.slots.equal(again.slots)
+    assert not first.slots.allclose(second.slots)
+    assert second.slots.equal(second.posterior.mean)
+
+
+def test_mean_and_deviation_over_draws():
+    rows = [
+        {"draw": draw, "I": i, "scenes": 9} | dict.fromkeys(SCORES, value + i)
+        for draw, value in enumerate((0.5, 0.7))
+        for i in (0, 1)
+    ]
+    zero, one = over_draws(rows)
+    assert (zero["I"], zero["scenes"], zero["draws"], one["I"]) == (0, 9, 2, 1)
+    assert (zero["fg_ari"], one["fg_ari"]) == pytest.approx((0.6, 1.6))
+    assert zero["mse_sd"] == one["mse_sd"] == pytest.approx(0.02**0.5)
+    assert over_draws(rows[:2])[0]["mse_sd"] is None
+    undefined = over_draws([row | {"fg_ari": math.nan} for row in rows])[0]  # no object to be seen
+    assert math.isnan(undefined["fg_ari"])
+    assert math.isnan(undefined["fg_ari_sd"])
+
+
+def test_the_command_writes_each_draw_and_their_summary(module, shards, tmp_path, capsys):
+    path, out = tiny.saved(module, tmp_path / "a.ckpt"), tmp_path / "out"
+    assert main(["draws", path, str(shards), str(out), "--number=2", "--count=4", "--steps=1", "--means=true"]) is None
+    names = ["draws.csv", "draws.md", "draws.png", "summary.csv", "summary.md"]
+    assert capsys.readouterr().out.splitlines() == [f"{out}/{name}" for name in names]
+    with (out / "draws.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["draw"], row["I"], row["scenes"]) for row in rows] == [
+        ("0", "0", "4"),
+        ("0", "1", "4"),
+        ("1", "0", "4"),
+        ("1", "1", "4"),
+    ]
+    with (out / "summary.csv").open() as file:
+        zero, one = csv.DictReader(file)
+    assert float(zero["mse"]) == pytest.approx((float(rows[0]["mse"]) + float(rows[2]["mse"])) / 2)
+    assert one["draws"] == "2"
+    panels = figure(rows).axes
+    assert [len(axes.containers) for axes in panels] == [2] * len(SCORES)
+    assert {path.name for path in out.iterdir()} == set(names)
+
+
+def test_means_are_decoded_where_they_are_asked_for(module, shards, tmp_path):
+    path, found = tiny.saved(module, tmp_path / "a.ckpt"), set()
+    for means in ("true", "false"):
+        main(["draws", path, str(shards), str(tmp_path / means), "--number=1", "--steps=0", f"--means={means}"])
+        found.add((tmp_path / means / "draws.csv").read_text())
+    assert len(found) == 2
