@@ -40,8 +40,9 @@ class WandbSegmentations(Callback):
         scenes = list(batch["image"][first].movedim(1, -1).cpu().numpy())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                masks = [overlays(batch, outputs)[i] for i in first.tolist()]
-                logger.log_image("segmentations", scenes, step=trainer.global_step, masks=masks)
+                masks = overlays(batch, outputs)
+                shown = [masks[i] for i in first.tolist()]
+                logger.log_image("segmentations", scenes, step=trainer.global_step, masks=shown)
 
 
 def overlays(batch: Batch, inference: Inference) -> list[dict[str, Any]]:
