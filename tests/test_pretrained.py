@@ -1,4 +1,5 @@
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,12 @@ def test_the_readme_claims_what_the_card_tells(name):
                 mean, error = (scores[score][key] for key in ("mean", "standard_error"))
                 cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
             assert f"| {' | '.join(cells)} |" in readme
+    for row in chain(*pretrained.load_card(name)["draws"].values()):
+        cells = [f"{row['I']:.0f}"]
+        for score, digits in CLAIMED[name].items():
+            known = f"{score}_sd" in row
+            cells.append(f"{row[score]:.{digits}f} ± {row[f'{score}_sd']:.{digits}f}" if known else "-")
+        assert f"| {' | '.join(cells)} |" in readme
 
 
 @pytest.mark.parametrize("name", ["small", "a.ckpt"])

@@ -30,8 +30,12 @@ ROOT = Path(__file__).parents[1]
 FAST = ["demo", "tetrominoes-fast", "multi-dsprites-fast"]
 INGREDIENTS = read_cases(ROOT / "configs" / "ablations" / "ingredients.yaml")
 FURTHER = {
-    "tetrominoes": read_cases(ROOT / "configs" / "tetrominoes-further.yaml")["tetrominoes-further"],
-    "multi_dsprites": read_cases(ROOT / "configs" / "multi-dsprites-further.yaml")["multi-dsprites-further"],
+    "tetrominoes": read_cases(ROOT / "configs" / "tetrominoes-further.yaml"),
+    "multi_dsprites": read_cases(ROOT / "configs" / "multi-dsprites-further.yaml"),
+}
+FIRST = {  # the recipe of the first training, and its run
+    "tetrominoes": ("tetrominoes-fast", "seeds/tetrominoes-fast/seed_0"),
+    "multi_dsprites": ("multi-dsprites-fast", "multi-dsprites-fast"),
 }
 FULL = {
     "optimizer": Muon,
@@ -69,6 +73,11 @@ def recipe(name):
 def only(kind, callbacks):
     (found,) = (callback for callback in callbacks if isinstance(callback, kind))
     return found
+
+
+def trainings(card):
+    """Return what is on record of the trainings that led to a card's weights, the first one first."""
+    return [*(trainings(card["started_from"]) if card["started_from"] else []), card]
 
 
 def on_record(arguments):
@@ -188,30 +197,36 @@ def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):
 
 
 @pytest.mark.parametrize("name", FURTHER)
-def test_shipped_weights_come_of_a_recipe_that_is_here(name, build):
-    cli, card = build([*FURTHER[name], f"--pretrained={name}"]), load_card(name)
-    (phases,) = (
-        part["init_args"]["phases"] for part in card["trainer"]["callbacks"] if "Curriculum" in part["class_path"]
-    )
-    assert on_record(cli.config.fit.model.as_dict()) == card["model"]
-    assert on_record(only(RefinementCurriculum, cli.trainer.callbacks).phases) == phases
-    assert cli.config.fit.model.scheduler.init_args.total_steps == cli.trainer.max_steps == card["steps"]
-
-
-@pytest.mark.parametrize(
-    ("name", "recipe", "run"),
-    [
-        ("tetrominoes", "tetrominoes-fast", "seeds/tetrominoes-fast/seed_0"),
-        ("multi_dsprites", "multi-dsprites-fast", "multi-dsprites-fast"),
-    ],
-)
-def test_shipped_weights_started_from_those_of_the_fast_recipe(name, recipe, run, build):
-    assert f"--pretrained=runs/{run}/checkpoints/last.ckpt" in FURTHER[name]
+def test_shipped_weights_come_of_recipes_that_are_here(name, build):
+    first, *later = trainings(load_card(name))
+    recipe, run = FIRST[name]
     cli = build(["--config=configs/base.yaml", f"--config=configs/{recipe}.yaml"])
-    started = load_card(name)["started_from"]
     model = on_record(cli.config.fit.model.as_dict())
-    assert all(model[part] == started["model"][part] for part in ("network", "optimizer", "scheduler"))
-    assert cli.trainer.max_steps == started["steps"]
+    assert all(model[part] == first["model"][part] for part in ("network", "optimizer", "scheduler"))
+    assert cli.trainer.max_steps == first["steps"]
+    for training, (case, options) in zip(later, FURTHER[name].items(), strict=True):
+        assert f"--pretrained=runs/{run}/checkpoints/last.ckpt" in options
+        cli, run = build([*options, f"--pretrained={name}"]), f"{recipe.replace('fast', 'further')}/{case}/seed_0"
+        (phases,) = (
+            part["init_args"]["phases"]
+            for part in training["trainer"]["callbacks"]
+            if "Curriculum" in part["class_path"]
+        )
+        assert on_record(cli.config.fit.model.as_dict()) == training["model"]
+        assert on_record(only(RefinementCurriculum, cli.trainer.callbacks).phases) == phases
+        assert cli.config.fit.model.scheduler.init_args.total_steps == cli.trainer.max_steps == training["steps"]
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_a_card_tells_of_all_trainings(name):
+    card = load_card(name)
+    records = trainings(card)
+    assert card["total_steps"] == sum(record["steps"] for record in records)
+    assert card["total_minutes"] == sum(record["minutes"] for record in records)
+    for record in records:
+        lines = record["history"].splitlines()
+        assert lines[0].startswith("step,time/minutes,")
+        assert len(lines) == 1 + record["steps"] // 1000
 
 
 @pytest.mark.parametrize("case", CHANGES)

@@ -1,15 +1,19 @@
 """Turn a finished run into weights that come with the package: ``python tools/ship.py RUN NAME DATA``.
 
 RUN is the folder of an ``emorl fit``. Every ``RUN/tests/TEST`` is what ``emorl test --trainer.logger false --ckpt_path
-RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST`` has left. Writes to ``src/emorl/weights`` the weights
-(``NAME.safetensors``), their card (``NAME.json``) and the curve of training (``NAME.png``), and to
-``docs/images/NAME.png`` what they make of four test scenes.
+RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST`` has left, and every ``RUN/draws/TEST`` what ``emorl-evaluate
+draws`` has. Writes to ``src/emorl/weights`` the weights (``NAME.safetensors``), their card (``NAME.json``) and the
+curve of training (``NAME.png``), and to ``docs/images/NAME.png`` what they make of four test scenes. A run that started
+from shipped weights continues their story: its card tells how they were trained, and the curve begins with them.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -27,12 +31,13 @@ from emorl.evaluation.training_figure import training_figure
 from emorl.pretrained import WEIGHTS, Pretrained, load_card, load_module, names, save_pretrained
 from emorl.viz import decomposition, save_png
 
+MINUTES = "time/minutes"
 HISTORY = (
-    "time/minutes",
+    MINUTES,
     "train/refinement_steps",
     *(name for _, columns, _ in TRAINING.values() for name in columns.values()),
 )
-ORIGIN = ("seed", "steps", "minutes", "versions", "trainer", "model", "started_from")
+ORIGIN = ("seed", "steps", "minutes", "started_from", "history", "versions", "trainer", "model")
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -46,7 +51,10 @@ def ship(run: Path, name: str, data: str) -> None:
     """
     checkpoint, folder = run / "checkpoints" / "last.ckpt", Path(str(WEIGHTS))
     save_pretrained(checkpoint, name, folder, card(run, checkpoint, Manifest.load(data)))
-    write_figure(training_figure({name: [run / "metrics.csv"]}), folder, name)
+    with TemporaryDirectory() as temporary:
+        history = Path(temporary, "metrics.csv")
+        history.write_text(whole_history(trainings(load_card(name))))
+        write_figure(training_figure({name: [history]}), folder, name)
     decomposed(name, data)
 
 
@@ -61,24 +69,59 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
     if versions["data"] != manifest.checksum:
         remedy = "give the folder that the run was trained on"
         raise DataError.of("data", expected=versions["data"], got=manifest.checksum, remedy=remedy)
+    steps = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    minutes = round(history[MINUTES][-1][1])
+    started_from = origin(config["pretrained"], versions, steps)
+    before = list(trainings(started_from)) if isinstance(started_from, dict) else []
     return {
         "trained_on": f"{manifest.dataset}, {manifest.variant}",
         "source": manifest.source,
         "seed": config["seed_everything"],
-        "steps": torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"],
-        "minutes": round(history["time/minutes"][-1][1]),
-        "started_from": origin(config["pretrained"]),
+        "total_steps": steps + sum(training["steps"] for training in before),
+        "total_minutes": minutes + sum(training["minutes"] for training in before),
+        "steps": steps,
+        "minutes": minutes,
+        "started_from": started_from,
         "history": table({name: history[name] for name in HISTORY if name in history}),
         "versions": versions,
         "tests": {folder.name: tested(folder) for folder in sorted((run / "tests").iterdir())},
+        "draws": {folder.name: drawn(folder) for folder in sorted((run / "draws").iterdir())},
         "trainer": config["trainer"],
         "data": config["data"],
     }
 
 
-def origin(weights: str | None) -> dict[str, Any] | str | None:
-    """Return what the card of the shipped weights that a run started from tells of theirs, or a checkpoint's path."""
-    return {field: load_card(weights).get(field) for field in ORIGIN} if weights in names() else weights
+def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[str, Any] | str | None:
+    """Return what the card of the shipped weights that a run started from tells of theirs, or a checkpoint's path.
+
+    A run that is shipped once more has made these weights itself: its card keeps their origin.
+    """
+    if weights not in names():
+        return weights
+    shipped = load_card(weights)
+    if (shipped["versions"], shipped["steps"]) == (versions, steps):
+        return shipped["started_from"]  # type: ignore[no-any-return]
+    return {field: shipped[field] for field in ORIGIN}
+
+
+def trainings(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what is on record of every training that led to a card's weights, the first one first."""
+    if isinstance(card["started_from"], dict):
+        yield from trainings(card["started_from"])
+    yield card
+
+
+def whole_history(records: Iterable[dict[str, Any]]) -> str:
+    """Return one history of several trainings as CSV; steps and minutes go on from one to the next."""
+    rows: list[dict[str, Any]] = []
+    steps, minutes = 0, 0
+    for record in records:
+        rows += [
+            {**row, "step": int(row["step"]) + steps, MINUTES: float(row[MINUTES]) + minutes}
+            for row in csv.DictReader(record["history"].splitlines())
+        ]
+        steps, minutes = steps + record["steps"], minutes + record["minutes"]
+    return to_csv(rows, list(dict.fromkeys(name for row in rows for name in row)))
 
 
 def table(history: dict[str, Curve]) -> str:
@@ -99,11 +142,18 @@ def tested(folder: Path) -> dict[str, Any]:
     model, data, trainer = config["model"], config["data"], config["trainer"]
     return {
         "versions": versions,
+        "source": Manifest.load(data["root"]).source,
         "means_of_posteriors": model["test_means"],
         "score_size": data["score_size"],
         "precision": trainer["precision"] or "32-true",
         "scores": json.loads((folder / "metrics.json").read_text()),
     }
+
+
+def drawn(folder: Path) -> list[dict[str, float]]:
+    """Return mean and deviation of scores over draws of the noise, for each I."""
+    with (folder / "summary.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def decomposed(name: str, data: str) -> None:
