@@ -70,18 +70,13 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         remedy = "give the folder that the run was trained on"
         raise DataError.of("data", expected=versions["data"], got=manifest.checksum, remedy=remedy)
     steps = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
-    minutes = round(history[MINUTES][-1][1])
-    started_from = origin(config["pretrained"], versions, steps)
-    before = list(trainings(started_from)) if isinstance(started_from, dict) else []
-    return {
+    record = {
         "trained_on": f"{manifest.dataset}, {manifest.variant}",
         "source": manifest.source,
         "seed": config["seed_everything"],
-        "total_steps": steps + sum(training["steps"] for training in before),
-        "total_minutes": minutes + sum(training["minutes"] for training in before),
         "steps": steps,
-        "minutes": minutes,
-        "started_from": started_from,
+        "minutes": round(history[MINUTES][-1][1]),
+        "started_from": origin(config["pretrained"], versions, steps),
         "history": table({name: history[name] for name in HISTORY if name in history}),
         "versions": versions,
         "tests": {folder.name: tested(folder) for folder in sorted((run / "tests").iterdir())},
@@ -89,6 +84,9 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         "trainer": config["trainer"],
         "data": config["data"],
     }
+    return {
+        f"total_{unit}": sum(training[unit] for training in trainings(record)) for unit in ("steps", "minutes")
+    } | record
 
 
 def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[str, Any] | str | None:

@@ -182,24 +182,7 @@ class EfficientMORLModule(LightningModule):
                 "vanish within the decoder, or GECO stands still. Set the trainer's precision to 'bf16-mixed' or "
                 "'32-true'."
             )
-        data = getattr(self.trainer, "datamodule", None)
-        size = getattr(data, "image_size", self.image_size)
-        if size != self.image_size:
-            raise MisconfigurationException(
-                f"Expected data of the model's image_size, {self.image_size}, got {size}. Give both the same."
-            )
-        manifest = getattr(data, "manifest", None)
-        if manifest is not None and manifest.slots > self.network.num_slots:
-            raise DataError.of(
-                getattr(data, "root", "data"),
-                expected=f"scenes for K = {self.network.num_slots} slots",
-                got=f"scenes of up to {manifest.max_objects} objects and a background",
-                remedy=f"set num_slots to {manifest.slots} or more",
-            )
-        try:
-            self.network.decoder.grid(self.image_size, self.image_size)
-        except ValueError as error:
-            raise MisconfigurationException(f"image_size: {error}") from error
+        self._check_data()
         strategy = self.trainer.strategy
         plain_ddp = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
         if stage == "fit" and plain_ddp:
@@ -219,6 +202,27 @@ class EfficientMORLModule(LightningModule):
         except RuntimeError as error:
             got, remedy = " ".join(str(error).split()), "build the model by the configuration that it was trained with"
             raise DataError.of("checkpoint", expected="weights of this model", got=got, remedy=remedy) from error
+
+    def _check_data(self) -> None:
+        """Check that the data, if they are known, and the decoder fit the model's image size, and K the scenes."""
+        data = getattr(self.trainer, "datamodule", None)
+        size = getattr(data, "image_size", self.image_size)
+        if size != self.image_size:
+            raise MisconfigurationException(
+                f"Expected data of the model's image_size, {self.image_size}, got {size}. Give both the same."
+            )
+        manifest = getattr(data, "manifest", None)
+        if manifest is not None and manifest.slots > self.network.num_slots:
+            raise DataError.of(
+                getattr(data, "root", "data"),
+                expected=f"scenes for K = {self.network.num_slots} slots",
+                got=f"scenes of up to {manifest.max_objects} objects and a background",
+                remedy=f"set num_slots to {manifest.slots} or more",
+            )
+        try:
+            self.network.decoder.grid(self.image_size, self.image_size)
+        except ValueError as error:
+            raise MisconfigurationException(f"image_size: {error}") from error
 
     def _score(self, scores: Scores, prefix: str, batch: Batch, inference: Inference) -> None:
         scores.update(batch, inference)

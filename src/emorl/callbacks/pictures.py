@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
@@ -41,9 +41,14 @@ class LogReconstructions(Callback):
                 log_picture(trainer, name, picture, folder)
 
 
+def first_scenes(batch: Batch, count: int) -> Int[Tensor, " n"]:
+    """Return the places of the first scenes of a batch, ``count`` at most; padding is none."""
+    return (batch["index"] >= 0).nonzero().flatten()[:count]
+
+
 def pictures(batch: Batch, inference: Inference, images: int) -> dict[str, UInt8[Tensor, "3 h w"]]:
     """Return the pictures of the first scenes of a batch by name."""
-    first = (batch["index"] >= 0).nonzero().flatten()[:images]
+    first = first_scenes(batch, images)
     image = batch["image"][first].float() / 255
     shown = {}
     for i, stage in enumerate(inference.stages):

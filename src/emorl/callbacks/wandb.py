@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 
+from emorl.callbacks.pictures import first_scenes
 from emorl.metrics.functional import masks_to_labels
 from emorl.model import Inference
 from emorl.types import Batch
@@ -36,7 +37,7 @@ class WandbSegmentations(Callback):
         """Show the first batch."""
         if batch_idx != 0 or trainer.sanity_checking:
             return
-        first = (batch["index"] >= 0).nonzero().flatten()[: self.images]
+        first = first_scenes(batch, self.images)
         scenes = list(batch["image"][first].movedim(1, -1).cpu().numpy())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
