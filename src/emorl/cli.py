@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import signal
 import sys
 import warnings
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +47,7 @@ class EmorlCLI(LightningCLI):
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Say what the subcommands do, and add what prints a script for the shell's completion, if shtab is there."""
         super().setup_parser(*args, **kwargs)
+        _count_batches_in_integers(self._subcommand_parsers.values())
         for action in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
             action.help = SUBCOMMANDS[action.dest]
         if find_spec("shtab"):  # jsonargparse's own script has every subclass of every part: it takes forever
@@ -154,6 +157,18 @@ class EmorlCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
+
+
+def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> None:
+    """Have ``limit_val_batches: 1`` mean one batch: as 1.0 it would be all the data.
+
+    Lightning's type is ``Union[int, float, None]``, and `typing` gives what was first written in any library: with
+    rich or scikit-learn imported first that is ``Union[float, int, None]``, which reads every number as a float.
+    """
+    for parser in parsers:
+        for action in parser._actions:
+            if re.fullmatch(r"trainer\.(limit_\w+|overfit)_batches", action.dest):
+                action._typehint = int | float | None
 
 
 def _weights() -> argparse.ArgumentParser:

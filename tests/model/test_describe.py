@@ -105,7 +105,7 @@ def test_a_rebuilt_model_can_be_described_again(build):
 
 
 def test_describes_what_was_asked_for():
-    assert describe(default()) == {"class_path": "emorl.model.efficient_morl.EfficientMORL", "init_args": {}}
+    assert describe(default()) == {"class_path": "emorl.model.EfficientMORL", "init_args": {}}
     arguments = describe(other_parts())["init_args"]
     assert arguments["num_slots"] == 5
     assert arguments["cell"] == {"class_path": "emorl.model.recurrent.PlainGRU", "init_args": {}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -57,4 +58,15 @@ def _arguments(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[
 
 def _entry(cls: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     init_args = {name: describe(value) for name, value in arguments.items()}
-    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": init_args}
+    return {"class_path": _public_path(cls), "init_args": init_args}
+
+
+def _public_path(cls: type) -> str:
+    """Return where a package exports a class, which outlives a move of its module; or else the module's path."""
+    module = cls.__module__
+    while package := module.rpartition(".")[0]:
+        module = package
+        exported = getattr(sys.modules.get(package), "__all__", ())
+        if cls.__name__ in exported and getattr(sys.modules[package], cls.__name__) is cls:
+            return f"{package}.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -123,7 +123,7 @@ class MultiDSprites(GeneratedSource):
         DataError: if there is no such variant.
     """
 
-    generator = __name__
+    generator = "emorl.data.generate.multi_dsprites"  # keys the random words: it stays, wherever the module moves
     version = _VERSION
     dataset = "multi_dsprites"
     image_size = IMAGE_SIZE
@@ -135,7 +135,7 @@ class MultiDSprites(GeneratedSource):
             raise DataError.of("variant", expected=", ".join(VARIANTS), got=repr(variant), remedy="choose one of them")
         self.num_scenes, self.seed, self.variant = num_scenes, seed, variant
         self.max_objects, self.factors = VARIANTS[variant].max_objects, VARIANTS[variant].factors
-        self._key = key_of(f"{__name__}/{_VERSION}/{variant}/{seed}/{split}")
+        self._key = key_of(f"{self.generator}/{_VERSION}/{variant}/{seed}/{split}")
 
     def scene(self, index: int) -> Record:
         """Return a scene."""

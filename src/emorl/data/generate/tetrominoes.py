@@ -136,7 +136,7 @@ class Tetrominoes(GeneratedSource):
         DataError: if there is no such variant.
     """
 
-    generator = __name__
+    generator = "emorl.data.generate.tetrominoes"  # keys the random words: it stays, wherever the module moves
     version = _VERSION
     dataset = "tetrominoes"
     image_size = IMAGE_SIZE
@@ -146,7 +146,7 @@ class Tetrominoes(GeneratedSource):
             raise DataError.of("variant", expected=", ".join(VARIANTS), got=repr(variant), remedy="choose one of them")
         self.num_scenes, self.seed, self.variant = num_scenes, seed, variant
         self.max_objects, self.factors = VARIANTS[variant].objects, VARIANTS[variant].factors
-        name = __name__ if variant == "standard" else f"{__name__}/{variant}"
+        name = self.generator if variant == "standard" else f"{self.generator}/{variant}"
         self._key = key_of(f"{name}/{_VERSION}/{seed}/{split}")
 
     def scene(self, index: int) -> Record:

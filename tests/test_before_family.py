@@ -1,0 +1,97 @@
+"""What was made when EfficientMORL was the only model still loads, tests and resumes, number for number.
+
+``run`` is a run of 4 steps that ``emorl fit`` left; ``tested.json`` is what ``emorl test`` then said of it, and
+``resumed.csv`` its curve after 2 steps more. ``built_in_python.ckpt`` is of a module that no command line built.
+"""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning.cli import instantiate_module
+
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.selection import Selection
+from emorl.data.writer import write_shards
+from emorl.module import EfficientMORLModule
+from emorl.pretrained import load_pretrained
+
+BEFORE = Path(__file__).parent / "before_family"
+MEASURED = ("train/", "val/", "lr-")
+
+pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory|The dirpath has changed")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The data of the run, whose manifest has the checksum on record."""
+    folder = tmp_path_factory.mktemp("data")
+    splits = {"train": 32, "val": 4, "test": 8}
+    write_shards({split: Selection(Tetrominoes(n, 0, split), range(n)) for split, n in splits.items()}, folder, 1000)
+    return folder
+
+
+def rows(file):
+    """Return the rows of a curve, without those of other runs' clocks."""
+    with file.open(newline="") as stream:
+        measured = [
+            {k: float(v) for k, v in row.items() if v and k.startswith(MEASURED)} for row in csv.DictReader(stream)
+        ]
+    return [row for row in measured if row]
+
+
+def test_a_checkpoint_scores_as_it_did(emorl, data, tmp_path):
+    checkpoint = BEFORE / "run/checkpoints/last.ckpt"
+    emorl("test", "--ckpt_path", checkpoint, "--data.root", data, "--trainer.logger=false", "--output_dir", tmp_path)
+    now, then = (json.loads(file.read_text()) for file in (tmp_path / "metrics.json", BEFORE / "tested.json"))
+    assert now.keys() == then.keys()
+    for stage, scores in then.items():
+        assert now[stage].keys() == scores.keys()
+        for name, score in scores.items():
+            assert now[stage][name] == pytest.approx(score, rel=1e-4, abs=1e-6), (stage, name)
+
+
+def test_a_run_resumes_from_its_own_configuration(emorl, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(BEFORE / "run", "runs/before")
+    last = "runs/before/checkpoints/last.ckpt"
+    options = ("--trainer.max_steps=6", f"--data.root={data}", "--trainer.enable_model_summary=false")
+    emorl("fit", "-c", BEFORE / "run/config.yaml", "--ckpt_path", last, *options)
+    for now, then in zip(rows(tmp_path / "runs/before/metrics.csv"), rows(BEFORE / "resumed.csv"), strict=True):
+        assert {name: now[name] for name in then} == pytest.approx(then, rel=1e-3, abs=1e-5)
+
+
+def test_a_checkpoint_built_in_python_decodes_as_it_did():
+    model = load_pretrained(str(BEFORE / "built_in_python.ckpt"))
+    found = model.reconstruct(torch.linspace(0, 1, 2 * 3 * 12 * 12).view(2, 3, 12, 12), 2)
+    expected = json.loads((BEFORE / "built_in_python.json").read_text())
+    assert found.slots.flatten().tolist() == pytest.approx(expected["slots"], rel=1e-4, abs=1e-5)
+    assert found.reconstruction.norm().item() == pytest.approx(expected["reconstruction_norm"], rel=1e-5)
+
+
+def test_a_card_builds_its_model():
+    card = json.loads((BEFORE / "card.json").read_text())
+    module = instantiate_module(EfficientMORLModule, card["model"])
+    module.network.load_state_dict(load_pretrained("multi_dsprites").network.state_dict())
+
+
+@pytest.mark.parametrize("before", ["rich.console", "sklearn.ensemble", "emorl.study"])
+def test_one_batch_is_one_batch_whatever_was_imported_before(before):
+    program = f"""
+import {before}
+import sys
+sys.argv = ["emorl"]
+from emorl.cli import EmorlCLI, main
+def stop(self, subcommand):
+    print([getattr(self.trainer, f"{{name}}_batches") for name in ("limit_train", "limit_val", "limit_test", "overfit")])
+EmorlCLI._run_subcommand = stop
+names = ("limit_train", "limit_val", "limit_test", "overfit")
+main(["fit", "--trainer.logger=false", "--data.root=.", *(f"--trainer.{{name}}_batches=1" for name in names[:3])])
+"""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert "[1, 1, 1, 0.0]" in ran.stdout
