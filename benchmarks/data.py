@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.cases import Step
 from emorl.data.datamodule import MultiObjectDataModule
-from emorl.data.export import export_hdf5
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.records import Source
-from emorl.data.selection import Selection
-from emorl.data.writer import write_shards
+from emorl.data.write.export import export_hdf5
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
 
 Item = dict[str, np.ndarray]
 SCENES, BATCH = 4000, 32

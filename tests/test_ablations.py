@@ -7,7 +7,7 @@ from emorl.callbacks import RefinementCurriculum
 from emorl.cli import EmorlCLI
 from emorl.model import BottomUpPrior, DualGRU, FourierPosition, Geco, PlainGRU, ReversedPlusPlusPrior, ReversedPrior
 from emorl.optim import Muon, WarmupCosineDecay
-from emorl.study import read_cases
+from emorl.study.run import read_cases
 
 ROOT = Path(__file__).parents[1]
 CASES = read_cases(ROOT / "configs" / "ablations" / "tetrominoes.yaml")

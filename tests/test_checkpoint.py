@@ -4,8 +4,8 @@ import re
 import pytest
 import torch
 
-from emorl.checkpoint import from_released, load_released, save_released, to_released
 from emorl.model import BigDecoder, DualGRU, EfficientMORL, Geco, IodineDecoder, PlainGRU, SmallDecoder
+from emorl.released import from_released, load_released, save_released, to_released
 
 D, F = 8, 6  # slot and feature dimensions
 HVAE = "hvae_networks."

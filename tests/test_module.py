@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, Trainer
 from torch.optim import SGD
 
 import tiny
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 from emorl.model import (
     EfficientMORL,
     FourierPosition,

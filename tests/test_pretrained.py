@@ -8,9 +8,9 @@ import torch
 
 import tiny
 from emorl import load_pretrained, pretrained
-from emorl.data.errors import DataError
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.errors import DataError
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
 from emorl.model import FourierPosition, Geco, PosteriorMeans, scale
 from emorl.pretrained import save_pretrained

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ConstantLR
 import tiny
 from emorl.callbacks import RefinementCurriculum
 from emorl.cli import EmorlCLI
-from emorl.data.splits import PRESETS
+from emorl.data.sources.splits import PRESETS
 from emorl.model import (
     DualGRU,
     GaussianLikelihood,
@@ -24,7 +24,7 @@ from emorl.model import (
 )
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
 from emorl.pretrained import load_card, load_pretrained
-from emorl.study import read_cases
+from emorl.study.run import read_cases
 
 ROOT = Path(__file__).parents[1]
 FAST = ["demo", "tetrominoes-fast", "multi-dsprites-fast"]

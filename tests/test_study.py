@@ -11,10 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from emorl import study
-from emorl.data.errors import DataError
-from emorl.data.files import locked
-from emorl.study import Run, main, read_cases
+from emorl.errors import DataError
+from emorl.files import locked
+from emorl.study import run as study
+from emorl.study.run import Run, main, read_cases
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "demo", "smoke")]
@@ -169,7 +169,7 @@ def start(tmp_path):
         program = f"""
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-from emorl import study
+from emorl.study import run as study
 study.Run.commands = lambda run: iter([[]])
 call = study._call
 study._call = lambda command, log, lock: call([sys.executable, "-c", {child!r}], log, lock)

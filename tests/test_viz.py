@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from emorl import viz
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pytorch_lightning import Trainer
 
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.selection import Selection
-from emorl.data.writer import write_shards
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
 from emorl.model import EfficientMORL, Geco
 from emorl.module import EfficientMORLModule
 

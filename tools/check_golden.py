@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from emorl import model as m
-from emorl.checkpoint import from_released, to_released
+from emorl.released import from_released, to_released
 
 DECODERS = {"small": m.SmallDecoder, "iodine": m.IodineDecoder, "big": m.BigDecoder}
 LIKELIHOODS = {"Gaussian": m.GaussianLikelihood, "GMM": m.MixtureLikelihood}
@@ -194,13 +194,14 @@ def scalar_error(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
 
 def check_baseline(golden: Case, out: dict[str, Any]) -> tuple[float, float, list[float]]:
     """Compare a SlotAttention case."""
-    reading = golden.model(golden.image, noise=golden.noise(0))
-    reading.loss.backward()
-    ours = {"slots": reading.slots, "rgb": reading.components.rgb, "log_masks": reading.components.log_masks}
+    inference = golden.model(golden.image, noise=golden.noise(0))
+    inference.loss.backward()
+    stage = inference.stages[-1]
+    ours = {"slots": stage.slots, "rgb": stage.components.rgb, "log_masks": stage.components.log_masks}
     values = [summary_error(ours[name], out[name]) for name in ours]
     gradients = golden.gradients()
     total = sum(float(g.square().sum()) for g in gradients.values()) ** 0.5
-    loss = relative(reading.loss.item(), out["loss"])
+    loss = relative(inference.loss.item(), out["loss"])
     return worst(*values, loss), gradient_error(gradients, out["grads"], total), []
 
 
@@ -217,7 +218,7 @@ def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, fl
             gradients = gradient_error(golden.gradients(), theirs["grads"], theirs["grad_norm"])
         norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0).item()
         adam.step()
-        model.objective.update(inference.stages[-1].nll.mean(), dims=golden.image[0].numel())
+        model.end_step()
         error = scalar_error(scalars(inference, model), theirs)
         if s == 0:
             values = worst(error, tensor_error(inference, theirs))
@@ -230,7 +231,7 @@ def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, fl
 def scalars(inference: m.Inference, model: nn.Module) -> dict[str, Any]:
     """Return the numbers of one optimiser step, named as in the files, which list KL terms in the prior's order."""
     stages, geco = inference.stages, model.objective.geco
-    layers = [kl.mean().item() for kl in inference.kl_layers]
+    layers = [kl.mean().item() for kl in inference.terms.values()]
     moves = [
         torch.cat([new - old for new, old in zip(after.posterior, before.posterior, strict=True)], dim=-1)
         for before, after in pairwise(stages)
@@ -250,7 +251,7 @@ def scalars(inference: m.Inference, model: nn.Module) -> dict[str, Any]:
 def tensor_error(inference: m.Inference, theirs: dict[str, Any]) -> float:
     """Compare the tensors of the first and last stage and the last layer's attention."""
     first, last = inference.stages[0].components, inference.stages[-1].components
-    ours = {"rgb_stage0": first.rgb, "log_masks_stage0": first.log_masks, "attn_last": inference.attention[-1]}
+    ours = {"rgb_stage0": first.rgb, "log_masks_stage0": first.log_masks, "attn_last": inference.layers[-1].attention}
     ours |= {"rgb_last": last.rgb, "log_masks_last": last.log_masks}
     return worst(*(summary_error(ours[name], theirs[name]) for name in ours if name in theirs))
 

@@ -20,15 +20,15 @@ import torch
 import yaml
 from jsonargparse import auto_cli
 
-from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest
+from emorl.data.shards.manifest import Manifest
+from emorl.errors import DataError
 from emorl.evaluation.inputs import load_scenes
 from emorl.evaluation.outputs import to_csv, write_figure
-from emorl.evaluation.report_figures import Curve
-from emorl.evaluation.report_run import read_history
-from emorl.evaluation.report_sections import TRAINING
-from emorl.evaluation.training_figure import training_figure
+from emorl.evaluation.report.figures import Curve
+from emorl.evaluation.report.run import read_history
+from emorl.evaluation.report.sections import TRAINING
 from emorl.pretrained import WEIGHTS, Pretrained, load_card, load_module, names, save_pretrained
+from emorl.study.curves import training_figure
 from emorl.viz import decomposition, save_png
 
 MINUTES = "time/minutes"

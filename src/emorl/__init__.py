@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emorl.checkpoint import load_released, save_released
     from emorl.data.datamodule import MultiObjectDataModule
     from emorl.model import EfficientMORL, SlotAttention
     from emorl.module import EfficientMORLModule
     from emorl.pretrained import load_pretrained
+    from emorl.released import load_released, save_released
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,8 +29,8 @@ _HOMES = {
     "MultiObjectDataModule": "emorl.data.datamodule",
     "SlotAttention": "emorl.model",
     "load_pretrained": "emorl.pretrained",
-    "load_released": "emorl.checkpoint",
-    "save_released": "emorl.checkpoint",
+    "load_released": "emorl.released",
+    "save_released": "emorl.released",
 }
 
 

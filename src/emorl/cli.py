@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from emorl.callbacks import PredictionWriter, ProgressBar, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 from emorl.module import EfficientMORLModule
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
 
@@ -168,7 +168,7 @@ def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> No
     for parser in parsers:
         for action in parser._actions:
             if re.fullmatch(r"trainer\.(limit_\w+|overfit)_batches", action.dest):
-                action._typehint = int | float | None
+                action._typehint = int | float | None  # type: ignore[attr-defined]
 
 
 def _weights() -> argparse.ArgumentParser:

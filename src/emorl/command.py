@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 
 
 def run_command(

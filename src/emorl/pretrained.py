@@ -16,11 +16,11 @@ from pytorch_lightning.cli import instantiate_module
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from emorl.checkpoint import UNREADABLE
-from emorl.data.errors import DataError
-from emorl.data.files import atomic
+from emorl.errors import DataError
+from emorl.files import atomic
 from emorl.model import EfficientMORL, PosteriorMeans, scale
 from emorl.module import EfficientMORLModule
+from emorl.released import UNREADABLE
 
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint

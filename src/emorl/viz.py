@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from emorl.data.files import atomic
+from emorl.files import atomic
 
 BACKGROUND = (32, 32, 32)
 # Sasha Trubetskoy, "List of 20 simple, distinct colors" (2017), without grey and navy (too close to

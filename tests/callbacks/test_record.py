@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import CSVLogger
 import emorl as package
 import tiny
 from emorl.callbacks.record import by_class, git_commit, versions
-from emorl.data.manifest import Manifest
+from emorl.data.shards.manifest import Manifest
 
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 

@@ -8,7 +8,8 @@ from sklearn.metrics import adjusted_rand_score
 import tiny
 from emorl.callbacks import TestReport
 from emorl.callbacks.report import LABELS, to_columns, to_json, to_table
-from emorl.metrics import Scores, Summary
+from emorl.metrics import Summary
+from emorl.scores import Scores
 
 SCORES = {
     *("fg_ari", "ari", "fg_miou", "miou", "fg_mbo", "fg_covering", "active_slots"),

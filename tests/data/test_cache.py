@@ -5,9 +5,9 @@ import os
 import pytest
 from failing_server import SPOIL, UNMARKED, serve
 
-from emorl.data.cache import fetch_shard
-from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest
+from emorl.data.shards.cache import fetch_shard
+from emorl.data.shards.manifest import Manifest
+from emorl.errors import DataError
 
 
 @pytest.fixture(scope="module")

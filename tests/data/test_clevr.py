@@ -7,12 +7,12 @@ from expected import objects_of, published, segmentation_of
 from tfrecord_writer import REAL_CLEVR, array_features, example, frame, real_clevr_arrays
 
 from emorl.data.cli import main
-from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest
 from emorl.data.records import check_record
-from emorl.data.shards import decode_sample, read_shard, verify
+from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import decode_sample, read_shard, verify
 from emorl.data.sources.clevr import ClevrTFRecords
-from emorl.data.splits import PRESETS, Preset
+from emorl.data.sources.splits import PRESETS, Preset
+from emorl.errors import DataError
 
 PATH, SCENES = published("clevr")
 CODES = {

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from emorl.data.cli import main
-from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest
 from emorl.data.records import check_record
-from emorl.data.shards import decode_sample, read_shard, verify
+from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import decode_sample, read_shard, verify
 from emorl.data.sources import clevrtex
 from emorl.data.sources.clevrtex import ClevrTexFolder
+from emorl.errors import DataError
 
 
 def metadata(index, variant, objects):

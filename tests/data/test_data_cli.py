@@ -8,7 +8,7 @@ from tfrecord_writer import REAL, example, tetrominoes_features, write
 from emorl.data.cli import main
 from emorl.data.commands.generate import TetrominoesVariant
 from emorl.data.generate.tetrominoes import COLOURS, SHAPES, VARIANTS, Tetrominoes
-from emorl.data.manifest import Manifest
+from emorl.data.shards.manifest import Manifest
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from failing_server import CUT, DROP, serve
 from PIL import Image
 
 import tiny
-from emorl.data import remote
 from emorl.data.datamodule import MultiObjectDataModule
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.loader import TrainingLoader
-from emorl.data.manifest import Manifest
-from emorl.data.plan import Order
+from emorl.data.shards import remote
+from emorl.data.shards.manifest import Manifest
+from emorl.data.stream.loader import TrainingLoader
+from emorl.data.stream.plan import Order
 from emorl.data.transforms import fit
+from emorl.errors import DataError
 
 BICUBIC = Image.Resampling.BICUBIC
 

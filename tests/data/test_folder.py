@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from emorl.data.cli import main
-from emorl.data.errors import DataError
-from emorl.data.manifest import Manifest
 from emorl.data.records import check_record
-from emorl.data.shards import decode_sample, read_shard, verify
+from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import decode_sample, read_shard, verify
 from emorl.data.sources.folder import ImageFolder, read_masks
+from emorl.errors import DataError
 
 SIZE = (12, 16)  # height and width
 RANDOM = np.random.default_rng(0)

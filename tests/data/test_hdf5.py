@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from emorl.data.cli import main
-from emorl.data.errors import DataError
-from emorl.data.export import export_hdf5
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.manifest import Manifest
 from emorl.data.records import Factor, Record, Source, check_record
-from emorl.data.selection import Selection
-from emorl.data.shards import decode_sample, read_shard, verify
+from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import decode_sample, read_shard, verify
 from emorl.data.sources import clevr
 from emorl.data.sources.hdf5 import CLEVR_COLUMNS, HDF5File
-from emorl.data.writer import write_shards
+from emorl.data.write.export import export_hdf5
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
 
 RANDOM = np.random.default_rng(0)
 ENTITIES = 4
@@ -366,7 +366,7 @@ class SmallDisk(io.FileIO):
 def test_a_full_disk_is_an_error_and_no_crash(tmp_path, tetrominoes, monkeypatch, room):
     """HDF5 itself crashes the process at its end if it could not close a file: then no test passes."""
     monkeypatch.setattr(SmallDisk, "room", room)
-    monkeypatch.setattr("emorl.data.export.open", lambda name, mode, **_: SmallDisk(name, mode), raising=False)
+    monkeypatch.setattr("emorl.data.write.export.open", lambda name, mode, **_: SmallDisk(name, mode), raising=False)
     with pytest.raises(DataError, match=r"t\.h5: cannot be written \(.*No space left on device\); free some space"):
         export_hdf5(tetrominoes, tmp_path / "t.h5")
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from emorl.data.errors import DataError
 from emorl.data.images import files_provenance, find_images, read_image, read_labels, renumber
+from emorl.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 ORIENTATION = 0x0112

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from consumption import rank_batches
 
-from emorl.data.errors import DataError
-from emorl.data.loader import EvaluationLoader, TrainingLoader
-from emorl.data.plan import Order, Sitting
 from emorl.data.records import Record, Source
-from emorl.data.selection import consecutive
-from emorl.data.stream import Scene, ShardReader
-from emorl.data.writer import write_shards
+from emorl.data.stream.loader import EvaluationLoader, TrainingLoader
+from emorl.data.stream.plan import Order, Sitting
+from emorl.data.stream.scenes import Scene, ShardReader
+from emorl.data.write.selection import consecutive
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
 
 ORDER = Order(shards=(5, 5, 3), window=4, seed=3)
 SAMPLES = sum(ORDER.shards)

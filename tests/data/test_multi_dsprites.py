@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emorl.data.cli import main
-from emorl.data.errors import DataError
 from emorl.data.generate.dsprites import ORIENTATIONS, POSITIONS, SCALES, SHAPES, _corners, _fill
 from emorl.data.generate.multi_dsprites import VARIANTS, MultiDSprites, render, sprite
-from emorl.data.manifest import Manifest
 from emorl.data.records import check_record
+from emorl.data.shards.manifest import Manifest
+from emorl.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "dsprites_frames.npz"
 SYMMETRY = {"square": 4, "ellipse": 2, "heart": 1}

@@ -3,12 +3,12 @@ import pytest
 from expected import objects_of, published, segmentation_of
 
 from emorl.data.cli import main
-from emorl.data.errors import DataError
 from emorl.data.generate.multi_dsprites import MultiDSprites
-from emorl.data.manifest import Manifest
 from emorl.data.records import check_record
-from emorl.data.shards import decode_sample, read_shard, verify
+from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import decode_sample, read_shard, verify
 from emorl.data.sources.multi_dsprites import MultiDSpritesTFRecords
+from emorl.errors import DataError
 
 VARIANTS = ("binarized", "colored_on_grayscale", "colored_on_colored")
 SHAPES = [None, "square", "ellipse", "heart"]

@@ -7,7 +7,7 @@ from consumption import in_turns, rank_batches, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emorl.data.plan import Order, Sitting, evaluation_part
+from emorl.data.stream.plan import Order, Sitting, evaluation_part
 
 SMALL = st.integers(1, 4)
 ORDER = st.tuples(  # arguments: what beartype samples may not come from within a strategy

@@ -7,9 +7,9 @@ import fsspec
 import pytest
 from failing_server import CUT, DROP, STALL, serve
 
-from emorl.data import remote
-from emorl.data.errors import DataError
-from emorl.data.remote import TRIES, fetch, locate
+from emorl.data.shards import remote
+from emorl.data.shards.remote import TRIES, fetch, locate
+from emorl.errors import DataError
 
 CONTENT = bytes(range(256)) * 100
 REQUESTS = {DROP: 2}  # of one try: aiohttp itself asks again where a connection is closed without an answer

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emorl.data.errors import DataError
 from emorl.data.runs import count, format_runs, join_runs, parse_runs, to_runs
+from emorl.errors import DataError
 
 INDICES = st.sets(st.integers(0, 60), min_size=1).map(sorted)
 

@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emorl.data import remote
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.manifest import Manifest, Shard
 from emorl.data.records import Record
-from emorl.data.selection import consecutive
-from emorl.data.shards import decode_sample, encode_record, read_shard, verify
-from emorl.data.stream import ShardReader
-from emorl.data.writer import write_shards
+from emorl.data.shards import remote
+from emorl.data.shards.manifest import Manifest, Shard
+from emorl.data.shards.samples import decode_sample, encode_record, read_shard, verify
+from emorl.data.stream.scenes import ShardReader
+from emorl.data.write.selection import consecutive
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
 
 SCENE = Tetrominoes(1).scene(0)
 MEMBERS = encode_record(SCENE)

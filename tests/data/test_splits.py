@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from emorl.data.errors import DataError
-from emorl.data.splits import PRESETS, Preset, choose
+from emorl.data.sources.splits import PRESETS, Preset, choose
+from emorl.errors import DataError
 
 SMALL = Preset(range(4), range(3, 6), front=6, train=3, held_out=2, records=10)
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.manifest import Manifest
-from emorl.data.stream import ImageReader, Scene, SceneStream, ShardReader, blank, collate
+from emorl.data.shards.manifest import Manifest
+from emorl.data.stream.scenes import ImageReader, Scene, SceneStream, ShardReader, blank, collate
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 

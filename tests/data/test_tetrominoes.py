@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tfrecord_writer import REAL, bytes_feature, example, float_feature, tetrominoes_features, write
 
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import COLOURS, SHAPES, Tetrominoes, render
 from emorl.data.records import check_record
 from emorl.data.sources.tetrominoes import TetrominoesTFRecords
+from emorl.errors import DataError
 
 SKEWED = {"XX./.XX", ".XX/XX.", ".X/XX/X.", "X./XX/.X"}  # Z, S and both upright: ids 11 to 14
 

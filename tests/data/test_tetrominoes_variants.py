@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from emorl.data.cli import main
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import COLOURS, NEW_COLOURS, PENTOMINOES, SHAPES, TROMINOES, VARIANTS, Tetrominoes
 from emorl.data.records import check_record
-from emorl.data.selection import Selection
-from emorl.data.writer import write_shards
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
 
 CELLS = {"trominoes": 3, "pentominoes": 5}
 CHECKSUMS = {

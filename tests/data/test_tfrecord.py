@@ -23,11 +23,11 @@ from tfrecord_writer import (
     write,
 )
 
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import COLOURS, SHAPES
 from emorl.data.sources.example import class_name, parse_example, take
 from emorl.data.sources.tetrominoes import TetrominoesTFRecords
 from emorl.data.sources.tfrecord import MAX_RECORD, TFRecordSource, masked_crc, read_records
+from emorl.errors import DataError
 
 MESSAGES = [b"", b"one", bytes(range(256)) * 3]
 FRAMED = b"".join(map(frame, MESSAGES))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emorl.data.errors import DataError
 from emorl.data.transforms import BOXES, fit
+from emorl.errors import DataError
 
 
 def coordinates(height, width):

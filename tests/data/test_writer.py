@@ -10,13 +10,13 @@ import time
 import numpy as np
 import pytest
 
-from emorl.data.errors import DataError
-from emorl.data.files import locked
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.manifest import Manifest
-from emorl.data.selection import Selection, consecutive
-from emorl.data.shards import decode_sample, read_shard, verify
-from emorl.data.writer import write_shards
+from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import decode_sample, read_shard, verify
+from emorl.data.write.selection import Selection, consecutive
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
+from emorl.files import locked
 
 TRAIN_7_VAL_2 = {"train": Selection(Tetrominoes(7), range(7)), "val": Selection(Tetrominoes(2, split="val"), range(2))}
 

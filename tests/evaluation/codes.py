@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emorl.data.records import Factor
-from emorl.evaluation.matching import Codes
+from emorl.evaluation.representation.matching import Codes
 
 FACTORS = (
     Factor("x", "continuous"),

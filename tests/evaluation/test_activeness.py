@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import tiny
-from emorl.evaluation.activeness import activeness, activeness_figure
+from emorl.evaluation.representation.activeness import activeness, activeness_figure
 
 SIZE = (10, 12)
 DIM = 9  # more than are swept at once

@@ -3,7 +3,7 @@ import pytest
 from codes import BASELINE, DIM, FACTORS, perfect, rotated, unrelated
 from sklearn.ensemble import ExtraTreesRegressor
 
-from emorl.evaluation.dci import DCI, dci, importance_figure, importance_table, paper_style, scores_table
+from emorl.evaluation.representation.dci import DCI, dci, importance_figure, importance_table, paper_style, scores_table
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 
 import tiny
 from emorl.evaluation.cli import main
-from emorl.evaluation.draws import SCORES, figure, of_draw, over_draws
 from emorl.evaluation.inputs import infer
-from emorl.evaluation.refinement import by_steps, moments
+from emorl.evaluation.studies.draws import SCORES, figure, of_draw, over_draws
+from emorl.evaluation.studies.refinement import by_steps, moments
 
 
 def test_the_first_draw_is_that_of_the_other_studies_and_the_next_another(module, scenes):

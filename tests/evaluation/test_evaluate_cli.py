@@ -2,10 +2,10 @@ import pytest
 
 import tiny
 from emorl import command as shared
-from emorl.data.errors import DataError
-from emorl.evaluation import layers, refinement
+from emorl.errors import DataError
 from emorl.evaluation.cli import COMMANDS, main
 from emorl.evaluation.inputs import Scenes
+from emorl.evaluation.studies import layers, refinement
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 import tiny
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.transforms import fit
+from emorl.errors import DataError
 from emorl.evaluation.inputs import infer, load_module, load_scenes
 
 TEST = list(Tetrominoes(5, 0, "test").records())  # the test split of `shards`

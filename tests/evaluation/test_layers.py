@@ -9,9 +9,9 @@ from sklearn.metrics import adjusted_rand_score
 
 import tiny
 from emorl.evaluation.inputs import load_scenes
-from emorl.evaluation.layers import Readings, layer_picture, layers, look, read, score
 from emorl.evaluation.outputs import write_figure
-from emorl.evaluation.report_figures import labelled
+from emorl.evaluation.report.figures import labelled
+from emorl.evaluation.studies.layers import Readings, layer_picture, layers, look, read, score
 from emorl.model import ImageNoise
 from emorl.viz import colourise, grid, to_uint8
 

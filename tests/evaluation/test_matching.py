@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from emorl.evaluation.matching import match, overlap
+from emorl.evaluation.representation.matching import match, overlap
 
 
 def stripes(*widths, height=10):

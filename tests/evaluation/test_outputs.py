@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 from emorl.evaluation.outputs import cell, write_figure, write_table
 
 ROWS = [{"K": 2, "ARI": 0.123456789, "model": "a|b"}, {"K": 3, "ARI": None, "share": 1e-7 / 3}]

@@ -3,8 +3,8 @@ import pytest
 from codes import BASELINE, FACTORS, perfect, rotated, unrelated
 
 from emorl.data.records import Factor
-from emorl.evaluation.matching import Codes
-from emorl.evaluation.probe import PROBES, probe, probe_table, train
+from emorl.evaluation.representation.matching import Codes
+from emorl.evaluation.representation.probe import PROBES, probe, probe_table, train
 
 
 @pytest.mark.parametrize("predictor", ["linear", "mlp"])

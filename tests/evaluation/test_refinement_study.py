@@ -8,7 +8,7 @@ import torch
 import tiny
 from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import infer
-from emorl.evaluation.refinement import SCORES, by_steps, figure, moments, summary, zero_step_shares
+from emorl.evaluation.studies.refinement import SCORES, by_steps, figure, moments, summary, zero_step_shares
 
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 

@@ -13,13 +13,13 @@ from PIL import Image
 import tiny
 from emorl.callbacks import TestReport
 from emorl.callbacks.report import LABELS
-from emorl.data.manifest import Manifest
+from emorl.data.shards.manifest import Manifest
 from emorl.evaluation.inputs import load_scenes
-from emorl.evaluation.layers import Readings
-from emorl.evaluation.report import report
-from emorl.evaluation.report_paper import published
-from emorl.evaluation.report_run import read_run
-from emorl.evaluation.report_sections import decompositions, examples
+from emorl.evaluation.report.paper import published
+from emorl.evaluation.report.report import report
+from emorl.evaluation.report.run import read_run
+from emorl.evaluation.report.sections import decompositions, examples
+from emorl.evaluation.studies.layers import Readings
 from emorl.viz import colourise
 
 VOID = {"meta", "img", "br", "hr"}

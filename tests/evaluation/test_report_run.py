@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from emorl import pretrained
-from emorl.evaluation.report_run import Run, read_history, read_run
+from emorl.evaluation.report.run import Run, read_history, read_run
 
 
 @pytest.fixture

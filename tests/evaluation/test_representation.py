@@ -8,14 +8,14 @@ from jsonargparse.typing import NonNegativeInt
 from PIL import Image
 
 import tiny
-from emorl.data.errors import DataError
 from emorl.data.generate.multi_dsprites import FACTORS as MULTI_DSPRITES
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import FACTORS
 from emorl.data.sources.clevr import FACTORS as CLEVR
+from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, infer, load_scenes
-from emorl.evaluation.matching import Matches, match
-from emorl.evaluation.representation import choose, halves, read, representation, study_factors
+from emorl.evaluation.representation.matching import Matches, match
+from emorl.evaluation.representation.study import choose, halves, read, representation, study_factors
 
 TABLES = {"objects", "dci", "importance", "probes", "activeness"}
 
@@ -46,7 +46,7 @@ def perfect_matches(scenes):
 
 def test_the_command_writes_everything(checkpoint, folder, tmp_path, capsys, monkeypatch):
     for name, fewer in {"SWEPT": 1, "STEPS": 3}.items():
-        monkeypatch.setattr(f"emorl.evaluation.representation.{name}", fewer)
+        monkeypatch.setattr(f"emorl.evaluation.representation.study.{name}", fewer)
     out = tmp_path / "out"
     arguments = [checkpoint, str(folder), str(out), "--factors", "[x,color]", "--scene", "3", "--scenes", "24"]
     auto_cli(representation, args=arguments)

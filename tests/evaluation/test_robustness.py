@@ -4,13 +4,13 @@ import pytest
 import torch
 
 import tiny
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
-from emorl.evaluation import robustness as study
+from emorl.errors import DataError
 from emorl.evaluation.cli import main
-from emorl.evaluation.robustness import DRAWN, against_unmodified, by_steps, changes, figure, generated
-from emorl.evaluation.study_changes import UNMODIFIED
-from emorl.evaluation.study_scores import stage_scores
+from emorl.evaluation.studies import robustness as study
+from emorl.evaluation.studies.changes import UNMODIFIED
+from emorl.evaluation.studies.robustness import DRAWN, against_unmodified, by_steps, changes, figure, generated
+from emorl.evaluation.studies.scores import stage_scores
 
 CHANGED = [UNMODIFIED, "new colours", "noise 0.5"]
 

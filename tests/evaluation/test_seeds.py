@@ -1,6 +1,6 @@
 import pytest
 
-from emorl.evaluation.seeds import Scored, score_rows, seeds_figure, summary_rows
+from emorl.study.table import Scored, score_rows, seeds_figure, summary_rows
 
 
 def scored(case, seed, *means, failed=False):

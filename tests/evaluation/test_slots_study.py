@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import tiny
-from emorl.evaluation import slots as study
 from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import Scenes, infer
-from emorl.evaluation.slots import SCORES, by_objects, figure, groups_of, only
-from emorl.metrics.scores import StageScores
+from emorl.evaluation.studies import slots as study
+from emorl.evaluation.studies.slots import SCORES, by_objects, figure, groups_of, only
+from emorl.scores import StageScores
 
 
 @pytest.fixture(scope="module")

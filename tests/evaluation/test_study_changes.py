@@ -5,7 +5,7 @@ import pytest
 
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
-from emorl.evaluation.study_changes import UNMODIFIED, multi_dsprites_changes, tetrominoes_changes
+from emorl.evaluation.studies.changes import UNMODIFIED, multi_dsprites_changes, tetrominoes_changes
 
 COUNT, SEED = 4, 5
 

@@ -5,7 +5,7 @@ import pytest
 
 import tiny
 from emorl.evaluation.inputs import joined
-from emorl.evaluation.study_rows import discard, gather, gather_batches
+from emorl.evaluation.studies.rows import discard, gather, gather_batches
 
 
 class Study:

@@ -1,6 +1,6 @@
 import pytest
 
-from emorl.evaluation.training_figure import training_figure
+from emorl.study.curves import training_figure
 
 HISTORY = """step,time/minutes,val/zero_step/fg_ari,val/zero_step/mse
 9,1.0,,

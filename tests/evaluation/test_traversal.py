@@ -3,8 +3,15 @@ import torch
 from PIL import Image
 
 import tiny
-from emorl.data.errors import DataError
-from emorl.evaluation.traversal import animation, sweep, sweep_values, traversal, traversal_figure, write_gif
+from emorl.errors import DataError
+from emorl.evaluation.representation.traversal import (
+    animation,
+    sweep,
+    sweep_values,
+    traversal,
+    traversal_figure,
+    write_gif,
+)
 from emorl.viz import to_uint8
 
 SIZE = (14, 12)

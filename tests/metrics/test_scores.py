@@ -5,7 +5,6 @@ import torch
 from torch.distributions import Normal
 
 import tiny
-from emorl.metrics import Scores
 from emorl.metrics.functional import (
     active_slots,
     adjusted_rand_index,
@@ -18,6 +17,7 @@ from emorl.metrics.functional import (
 from emorl.metrics.functional import log_likelihood as with_constant
 from emorl.metrics.functional import squared_error as summed_error
 from emorl.model import Components, GaussianLikelihood, ImageNoise, MixtureLikelihood
+from emorl.scores import Scores
 
 SEGMENTATION = {  # and whether they leave out the background
     "fg_ari": (adjusted_rand_index, True),

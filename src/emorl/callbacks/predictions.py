@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from emorl.callbacks.folder import run_folder
-from emorl.data.errors import DataError
-from emorl.data.files import atomic
+from emorl.errors import DataError
+from emorl.files import atomic
 from emorl.module import Prediction
 from emorl.viz import decomposition, save_png
 

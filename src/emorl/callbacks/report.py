@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emorl.callbacks.folder import run_folder
-from emorl.data.files import atomic
+from emorl.files import atomic
 from emorl.metrics import Summary
 from emorl.module import EfficientMORLModule
 

@@ -8,14 +8,14 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 
-from emorl.data.errors import DataError
 from emorl.data.images import find_images
-from emorl.data.loader import EvaluationLoader, TrainingLoader
-from emorl.data.manifest import MANIFEST, Manifest
-from emorl.data.plan import Order
-from emorl.data.remote import is_url
-from emorl.data.stream import ImageReader, ShardReader
+from emorl.data.shards.manifest import MANIFEST, Manifest
+from emorl.data.shards.remote import is_url
+from emorl.data.stream.loader import EvaluationLoader, TrainingLoader
+from emorl.data.stream.plan import Order
+from emorl.data.stream.scenes import ImageReader, ShardReader
 from emorl.data.transforms import Crop
+from emorl.errors import DataError
 
 
 class MultiObjectDataModule(LightningDataModule):

@@ -13,8 +13,8 @@ from jaxtyping import Integer, UInt8
 from PIL import Image, ImageOps
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from emorl.data.errors import DataError
 from emorl.data.records import file_provenance
+from emorl.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_LABEL = 255

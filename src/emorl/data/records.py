@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from emorl.data.errors import DataError
 from emorl.data.runs import Runs
+from emorl.errors import DataError
 
 Value = float | str
 Objects = list[dict[str, Value]]

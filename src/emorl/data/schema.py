@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 
 
 def require(condition: bool, where: str, expected: str, got: object) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 
 Crop = Literal["square", "center", "emorl"]
 Box = tuple[int, int, int, int]  # left, upper, right, lower

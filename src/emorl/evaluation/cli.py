@@ -3,13 +3,13 @@
 from typing import Any
 
 from emorl.command import run_command
-from emorl.evaluation.draws import draws
-from emorl.evaluation.layers import layers
-from emorl.evaluation.refinement import refinement
-from emorl.evaluation.report import report
-from emorl.evaluation.representation import representation
-from emorl.evaluation.robustness import robustness
-from emorl.evaluation.slots import slots
+from emorl.evaluation.report.report import report
+from emorl.evaluation.representation.study import representation
+from emorl.evaluation.studies.draws import draws
+from emorl.evaluation.studies.layers import layers
+from emorl.evaluation.studies.refinement import refinement
+from emorl.evaluation.studies.robustness import robustness
+from emorl.evaluation.studies.slots import slots
 
 _DESCRIPTION = "Study a trained model: each study writes tables and figures into a folder."
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from emorl import pretrained
 from emorl.cpu import tune_cpu
-from emorl.data.manifest import Manifest
 from emorl.data.records import Objects
-from emorl.data.shards import read_records
+from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import read_records
 from emorl.data.transforms import fit
 from emorl.model import Inference
 from emorl.module import EfficientMORLModule

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from emorl.data.files import atomic
+from emorl.files import atomic
 
 DPI = 150  # of a figure: pixels per inch of its `figsize`
 

@@ -1,8 +1,7 @@
 """Scores of decompositions: pure functions in `functional`, and torchmetrics averaging them over images."""
 
 from emorl.metrics.image_metric import ImageMean, ImageMetric, Summary
-from emorl.metrics.reconstruction import ReconstructionMSE, ReconstructionSquaredError
-from emorl.metrics.scores import Scores
+from emorl.metrics.reconstruction import ReconstructionMSE
 from emorl.metrics.segmentation import (
     ActiveSlots,
     AdjustedRandIndex,
@@ -20,8 +19,6 @@ __all__ = [
     "MeanBestOverlap",
     "MeanIoU",
     "ReconstructionMSE",
-    "ReconstructionSquaredError",
-    "Scores",
     "SegmentationCovering",
     "SegmentationMetric",
     "Summary",

@@ -1,5 +1,7 @@
 """Values of single images, averaged over a data set and over processes."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +24,10 @@ class Summary(NamedTuple):
     mean: Float64[Tensor, ""]
     standard_error: Float64[Tensor, ""]
     images: Int64[Tensor, ""]
+
+    def scaled(self, factor: float, offset: float = 0.0) -> Summary:
+        """Return the summary of ``factor`` times the values plus ``offset``."""
+        return Summary(factor * self.mean + offset, abs(factor) * self.standard_error, self.images)
 
 
 class ImageMetric(Metric, ABC):
@@ -96,7 +102,7 @@ class ImageMean(ImageMetric):
         self._add(values.double())
 
 
-def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, "3"]:
+def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, 3]:
     r"""Moments of the union of groups of values, from each group's own.
 
     $$ n = \sum_g n_g, \qquad \mu = \frac1n \sum_g n_g \mu_g, \qquad
@@ -114,7 +120,7 @@ def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, "3"]:
     return torch.stack((count, pooled, (squares + n * (mean - pooled).square()).sum()))
 
 
-def _summarise(moments: Float64[Tensor, "3"]) -> Summary:
+def _summarise(moments: Float64[Tensor, 3]) -> Summary:
     n, mean, squares = moments
     variance = squares / (n - 1)
     return Summary(

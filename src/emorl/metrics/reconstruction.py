@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from emorl.metrics.functional import mean_squared_error, squared_error
+from emorl.metrics.functional import mean_squared_error
 from emorl.metrics.image_metric import ImageMetric
 
 
@@ -26,25 +26,3 @@ class ReconstructionMSE(ImageMetric):
             image: floats (B, 3, H, W) in [0, 1].
         """
         self._add(mean_squared_error(reconstruction, image))
-
-
-class ReconstructionSquaredError(ImageMetric):
-    """Squared error of each image, summed over its channels and pixels, averaged over images.
-
-    >>> import torch
-    >>> squared_error = ReconstructionSquaredError()
-    >>> squared_error.update(torch.full((2, 3, 4, 4), 0.5), torch.ones(2, 3, 4, 4))
-    >>> squared_error.compute()
-    tensor(12., dtype=torch.float64)
-    """
-
-    higher_is_better = False
-
-    def update(self, reconstruction: Tensor, image: Tensor) -> None:
-        """Add a batch; arguments and errors as in `emorl.metrics.functional.squared_error`.
-
-        Args:
-            reconstruction: floats (B, 3, H, W), nominally in [0, 1].
-            image: floats (B, 3, H, W) in [0, 1].
-        """
-        self._add(squared_error(reconstruction, image))

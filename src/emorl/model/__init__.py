@@ -1,4 +1,4 @@
-"""The model in pure torch, in the order in which data flows; start with `EfficientMORL`.
+"""The models in pure torch; start with `SlotModel`, then read one model in the order in which data flows.
 
 ======  ====================  ==================================================================
 symbol  argument              meaning
@@ -6,7 +6,7 @@ symbol  argument              meaning
 K       ``num_slots``         slots, background included
 D       ``slot_dim``          dimensions of one slot
 L       ``num_layers``        stochastic layers of the bottom-up pass
-I       ``refinement_steps``  top-down refinement steps, an argument of the call
+I       ``steps``             top-down refinement steps, an argument of the call
 F       ``feature_dim``       features of a pixel
 lambda  ``posterior``         parameters (mean, rho) of one diagonal Gaussian per slot
 z^l     ``slots``             samples, [B, K, D]
@@ -15,11 +15,16 @@ z^l     ``slots``             samples, [B, K, D]
 
 from emorl.model.attention import SlotAttend
 from emorl.model.bottom_up import BottomUp
-from emorl.model.decoder import BigDecoder, Components, Decoder, IodineDecoder, SmallDecoder
-from emorl.model.efficient_morl import EfficientMORL, Inference, Stage
+from emorl.model.decoder import BigDecoder, BroadcastDecoder, Components, Decoder, IodineDecoder, SmallDecoder
+from emorl.model.efficient_morl import EfficientMORL
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import Geco
-from emorl.model.initialisation import BalancedInitialisation, Initialisation, ReleasedInitialisation
+from emorl.model.initialisation import (
+    BalancedInitialisation,
+    Initialisation,
+    ReleasedDecoderInitialisation,
+    ReleasedInitialisation,
+)
 from emorl.model.likelihood import GaussianLikelihood, Likelihood, MixtureLikelihood
 from emorl.model.noise import ImageNoise, Noise, PosteriorMeans, gaussian_noise
 from emorl.model.objective import Objective, stage_weight
@@ -29,16 +34,19 @@ from emorl.model.prior import BottomUpPrior, Prior, ReversedPlusPlusPrior, Rever
 from emorl.model.recurrent import DualGRU, PlainGRU
 from emorl.model.refinement import Refinement
 from emorl.model.slot_attention import SlotAttention
+from emorl.model.slot_model import Encoding, Inference, Layer, Reconstruction, SlotModel, Stage, unit_range
 
 __all__ = [
     "BalancedInitialisation",
     "BigDecoder",
     "BottomUp",
     "BottomUpPrior",
+    "BroadcastDecoder",
     "Components",
     "Decoder",
     "DualGRU",
     "EfficientMORL",
+    "Encoding",
     "FourierPosition",
     "Gaussian",
     "GaussianLikelihood",
@@ -48,6 +56,7 @@ __all__ = [
     "Inference",
     "Initialisation",
     "IodineDecoder",
+    "Layer",
     "Likelihood",
     "MixtureLikelihood",
     "Noise",
@@ -57,16 +66,20 @@ __all__ = [
     "PosteriorMeans",
     "Prior",
     "RampPosition",
+    "Reconstruction",
     "Refinement",
+    "ReleasedDecoderInitialisation",
     "ReleasedInitialisation",
     "ReversedPlusPlusPrior",
     "ReversedPrior",
     "SlotAttend",
     "SlotAttention",
+    "SlotModel",
     "SmallDecoder",
     "Stage",
     "gaussian_noise",
     "scale",
     "slot_kl",
     "stage_weight",
+    "unit_range",
 ]

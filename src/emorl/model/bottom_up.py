@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from emorl.model.attention import SlotAttend
 from emorl.model.noise import Noise
 from emorl.model.posterior import Gaussian
-from emorl.model.recurrent import DualGRU, PosteriorCell
+from emorl.model.recurrent import DualGRU, PosteriorCell, ResidualMLP
 
 
 class BottomUpPass(NamedTuple):
     """What the bottom-up pass found, layer by layer."""
 
     posteriors: list[Gaussian]  # q(z^1 | x) .. q(z^L | z^{L-1}, x)
-    attention: list[Float[Tensor, "batch slots positions"]]
+    slots: list[Float[Tensor, "batch slots dim"]]  # z^1 .. z^{L-1}, the samples that the layers after them saw
+    attention: list[Float[Tensor, "batch slots *place"]]  # of positions, or of an image's rows and columns
 
 
 class BottomUp(nn.Module):
@@ -45,8 +46,8 @@ class BottomUp(nn.Module):
         self.initial_rho = nn.Parameter(torch.ones(slot_dim))
         self.attend = SlotAttend(feature_dim, slot_dim)
         self.cell = cell(slot_dim)
-        self.mean_mlp = _residual_mlp(slot_dim)
-        self.rho_mlp = _residual_mlp(slot_dim)
+        self.mean_mlp = ResidualMLP(slot_dim, 2 * slot_dim)
+        self.rho_mlp = ResidualMLP(slot_dim, 2 * slot_dim)
 
     def forward(
         self,
@@ -61,14 +62,15 @@ class BottomUp(nn.Module):
         """
         pixels = self.attend.project(features)
         posterior = self.initial(*draws.shape[1:3])
-        posteriors, attentions = [], []
+        posteriors, samples, attentions = [], [], []
         for epsilon in draws:
             slots = posterior.sample(epsilon)  # z^l
             update, attention = self.attend(slots, pixels)
             posterior = self.transition(self.cell(update, posterior))  # q(z^{l+1} | z^l, x)
             posteriors.append(posterior)
+            samples.append(slots)
             attentions.append(attention)
-        return BottomUpPass(posteriors, attentions)
+        return BottomUpPass(posteriors, samples[1:], attentions)
 
     def draws(self, batch: int, num_slots: int, noise: Noise) -> Float[Tensor, "layers batch slots dim"]:
         """Draw the standard normals behind z^0 .. z^{L-1}."""
@@ -83,7 +85,3 @@ class BottomUp(nn.Module):
     def transition(self, state: Gaussian) -> Gaussian:
         """Return (mean + MLP(mean), rho + MLP(rho))."""
         return Gaussian(state.mean + self.mean_mlp(state.mean), state.rho + self.rho_mlp(state.rho))
-
-
-def _residual_mlp(dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))

@@ -34,6 +34,22 @@ class Components(NamedTuple):
 
 
 class Decoder(nn.Module, ABC):
+    """Renders slots, each by itself, and any number of them."""
+
+    @abstractmethod
+    def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
+        """Decode every slot at ``size`` = (height, width)."""
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of the grid that decodes to at least ``height`` x ``width``; by default every size is legal.
+
+        Raises:
+            ValueError: if this decoder has no such output size.
+        """
+        return height, width
+
+
+class BroadcastDecoder(Decoder):
     """Spatial broadcast: tile the slot over a grid, add a position embedding, convolve to 4 channels.
 
     Args:
@@ -49,14 +65,6 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def build(self, slot_dim: int) -> nn.Sequential:
         """Return the layers from the grid to colour (3 channels) and mask logit (1 channel)."""
-
-    @abstractmethod
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size of the grid that decodes to at least ``height`` x ``width``.
-
-        Raises:
-            ValueError: if this decoder has no such output size.
-        """
 
     def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Decode every slot at ``size`` = (height, width)."""
@@ -74,7 +82,7 @@ class Decoder(nn.Module, ABC):
         return self.layers[:2](slots[:, :, None, None] + positions)  # type: ignore[no-any-return]
 
 
-class ConvolutionalDecoder(Decoder):
+class ConvolutionalDecoder(BroadcastDecoder):
     """A broadcast decoder whose first layer is a convolution of stride 1, which hardly sees the slot's constant canvas.
 
     conv(tile(z) + P) = conv(tile(z)) + conv(P). conv(P) is the same for all slots. conv(tile(z)) is the same vector
@@ -177,7 +185,7 @@ class IodineDecoder(ConvolutionalDecoder):
         return height + 10, width + 10
 
 
-class BigDecoder(Decoder):
+class BigDecoder(BroadcastDecoder):
     """Transposed convolutions from a grid 16 times smaller (Slot Attention's decoder).
 
     The released one is fixed to 96x96, a 6x6 grid; this one takes any size whose sides are multiples of 16.

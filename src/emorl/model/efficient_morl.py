@@ -1,13 +1,13 @@
-"""EfficientMORL, the two-stage model (Emami et al., ICML 2021, figure 1). Start here."""
+"""EfficientMORL, the two-stage model (Emami et al., ICML 2021, figure 1)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from math import log, pi
+from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -15,7 +15,6 @@ from emorl.distributed import world_size
 from emorl.model.bottom_up import BottomUp, BottomUpPass
 from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components, Decoder, SmallDecoder
-from emorl.model.describe import Described
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import START, Geco
 from emorl.model.initialisation import Initialisation, ReleasedInitialisation
@@ -27,41 +26,12 @@ from emorl.model.posterior import Gaussian, slot_kl
 from emorl.model.prior import Prior, ReversedPlusPlusPrior
 from emorl.model.recurrent import DualGRU, PosteriorCell
 from emorl.model.refinement import Refinement, as_leaf
+from emorl.model.slot_model import Encoding, Inference, Layer, SlotModel, Stage, encoding
 
 logger = logging.getLogger(__name__)
 
 
-class Stage(NamedTuple):
-    """One reading of the image: stage 0 is the bottom-up pass, stage i the i-th refinement."""
-
-    posterior: Gaussian  # lambda^i
-    slots: Float[Tensor, "batch slots dim"]  # z ~ q(z; lambda^i)
-    components: Components  # without a graph: for a loss of your own, call the decoder
-    nll: Float[Tensor, " batch"]  # in nats, summed over channels and pixels; without a graph
-    mean_nll: Float[Tensor, ""]  # its batch mean, differentiable
-    kl: Float[Tensor, " batch"]  # in nats; stage 0: the sum of L terms, later stages: one term
-    loss: Float[Tensor, ""]  # loss_i of the batch
-
-
-class Inference(NamedTuple):
-    """All that the model infers from a batch of images."""
-
-    posteriors: list[Gaussian]  # q(z^1 | x) .. q(z^L | z^{L-1}, x)
-    attention: list[Float[Tensor, "batch slots pixels"]]  # of each layer, summing to one over slots
-    kl_layers: list[Float[Tensor, " batch"]]  # the terms of stage 0's KL, of layers 1 .. L
-    stages: list[Stage]  # 0 .. I
-
-    @property
-    def loss(self) -> Float[Tensor, ""]:
-        """The training loss sum_i w_i loss_i."""
-        steps = len(self.stages) - 1
-        return sum(
-            (stage_weight(i, steps) * stage.loss for i, stage in enumerate(self.stages)),
-            start=self.stages[0].loss.new_zeros(()),
-        )
-
-
-class EfficientMORL(Described):
+class EfficientMORL(SlotModel):
     """Hierarchical bottom-up inference, top-down refinement and a slot decoder.
 
     The defaults are the released model for Tetrominoes. Images are float in [0, 1], [B, 3, H, W], of any size that the
@@ -88,11 +58,17 @@ class EfficientMORL(Described):
             a quarter of a million slot pixels.
 
     >>> model = EfficientMORL(num_slots=4, slot_dim=32)
-    >>> inference = model(torch.rand(2, 3, 35, 35), refinement_steps=1)
+    >>> inference = model(torch.rand(2, 3, 35, 35), steps=1)
     >>> inference.stages[-1].components.masks.shape
     torch.Size([2, 4, 1, 35, 35])
     >>> inference.loss.backward()
     """
+
+    default_steps: ClassVar[int] = 0
+    training_steps: ClassVar[int] = 3
+    min_steps: ClassVar[int] = 0
+    score_names: ClassVar[tuple[str, ...]] = ("nll", "kl")
+    nll_constant: ClassVar[float] = 0.5 * log(2 * pi)
 
     gradient_batch: Tensor
 
@@ -115,6 +91,7 @@ class EfficientMORL(Described):
     ) -> None:
         super().__init__()
         self.num_slots = num_slots
+        self.slot_dim = slot_dim
         self.encoder = ImageEncoder(feature_dim, position, encoder_stride)
         self.bottom_up = BottomUp(feature_dim, slot_dim, num_layers, cell)
         self.prior = prior(slot_dim)
@@ -127,14 +104,19 @@ class EfficientMORL(Described):
         self.register_buffer("gradient_batch", torch.zeros((), dtype=torch.long))  # of training, over all processes
         initialisation()(self)
 
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms of stage 0's KL, of layers 1 .. L."""
+        return tuple(f"kl_layers/{layer}" for layer in range(1, self.bottom_up.num_layers + 1))
+
     def forward(
         self,
-        image: Float[Tensor, "batch 3 h w"],
-        refinement_steps: int = 0,
+        image: Tensor,
+        steps: int | None = None,
         num_slots: int | None = None,
         noise: Noise = gaussian_noise,
     ) -> Inference:
-        """Infer the slots of images in [0, 1] with I = ``refinement_steps`` refinements.
+        """Infer the slots of images in [0, 1] with I = ``steps`` refinements.
 
         Refinement follows gradients of the loss at test time too: inside ``torch.no_grad`` and
         ``torch.inference_mode`` they are taken locally, and what is returned carries no graph.
@@ -142,50 +124,59 @@ class EfficientMORL(Described):
         Raises:
             ValueError: if I is below 0, or K below 1; or if the decoder cannot render the image's size.
         """
-        if refinement_steps < 0:
-            raise ValueError(f"Expected refinement_steps of 0 or more, got {refinement_steps}. Give 0 for none.")
-        if self.training and torch.is_grad_enabled():
+        steps = self.checked_steps(steps)
+        training = self.training and torch.is_grad_enabled()
+        if training:
             self.gradient_batch.fill_(len(image) * world_size())
-        bottom_up = self.encode(image, self.num_slots if num_slots is None else num_slots, noise)
-        if refinement_steps == 0 or torch.is_grad_enabled():
-            return self.top_down(image, bottom_up, refinement_steps, noise)
+        bottom_up = self.bottom_up_pass(image, self.checked_slots(num_slots), noise)
+        if steps == 0 or torch.is_grad_enabled():
+            inference = self.top_down(image, bottom_up, steps, noise)
+            if training:
+                self.objective.observe(inference.stages[-1].nll, dims=image[0].numel())
+            return inference
         with torch.inference_mode(False), torch.enable_grad():
-            inference = self.top_down(image.clone(), bottom_up, refinement_steps, noise, training=False)
-        return Inference(*map(_detach, inference))
+            inference = self.top_down(image.clone(), bottom_up, steps, noise, training=False)
+        return _detach(inference)  # type: ignore[no-any-return]
 
-    def encode(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
+    def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
+        """Return the slots alone: with I = 0 nothing is decoded."""
+        if steps:
+            return super().infer(image, steps, num_slots, noise)
+        bottom_up = self.bottom_up_pass(image, num_slots, noise)
+        last = bottom_up.posteriors[-1]
+        return encoding(last, last.mean, _layers(bottom_up, last.mean))
+
+    def bottom_up_pass(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
         """Infer q(z^l | z^{l-1}, x), l = 1..L, from images in [0, 1]."""
-        if num_slots < 1:
-            raise ValueError(
-                f"Expected num_slots of 1 or more, got {num_slots}. Give one slot for each object, and one."
-            )
         draws = self.bottom_up.draws(len(image), num_slots, noise)
         if self.decode_chunk is None or len(image) <= self.decode_chunk:
             return self.encode_group(image, draws)
         chunk = self.decode_chunk
         groups = zip(torch.split(image, chunk), torch.split(draws, chunk, dim=1), strict=True)
         parts = [checkpoint(self.encode_group, *group, use_reentrant=False) for group in groups]
-        posteriors, attention = zip(*parts, strict=True)
+        posteriors, slots, attention = zip(*parts, strict=True)
         return BottomUpPass(
             [Gaussian(*map(torch.cat, zip(*layer, strict=True))) for layer in zip(*posteriors, strict=True)],
+            [torch.cat(layer) for layer in zip(*slots, strict=True)],
             [torch.cat(layer) for layer in zip(*attention, strict=True)],
         )
 
     def encode_group(self, image: Tensor, draws: Tensor) -> BottomUpPass:
         """Encode images that fit into memory together."""
-        posteriors, attention = self.bottom_up(self.encoder(2 * image - 1), draws)
-        return BottomUpPass(posteriors, [self.encoder.to_pixels(layer, *image.shape[-2:]) for layer in attention])
+        posteriors, slots, attention = self.bottom_up(self.encoder(2 * image - 1), draws)
+        pixels = [self.encoder.to_pixels(layer, *image.shape[-2:]) for layer in attention]
+        return BottomUpPass(posteriors, slots, pixels)
 
     def top_down(
         self, image: Tensor, bottom_up: BottomUpPass, steps: int, noise: Noise, training: bool = True
     ) -> Inference:
         """Decode the last layer's slots and refine them ``steps`` times."""
-        posteriors, attention = bottom_up
+        posteriors = bottom_up.posteriors
         if steps and not posteriors[-1].mean.requires_grad:  # at test time, or with frozen weights: g needs a leaf
             posteriors = [as_leaf(posterior) for posterior in posteriors]
         prior = self.prior(posteriors, noise)  # p(z^l | z^{l+1}), p(z^L)
         epsilon = noise(f"z{len(posteriors)}", posteriors[-1].mean)
-        stages = [self.stage(image, posteriors[-1], epsilon, torch.stack(prior.kl).sum(dim=0), training)]
+        stages = [self.stage(image, 0, posteriors[-1], epsilon, torch.stack(prior.kl).sum(dim=0), training)]
         state = None
         for i in range(1, steps + 1):
             posterior, state = self.refinement(*self.gradient(stages[-1], training), state)
@@ -193,17 +184,21 @@ class EfficientMORL(Described):
                 posterior, state = as_leaf(posterior, requires_grad=i < steps), state.detach()
             epsilon = noise(f"refine{i}", posterior.mean)
             kl = slot_kl(posterior.distribution, prior.refined)
-            stages.append(self.stage(image, posterior, epsilon, kl, training))
-        return Inference(posteriors, attention, prior.kl, stages)
+            stages.append(self.stage(image, i, posterior, epsilon, kl, training))
+        loss = torch.stack([stage_weight(stage.step, steps) * stage.loss for stage in stages]).sum()
+        terms = dict(zip(self.term_names, prior.kl, strict=True))
+        return Inference(stages, _layers(bottom_up, stages[0].slots), terms, loss)
 
-    def stage(self, image: Tensor, posterior: Gaussian, epsilon: Tensor, kl: Tensor, training: bool) -> Stage:
+    def stage(
+        self, image: Tensor, step: int, posterior: Gaussian, epsilon: Tensor, kl: Tensor, training: bool
+    ) -> Stage:
         """Sample slots, decode them and score the image."""
         slots = posterior.sample(epsilon)  # z ~ q(z; lambda)
         parameters = (*self.decoder.parameters(), *self.likelihood.parameters()) if training else ()
         weights = [parameter for parameter in parameters if parameter.requires_grad]
         components, nll, mean_nll = decode_pass(self.score, slots, image, weights, self.decode_chunk)
         loss = self.objective(mean_nll, kl.mean(), dims=image[0].numel())
-        return Stage(posterior, slots, components, nll, mean_nll, kl, loss)
+        return Stage(step, slots, posterior, components, nll, mean_nll, kl, loss)
 
     def score(self, slots: Tensor, image: Tensor) -> tuple[Components, Tensor]:
         """Return p(x | z): the components and the nll of each image."""
@@ -218,10 +213,37 @@ class EfficientMORL(Described):
         is in it. (The released code takes the mean of each process's batch; so does, at test, a model of weights that
         this class has not trained.)
         """
-        batch = len(stage.posterior.mean)
+        posterior = cast(Gaussian, stage.posterior)
+        batch = len(posterior.mean)
         share = 1 / world_size() if self.training else batch / (int(self.gradient_batch) or batch)
-        gradient = torch.autograd.grad(stage.loss, stage.posterior, retain_graph=keep_graph)
-        return stage.posterior, Gaussian(*(part * share for part in gradient))
+        gradient = torch.autograd.grad(stage.loss, posterior, retain_graph=keep_graph)
+        return posterior, Gaussian(*(part * share for part in gradient))
+
+    def end_step(self) -> None:
+        """Have GECO take up the nll of the step's batches."""
+        self.objective.end_step()
+
+    def diagnostics(self, inference: Inference) -> dict[str, Tensor]:
+        """Return nll and KL of the bottom-up pass alone, and GECO's state."""
+        first, geco = inference.stages[0], self.objective.geco
+        values = {"zero_step/nll": first.mean_nll, "zero_step/kl": first.kl.mean()}  # type: ignore[union-attr]
+        if geco is not None:
+            values |= {"geco/zeta": geco.zeta, "geco/average": geco.average, "geco/target": torch.as_tensor(geco.goal)}
+        return values  # type: ignore[return-value]
+
+    def check_training(self, precision: str, unused_parameters: bool) -> None:
+        """Check the precision, and that a step may leave the refinement network out."""
+        super().check_training(precision, unused_parameters)
+        if not unused_parameters:
+            raise ValueError(
+                "Expected a strategy that allows unused parameters, got plain DDP: with I = 0 the refinement network "
+                "has no part in a step. Set the trainer's strategy to 'ddp_find_unused_parameters_true'."
+            )
+
+
+def _layers(bottom_up: BottomUpPass, last: Tensor) -> list[Layer]:
+    """Return z^1 .. z^L and the attention of their layers; the pass ends before it samples z^L."""
+    return [Layer(*layer) for layer in zip((*bottom_up.slots, last), bottom_up.attention, strict=True)]
 
 
 def _warn_of_target(geco: Geco | None, likelihood: Likelihood) -> None:
@@ -247,4 +269,8 @@ def _detach(value: Any) -> Any:
         return value.detach()
     if isinstance(value, list):
         return [_detach(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _detach(item) for name, item in value.items()}
+    if not isinstance(value, tuple):
+        return value
     return type(value)(*map(_detach, value))  # a NamedTuple

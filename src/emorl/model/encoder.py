@@ -50,10 +50,10 @@ class ImageEncoder(nn.Module):
 
     def to_pixels(
         self, values: Float[Tensor, "batch slots positions"], height: int, width: int
-    ) -> Float[Tensor, "batch slots pixels"]:
+    ) -> Float[Tensor, "batch slots h w"]:
         """Give every pixel of a ``height`` x ``width`` image the value of its position."""
-        if self.stride == 1:
-            return values
-        rows, columns = (torch.arange(size, device=values.device) // self.stride for size in (height, width))
         grid = values.view(*values.shape[:2], (height - 1) // self.stride + 1, -1)
-        return grid[:, :, rows][..., columns].flatten(2)
+        if self.stride == 1:
+            return grid
+        rows, columns = (torch.arange(size, device=values.device) // self.stride for size in (height, width))
+        return grid[:, :, rows][..., columns]

@@ -1,20 +1,24 @@
-"""Initial weights."""
+"""Initial weights: an initialisation has a rule for each kind of part, so that it serves every model made of them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, cast
+from functools import singledispatch
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from emorl.model.attention import SlotAttend
+from emorl.model.bottom_up import BottomUp
+from emorl.model.decoder import BroadcastDecoder, Decoder
 from emorl.model.position import PositionEmbedding
-from emorl.model.recurrent import DualGRU
-
-if TYPE_CHECKING:
-    from emorl.model.efficient_morl import EfficientMORL
+from emorl.model.prior import ConditionalPrior
+from emorl.model.recurrent import DualGRU, ResidualMLP
+from emorl.model.refinement import Refinement
 
 GAIN = 0.02
+RHO = -2.0  # of posteriors and priors at the start: a scale of about 0.35
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
@@ -22,23 +26,35 @@ class Initialisation(ABC):
     """Fills a model's weights in place."""
 
     @abstractmethod
-    def __call__(self, model: EfficientMORL) -> None:
+    def __call__(self, model: nn.Module) -> None:
         """Fill the weights."""
 
 
 class ReleasedInitialisation(Initialisation):
     """The released recipe: Xavier-normal weights of gain 0.02, zero biases, all of the DualGRU N(0, 1).
 
-    Position projections, LayerNorms and the other recurrent cells keep PyTorch's defaults.
+    The encoder's position projection, LayerNorms and the other recurrent cells keep PyTorch's defaults.
     """
 
-    def __call__(self, model: EfficientMORL) -> None:
+    def __call__(self, model: nn.Module) -> None:
         """Fill the weights."""
-        for module in _weighted(model):
-            nn.init.xavier_normal_(module.weight, gain=GAIN)
-        if isinstance(model.bottom_up.cell, DualGRU):
-            for parameter in model.bottom_up.cell.parameters():
-                nn.init.normal_(parameter)
+        _xavier(_weighted(model))
+        for part in model.modules():
+            if isinstance(part, Decoder):
+                _xavier(_weighted(part, positions=True))
+            elif isinstance(part, DualGRU):
+                for parameter in part.parameters():
+                    nn.init.normal_(parameter)
+
+
+class ReleasedDecoderInitialisation(Initialisation):
+    """The released Slot Attention baseline: `ReleasedInitialisation` in the whole decoder, else PyTorch's defaults."""
+
+    def __call__(self, model: nn.Module) -> None:
+        """Fill the decoder's weights."""
+        for part in model.modules():
+            if isinstance(part, Decoder):
+                _xavier(_weighted(part, positions=True))
 
 
 class BalancedInitialisation(Initialisation):
@@ -51,39 +67,73 @@ class BalancedInitialisation(Initialisation):
     2017); small refinement steps. Position projections, LayerNorms and recurrent cells keep PyTorch's defaults.
     """
 
-    def __call__(self, model: EfficientMORL) -> None:
+    def __call__(self, model: nn.Module) -> None:
         """Fill the weights."""
-        for module in _weighted(model):
-            if isinstance(module, nn.ConvTranspose2d):  # in_channels * (kernel / stride)^2 values make one
-                nn.init.normal_(module.weight, std=module.stride[0] * (2 / module.weight[:, 0].numel()) ** 0.5)
+        for layer in _weighted(model):
+            if isinstance(layer, nn.ConvTranspose2d):  # in_channels * (kernel / stride)^2 values make one
+                nn.init.normal_(layer.weight, std=layer.stride[0] * (2 / layer.weight[:, 0].numel()) ** 0.5)
             else:
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        attend, rho = model.bottom_up.attend, -2.0
-        for projection, scale in ((attend.to_query, 1.0), (attend.to_key, 1.0), (attend.to_value, 2.0)):
-            nn.init.normal_(projection.weight, std=scale * projection.in_features**-0.5)
-        residuals = cast(nn.Linear, model.bottom_up.mean_mlp[-1]), cast(nn.Linear, model.bottom_up.rho_mlp[-1])
-        nn.init.constant_(residuals[1].bias, rho)
-        nn.init.constant_(model.prior.conditional.rho.bias, rho)
-        last = _weighted(model.decoder.layers)[-1]
-        heads = model.refinement.mean, model.refinement.rho
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         with torch.no_grad():
-            for layers, factor in ((residuals, 0.2), ((last,), 0.3), (heads, 0.1)):
-                for layer in layers:
-                    layer.weight.mul_(factor)
-            if isinstance(last, nn.Conv2d):
-                of_pixels = last.weight.view(4, -1, *last.weight.shape[1:])  # of the stride^2 pixels of a position
-                of_pixels.copy_(of_pixels[:, :1].clone().expand_as(of_pixels))
-            cast(Tensor, last.bias).view(4, -1)[:3].fill_(-2.5)  # colour: sigmoid(-2.5) is 0.08
+            for part in model.modules():
+                _balance(part)
 
 
-def _weighted(model: nn.Module) -> list[Weighted]:
-    """Return every linear and convolutional layer but position projections, its bias set to zero."""
+@singledispatch
+def _balance(part: nn.Module) -> None:
+    """Adjust a part whose layers have He-normal weights; most stay as they are."""
+
+
+@_balance.register
+def _(part: SlotAttend) -> None:
+    for projection, scale in ((part.to_query, 1.0), (part.to_key, 1.0), (part.to_value, 2.0)):
+        nn.init.normal_(projection.weight, std=scale * projection.in_features**-0.5)
+
+
+@_balance.register
+def _(part: ResidualMLP) -> None:
+    cast(nn.Linear, part[-1]).weight.mul_(0.2)
+
+
+@_balance.register
+def _(part: BottomUp) -> None:
+    nn.init.constant_(cast(nn.Linear, part.rho_mlp[-1]).bias, RHO)
+
+
+@_balance.register
+def _(part: ConditionalPrior) -> None:
+    nn.init.constant_(part.rho.bias, RHO)
+
+
+@_balance.register
+def _(part: BroadcastDecoder) -> None:
+    last = _weighted(part.layers)[-1]
+    last.weight.mul_(0.3)
+    if isinstance(last, nn.Conv2d):
+        of_pixels = last.weight.view(4, -1, *last.weight.shape[1:])  # of the stride^2 pixels of a position
+        of_pixels.copy_(of_pixels[:, :1].clone().expand_as(of_pixels))
+    cast(Tensor, last.bias).view(4, -1)[:3].fill_(-2.5)  # color: sigmoid(-2.5) is 0.08
+
+
+@_balance.register
+def _(part: Refinement) -> None:
+    part.mean.weight.mul_(0.1)
+    part.rho.weight.mul_(0.1)
+
+
+def _xavier(layers: list[Weighted]) -> None:
+    for layer in layers:
+        nn.init.xavier_normal_(layer.weight, gain=GAIN)
+
+
+def _weighted(model: nn.Module, positions: bool = False) -> list[Weighted]:
+    """Return every linear and convolutional layer, its bias set to zero; those of ``positions`` on demand."""
     found: list[Weighted] = []
     for module in model.children():
         if isinstance(module, Weighted):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
             found.append(module)
-        elif not isinstance(module, PositionEmbedding):
-            found += _weighted(module)
+        elif positions or not isinstance(module, PositionEmbedding):
+            found += _weighted(module, positions)
     return found

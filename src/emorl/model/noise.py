@@ -2,7 +2,7 @@
 
 Every draw has a name: ``z0`` (initial slots), ``z1`` .. ``zL`` (bottom-up layers), ``prior_zM`` (the fresh sample
 of z^M behind a prior term), ``refine1`` .. ``refineI`` (refinement steps). Whoever supplies the draws by name
-repeats a computation draw for draw.
+repeats a computation draw for draw. ``z0`` is what breaks the symmetry of a model's slots, whichever the model.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class PosteriorMeans:
         self.seed = seed
 
     def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
-        """Return zeros for ``z1`` .. ``zL`` and ``refine1`` .. ``refineI``."""
+        """Return draws for ``z0`` and ``prior_zM``, and zeros for all else."""
         if name == "z0" or name.startswith("prior"):
             return ImageNoise(torch.zeros(1, dtype=torch.long), self.seed)(name, like[:1]).expand_as(like)
         return torch.zeros_like(like)

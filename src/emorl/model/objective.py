@@ -30,13 +30,21 @@ class Objective(Described):
         super().__init__()
         self.geco = geco
         self.kl_weight = kl_weight
+        self._observed: list[tuple[Tensor, int]] = []  # batches of the optimizer step under way
 
     def forward(self, nll: Float[Tensor, ""], kl: Float[Tensor, ""], dims: int) -> Float[Tensor, ""]:
         """Return the loss of one stage from batch means; an image has ``dims`` channel-pixels."""
         fit = nll if self.geco is None else torch.where(self.geco.active, self.geco(nll, dims), nll)
         return fit + self.kl_weight * kl
 
-    def update(self, nll: Float[Tensor, ""], dims: int) -> None:
-        """Call once after every optimiser step with the last stage's batch mean nll."""
-        if self.geco is not None:
-            self.geco.update(nll, dims)
+    def observe(self, nll: Float[Tensor, " batch"] | None, dims: int) -> None:
+        """Keep the last stage's nll of a batch in training; images have ``dims`` channel-pixels."""
+        if self.geco is not None and nll is not None:
+            self._observed.append((nll.detach().mean(), dims))
+
+    def end_step(self) -> None:
+        """Call once after every optimizer step: GECO takes up the mean nll of the batches since the last."""
+        if self._observed and self.geco is not None:
+            nll, dims = zip(*self._observed, strict=True)
+            self.geco.update(torch.stack(nll).mean(), dims[-1])
+        self._observed.clear()

@@ -11,6 +11,20 @@ from torch import Tensor, nn
 from emorl.model.posterior import Gaussian
 
 
+class ResidualMLP(nn.Sequential):
+    """What is added to a slot after its recurrent cell: LayerNorm, Linear(D -> hidden), ReLU, Linear(hidden -> D).
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+        hidden_dim: width of the hidden layer.
+    """
+
+    def __init__(self, slot_dim: int, hidden_dim: int) -> None:
+        super().__init__(
+            nn.LayerNorm(slot_dim), nn.Linear(slot_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, slot_dim)
+        )
+
+
 class PosteriorCell(nn.Module, ABC):
     """A recurrent cell whose state is the posterior's parameters."""
 

@@ -1,92 +1,108 @@
-"""Slot Attention (Locatello et al., 2020), the deterministic baseline, made of the same parts."""
+"""Slot Attention (Locatello et al., NeurIPS 2020), the deterministic baseline, made of EfficientMORL's parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from emorl.model.attention import SlotAttend
-from emorl.model.decoder import Components, Decoder, SmallDecoder
-from emorl.model.describe import Described
+from emorl.model.decoder import Decoder, SmallDecoder
 from emorl.model.encoder import ImageEncoder
+from emorl.model.initialisation import Initialisation, ReleasedDecoderInitialisation
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian
+from emorl.model.recurrent import ResidualMLP, advance
+from emorl.model.slot_model import Encoding, Inference, Layer, SlotModel, Stage, encoding
 
 
-class SlotReading(NamedTuple):
-    """What Slot Attention makes of a batch of images."""
-
-    slots: Float[Tensor, "batch slots dim"]
-    attention: Float[Tensor, "batch slots pixels"]  # of the last iteration
-    components: Components
-    loss: Float[Tensor, ""]  # squared error summed over channels and pixels, mean over the batch
-
-
-class SlotAttention(Described):
+class SlotAttention(SlotModel):
     """Iterative attention from a sampled start, then a slot decoder trained on squared error.
+
+    The steps of a call are iterations. The defaults are the baseline in EfficientMORL's released code, for Tetrominoes.
 
     Args:
         num_slots: slots K, background included; a call may ask for another number.
         slot_dim: dimensions of a slot, D.
-        iterations: rounds of attention, with shared weights.
         feature_dim: features of a pixel, F.
         hidden_dim: width of the slot MLP.
         position: builds the encoder's position code.
+        encoder_stride: pixels from one of the encoder's positions to the next, see `ImageEncoder`.
         decoder: builds the decoder from D.
+        initialisation: builds what fills the weights.
+
+    >>> model = SlotAttention(num_slots=4, slot_dim=32)
+    >>> inference = model(torch.rand(2, 3, 35, 35), steps=3)
+    >>> inference.layers[-1].attention.shape
+    torch.Size([2, 4, 35, 35])
+    >>> inference.loss.backward()
     """
+
+    default_steps: ClassVar[int] = 3
+    training_steps: ClassVar[int] = 3
 
     def __init__(
         self,
         num_slots: int = 4,
         slot_dim: int = 64,
-        iterations: int = 3,
         feature_dim: int = 64,
         hidden_dim: int = 128,
         position: Callable[[], PositionCode] = RampPosition,
+        encoder_stride: int = 1,
         decoder: Callable[[int], Decoder] = SmallDecoder,
+        initialisation: Callable[[], Initialisation] = ReleasedDecoderInitialisation,
     ) -> None:
         super().__init__()
         self.num_slots = num_slots
-        self.iterations = iterations
-        self.encoder = ImageEncoder(feature_dim, position)
+        self.slot_dim = slot_dim
+        self.encoder = ImageEncoder(feature_dim, position, encoder_stride)
         self.initial_mean = nn.Parameter(torch.zeros(slot_dim))
         self.initial_rho = nn.Parameter(torch.ones(slot_dim))
         self.attend = SlotAttend(feature_dim, slot_dim)
         self.cell = nn.GRUCell(slot_dim, slot_dim)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(slot_dim),
-            nn.Linear(slot_dim, hidden_dim),
-            nn.ReLU(),
-            nn.Linear(hidden_dim, slot_dim),
-        )
+        self.mlp = ResidualMLP(slot_dim, hidden_dim)
         self.decoder = decoder(slot_dim)
+        initialisation()(self)
 
     def forward(
         self,
-        image: Float[Tensor, "batch 3 h w"],
+        image: Tensor,
+        steps: int | None = None,
         num_slots: int | None = None,
         noise: Noise = gaussian_noise,
-    ) -> SlotReading:
+    ) -> Inference:
         """Infer and decode the slots of images in [0, 1].
 
         Raises:
-            ValueError: if the decoder cannot render the image's size.
+            ValueError: for no iterations or no slots, or if the decoder cannot render the image's size.
         """
-        pixels = self.attend.project(self.encoder(2 * image - 1))
-        num_slots = self.num_slots if num_slots is None else num_slots
-        slots = self.initial(len(image), num_slots, noise)  # (B, K, D)
-        for _ in range(self.iterations):
-            update, attention = self.attend(slots, pixels)
-            slots_n = self.cell(update.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
-            slots = slots_n + self.mlp(slots_n)
+        steps = self.checked_steps(steps)
+        layers = self.iterate(image, steps, self.checked_slots(num_slots), noise)
+        slots = layers[-1].slots
         components = self.decoder(slots, (image.shape[-2], image.shape[-1]))
         loss = (image - components.reconstruction).square().sum((1, 2, 3)).mean()
-        return SlotReading(slots, attention, components, loss)
+        return Inference([Stage(steps, slots, None, components, None, None, None, loss)], layers, {}, loss)
+
+    def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
+        """Return the slots alone, which are not decoded."""
+        layers = self.iterate(image, steps, num_slots, noise)
+        return encoding(None, layers[-1].slots, layers)
+
+    def iterate(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> list[Layer]:
+        """Return slots and attention of every iteration."""
+        pixels = self.attend.project(self.encoder(2 * image - 1))
+        slots = self.initial(len(image), num_slots, noise)  # (B, K, D)
+        layers = []
+        for _ in range(steps):
+            update, attention = self.attend(slots, pixels)
+            slots_n = advance(self.cell, update.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
+            slots = slots_n + self.mlp(slots_n)
+            layers.append(Layer(slots, self.encoder.to_pixels(attention, *image.shape[-2:])))
+        return layers
 
     def initial(self, batch: int, num_slots: int, noise: Noise) -> Float[Tensor, "batch slots dim"]:
         """Sample z^0 ~ N(mu, sigma), the same distribution for every slot."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from emorl.data.selection import Selection
-from emorl.data.writer import SHARD_SIZE as SAMPLES
-from emorl.data.writer import write_shards
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import SHARD_SIZE as SAMPLES
+from emorl.data.write.writer import write_shards
 
 TRAIN, VAL, TEST = map(NonNegativeInt, (60000, 320, 320))  # the splits of the paper, and one to validate
 SHARD_SIZE, PROCESSES = map(PositiveInt, (SAMPLES, os.cpu_count() or 1))

@@ -9,17 +9,17 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, VAL, write
-from emorl.data.errors import DataError
 from emorl.data.records import Source
-from emorl.data.selection import Selection, consecutive
 from emorl.data.sources.clevr import ClevrTFRecords
 from emorl.data.sources.clevrtex import ClevrTexFolder
 from emorl.data.sources.folder import ImageFolder
 from emorl.data.sources.hdf5 import HDF5File
 from emorl.data.sources.multi_dsprites import MultiDSpritesTFRecords
+from emorl.data.sources.splits import PRESETS, choose
 from emorl.data.sources.tetrominoes import TetrominoesTFRecords
 from emorl.data.sources.tfrecord import TFRecordSource, read_records
-from emorl.data.splits import PRESETS, choose
+from emorl.data.write.selection import Selection, consecutive
+from emorl.errors import DataError
 
 
 def tetrominoes(

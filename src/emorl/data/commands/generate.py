@@ -7,7 +7,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, VAL, write
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.selection import Selection
+from emorl.data.write.selection import Selection
 
 TetrominoesVariant = Literal[
     "standard", "trominoes", "pentominoes", "new_colours", "one_object", "two_objects", "four_objects", "five_objects"

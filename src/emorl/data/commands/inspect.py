@@ -2,9 +2,10 @@
 
 from jsonargparse.typing import PositiveInt
 
-from emorl.data import export, shards
-from emorl.data.manifest import Manifest
-from emorl.data.preview import contact_sheet
+from emorl.data.commands.preview import contact_sheet
+from emorl.data.shards import samples
+from emorl.data.shards.manifest import Manifest
+from emorl.data.write import export
 from emorl.viz import save_png
 
 _COUNT = PositiveInt(16)
@@ -39,7 +40,7 @@ def verify(folder: str) -> int:
     Args:
         folder: Folder of the data set: a local path or a URL.
     """
-    problems = shards.verify(folder)
+    problems = samples.verify(folder)
     for problem in problems:
         print(problem)
     print(f"{folder}: {f'{len(problems)} problems' if problems else 'everything is in order'}")

@@ -11,7 +11,7 @@ from typing import SupportsFloat
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 
 SIZE = 64
 SCALES = tuple(step / 10 for step in range(5, 11))

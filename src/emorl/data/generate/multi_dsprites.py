@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8, UInt64
 
-from emorl.data.errors import DataError
 from emorl.data.generate.dsprites import ORIENTATIONS, POSITIONS, SCALES, SHAPES, SIZE, sprite
 from emorl.data.generate.generated import GeneratedSource
 from emorl.data.generate.random_words import below, key_of, words_of
 from emorl.data.records import Factor, Objects, Record, Value
+from emorl.errors import DataError
 
 __all__ = ["COLOURS", "FACTORS", "IMAGE_SIZE", "SHAPES", "VARIANTS", "MultiDSprites", "Variant", "render", "sprite"]
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt64
 
-from emorl.data.errors import DataError
 from emorl.data.generate.generated import GeneratedSource
 from emorl.data.generate.random_words import below, key_of, words_of
 from emorl.data.records import Factor, Objects, Record
+from emorl.errors import DataError
 
 IMAGE_SIZE = (35, 35)
 MAX_OBJECTS = 3

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from emorl.data.errors import DataError
 from emorl.data.images import files_provenance, open_image, read_labels, renumber
 from emorl.data.records import Factor, Record, Source, Value
+from emorl.errors import DataError
 
 SCENES = {"full": 50000, "pbg": 20000, "vbg": 20000, "grassbg": 20000, "camo": 20000, "outd": 10000}
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from emorl.data.errors import DataError
+from emorl.errors import DataError
 
 Feature = np.ndarray | list[bytes]
 Example = dict[str, Feature]

@@ -12,11 +12,11 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from emorl.data.errors import DataError
 from emorl.data.images import files_provenance, find_images, read_image, read_labels, renumber
 from emorl.data.records import Record, Source
-from emorl.data.shards import MAX_PIXELS
+from emorl.data.shards.samples import MAX_PIXELS
 from emorl.data.transforms import fit
+from emorl.errors import DataError
 
 _ONE_SIZE = "give all images one size: a square of N pixels cut out of the middle of each with --size N"
 

@@ -31,10 +31,10 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from jaxtyping import Num, UInt8
 
-from emorl.data.errors import DataError
 from emorl.data.records import Factor, Record, Source, Value, file_provenance, label_map
 from emorl.data.schema import parse
 from emorl.data.sources import clevr
+from emorl.errors import DataError
 
 SPLITS = ("train", "val", "test")
 CLEVR_COLUMNS = ("x", "y", "z", "rotation", "size", "material", "shape", "color", "visibility")

@@ -4,11 +4,11 @@ from os import PathLike
 
 import numpy as np
 
-from emorl.data.errors import DataError
 from emorl.data.generate.multi_dsprites import COLOURS, FACTORS, IMAGE_SIZE, SHAPES, VARIANTS
 from emorl.data.records import Objects, Record, label_map
 from emorl.data.sources.example import Example, class_name, take
 from emorl.data.sources.tfrecord import TFRecordSource
+from emorl.errors import DataError
 
 _NUMBERS = tuple(factor.name for factor in FACTORS if factor.kind == "continuous")
 

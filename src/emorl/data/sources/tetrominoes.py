@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from emorl.data.errors import DataError
 from emorl.data.generate.tetrominoes import COLOURS, FACTORS, IMAGE_SIZE, MAX_OBJECTS, SHAPES
 from emorl.data.records import Objects, Record, label_map
 from emorl.data.sources.example import Example, class_name, take
 from emorl.data.sources.tfrecord import TFRecordSource
+from emorl.errors import DataError
 
 _ENTITIES = MAX_OBJECTS + 1
 _COLOUR_NAMES = {colour: name for name, colour in COLOURS.items()}

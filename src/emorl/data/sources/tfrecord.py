@@ -20,10 +20,10 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from emorl.data.errors import DataError
 from emorl.data.records import Record, Source, file_provenance
 from emorl.data.runs import Runs
 from emorl.data.sources.example import Example, parse_example, take
+from emorl.errors import DataError
 
 MAX_RECORD = 1 << 28  # bytes; the largest known record, one of CLEVR, has 3.3 MB
 

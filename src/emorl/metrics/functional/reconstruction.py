@@ -1,25 +1,7 @@
 """How far a reconstruction is from its image."""
 
-from math import log, pi
-
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
-
-
-def squared_error(reconstruction: Tensor, image: Tensor) -> Float64[Tensor, " batch"]:
-    r"""Squared error of each image, summed over its channels and pixels.
-
-    $$ \mathrm{SE}(\hat x, x) = \sum_{c,h,w} (\hat x_{chw} - x_{chw})^2 $$
-
-    The field reports this sum as well as `mean_squared_error`, sometimes under the same name. Arguments, precision and
-    errors are the same.
-
-    >>> import torch
-    >>> squared_error(torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 3, 2, 2))
-    tensor([3.], dtype=torch.float64)
-    """
-    _check_images(reconstruction, image)
-    return (reconstruction.double() - image.double()).square().sum(dim=(1, 2, 3))
 
 
 def mean_squared_error(reconstruction: Tensor, image: Tensor) -> Float64[Tensor, " batch"]:
@@ -44,24 +26,6 @@ def mean_squared_error(reconstruction: Tensor, image: Tensor) -> Float64[Tensor,
     """
     _check_images(reconstruction, image)
     return (reconstruction.double() - image.double()).square().mean(dim=(1, 2, 3))
-
-
-def log_likelihood(nll: Float[Tensor, " batch"], channel_pixels: int) -> Float64[Tensor, " batch"]:
-    r"""Log-likelihood of each image with its constant, $\log p(x \mid z)$ as a normalised density.
-
-    $$ \log p(x \mid z) = -\mathrm{nll} - \tfrac12 \log(2 \pi) \cdot 3HW $$
-
-    The likelihoods of `emorl.model` leave the constant out, the Gaussian and the mixture alike.
-
-    Args:
-        nll: what they return, in nats, shape (B,).
-        channel_pixels: channels times pixels of an image, $3HW$.
-
-    >>> import torch
-    >>> log_likelihood(torch.zeros(1), 2)
-    tensor([-1.8379], dtype=torch.float64)
-    """
-    return -nll.double() - 0.5 * log(2 * pi) * channel_pixels
 
 
 # Checked by hand rather than by annotation, which nothing enforces outside the tests: shapes would broadcast.

@@ -1,0 +1,63 @@
+"""What a module checks of its surroundings before it runs: device, precision, data, strategy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import DDPStrategy
+
+from emorl.errors import DataError
+
+if TYPE_CHECKING:
+    from emorl.module import SlotModule
+
+
+def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None:
+    """Check that model, data and trainer fit together.
+
+    Args:
+        module: the module.
+        trainer: its trainer.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Raises:
+        DataError: if the scenes need more slots than K.
+        MisconfigurationException: if there are too few steps for the model; if the device has no float64, which the
+            scores need; if the data have another image size than the model, or one that the decoder cannot render; or
+            if precision or strategy cannot train the model.
+    """
+    network, strategy = module.network, trainer.strategy
+    if strategy.root_device.type == "mps":
+        raise MisconfigurationException(
+            "Expected a device with float64, in which scores are summed up, got mps. Set the trainer's accelerator to "
+            "'cpu'."
+        )
+    try:
+        for steps in (module.refinement_steps, module.test_refinement_steps):
+            network.checked_steps(steps)
+        if stage == "fit":
+            plain_ddp = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
+            network.check_training(str(trainer.precision), unused_parameters=not plain_ddp)
+        network.decoder.grid(module.image_size, module.image_size)
+    except ValueError as error:
+        raise MisconfigurationException(str(error)) from error
+    _check_data(module, getattr(trainer, "datamodule", None))
+
+
+def _check_data(module: SlotModule, data: object) -> None:
+    """Check that the data, if they are known, fit the model's image size, and K the scenes."""
+    size = getattr(data, "image_size", module.image_size)
+    if size != module.image_size:
+        raise MisconfigurationException(
+            f"Expected data of the model's image_size, {module.image_size}, got {size}. Give both the same."
+        )
+    manifest = getattr(data, "manifest", None)
+    if manifest is not None and manifest.slots > module.network.num_slots:
+        raise DataError.of(
+            getattr(data, "root", "data"),
+            expected=f"scenes for K = {module.network.num_slots} slots",
+            got=f"scenes of up to {manifest.max_objects} objects and a background",
+            remedy=f"set num_slots to {manifest.slots} or more",
+        )

@@ -1,0 +1,1 @@
+"""Shards to batches: which samples, in which order, decoded and cropped."""

@@ -1,0 +1,1 @@
+"""Records to shards: atomic, resumable, in parallel."""

@@ -1,0 +1,56 @@
+"""Writing shards in several processes, which end with the one that started them."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from emorl.data.shards.manifest import Shard
+from emorl.data.write.selection import ShardTask
+from emorl.data.write.shard_writer import write_shard
+from emorl.errors import DataError
+
+
+def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> Iterator[Shard]:
+    """Write shards from sources with random access, and yield them as they are finished.
+
+    When it is closed, or something fails, the shards that were begun are still finished.
+
+    Raises:
+        DataError: as `write_shard`, or if a process dies.
+    """
+    context = multiprocessing.get_context("forkserver")  # a plain fork would copy the locks of the threads around us
+    context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
+    with ProcessPoolExecutor(processes, context, initializer=_follow_parent) as pool:
+        try:
+            futures = [pool.submit(_write_alone, folder, task) for task in tasks]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            remedy = "run the same command again, with fewer processes if memory is short: finished shards are kept"
+            expected, got = f"{processes} processes that write to the end", "one that died"
+            raise DataError.of(folder, expected=expected, got=got, remedy=remedy) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _write_alone(folder: Path, task: ShardTask) -> Shard:
+    return write_shard(folder, task, task.source.select(task.runs))
+
+
+def _follow_parent() -> None:
+    """End when the parent process does, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(process: BaseProcess) -> None:
+    process.join()
+    os._exit(1)

@@ -1,0 +1,90 @@
+"""What an earlier call left in a folder of shards.
+
+A folder without a manifest is unfinished. Its progress file is the manifest of the shards that are whole so far.
+"""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from emorl.data.runs import Runs, count, format_runs, join_runs, parse_runs, to_runs
+from emorl.data.shards.manifest import MANIFEST, Manifest, Shard, Split
+from emorl.data.write.selection import ShardTask
+from emorl.data.write.shard_writer import describe
+from emorl.errors import DataError
+from emorl.files import atomic
+
+PROGRESS = ".progress.json"
+
+
+def with_shards(header: Manifest, tasks: list[ShardTask], done: Mapping[str, Shard]) -> Manifest:
+    """Return the manifest of each split up to its first missing shard."""
+    splits = {}
+    for split, group in itertools.groupby(tasks, key=lambda task: task.split):
+        whole = list(itertools.takewhile(lambda task: task.name in done, group))
+        if whole:
+            runs = join_runs(run for task in whole for run in task.runs)
+            splits[split] = Split(count(runs), format_runs(runs), tuple(done[task.name] for task in whole))
+    return replace(header, splits=splits)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest, or a progress file.
+
+    Raises:
+        DataError: if the disk is full.
+    """
+    with atomic(path) as stream:
+        stream.write(json.dumps(manifest.to_json(), indent=2).encode() + b"\n")
+
+
+def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, Shard]:
+    """Return the planned shards that are there and whole, by name.
+
+    Raises:
+        DataError: if the folder holds anything else.
+    """
+    finished = (folder / MANIFEST).exists()
+    if not finished and not (folder / PROGRESS).exists():
+        _require_empty(folder)
+        write_manifest(folder / PROGRESS, header)
+    previous = Manifest.load(folder, MANIFEST if finished else PROGRESS)
+    planned = {(task.name, task.runs) for task in tasks}
+    found = dict(_shards(previous))
+    if found and (replace(previous, splits={}) != header or (finished and found.keys() != planned)):
+        got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset} from {previous.source}"
+        remedy = "choose another folder, or delete this one"
+        raise DataError.of(folder, expected="a new folder, or this data set to go on with", got=got, remedy=remedy)
+    _remove(folder.glob(".*.tmp"))  # of a process that was killed
+    if not finished:
+        names = {task.name for task in tasks}
+        _remove(path for path in folder.glob("*.tar") if path.name not in names)  # of larger splits
+    whole = (shard for key, shard in found.items() if key in planned and _is_whole(folder, shard))
+    return {shard.name: shard for shard in whole}
+
+
+def _shards(manifest: Manifest) -> Iterator[tuple[tuple[str, Runs], Shard]]:
+    """Yield the shards of a manifest, keyed by name and indices in the source."""
+    for name, split in manifest.splits.items():
+        indices = itertools.chain.from_iterable(parse_runs(split.indices, name))
+        for shard in split.shards:
+            yield (shard.name, to_runs(itertools.islice(indices, shard.samples))), shard
+
+
+def _is_whole(folder: Path, shard: Shard) -> bool:
+    path = folder / shard.name
+    return path.is_file() and describe(path, shard.samples) == shard
+
+
+def _require_empty(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if names:
+        got, remedy = f"{names[0]} and {len(names) - 1} more in it", "choose another folder"
+        raise DataError.of(folder, expected="a new or empty folder", got=got, remedy=remedy)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        path.unlink()

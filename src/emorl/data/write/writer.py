@@ -1,0 +1,96 @@
+"""Writing data sets of shards: atomically, resumably, byte for byte the same for the same records."""
+
+import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from emorl.data.records import Record
+from emorl.data.shards.manifest import MANIFEST, Manifest, Shard
+from emorl.data.write.parallel import write_in_parallel
+from emorl.data.write.resume import PROGRESS, resume, with_shards, write_manifest
+from emorl.data.write.selection import Selection, ShardTask, shard_tasks, streams
+from emorl.data.write.shard_writer import write_shard
+from emorl.errors import DataError
+from emorl.files import locked
+
+SHARD_SIZE = 1000
+
+
+def write_shards(
+    selections: Mapping[str, Selection],
+    out: str | os.PathLike[str],
+    shard_size: int = SHARD_SIZE,
+    processes: int = 1,
+) -> Manifest:
+    """Write a data set, resuming what an earlier call began and repairing what was damaged since.
+
+    Args:
+        selections: records of each split, not empty; the sources differ at most in what depends on the split.
+        out: folder of the data set, new or empty, or left by the same call.
+        shard_size: samples in a shard; the last one of a split may have fewer.
+        processes: how many processes write if the sources have random access; others are read by this one alone. The
+            shards are the same for any number.
+
+    Returns:
+        The manifest, which is written last.
+
+    Raises:
+        DataError: if the folder holds anything else or is being written to, if a source ends early or yields a
+            record that contradicts it, if the disk is full, or if a process dies. Whole shards are kept for the next
+            call.
+    """
+    folder, header = Path(out), _header(selections)
+    tasks = [task for split, selection in selections.items() for task in shard_tasks(split, selection, shard_size)]
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        done = resume(folder, header, tasks)
+        missing = [task for task in tasks if task.name not in done]
+        samples, left = (sum(task.samples for task in group) for group in (tasks, missing))
+        with (
+            tqdm(total=samples, initial=samples - left, unit="scene", disable=None) as bar,
+            closing(_write(folder, missing, processes, bar)) as shards,
+        ):
+            for shard in shards:
+                done[shard.name] = shard
+                write_manifest(folder / PROGRESS, with_shards(header, tasks, done))
+        manifest = with_shards(header, tasks, done)
+        write_manifest(folder / MANIFEST, manifest)
+        (folder / PROGRESS).unlink(missing_ok=True)
+    return manifest
+
+
+def _header(selections: Mapping[str, Selection]) -> Manifest:
+    """Return the manifest without splits."""
+    if not selections:
+        raise DataError("nothing to write: every split has 0 samples; ask for at least one sample")
+    source = next(iter(selections.values())).source
+    return Manifest(
+        dataset=source.dataset,
+        variant=source.variant,
+        source=source.provenance,
+        image_size=source.image_size,
+        max_objects=source.max_objects,
+        factors=source.factors,
+        splits={},
+    )
+
+
+def _write(folder: Path, tasks: list[ShardTask], processes: int, bar: "tqdm[None]") -> Generator[Shard, None, None]:
+    """Write the shards and yield each when it is whole."""
+    processes = min(processes, len(tasks))
+    if processes > 1 and all(task.source.random_access for task in tasks):
+        for shard in write_in_parallel(folder, tasks, processes):
+            bar.update(shard.samples)
+            yield shard
+    else:
+        for task, records in streams(tasks):
+            yield write_shard(folder, task, _counted(records, bar))
+
+
+def _counted(records: Iterator[Record], bar: "tqdm[None]") -> Iterator[Record]:
+    for record in records:
+        yield record
+        bar.update()

@@ -1,0 +1,101 @@
+"""``emorl-evaluate report``: one page on a trained model, how good it is, how it came about, and what it sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
+
+import emorl
+from emorl.callbacks.record import git_commit
+from emorl.callbacks.report import to_columns, to_json
+from emorl.data.shards.manifest import Manifest
+from emorl.evaluation.inputs import Scenes, load_module, load_scenes
+from emorl.evaluation.report import sections
+from emorl.evaluation.report.page import render
+from emorl.evaluation.report.paper import published
+from emorl.evaluation.report.run import read_run
+from emorl.evaluation.report.traversals import traversals
+from emorl.evaluation.studies.layers import Readings, score
+from emorl.evaluation.studies.scores import inferences
+from emorl.files import atomic
+from emorl.model import Inference
+from emorl.module import EfficientMORLModule
+from emorl.types import Batch
+
+_COUNT = PositiveInt(320)
+
+
+def report(model: str, data: str, out: Path, split: str = "test", count: PositiveInt = _COUNT) -> None:
+    """Write one self-contained page, report.html, on a trained model: scores, training, scenes, layers.
+
+    Its figures lie beside it as PNG files, and its scores as metrics.json, which has what `emorl test` writes.
+
+    Args:
+        model: Checkpoint of emorl fit, or name of shipped weights. Training curves and configuration are those of the
+            run around a checkpoint, or on the weights' card.
+        data: Folder of shards: a local path or a URL.
+        out: Folder of the page.
+        split: Split of the data set.
+        count: Number of scenes, the first ones of the split.
+    """
+    module, manifest, run = load_module(model), Manifest.load(data), read_run(model)
+    scenes = load_scenes(data, module, split, count)
+    readings = Readings.of(row for seen in scored(module, scenes) for row in score(module, *seen))
+    metrics = to_json(to_columns(module.test_scores.summary(), module.test_refinement_steps))
+    paper = published(manifest.dataset, manifest.variant, objects=manifest.max_objects)
+    ranking = readings.ranked()[2]
+    median = ranking[len(ranking) // 2]
+    source = ", ".join(f"{key} {value}" for key, value in manifest.source.items())
+    shown = (
+        sections.comparison(metrics, paper, source) if paper else None,
+        sections.scores(metrics),
+        sections.training(run, out),
+        sections.examples(module, scenes, readings, out),
+        sections.spread(readings, module.test_refinement_steps, out),
+        sections.by_layer(module, scenes, readings, median, out),
+        traversals(module, scenes, median, out),
+        sections.record(run, facts(model, data, module, manifest, f"{len(scenes.image)} of the split {split}")),
+    )
+    page = render(
+        title=f"EfficientMORL on {paper.title if paper else manifest.dataset}",
+        lead=f"{model}, scored on {len(scenes.image)} scenes of {data}",
+        headline=sections.headline(metrics),
+        sections=[section for section in shown if section is not None],
+    )
+    for name, text in {"metrics.json": json.dumps(metrics, indent=2) + "\n", "report.html": page}.items():
+        with atomic(out / name) as stream:
+            stream.write(text.encode())
+    print(out / "report.html")
+
+
+def scored(module: EfficientMORLModule, scenes: Scenes) -> Iterator[tuple[Batch, Inference]]:
+    """Infer all scenes, and give them to the module's test scores in passing."""
+    for batch, inference in inferences(module, scenes, module.test_refinement_steps, title="scenes"):
+        module.test_scores.update(batch, inference)
+        yield batch, inference
+
+
+def facts(model: str, data: str, module: EfficientMORLModule, manifest: Manifest, scenes: str) -> dict[str, object]:
+    """Return what a page was made from, by name."""
+    network = module.network
+    return {
+        "model": model,
+        "K, L, slot dimensions": f"{network.num_slots}, {network.bottom_up.num_layers}, "
+        f"{len(network.bottom_up.initial_mean)}",
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "data": data,
+        "data set": f"{manifest.dataset}, {manifest.variant}",
+        "manifest checksum": manifest.checksum,
+        "scenes": scenes,
+        "image size": f"{module.image_size} (crop {module.crop})",
+        "device": module.device.type,
+        "emorl": emorl.__version__,
+        "commit": git_commit(Path(emorl.__file__)),
+        "torch": version("torch"),
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }

@@ -1,0 +1,196 @@
+"""The sections of a report, each from the numbers it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from emorl.callbacks.report import LABELS, stage_label
+from emorl.evaluation.inputs import Scenes
+from emorl.evaluation.outputs import cell, write_figure
+from emorl.evaluation.report.figures import by_reading, curves, distribution, labelled
+from emorl.evaluation.report.page import Picture, Section, Table
+from emorl.evaluation.report.paper import Published
+from emorl.evaluation.report.run import Run
+from emorl.evaluation.studies.layers import Readings, layer_picture, look
+from emorl.module import EfficientMORLModule
+from emorl.viz import colourise, decomposition, grid
+
+Metrics = dict[str, dict[str, dict[str, Any]]]  # what metrics.json holds: I, score, and its mean and standard error
+
+SHOWN = 3  # scenes of a kind
+_PAIR = ("what", "value")
+
+# What a training curve shows: its title, the logged values by name, whether their axis is logarithmic.
+TRAINING = {
+    "training_fg_ari": ("FG-ARI in validation", {"I = 0": "val/zero_step/fg_ari", "refined": "val/fg_ari"}, False),
+    "training_mse": ("MSE in validation", {"I = 0": "val/zero_step/mse", "refined": "val/mse"}, True),
+    "training_nll": ("NLL in training", {"I = 0": "train/zero_step/nll", "refined": "train/nll"}, False),
+    "training_kl": ("KL in training", {"I = 0": "train/zero_step/kl", "refined": "train/kl"}, False),
+    "training_geco": ("GECO's zeta", {"zeta": "train/geco/zeta"}, False),
+}
+
+
+def headline(metrics: Metrics) -> dict[str, str]:
+    """Return FG-ARI and MSE at each I."""
+    shown = ("fg_ari", "mse")
+    return {f"{LABELS[score]}, {stage_label(key)}": _score(metrics[key][score]) for score in shown for key in metrics}
+
+
+def comparison(metrics: Metrics, paper: Published, source: str) -> Section:
+    """Set FG-ARI beside the paper's.
+
+    Args:
+        metrics: the scores.
+        paper: the paper's on the same data set.
+        source: where the scenes come from.
+    """
+    ours = {f"this model, {stage_label(key)}": _score(column["fg_ari"], factor=100) for key, column in metrics.items()}
+    theirs = {f"paper: {name}": f"{mean} ± {deviation}" for name, (mean, deviation) in paper.scores.items()}
+    text = (
+        f"This model: mean ± standard error over {_scenes(metrics)} scenes ({source}). The paper: mean ± standard"
+        f" deviation over five seeds, each on 320 test scenes, EfficientMORL with I = {paper.steps} at test. Both leave"
+        " the background out. Here masks are scored at the model's resolution; the released code scores CLEVR's at"
+        " 192x192."
+    )
+    table = Table("Foreground ARI in percent", ("model", "FG-ARI"), [*(ours | theirs).items()])
+    return Section("paper", "Beside the paper", text, [table])
+
+
+def scores(metrics: Metrics) -> Section:
+    """List all scores."""
+    names = list(dict.fromkeys(name for column in metrics.values() for name in column))
+    rows = [
+        [_label(name), *(_score(column[name]) if name in column else "" for column in metrics.values())]
+        for name in names
+    ]
+    text = (
+        "I is the number of refinement steps at test; I = 0 is the bottom-up pass alone. FG-ARI, mIoU, mBO and covering"
+        " leave the background out. KL at I = 0 sums the terms of all layers; after refinement it is one term. NLL"
+        " leaves out 0.5 log 2 pi per channel-pixel, log-likelihood has it."
+    )
+    table = Table(f"Mean ± standard error over {_scenes(metrics)} scenes", ["score", *map(stage_label, metrics)], rows)
+    return Section("scores", "Scores", text, [table])
+
+
+def training(run: Run, out: Path) -> Section | None:
+    """Draw how the scores and the loss's terms went; None if the run left no record."""
+    pictures = []
+    for name, (title, columns, logarithmic) in TRAINING.items():
+        lines = {label: run.history[column] for label, column in columns.items() if column in run.history}
+        if lines:
+            path = write_figure(curves(lines, title, run.switches, logarithmic), out, name)
+            ends = ", ".join(f"{label}: {cell(curve[-1][1])}" for label, curve in lines.items())
+            alt = f"{title} against optimiser steps; last values: {ends}."
+            pictures.append(Picture(path, alt, f"{title}; last values: {ends}."))
+    text = (
+        "Against optimiser steps. A refined value has the I of the curriculum at that step; a dotted line marks where"
+        " that changes. NLL and KL are in nats per image."
+    )
+    if minutes := run.history.get("time/minutes"):
+        text += f" The run took {minutes[-1][1]:.0f} minutes."
+    return Section("training", "Training", text, pictures=pictures) if pictures else None
+
+
+def examples(module: EfficientMORLModule, scenes: Scenes, readings: Readings, out: Path) -> Section:
+    """Draw the best, middle and worst scenes, see `Readings.ranked`."""
+    score, values, order = readings.ranked()
+    middle = max(0, (len(order) - SHOWN) // 2)
+    kinds = {"best": order[:SHOWN], "median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
+    pictures = []
+    for kind, places in kinds.items():
+        drawn, columns = decompositions(module, scenes, places)
+        rows = [f"scene {place}\n{score} {values[place]:#.3g}" for place in places]
+        path = write_figure(labelled(drawn, rows, columns), out, kind)
+        listed = ", ".join(f"{place} ({values[place]:#.3g})" for place in places)
+        caption = f"The {kind} scenes by {score}: {listed}."
+        pictures.append(Picture(path, f"{caption} Columns: {', '.join(columns)}.", caption, wide=True))
+    text = (
+        f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn on white through its mask;"
+        " the truth is the true segmentation, its background dark."
+    )
+    return Section("scenes", "Scenes", text, pictures=pictures)
+
+
+def decompositions(
+    module: EfficientMORLModule, scenes: Scenes, places: list[int]
+) -> tuple[UInt8[Tensor, "3 h w"], list[str]]:
+    """Draw the decompositions of some scenes, and their true segmentations; return the picture and its columns."""
+    parts = look(module, scenes.batch(places))[1].stages[-1].components
+    image = scenes.image[places].float() / 255
+    drawn = decomposition(image, *(part.cpu() for part in (parts.reconstruction, parts.masks, parts.rgb)))
+    truth = grid(colourise(scenes.segmentation[places]), columns=1, padding=2)[..., 2:]  # whose left edge is there
+    slots = [f"slot {slot}" for slot in range(parts.masks.shape[1])]
+    return torch.cat((drawn, truth), dim=-1), ["image", "reconstruction", "segmentation", *slots, "truth"]
+
+
+def spread(readings: Readings, steps: int, out: Path) -> Section | None:
+    """Draw how FG-ARI is distributed over scenes, with and without refinement; None if no scene has an object."""
+    fg_ari = readings.fg_ari[:, ~readings.fg_ari[-1].isnan()]
+    if not fg_ari.numel():
+        return None
+    values = {"I = 0": fg_ari[-1 - steps]} | {f"I = {steps}": fg_ari[-1]}
+    path = write_figure(distribution(values, "FG-ARI"), out, "distribution")
+    quarters = {name: scores.quantile(scores.new_tensor([0.25, 0.5, 0.75])).tolist() for name, scores in values.items()}
+    caption = "; ".join(f"{name}: quartiles {', '.join(f'{q:.3f}' for q in found)}" for name, found in quarters.items())
+    picture = Picture(path, f"Histogram of FG-ARI over scenes. {caption}.", f"{caption}.")
+    return Section("distribution", "Distribution over scenes", "", pictures=[picture])
+
+
+def by_layer(module: EfficientMORLModule, scenes: Scenes, readings: Readings, place: int, out: Path) -> Section:
+    """Score what the layers and steps make of all scenes, and show what they make of the one at ``place``."""
+    rows = readings.table()
+    chart = write_figure(by_reading(rows, "fg_ari", "FG-ARI"), out, "layers_fg_ari")
+    ends = ", ".join(f"{row['slots']} {cell(row['fg_ari'])}" for row in rows)
+    drawn = write_figure(labelled(*layer_picture(module, *look(module, scenes.batch([place])))), out, "layers")
+    text = (
+        "Each layer's sample of the slots, decoded, then those of each refinement step. The last layer's are what I = 0"
+        " gives. Attention is drawn from black (none) to white (each map's maximum), masks from 0 to 1."
+    )
+    pictures = [
+        Picture(chart, f"FG-ARI by layer and step: {ends}.", "FG-ARI, mean ± standard error over scenes."),
+        Picture(drawn, f"Attention, reconstruction and masks of scene {place}.", f"Scene {place}.", wide=True),
+    ]
+    table = Table(
+        "Mean ± standard error over scenes",
+        ["slots", "FG-ARI", "MSE"],
+        [[f"{row['slots']}", *(f"{cell(row[s])} ± {row[f'{s}_se']:.2g}" for s in ("fg_ari", "mse"))] for row in rows],
+    )
+    return Section("layers", "Layer by layer", text, [table], pictures)
+
+
+def record(run: Run, facts: dict[str, object]) -> Section:
+    """List how the page and the model came about.
+
+    Args:
+        run: the training run.
+        facts: what the page was made from, by name.
+    """
+    tables = [Table("This page", _PAIR, [[name, str(value)] for name, value in facts.items()])]
+    if run.versions:
+        tables.append(Table("The run", _PAIR, [[name, str(value)] for name, value in run.versions.items()]))
+    return Section("record", "Record", "", tables, files={"config.yaml of the run": run.config} if run.config else {})
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name.replace("kl_layers/", "KL, layer "))
+
+
+def _scenes(metrics: Metrics) -> int:
+    return int(metrics["I=0"]["mse"]["images"])
+
+
+def _score(score: dict[str, Any], factor: int = 1) -> str:
+    mean, error = score["mean"], score["standard_error"]
+    if mean is None:
+        return "undefined"
+    return _round(factor * mean, 4) if error is None else f"{_round(factor * mean, 4)} ± {_round(factor * error, 2)}"
+
+
+def _round(value: float, digits: int) -> str:
+    text = f"{value:.{digits}g}"
+    return text if abs(value) < 1 or "e" not in text else f"{value:.0f}"

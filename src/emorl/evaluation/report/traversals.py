@@ -1,0 +1,44 @@
+"""The section of a report on what single dimensions of the slots stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from emorl.evaluation.inputs import BATCH, Scenes
+from emorl.evaluation.outputs import write_figure
+from emorl.evaluation.report.page import Picture, Section
+from emorl.evaluation.representation.activeness import activeness
+from emorl.evaluation.representation.traversal import sweep_values, traversal, traversal_figure
+from emorl.evaluation.studies.layers import look
+from emorl.module import EfficientMORLModule
+
+SHOWN = 3  # dimensions
+STEPS = 7  # values of each
+
+
+def traversals(module: EfficientMORLModule, scenes: Scenes, place: int, out: Path) -> Section:
+    """Sweep the dimensions that change a scene most, in every slot.
+
+    Args:
+        module: the model.
+        scenes: the scenes, the first of which tell the range of the dimensions.
+        place: the scene to draw.
+        out: folder of the figure.
+    """
+    some = range(min(BATCH, len(scenes.image)))
+    values = sweep_values(look(module, scenes.batch(some))[1].stages[-1].posterior.mean, STEPS)
+    slots = look(module, scenes.batch([place]))[1].stages[-1].posterior.mean
+    size = (module.image_size, module.image_size)
+    dims = activeness(module.network, slots, values, size).argsort(descending=True)[:SHOWN].tolist()
+    frames = [traversal(module.network, slots[0], slot, dims, values[dims], size) for slot in range(slots.shape[1])]
+    path = write_figure(traversal_figure(torch.stack(frames), dims), out, "traversals")
+    text = (
+        "Decodings of one scene while a single dimension of one slot goes through the range that it has over scenes and"
+        " slots, and all else stays: the dimensions that change this scene's picture most."
+    )
+    listed = ", ".join(map(str, dims))
+    alt = f"Scene {place} decoded {STEPS} times for each slot and each of the dimensions {listed}."
+    pictures = [Picture(path, alt, f"Scene {place}, dimensions {listed}.", wide=True)]
+    return Section("traversals", "Traversals", text, pictures=pictures)

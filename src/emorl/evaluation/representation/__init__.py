@@ -1,0 +1,1 @@
+"""What slots encode: matching, probes, DCI, activeness, traversals."""

@@ -1,0 +1,166 @@
+"""``emorl-evaluate representation``: what the slots of a trained model stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from emorl.data.records import Factor
+from emorl.data.shards.manifest import Manifest
+from emorl.errors import DataError
+from emorl.evaluation.inputs import Scenes, infer, load_module, load_scenes
+from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.representation.activeness import activeness, activeness_figure
+from emorl.evaluation.representation.dci import dci, importance_figure, importance_table, scores_table
+from emorl.evaluation.representation.matching import MIN_PIXELS, Codes, Matches, match
+from emorl.evaluation.representation.probe import PROBES, probe, probe_figure, probe_table
+from emorl.evaluation.representation.traversal import animation, sweep_values, traversal, traversal_figure, write_gif
+from emorl.metrics.functional import masks_to_labels
+from emorl.module import EfficientMORLModule
+
+_SCENES, _FIRST, _NO_STEPS = PositiveInt(320), NonNegativeInt(0), NonNegativeInt(0)
+STEPS = 11  # values of a sweep
+SWEPT = 10  # scenes that activeness is averaged over
+SHOWN = 5  # dimensions of a traversal
+
+
+def representation(
+    model: str,
+    data: str,
+    out: Path,
+    split: str = "test",
+    scenes: PositiveInt = _SCENES,
+    refinement_steps: NonNegativeInt = _NO_STEPS,
+    factors: list[str] | None = None,
+    scene: NonNegativeInt = _FIRST,
+) -> None:
+    """Tell what the slots stand for: DCI, property probes, activeness and traversals of latent dimensions.
+
+    The posterior mean of the slot matched to an object is the object's code. Objects of the first half of the scenes
+    are fitted to, those of the second half are scored. Writes objects, dci, importance, probes and activeness as tables
+    (.csv and .md), importance.png, probes.png, activeness.png and traversals.png and .gif.
+
+    Args:
+        model: Checkpoint of emorl fit, or name of shipped weights.
+        data: Folder of shards whose objects have factors: a local path or a URL.
+        out: Folder of the results.
+        split: Split of the data set.
+        scenes: Number of scenes, from the first on.
+        refinement_steps: Refinements I before the slots are read.
+        factors: Names of the factors to study; by default all. The paper's eight of CLEVR are
+            [x,y,z,rotation,size,material,shape,color].
+        scene: Number of the scene, from 0, whose slots are swept for the traversals.
+    """
+    chosen = choose(data, Manifest.load(data).factors, factors)
+    module = load_module(model)
+    loaded = load_scenes(data, module, split, scenes)
+    if scene >= len(loaded.image):
+        raise DataError.of(
+            "scene", expected=f"a number below the {len(loaded.image)} scenes", got=f"{scene}", remedy="choose another"
+        )
+    slots, labels = read(module, loaded, refinement_steps)
+    matches = match(labels, loaded.segmentation)
+    varying, fitted, scored = halves(chosen, slots, matches, loaded)
+    left_out = {f"under {MIN_PIXELS} pixels": matches.small, "without a slot": matches.missed}
+    row = {"scenes": len(slots), "fitted": len(fitted.code), "scored": len(scored.code), **left_out}
+    print(f"objects: {', '.join(f'{count} {name}' for name, count in row.items())}", flush=True)
+    if constant := [factor.name for factor in chosen if factor not in varying]:
+        print(f"left out, since all objects have the same: {', '.join(constant)}")
+    written = [
+        *write_table([row | {"mean IoU": float(matches.iou.mean())}], out, "objects"),
+        *study_factors(varying, fitted, scored, out),
+        *study_dimensions(module, slots, scene, out),
+    ]
+    print("\n".join(str(path) for path in written))
+
+
+def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) -> list[Factor]:
+    """Return the factors of these names, all for None.
+
+    Raises:
+        DataError: if the data set has no factors, or lacks one of the names.
+    """
+    if not factors:
+        remedy = "take a data set whose manifest declares factors, such as Tetrominoes, Multi-dSprites or CLEVR"
+        raise DataError.of(data, expected="objects with factors", got="a data set without any", remedy=remedy)
+    by_name = {factor.name: factor for factor in factors}
+    unknown = [name for name in names or [] if name not in by_name]
+    if unknown or names == []:
+        got, remedy = ", ".join(unknown) or "none", "choose among them"
+        raise DataError.of("factors", expected=f"names among {', '.join(by_name)}", got=got, remedy=remedy)
+    return [by_name[name] for name in names or by_name]
+
+
+def read(
+    module: EfficientMORLModule, scenes: Scenes, steps: int
+) -> tuple[Float[Tensor, "scenes slots dim"], Int64[Tensor, "scenes h w"]]:
+    """Return the posterior means of all slots, and the slot that has each pixel."""
+    slots, labels = [], []
+    for batch in tqdm(list(scenes.batches()), desc="slots", unit="batch", disable=None):
+        last = infer(module, batch, steps).stages[-1]
+        slots.append(last.posterior.mean.detach())
+        labels.append(masks_to_labels(last.components.log_masks).cpu())
+    return torch.cat(slots), torch.cat(labels)
+
+
+def halves(
+    factors: Sequence[Factor], slots: Float[Tensor, "scenes slots dim"], matches: Matches, scenes: Scenes
+) -> tuple[list[Factor], Codes, Codes]:
+    """Return the matched objects of the first and of the second half of the scenes, and the factors that vary.
+
+    Raises:
+        DataError: if there are too few objects, or if no factor varies among those to fit to.
+    """
+    codes = slots[matches.scene.to(slots.device), matches.slot.to(slots.device)].double().cpu().numpy()
+    places = zip(matches.scene.tolist(), matches.label.tolist(), strict=True)
+    objects = [scenes.factors[scene][label - 1] for scene, label in places]
+    values = np.array([[factor.encode(object_[factor.name]) for factor in factors] for object_ in objects])
+    first = (matches.scene < len(slots) / 2).numpy()
+    if min(first.sum(), (~first).sum()) < 2:
+        expected, got = "two objects with a slot in each half of the scenes", f"{first.sum()} and {(~first).sum()}"
+        raise DataError.of("objects", expected=expected, got=got, remedy="give more scenes, or train the model further")
+    varies = [column for column in range(len(factors)) if len(np.unique(values[first, column])) > 1]
+    if not varies:
+        got, remedy = "the same object over and over", "give more scenes"
+        raise DataError.of("objects", expected="objects with different factors", got=got, remedy=remedy)
+    fitted, scored = (Codes(codes[half], values[half][:, varies]) for half in (first, ~first))
+    return [factors[column] for column in varies], fitted, scored
+
+
+def study_factors(factors: Sequence[Factor], fitted: Codes, scored: Codes, out: Path) -> list[Path]:
+    """Write DCI and probes of the factors, and return the files."""
+    scores = {name: probe(name, factors, fitted, scored) for name in PROBES}
+    result = dci(factors, fitted, scored)
+    return [
+        *write_table(scores_table(factors, result, scores["baseline"]), out, "dci"),
+        *write_table(importance_table(factors, result), out, "importance"),
+        write_figure(importance_figure(factors, result), out, "importance"),
+        *write_table(probe_table(factors, scores), out, "probes"),
+        write_figure(probe_figure(factors, scores), out, "probes"),
+    ]
+
+
+def study_dimensions(
+    module: EfficientMORLModule, slots: Float[Tensor, "scenes slots dim"], scene: int, out: Path
+) -> list[Path]:
+    """Write the activeness of all dimensions and traversals of the most active ones, and return the files."""
+    values, size = sweep_values(slots, STEPS), (module.image_size, module.image_size)
+    active = activeness(module.network, slots[:SWEPT], values, size).cpu()
+    order = active.argsort(descending=True).tolist()
+    dims = order[:SHOWN]
+    frames = torch.stack(
+        [traversal(module.network, slots[scene], k, dims, values[dims], size) for k in range(slots.shape[1])]
+    )
+    return [
+        *write_table([{"dimension": dim, "activeness": float(active[dim])} for dim in order], out, "activeness"),
+        write_figure(activeness_figure(active), out, "activeness"),
+        write_figure(traversal_figure(frames, dims), out, "traversals"),
+        write_gif(animation(frames), out, "traversals"),
+    ]

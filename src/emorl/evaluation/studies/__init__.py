@@ -1,0 +1,1 @@
+"""Studies of scores: refinement steps, slots, draws, robustness, layers."""

@@ -1,0 +1,83 @@
+"""``emorl-evaluate draws``: how much of a score is the luck of the draw from which slots start."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from matplotlib.figure import Figure
+
+from emorl.evaluation.inputs import Scenes, load_module, load_scenes
+from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.studies.figures import curves
+from emorl.evaluation.studies.rows import Rows, discard, gather
+from emorl.evaluation.studies.scores import cells, stage_scores
+from emorl.module import EfficientMORLModule
+
+SCORES = ("fg_ari", "ari", "fg_miou", "mse")
+_COUNT, _DRAWS = PositiveInt(320), PositiveInt(20)
+
+
+def draws(
+    model: str,
+    data: str,
+    out: Path,
+    split: str = "test",
+    count: PositiveInt = _COUNT,
+    number: PositiveInt = _DRAWS,
+    steps: NonNegativeInt | None = None,
+    means: bool = False,
+) -> None:
+    """Score the same scenes with several draws of the noise, of initial slots above all, at I = 0 and refined.
+
+    The first draw is that of emorl test. Writes OUT/draws.csv, draws.md and draws.png, a row for each draw and I, where
+    NAME_se is a standard error over scenes; and OUT/summary.csv and summary.md, mean and standard deviation NAME_sd
+    over draws. After an interruption the same command goes on where it stopped.
+
+    Args:
+        model: Checkpoint of emorl fit, or name of shipped weights.
+        data: Folder of shards: a local path or a URL.
+        out: Folder of the tables and the figure.
+        split: Split of the data set.
+        count: Number of scenes, the first ones of the split.
+        number: Number of draws.
+        steps: Refinement steps I; the model's number at test unless given.
+        means: Whether to decode the means of posteriors, as predict and load_pretrained do, instead of samples.
+    """
+    module = load_module(model)
+    module.test_means = module.test_means or means
+    scenes = load_scenes(data, module, split, count)
+    refinements = module.test_refinement_steps if steps is None else steps
+    parts = {f"{seed}": partial(of_draw, module, scenes, refinements, seed) for seed in range(number)}
+    rows = gather(parts, out, "draws", module, {"scenes": scenes.checksum, "steps": refinements})
+    paths = *write_table(rows, out, "draws"), write_figure(figure(rows), out, "draws")
+    print(*paths, *write_table(over_draws(rows), out, "summary"), sep="\n")
+    discard(out, "draws")
+
+
+def of_draw(module: EfficientMORLModule, scenes: Scenes, steps: int, seed: int) -> Rows:
+    """Return a row of scores for I = 0 and one for I = ``steps``, with the noise of a seed."""
+    scores = stage_scores(module, scenes, sorted({0, steps}), title=f"draw {seed}", seed=seed)
+    count = len(scenes.image)
+    return [{"draw": seed, "I": i, "scenes": count} | cells(score, SCORES) for i, score in scores.items()]
+
+
+def over_draws(rows: Rows) -> Rows:
+    """Return a row for each I: of each score its mean over draws, and its standard deviation if there are several."""
+    summary = []
+    for i in sorted({row["I"] for row in rows}):
+        own = [row for row in rows if row["I"] == i]
+        found: dict[str, float | None] = {"I": i, "scenes": own[0]["scenes"], "draws": len(own)}
+        for score in SCORES:
+            values = torch.tensor([row[score] for row in own], dtype=torch.float64)
+            found |= {score: values.mean().item(), f"{score}_sd": values.std().item() if len(own) > 1 else None}
+        summary.append(found)
+    return summary
+
+
+def figure(rows: Rows) -> Figure:
+    """Draw the scores of each draw, a line for each I."""
+    lines = {f"{i}": [row for row in rows if row["I"] == i] for i in sorted({row["I"] for row in rows})}
+    return curves(lines, "draw", "draw", SCORES, f"Draws of the noise, {rows[0]['scenes']} scenes", legend="I")

@@ -1,0 +1,45 @@
+"""The figure that the studies of scores share: one panel for each score, with standard errors as error bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from emorl.callbacks.report import LABELS
+
+Row = Mapping[str, object]
+
+
+def curves(
+    lines: Mapping[str, Sequence[Row]], x: str, label: str, scores: Sequence[str], title: str, legend: str = ""
+) -> Figure:
+    """Draw scores against a number.
+
+    Args:
+        lines: rows with a column ``x`` and the columns of `emorl.evaluation.studies.scores.cells`, by name of the line.
+        x: column of the horizontal axis.
+        label: label of the horizontal axis.
+        scores: the scores to draw, a panel each.
+        title: title of the figure.
+        legend: title of the legend, which is there if there are several lines.
+    """
+    columns = min(len(scores), 3)
+    rows = -(-len(scores) // columns)
+    figure = Figure(figsize=(3.6 * columns, 0.5 + 2.8 * rows), layout="constrained")
+    figure.suptitle(f"{title}: mean ± standard error over scenes")
+    for place, score in enumerate(scores, start=1):
+        axes = figure.add_subplot(rows, columns, place, xlabel=label, title=LABELS[score])
+        for name, points in lines.items():
+            places, means, errors = ([number(row[column]) for row in points] for column in (x, score, f"{score}_se"))
+            axes.errorbar(places, means, errors, marker="o", markersize=4, capsize=3, label=name)
+        axes.set_xticks(sorted({number(row[x]) for points in lines.values() for row in points}))
+        axes.grid(alpha=0.3)
+    if len(lines) > 1:
+        figure.axes[0].legend(title=legend)
+    return figure
+
+
+def number(value: object) -> float:
+    """Return a cell as a number."""
+    return float(str(value))

@@ -1,0 +1,104 @@
+"""``emorl-evaluate slots``: the model with more or fewer slots than it was trained with."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, UInt8
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from emorl.errors import DataError
+from emorl.evaluation.inputs import Scenes, joined, load_module, load_scenes
+from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.studies.figures import curves
+from emorl.evaluation.studies.robustness import changes
+from emorl.evaluation.studies.rows import discard, gather
+from emorl.evaluation.studies.scores import cells, inferences
+from emorl.module import EfficientMORLModule
+from emorl.scores import StageScores
+from emorl.types import Batch
+
+SCORES = ("fg_ari", "ari", "fg_miou", "mse", "active_slots")
+_COUNT, _SMALLEST, _LARGEST = map(PositiveInt, (320, 2, 10))
+
+
+def slots(
+    model: str,
+    data: str,
+    out: Path,
+    split: str = "test",
+    count: PositiveInt = _COUNT,
+    smallest: PositiveInt = _SMALLEST,
+    largest: PositiveInt = _LARGEST,
+    steps: NonNegativeInt | None = None,
+    other_numbers: bool = False,
+) -> None:
+    """Score each number of slots at test, K = 2 to 10, over all scenes and by the number of objects to be seen.
+
+    Writes OUT/slots.csv, slots.md and slots.png; a column NAME_se is a standard error over scenes. After an
+    interruption the same command goes on where it stopped.
+
+    Args:
+        model: Checkpoint of emorl fit, or name of shipped weights.
+        data: Folder of shards: a local path or a URL.
+        out: Folder of the table and the figure.
+        split: Split of the data set.
+        count: Number of scenes, the first ones of the split.
+        smallest: Smallest K.
+        largest: Largest K.
+        steps: Refinement steps I; the model's number at test unless given.
+        other_numbers: Whether to add as many generated scenes of each number of objects that training did not have:
+            1, 2, 4 and 5 for a model of Tetrominoes (35x35 pixels), 1, 6 and 7 for one of Multi-dSprites (64x64).
+    """
+    if largest < smallest:
+        raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
+    module = load_module(model)
+    scenes = load_scenes(data, module, split, count)
+    if other_numbers:
+        scenes = joined(
+            [scenes, *(make() for name, make in changes(module.image_size, count).items() if "object" in name)]
+        )
+    refinements = module.test_refinement_steps if steps is None else steps
+    parts = {f"{k}": partial(by_objects, module, scenes, refinements, k) for k in range(smallest, largest + 1)}
+    rows = gather(parts, out, "slots", module, {"scenes": scenes.checksum, "steps": refinements})
+    print(*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots"), sep="\n")
+    discard(out, "slots")
+
+
+def by_objects(module: EfficientMORLModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:
+    """Return a row of scores of K = ``num_slots`` slots over all scenes, and one for each number of objects in them."""
+    groups = groups_of(scenes.segmentation)
+    scores = {name: StageScores().to(module.device) for name in groups}
+    for batch, inference in inferences(module, scenes, steps, num_slots, f"K = {num_slots}"):
+        for name, members in groups.items():
+            scores[name].update(only(members, batch), inference.stages[-1])
+    return [
+        {"K": num_slots, "objects": name, "scenes": int(members.sum()), "I": steps} | cells(scores[name], SCORES)
+        for name, members in groups.items()
+    ]
+
+
+def groups_of(segmentation: UInt8[Tensor, "n h w"]) -> dict[str, Bool[Tensor, " n"]]:
+    """Return the members of each group of scenes: all, and if it varies, those of each number of objects to be seen."""
+    objects = torch.stack([(torch.unique(labels) > 0).sum() for labels in segmentation])
+    numbers = torch.unique(objects).tolist()
+    varied = {f"{number}": objects == number for number in numbers} if len(numbers) > 1 else {}
+    return {"all": torch.ones_like(objects, dtype=torch.bool)} | varied
+
+
+def only(members: Bool[Tensor, " n"], batch: Batch) -> Batch:
+    """Return the batch with the scenes that are no members marked as padding."""
+    index = batch["index"]
+    return {**batch, "index": torch.where(members.to(index.device)[index], index, -1)}
+
+
+def figure(rows: list[dict[str, Any]]) -> Figure:
+    """Draw the scores against K, a line for each number of objects."""
+    lines = {row["objects"]: [other for other in rows if other["objects"] == row["objects"]] for row in rows}
+    title = f"Slots, {rows[0]['scenes']} scenes, I = {rows[0]['I']}"
+    return curves(lines, "K", "slots K at test", SCORES, title, legend="objects")

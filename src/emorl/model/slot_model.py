@@ -1,0 +1,213 @@
+"""What every slot model shares: images to slots, slots to images, and a loss. Start here, then read one model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from emorl.model.decoder import Components, Decoder
+from emorl.model.describe import Described
+from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
+from emorl.model.posterior import Gaussian, scale
+
+UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
+
+
+class Layer(NamedTuple):
+    """One round of attention: a layer of EfficientMORL's bottom-up pass, an iteration of Slot Attention."""
+
+    slots: Float[Tensor, "batch slots dim"]  # that the round ends with
+    attention: Float[Tensor, "batch slots h w"]  # of every pixel, summing to one over slots
+
+
+class Stage(NamedTuple):
+    """Slots, decoded and scored after ``step`` steps."""
+
+    step: int
+    slots: Float[Tensor, "batch slots dim"]
+    posterior: Gaussian | None  # that the slots are a sample of; None where slots are points
+    components: Components
+    nll: Float[Tensor, " batch"] | None  # in nats, summed over channels and pixels; without a graph
+    mean_nll: Float[Tensor, ""] | None  # its batch mean, differentiable
+    kl: Float[Tensor, " batch"] | None  # in nats
+    loss: Float[Tensor, ""]  # of this stage, over the batch
+
+
+class Inference(NamedTuple):
+    """All that a model infers from a batch of images."""
+
+    stages: list[Stage]  # at least one; the last is the result
+    layers: list[Layer]  # none where there is no attention
+    terms: dict[str, Float[Tensor, " batch"]]  # further numbers of each image, named as in ``term_names``
+    loss: Float[Tensor, ""]  # to minimize in training
+
+
+class Encoding(NamedTuple):
+    """Images as slots."""
+
+    slots: Float[Tensor, "batch slots dim"]  # posterior means, or the slots themselves
+    scale: Float[Tensor, "batch slots dim"] | None  # posterior standard deviations; None where slots are points
+    attention: Float[Tensor, "batch slots h w"] | None  # of the last layer, summing to one over slots
+
+
+class Reconstruction(NamedTuple):
+    """Images, put together again from their slots."""
+
+    slots: Float[Tensor, "batch slots dim"]
+    masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
+    components: Float[Tensor, "batch slots 3 h w"]  # the color of each slot
+    reconstruction: Float[Tensor, "batch 3 h w"]  # sum of masks times components
+
+
+class SlotModel(Described, ABC):
+    """A model that decomposes an image into K slots without labels.
+
+    A subclass sets ``num_slots``, ``slot_dim`` and ``decoder`` in its constructor, and defines `forward`; all else has
+    a default. Everything that trains, tests, draws, logs or studies a model asks for no more than this class.
+
+    The contract, which `emorl.testing.check_slot_model` checks: slots are exchangeable; batch size, image size, K and
+    the number of steps are arguments of the call; every random number comes from ``noise`` under a name of its own, of
+    which ``z0`` alone tells the slots of an image apart (`PosteriorMeans` sets all others to zero); in evaluation an
+    image's slots do not depend on the rest of its batch; and no graph is left under ``torch.inference_mode``.
+    """
+
+    num_slots: int  # K, the background's included
+    slot_dim: int  # D
+    decoder: Decoder
+
+    default_steps: ClassVar[int]  # of `encode` and `reconstruct`
+    training_steps: ClassVar[int]  # of training and tests, unless a configuration sets them
+    min_steps: ClassVar[int] = 1  # 0 where slots are there before the first step
+    score_names: ClassVar[tuple[str, ...]] = ()  # those of ``nll`` and ``kl`` that a stage has
+    nll_constant: ClassVar[float] = 0.0  # that its nll leaves out of every channel-pixel, in nats
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The names of an `Inference`'s ``terms``."""
+        return ()
+
+    @abstractmethod
+    def forward(
+        self,
+        image: Float[Tensor, "batch 3 h w"],
+        steps: int | None = None,
+        num_slots: int | None = None,
+        noise: Noise = gaussian_noise,
+    ) -> Inference:
+        """Infer the slots of images in [0, 1], decode and score them.
+
+        Args:
+            image: the images.
+            steps: refinement steps or iterations; ``default_steps`` unless given.
+            num_slots: slots K; those of the constructor unless given.
+            noise: where random numbers come from.
+        """
+
+    def infer(self, image: Float[Tensor, "batch 3 h w"], steps: int, num_slots: int, noise: Noise) -> Encoding:
+        """Return the slots alone; override it where they cost less than `forward`."""
+        inference = self(image, steps, num_slots, noise)
+        return encoding(inference.stages[-1].posterior, inference.stages[-1].slots, inference.layers)
+
+    def encode(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Encoding:
+        """Infer the slots of images [B, 3, H, W], 8-bit or float in [0, 1], by `PosteriorMeans`.
+
+        An image always has the same slots: they depend neither on the call nor on the rest of the batch. Images of
+        another size than in training are taken as they are, and may well be decomposed badly.
+
+        Raises:
+            ValueError: if the images are of another type, range or shape, or of a size that the decoder cannot render;
+                or for fewer than ``min_steps`` steps, or no slots.
+        """
+        image = unit_range(images).to(next(self.parameters()))
+        return self.infer(image, self.checked_steps(steps), self.checked_slots(num_slots), PosteriorMeans())
+
+    def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
+        """Render any number of slots at ``size`` = (height, width).
+
+        Raises:
+            ValueError: if the slots are of another D, or if the decoder cannot render the size.
+        """
+        if slots.shape[-1] != self.slot_dim:
+            raise ValueError(
+                f"Expected slots of D = {self.slot_dim} dimensions, got shape {list(slots.shape)}. "
+                "Take those of encode."
+            )
+        return self.decoder(slots, size)  # type: ignore[no-any-return]
+
+    def reconstruct(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Reconstruction:
+        """Decompose images and put them together again; arguments and errors are those of `encode`."""
+        slots = self.encode(images, steps, num_slots).slots
+        components = self.decode(slots, (images.shape[-2], images.shape[-1]))
+        return Reconstruction(slots, components.masks, components.rgb, components.reconstruction)
+
+    def end_step(self) -> None:
+        """Call once after every optimizer step."""
+
+    def diagnostics(self, inference: Inference) -> dict[str, Tensor]:
+        """Return what training logs beside the loss, and the nll and KL of the last stage."""
+        return {}
+
+    def check_training(self, precision: str, unused_parameters: bool) -> None:
+        """Check that the model can be trained this way.
+
+        Args:
+            precision: Lightning's name of it.
+            unused_parameters: whether a step may leave parameters without a gradient, which plain DDP does not allow.
+
+        Raises:
+            ValueError: if not.
+        """
+        if precision in UNFIT:
+            raise ValueError(
+                f"Expected a precision that can train the model, got '{precision}', in which small gradients vanish. "
+                "Set the trainer's precision to 'bf16-mixed' or '32-true'."
+            )
+
+    def checked_steps(self, steps: int | None) -> int:
+        """Return the number of steps, or the default."""
+        steps = self.default_steps if steps is None else steps
+        if steps < self.min_steps:
+            raise ValueError(
+                f"Expected {self.min_steps} steps or more, got {steps}. {type(self).__name__} has no slots before that."
+            )
+        return steps
+
+    def checked_slots(self, num_slots: int | None) -> int:
+        """Return the number of slots, or the constructor's."""
+        num_slots = self.num_slots if num_slots is None else num_slots
+        if num_slots < 1:
+            raise ValueError(
+                f"Expected num_slots of 1 or more, got {num_slots}. Give one slot for each object, and one."
+            )
+        return num_slots
+
+
+def encoding(posterior: Gaussian | None, slots: Tensor, layers: list[Layer]) -> Encoding:
+    """Return slots by the means of their posterior, where they have one."""
+    attention = layers[-1].attention if layers else None
+    if posterior is None:
+        return Encoding(slots, None, attention)
+    return Encoding(posterior.mean, scale(posterior.rho), attention)
+
+
+def unit_range(images: Float[Tensor, "batch 3 h w"] | UInt8[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
+    """Return 8-bit images as floats in [0, 1], and float images as they are.
+
+    Raises:
+        ValueError: if the images are of another type, range or shape.
+    """
+    shaped = images.ndim == 4 and images.shape[1] == 3 and len(images)
+    if shaped and images.dtype == torch.uint8:
+        return images / 255
+    if not shaped or not images.is_floating_point() or not ((images >= 0) & (images <= 1)).all():
+        values = f" in [{images.min()}, {images.max()}]" if images.numel() else ""
+        got = f"{images.dtype} of shape {list(images.shape)}{values}"
+        raise ValueError(
+            f"Expected 8-bit images, or float images in [0, 1], of shape [B, 3, H, W], got {got}. "
+            "Divide by 255, clamp, or add a batch axis."
+        )
+    return images

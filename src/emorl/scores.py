@@ -1,0 +1,156 @@
+"""The scores of an evaluation: of the last stage, and beside it of the bottom-up pass alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from emorl.metrics.functional import masks_to_labels, resize_masks
+from emorl.metrics.image_metric import ImageMean, Summary
+from emorl.metrics.reconstruction import ReconstructionMSE
+from emorl.metrics.segmentation import (
+    ActiveSlots,
+    AdjustedRandIndex,
+    MeanBestOverlap,
+    MeanIoU,
+    SegmentationCovering,
+)
+from emorl.model import Inference, SlotModel, Stage, unit_range
+from emorl.types import Batch
+
+
+class SegmentationScores(nn.Module):
+    """The scores of one segmentation, each a mean over images; where ``fg_`` stands the background does not count.
+
+    ``fg_ari`` and ``ari``, ``fg_miou`` and ``miou``, ``fg_mbo`` and the area-weighted ``fg_covering`` compare the
+    pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one. Images in
+    which no object is to be seen have no part in the scores without background.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fg_ari = AdjustedRandIndex()
+        self.ari = AdjustedRandIndex(ignore_background=False)
+        self.fg_miou = MeanIoU()
+        self.miou = MeanIoU(ignore_background=False)
+        self.fg_mbo = MeanBestOverlap()
+        self.fg_covering = SegmentationCovering()
+        self.active_slots = ActiveSlots()
+
+    def update_masks(self, batch: Batch, masks: Tensor) -> None:
+        """Add a batch of masks (B, K, 1, H, W), resized to the segmentation; padding (index -1) does not count.
+
+        Images without a segmentation are all background.
+        """
+        real = batch["index"] >= 0
+        true = batch.get("segmentation", torch.zeros_like(masks[:, 0, 0], dtype=torch.uint8))[real]
+        if masks.shape[-2:] != true.shape[-2:]:
+            masks = resize_masks(masks, *true.shape[-2:])
+        predicted = masks_to_labels(masks)[real]
+        objects = (true > 0).any(dim=(1, 2))
+        for metric in (self.fg_ari, self.fg_miou, self.fg_mbo, self.fg_covering):
+            metric.update(predicted[objects], true[objects])
+        for metric in (self.ari, self.miou):
+            metric.update(predicted, true)
+        self.active_slots.update(predicted)
+
+    def summary(self) -> dict[str, Summary]:
+        """Return mean, standard error and number of images by score; every process must call this."""
+        return {name: metric.summary() for name, metric in self.named_children()}  # type: ignore[operator]
+
+
+class StageScores(SegmentationScores):
+    """The scores of one stage: those of its decoder's masks, and of how it explains the image.
+
+    ``mse`` compares reconstruction and image, a mean over channel-pixels; ``nll`` and ``kl``, where the model has them,
+    are in nats per image, as in `Stage`. The summary adds ``squared_error``, which is the MSE summed over
+    channel-pixels, and ``log_likelihood``, which is -nll with its constant, 0.5 log 2 pi of each channel-pixel if the
+    model's nll leaves that out.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: SlotModel) -> None:
+        super().__init__()
+        self.constant = model.nll_constant
+        self.channel_pixels = 0
+        self.mse = ReconstructionMSE()
+        for name in model.score_names:
+            setattr(self, name, ImageMean())
+
+    def update(self, batch: Batch, stage: Stage) -> None:
+        """Add a batch; padding (index -1) does not count."""
+        self.update_masks(batch, stage.components.masks)
+        real = batch["index"] >= 0
+        self.channel_pixels = batch["image"][0].numel()
+        self.mse.update(stage.components.reconstruction[real], unit_range(batch["image"])[real])
+        for name in ("nll", "kl"):
+            if hasattr(self, name):
+                getattr(self, name).update(getattr(stage, name)[real])
+
+    def summary(self) -> dict[str, Summary]:
+        """Return mean, standard error and number of images by score; every process must call this."""
+        found = super().summary()
+        found["squared_error"] = found["mse"].scaled(self.channel_pixels)
+        if "nll" in found:
+            found["log_likelihood"] = found["nll"].scaled(-1, -self.constant * self.channel_pixels)
+        return found
+
+
+class Scores(nn.Module):
+    """The scores of the last stage under their own names, those of stage 0, if it has slots, under ``zero_step/``.
+
+    The model's further ``terms`` have their own names.
+
+    Args:
+        model: the model.
+        attention: also score the attention of the last layer as masks, under ``attention/``.
+    """
+
+    def __init__(self, model: SlotModel, attention: bool = False) -> None:
+        super().__init__()
+        self.last = StageScores(model)
+        self.zero_step = StageScores(model) if model.min_steps == 0 else None
+        self.terms = nn.ModuleDict({name: ImageMean() for name in model.term_names})
+        self.attention = SegmentationScores() if attention else None
+
+    def update(self, batch: Batch, inference: Inference) -> None:
+        """Add a batch.
+
+        Raises:
+            ValueError: if the attention of a model without layers is to be scored.
+        """
+        self.last.update(batch, inference.stages[-1])
+        if self.zero_step is not None:
+            self.zero_step.update(batch, inference.stages[0])
+        for name, metric in self.terms.items():
+            metric.update(inference.terms[name][batch["index"] >= 0])  # type: ignore[operator]
+        if self.attention is not None:
+            if not inference.layers:
+                raise ValueError("Expected a model with attention, got one without. Set score_attention to false.")
+            self.attention.update_masks(batch, inference.layers[-1].attention.unsqueeze(2))
+
+    def named(self, prefix: str) -> dict[str, Metric]:
+        """Return the metrics for ``LightningModule.log_dict``."""
+        metrics = {name: metric for name, metric in self.named_modules() if isinstance(metric, Metric)}
+        return {prefix + _public(name).replace(".", "/"): metric for name, metric in metrics.items()}
+
+    def summary(self) -> dict[str, dict[str, Summary]]:
+        """Return mean, standard error and number of images by group and score; every process must call this.
+
+        Groups are ``last`` and, as far as they are scored, ``zero_step``, ``terms`` and ``attention``.
+        """
+        found = {"last": self.last.summary()}
+        if self.zero_step is not None:
+            found["zero_step"] = self.zero_step.summary()
+        found["terms"] = {name: metric.summary() for name, metric in self.terms.items()}  # type: ignore[operator]
+        if self.attention is not None:
+            found["attention"] = self.attention.summary()
+        return found
+
+
+def _public(name: str) -> str:
+    """Return a metric's name without the groups that have none of their own."""
+    return name.removeprefix("last.").removeprefix("terms.")

@@ -1,0 +1,1 @@
+"""`emorl-study`: configurations trained for several seeds, in one table and one figure."""

@@ -1,0 +1,40 @@
+"""How training went, against the time it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from emorl.evaluation.report.run import read_history
+
+_PANELS = {"val/zero_step/fg_ari": "FG-ARI at I = 0, validation", "val/zero_step/mse": "MSE at I = 0, validation"}
+_MINUTES = "time/minutes"
+
+
+def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
+    """Draw FG-ARI and MSE at I = 0 against minutes of training: a line for each run, a colour for each case.
+
+    Args:
+        runs: the ``metrics.csv`` of each case's runs; one without the minutes of the callback `Clock` has no line.
+    """
+    histories = {case: [read_history(file) for file in files] for case, files in runs.items()}
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.set_ylim(-0.02, 1.02)
+    right.set_yscale("log")
+    for (column, label), axes in zip(_PANELS.items(), (left, right), strict=True):
+        axes.set(xlabel="minutes of training", ylabel=label)
+        axes.grid(alpha=0.3)
+        for number, (case, curves) in enumerate(histories.items()):
+            style = "-" if number < 10 else "--"  # matplotlib has ten colours
+            for history in curves:
+                if column in history and _MINUTES in history:
+                    steps, values = zip(*history[column], strict=True)
+                    known, minutes = zip(*history[_MINUTES], strict=True)
+                    axes.plot(np.interp(steps, known, minutes), values, style, color=f"C{number}", label=case)
+    cases = dict(zip(*left.get_legend_handles_labels()[::-1], strict=True))
+    left.legend(cases.values(), cases.keys())
+    return figure

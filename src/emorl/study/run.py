@@ -1,0 +1,202 @@
+"""``emorl-study``: train configurations for several seeds each, one after another, and put their scores in a table."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, product
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import yaml
+from jsonargparse.typing import PositiveInt
+from rich.console import Console
+from rich.table import Table
+
+from emorl.command import run_command
+from emorl.errors import DataError
+from emorl.evaluation.outputs import cell, write_figure, write_table
+from emorl.files import atomic, locked
+from emorl.study.curves import training_figure
+from emorl.study.table import Scored, score_rows, seeds_figure, summary_rows
+
+_SEEDS = PositiveInt(3)
+COMMON = "common"
+
+
+class Run(NamedTuple):
+    """One training run of a study, and where it leaves its results."""
+
+    case: str
+    options: tuple[str, ...]  # of ``emorl fit``
+    seed: int
+    folder: Path
+
+    @property
+    def scores(self) -> Path:
+        """The file that tells that the run is finished."""
+        return self.folder / "metrics.json"
+
+    @property
+    def log(self) -> Path:
+        """The file that tells that the run has begun, and how it went."""
+        return self.folder / "log.txt"
+
+    def commands(self) -> Iterator[list[str]]:
+        """Yield the command that trains, from where it stopped if it did, and the one that tests, in float32."""
+        last = self.folder / "checkpoints" / "last.ckpt"
+        logger = (
+            "--trainer.logger=emorl.loggers.AppendingCSVLogger",  # alone: another would call the folder otherwise
+            f"--trainer.logger.save_dir={self.folder.parent}",
+            "--trainer.logger.name=null",
+            f"--trainer.logger.version={self.folder.name}",
+        )
+        resumed = [f"--ckpt_path={last}"] if last.exists() else []
+        yield ["fit", *self.options, f"--seed_everything={self.seed}", *logger, *resumed]
+        test = "--trainer.logger=false", "--trainer.precision=32-true", f"--output_dir={self.folder}"
+        yield ["test", *self.options, *test, f"--ckpt_path={last}", "--pretrained=null"]
+
+    def begin(self) -> None:
+        """Keep the options that the run has, and what the configuration files among them say.
+
+        Raises:
+            DataError: if it was begun with others, or a configuration file is no YAML.
+        """
+        kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
+        files = {name: _read(Path(name)) for name in configurations(self.options)}
+        text = json.dumps({"options": self.options, "files": files}, indent=2, default=str)
+        if not kept.exists() or not self.log.exists():
+            with atomic(kept) as stream:
+                stream.write(text.encode())
+        before, now = json.loads(kept.read_text()), json.loads(text)  # numbers as keys have become text in both
+        if before["options"] != now["options"]:
+            expected, got = (" ".join(each["options"]) for each in (before, now))
+            raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
+        if changed := [name for name, content in now["files"].items() if content != before["files"].get(name)]:
+            expected, got = "the configuration files that the run began with", f"changes in {', '.join(changed)}"
+            raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
+
+    def finish(self, lock: int) -> bool:
+        """Do what is left to do, in processes that hold the study's lock; return whether it worked."""
+        if self.scores.exists():
+            return True
+        with self.log.open("a") as log:
+            return all(_call([sys.executable, "-m", "emorl", *command], log, lock) == 0 for command in self.commands())
+
+    def scored(self, failed: bool) -> Scored:
+        """Return what is known of the run's scores, by I and name."""
+        stages = json.loads(self.scores.read_text()) if self.scores.exists() else {}
+        return Scored(self.case, self.seed, stages, failed)
+
+
+def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
+    """Train every case for every seed, test it, and write the scores' mean and spread over seeds.
+
+    An interrupted study goes on where it stopped when it is started again; a run that fails is listed, and the others
+    go on. Runs log to CSV files alone. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` every score of
+    every run, ``OUT/summary.md`` and ``.png`` mean and standard deviation by case, and ``OUT/curves.png`` FG-ARI and
+    MSE against minutes of training.
+
+    Args:
+        cases: YAML file that maps the name of each case to the options of its ``emorl fit``, as a list; those under
+            ``common``, if any, come first in every case. Checkpoints as in ``configs/base.yaml`` are taken for granted.
+        out: Folder of the study.
+        seeds: Number of seeds, 0 and up.
+        options: Options that every case has besides its own, as a list: --options '[-c, configs/ablations/short.yaml]'.
+    """
+    runs = [
+        Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
+        for (case, own), seed in product(read_cases(cases).items(), range(seeds))
+    ]
+    failed = []
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out) as lock:
+        for run in runs:
+            run.begin()
+        for number, run in enumerate(runs, start=1):
+            print(f"{number} of {len(runs)}: {run.case}, seed {run.seed}", flush=True)
+            if not run.finish(lock):
+                failed.append(run)
+                print(f"failed: {run.log} tells why", flush=True)
+            scored = [run.scored(run in failed) for run in runs]
+            summary = summary_rows(scored)
+            write_table(score_rows(scored), out, "scores")
+            write_table(summary, out, "summary")
+            write_figure(seeds_figure(scored), out, "summary")
+            write_figure(training_figure(histories(runs)), out, "curves")
+    shown = ("case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd", "mse", "mse_sd")
+    drawn = Table(*shown, title="mean and standard deviation over seeds")
+    for row in summary:
+        drawn.add_row(*(cell(row[name]) for name in shown))
+    Console().print(drawn)
+    return 1 if failed else 0
+
+
+def read_cases(path: Path) -> dict[str, list[str]]:
+    """Return the cases of a study, each with what is common to all.
+
+    Raises:
+        DataError: if the file is not as `study` wants it.
+    """
+    cases = _read(path)
+    lists = isinstance(cases, dict) and all(isinstance(options, list) for options in cases.values())
+    if not lists or not set(cases) - {COMMON}:
+        remedy = "write 'name: [-c, configs/base.yaml, -c, configs/demo.yaml]' for each case"
+        raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
+    common = cases.pop(COMMON, [])
+    return {str(case): [_word(option) for option in (*common, *options)] for case, options in cases.items()}
+
+
+def _word(option: Any) -> str:
+    return "null" if option is None else str(option)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        got, remedy = " ".join(str(error).split()), "check the path and what is there"
+        raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
+
+
+def configurations(options: Sequence[str]) -> list[str]:
+    """Return the configuration files among options of ``emorl fit``: those of ``-c FILE``, ``--config=FILE``.."""
+    words = [word for option in options for word in option.split("=", 1)]
+    return [after for word, after in pairwise(words) if word in ("-c", "--config") and Path(after).is_file()]
+
+
+def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
+    """Return the curves of the runs so far, by case."""
+    found: dict[str, list[Path]] = {}
+    for run in runs:
+        if (curve := run.folder / "metrics.csv").exists():
+            found.setdefault(run.case, []).append(curve)
+    return found
+
+
+def _call(command: list[str], log: IO[str], lock: int) -> int:
+    """Run a command; what stops this process, Ctrl-C too, asks it to save and end, by SIGTERM alone.
+
+    It holds the lock as well, so that no second study begins beside it where this one is killed outright.
+    """
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0, pass_fds=[lock])
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def main(args: list[str] | None = None) -> int | None:
+    """Run ``emorl-study``, see `run_command`."""
+    ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = [signal.signal(number, lambda received, _: sys.exit(128 + received)) for number in ending]
+    try:
+        return run_command("emorl-study", "Train configurations for several seeds each.", study, args)
+    finally:
+        for number, handler in zip(ending, before, strict=True):
+            signal.signal(number, handler)
