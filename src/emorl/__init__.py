@@ -1,4 +1,4 @@
-"""EfficientMORL: unsupervised object-centric learning with PyTorch Lightning."""
+"""Unsupervised object-centric learning with PyTorch Lightning: EfficientMORL and its family of slot models."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emorl.data.datamodule import MultiObjectDataModule
-    from emorl.model import EfficientMORL, SlotAttention
-    from emorl.module import EfficientMORLModule
+    from emorl.model import EfficientMORL, SlotAttention, SlotModel
+    from emorl.module import EfficientMORLModule, SlotModule
     from emorl.pretrained import load_pretrained
     from emorl.released import load_released, save_released
 
@@ -18,6 +18,8 @@ __all__ = [
     "EfficientMORLModule",
     "MultiObjectDataModule",
     "SlotAttention",
+    "SlotModel",
+    "SlotModule",
     "load_pretrained",
     "load_released",
     "save_released",
@@ -28,6 +30,8 @@ _HOMES = {
     "EfficientMORLModule": "emorl.module",
     "MultiObjectDataModule": "emorl.data.datamodule",
     "SlotAttention": "emorl.model",
+    "SlotModel": "emorl.model",
+    "SlotModule": "emorl.module",
     "load_pretrained": "emorl.pretrained",
     "load_released": "emorl.released",
     "save_released": "emorl.released",

@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from emorl.callbacks import PredictionWriter, ProgressBar, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
 
 SUBCOMMANDS = {
@@ -56,6 +56,7 @@ class EmorlCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Tell the data what the model needs, and say where results go."""
+        parser.set_defaults({"model.network": {"class_path": "emorl.model.EfficientMORL"}})
         parser.link_arguments("model.image_size", "data.image_size")
         parser.link_arguments("model.crop", "data.crop")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -185,7 +186,7 @@ def main(args: ArgsType = None) -> None:
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
     try:
         EmorlCLI(
-            EfficientMORLModule,
+            SlotModule,
             MultiObjectDataModule,
             args=args,
             seed_everything_default=0,
@@ -194,7 +195,7 @@ def main(args: ArgsType = None) -> None:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
                 "prog": "emorl",
-                "description": "Train, test and apply EfficientMORL.",
+                "description": "Train, test and apply slot models.",
                 **{name: {"description": description} for name, description in SUBCOMMANDS.items()},
             },
         )

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from emorl.errors import DataError
 from emorl.files import atomic
-from emorl.model import EfficientMORL, PosteriorMeans, scale
-from emorl.module import EfficientMORLModule
+from emorl.model import Components, Encoding, Reconstruction, SlotModel
+from emorl.module import SlotModule
 from emorl.released import UNREADABLE
 
 WEIGHTS = resources.files("emorl.weights")
@@ -31,32 +31,8 @@ class Weights(NamedTuple):
     """Trained weights, and the model that they belong to."""
 
     name: str  # of shipped weights, or the path of a checkpoint
-    model: dict[str, Any]  # arguments of `EfficientMORLModule`
+    model: dict[str, Any]  # arguments of `SlotModule`
     state: dict[str, Tensor]  # of its network
-
-
-class Encoding(NamedTuple):
-    """Images as slots."""
-
-    slots: Float[Tensor, "batch slots dim"]  # posterior means
-    scale: Float[Tensor, "batch slots dim"]  # posterior standard deviations
-    attention: Float[Tensor, "batch slots h w"]  # of the last bottom-up layer, summing to one over slots
-
-
-class Decoding(NamedTuple):
-    """Slots as images."""
-
-    masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
-    components: Float[Tensor, "batch slots 3 h w"]  # each slot's colours, in [0, 1]
-    reconstruction: Float[Tensor, "batch 3 h w"]  # in [0, 1]
-
-
-class Reconstruction(NamedTuple):
-    """Images as the slots see them."""
-
-    slots: Float[Tensor, "batch slots dim"]
-    masks: Float[Tensor, "batch slots 1 h w"]
-    reconstruction: Float[Tensor, "batch 3 h w"]
 
 
 class Pretrained(nn.Module):
@@ -74,7 +50,7 @@ class Pretrained(nn.Module):
     torch.Size([2, 4, 1, 35, 35])
     """
 
-    def __init__(self, network: EfficientMORL, image_size: int, card: dict[str, Any]) -> None:
+    def __init__(self, network: SlotModel, image_size: int, card: dict[str, Any]) -> None:
         super().__init__()
         self.network = network
         self.image_size = image_size
@@ -84,50 +60,17 @@ class Pretrained(nn.Module):
         """Stay in evaluation mode, within a model that trains too."""
         return super().train(False)
 
-    def encode(self, images: Tensor, refinement_steps: int = 0, num_slots: int | None = None) -> Encoding:
-        """Infer slots of images [B, 3, H, W], 8-bit or float in [0, 1], of the size that the model was trained on.
+    def encode(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Encoding:
+        """Infer the slots of images, see `SlotModel.encode`."""
+        return self.network.encode(images, steps, num_slots)
 
-        Images of other sizes are taken as they are, and may well be decomposed badly. K is that of training unless
-        ``num_slots`` is given.
+    def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int] | None = None) -> Components:
+        """Render slots at ``size`` = (height, width), by default that of training; see `SlotModel.decode`."""
+        return self.network.decode(slots, size or (self.image_size, self.image_size))
 
-        An image always has the same slots: its noise does not depend on the call or on the rest of the batch.
-
-        Raises:
-            ValueError: if the images are of another type, range or shape, or of a size that the decoder cannot render;
-                or if there are fewer than 0 refinement steps, or no slots.
-        """
-        image = _unit_range(images).to(self.network.bottom_up.initial_mean)
-        noise = PosteriorMeans()
-        if refinement_steps:
-            inference = self.network(image, refinement_steps, num_slots, noise)
-            posterior, attention = inference.stages[-1].posterior, inference.attention[-1]
-        else:
-            count = self.network.num_slots if num_slots is None else num_slots
-            posteriors, attentions = self.network.encode(image, count, noise)
-            posterior, attention = posteriors[-1], attentions[-1]
-        return Encoding(posterior.mean, scale(posterior.rho), attention.unflatten(-1, image.shape[-2:]))
-
-    def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int] | None = None) -> Decoding:
-        """Render any number of slots at ``size`` = (height, width).
-
-        Raises:
-            ValueError: if the slots are of another D, or if the decoder cannot render the size.
-        """
-        if slots.shape[-1] != (dim := self.network.bottom_up.initial_mean.shape[-1]):
-            raise ValueError(
-                f"Expected slots of D = {dim} dimensions, got shape {list(slots.shape)}. Take those of encode."
-            )
-        components = self.network.decoder(slots, size or (self.image_size, self.image_size))
-        return Decoding(components.masks, components.rgb, components.reconstruction)
-
-    def reconstruct(self, images: Tensor, refinement_steps: int = 0, num_slots: int | None = None) -> Reconstruction:
-        """Decompose images [B, 3, H, W] and put them together again, from the means of their slots' posteriors.
-
-        Arguments and errors are those of `encode`.
-        """
-        slots = self.encode(images, refinement_steps, num_slots).slots
-        decoding = self.decode(slots, (images.shape[-2], images.shape[-1]))
-        return Reconstruction(slots, decoding.masks, decoding.reconstruction)
+    def reconstruct(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Reconstruction:
+        """Decompose images and put them together again, see `SlotModel.reconstruct`."""
+        return self.network.reconstruct(images, steps, num_slots)
 
 
 def load_pretrained(name: str) -> Pretrained:
@@ -144,7 +87,7 @@ def load_pretrained(name: str) -> Pretrained:
 
 
 @torch.inference_mode(mode=False)  # weights made in it have no gradients to refine with
-def load_module(name: str) -> EfficientMORLModule:
+def load_module(name: str) -> SlotModule:
     """Load shipped weights, or a checkpoint, as the module that trained them, on the CPU and in evaluation mode.
 
     Args:
@@ -154,12 +97,12 @@ def load_module(name: str) -> EfficientMORLModule:
         DataError: if it is neither.
     """
     weights = read_weights(name)
-    module: EfficientMORLModule = instantiate_module(EfficientMORLModule, weights.model)
+    module: SlotModule = instantiate_module(SlotModule, weights.model)
     load_weights(module.network, weights)
     return module.eval()
 
 
-def load_weights(network: EfficientMORL, weights: Weights, objective: bool = True) -> None:
+def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -> None:
     """Fill a model with trained weights.
 
     Args:
@@ -240,7 +183,7 @@ def read_checkpoint(path: str | Path) -> Weights:
         remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: value for name, value in arguments.items() if not name.startswith("_")}
-    if unknown := model.keys() - signature(EfficientMORLModule).parameters.keys():
+    if unknown := model.keys() - signature(SlotModule).parameters.keys():
         got, remedy = f"one with {', '.join(sorted(unknown))}", "use the version and project that it was made with"
         raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
@@ -257,17 +200,3 @@ def _file(name: str, suffix: str) -> Traversable:
         expected = f"one of {', '.join(names())}"
         raise DataError.of("pretrained", expected=expected, got=repr(name), remedy="choose one of them")
     return WEIGHTS / f"{name}{suffix}"
-
-
-def _unit_range(images: Tensor) -> Tensor:
-    shaped = images.ndim == 4 and images.shape[1] == 3 and len(images)
-    if shaped and images.dtype == torch.uint8:
-        return images / 255
-    if not shaped or not images.is_floating_point() or not ((images >= 0) & (images <= 1)).all():
-        values = f" in [{images.min()}, {images.max()}]" if images.numel() else ""
-        got = f"{images.dtype} of shape {list(images.shape)}{values}"
-        raise ValueError(
-            f"Expected 8-bit images, or float images in [0, 1], of shape [B, 3, H, W], got {got}. "
-            "Divide by 255, clamp, or add a batch axis, as it may be."
-        )
-    return images

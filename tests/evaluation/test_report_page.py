@@ -12,7 +12,6 @@ from PIL import Image
 
 import tiny
 from emorl.callbacks import TestReport
-from emorl.callbacks.report import LABELS
 from emorl.data.shards.manifest import Manifest
 from emorl.evaluation.inputs import load_scenes
 from emorl.evaluation.report.paper import published
@@ -20,6 +19,7 @@ from emorl.evaluation.report.report import report
 from emorl.evaluation.report.run import read_run
 from emorl.evaluation.report.sections import decompositions, examples
 from emorl.evaluation.studies.layers import Readings
+from emorl.results import LABELS
 from emorl.viz import colourise
 
 VOID = {"meta", "img", "br", "hr"}

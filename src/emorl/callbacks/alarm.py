@@ -10,8 +10,8 @@ from jaxtyping import Float, Float64
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from emorl.metrics.functional import active_slots, masks_to_labels, squared_error
-from emorl.model import Inference
+from emorl.metrics.functional import active_slots, masks_to_labels, mean_squared_error
+from emorl.model import Inference, unit_range
 from emorl.types import Batch
 
 logger = logging.getLogger(__name__)
@@ -22,20 +22,20 @@ class Symptoms(NamedTuple):
 
     unused_share: Float64[Tensor, " batch"]  # of the slots: those that win no pixel
     largest_share: Float64[Tensor, " batch"]  # of the image's pixels: those that one slot wins
-    kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage; at I = 0 of all layers
+    kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage, at I = 0 of all layers; NaN without a KL
     error: Float64[Tensor, " batch"]  # squared
     spread: Float64[Tensor, " batch"]  # squared error of the image's own mean colour
 
 
 def symptoms(batch: Batch, inference: Inference) -> Symptoms:
     """Measure a batch."""
-    image, stage = batch["image"].float() / 255, inference.stages[-1]
+    image, stage = unit_range(batch["image"]), inference.stages[-1]
     winners = masks_to_labels(stage.components.masks)
     unused = 1 - active_slots(winners) / stage.slots.shape[1]
     largest = (winners == winners.flatten(1).mode().values[:, None, None]).double().mean((1, 2))
-    spread = squared_error(image.mean((-2, -1), keepdim=True).expand_as(image), image)
-    error = squared_error(stage.components.reconstruction, image)
-    kl = stage.kl / stage.slots[0].numel()
+    spread = mean_squared_error(image.mean((-2, -1), keepdim=True).expand_as(image), image)
+    error = mean_squared_error(stage.components.reconstruction, image)
+    kl = torch.full_like(error, torch.nan) if stage.kl is None else stage.kl / stage.slots[0].numel()
     return Symptoms(unused, largest, kl, error, spread)
 
 
@@ -82,7 +82,8 @@ class CollapseAlarm(Callback):
             self._sums = None
             pl_module.log("val/unused_share", unused / images)
             pl_module.log("val/largest_share", largest / images)
-            pl_module.log("val/kl_per_dimension", kl / images)
+            if not kl.isnan():
+                pl_module.log("val/kl_per_dimension", kl / images)
             pl_module.log("val/unexplained", error / spread if spread else torch.zeros_like(error))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,7 +99,7 @@ class CollapseAlarm(Callback):
             found.append(f"{unused:.0%} of an image's slots win no pixel: lower num_slots, or the learning rate")
         if measured["val/largest_share"] > self.largest_share:
             found.append("one slot wins nearly every pixel: begin with refinement_steps of 1 or more, or another seed")
-        if measured["val/kl_per_dimension"] < self.kl_per_dimension:
+        if measured.get("val/kl_per_dimension", torch.inf) < self.kl_per_dimension:
             found.append("the posterior is the prior: lower kl_weight, or use geco")
         if measured["val/unexplained"] > self.unexplained:
             found.append("reconstructions are no better than one colour per image: train longer, or lower kl_weight")

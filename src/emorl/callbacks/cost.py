@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 
 
 class Cost(Callback):
@@ -33,7 +33,7 @@ class Cost(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the size."""
-        module = cast(EfficientMORLModule, pl_module)
+        module = cast(SlotModule, pl_module)
         size = sum(parameter.numel() for parameter in module.network.parameters())
         _say(trainer, f"{size:,} parameters; time and memory follow after {self.warm + self.steps} steps")
         self._begin(trainer, module.refinement_steps)
@@ -42,7 +42,7 @@ class Cost(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure."""
-        refinement_steps = cast(EfficientMORLModule, pl_module).refinement_steps
+        refinement_steps = cast(SlotModule, pl_module).refinement_steps
         if refinement_steps != self.refinement_steps:
             self._begin(trainer, refinement_steps)
         taken = trainer.global_step - self.first

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class RefinementCurriculum(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Say so if the model asks for another I than the first phase has."""
         self.step = 0
-        first, asked = self.phases[0], cast(EfficientMORLModule, pl_module).refinement_steps
+        first, asked = self.phases[0], cast(SlotModule, pl_module).refinement_steps
         if stage == "fit" and asked != first:
             logger.warning("I is %d at first, by the curriculum's phases, not the model's %d.", first, asked)
 
@@ -65,4 +65,4 @@ class RefinementCurriculum(Callback):
         self._set(trainer, pl_module)
 
     def _set(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        cast(EfficientMORLModule, pl_module).refinement_steps = self.value_at(max(self.step, trainer.global_step))
+        cast(SlotModule, pl_module).refinement_steps = self.value_at(max(self.step, trainer.global_step))

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CometLogger, Logger, MLFlowLogger, TensorB
 from torch import Tensor
 
 from emorl.callbacks.folder import run_folder
-from emorl.model import Inference
+from emorl.model import Inference, unit_range
 from emorl.types import Batch
 from emorl.viz import attention, decomposition, save_png
 
@@ -49,16 +49,16 @@ def first_scenes(batch: Batch, count: int) -> Int[Tensor, " n"]:
 def pictures(batch: Batch, inference: Inference, images: int) -> dict[str, UInt8[Tensor, "3 h w"]]:
     """Return the pictures of the first scenes of a batch by name."""
     first = first_scenes(batch, images)
-    image = batch["image"][first].float() / 255
+    image = unit_range(batch["image"])[first]
     shown = {}
-    for i, stage in enumerate(inference.stages):
+    for stage in inference.stages:
         reconstruction, masks, rgb = (
             part[first].float()
             for part in (stage.components.reconstruction, stage.components.masks, stage.components.rgb)
         )
-        shown[f"stage_{i}"] = decomposition(image, reconstruction, masks, rgb)
-    for layer, maps in enumerate(inference.attention, start=1):
-        shown[f"attention_{layer}"] = attention(maps[first].float().view(len(image), -1, 1, *image.shape[-2:]))
+        shown[f"stage_{stage.step}"] = decomposition(image, reconstruction, masks, rgb)
+    for number, layer in enumerate(inference.layers, start=1):
+        shown[f"attention_{number}"] = attention(layer.attention[first].float().unsqueeze(2))
     return shown
 
 

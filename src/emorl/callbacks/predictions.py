@@ -19,9 +19,9 @@ from emorl.viz import decomposition, save_png
 class PredictionWriter(Callback):
     """Writes ``NAME.npz`` and ``NAME.png`` for each image.
 
-    The npz file holds ``image`` [3, H, W], ``slots`` and ``scale`` [K, D], ``masks`` [K, 1, H, W], ``components``
-    [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, colours and masks in [0, 1]. The picture shows image,
-    reconstruction, segmentation and components.
+    The npz file holds ``image`` [3, H, W], ``slots`` and, unless they are points, their ``scale`` [K, D], ``masks``
+    [K, 1, H, W], ``components`` [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, colors and masks in [0, 1]. The
+    picture shows image, reconstruction, segmentation and components.
 
     Args:
         output_dir: folder to write to; by default ``predictions/`` in the run's folder.
@@ -60,9 +60,11 @@ class PredictionWriter(Callback):
 
 def write_prediction(prediction: Prediction, folder: Path) -> None:
     """Write one npz file and one picture for each image, each of them whole or not at all."""
-    arrays = {name: getattr(prediction, name).float().cpu() for name in prediction._fields[1:]}
+    _, *values = prediction
+    known = zip(prediction._fields[1:], values, strict=True)
+    arrays = {name: value.float().cpu() for name, value in known if value is not None}
     for i, key in enumerate(prediction.key):
         with atomic(folder / f"{key}.npz") as stream:
-            np.savez_compressed(stream, **{name: array[i].numpy() for name, array in arrays.items()})
+            np.savez_compressed(stream, **{name: array[i].numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
         one = {name: arrays[name][i : i + 1] for name in ("image", "reconstruction", "masks", "components")}
         save_png(decomposition(**one), folder / f"{key}.png")

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer, callbacks
 
 from emorl.callbacks.cost import duration
 from emorl.callbacks.display import Bars, Lines, is_terminal
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 
 
 class ProgressBar(callbacks.ProgressBar):
@@ -39,13 +39,13 @@ class ProgressBar(callbacks.ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to count."""
-        self.pace = Pace(trainer.global_step, cast(EfficientMORLModule, pl_module).refinement_steps)
+        self.pace = Pace(trainer.global_step, cast(SlotModule, pl_module).refinement_steps)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count a batch."""
-        refinement_steps = cast(EfficientMORLModule, pl_module).refinement_steps
+        refinement_steps = cast(SlotModule, pl_module).refinement_steps
         if self.pace.refinement_steps != refinement_steps:
             self.pace = Pace(trainer.global_step, refinement_steps)
         else:
@@ -123,7 +123,9 @@ class ProgressBar(callbacks.ProgressBar):
         if "train/loss" in metrics:
             facts.append(f"loss {metrics['train/loss']:.5g}")
         if "val/fg_ari" in metrics:
-            facts.append(f"FG-ARI {metrics['val/fg_ari']:.3f} ({metrics['val/zero_step/fg_ari']:.3f} at I = 0)")
+            facts.append(f"FG-ARI {metrics['val/fg_ari']:.3f}")
+        if "val/zero_step/fg_ari" in metrics:
+            facts.append(f"{metrics['val/zero_step/fg_ari']:.3f} at I = 0")
         facts.append(f"I = {pace.refinement_steps}")
         if pace.images and step > pace.first:
             facts.append(f"{pace.images_per_second():.3g} images/s")

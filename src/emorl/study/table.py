@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from emorl.callbacks.report import LABELS, stage_label
+from emorl.results import LABELS, stage_label
 
 SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
 

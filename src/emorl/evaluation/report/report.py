@@ -11,8 +11,6 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 import emorl
-from emorl.callbacks.record import git_commit
-from emorl.callbacks.report import to_columns, to_json
 from emorl.data.shards.manifest import Manifest
 from emorl.evaluation.inputs import Scenes, load_module, load_scenes
 from emorl.evaluation.report import sections
@@ -25,6 +23,8 @@ from emorl.evaluation.studies.scores import inferences
 from emorl.files import atomic
 from emorl.model import Inference
 from emorl.module import EfficientMORLModule
+from emorl.provenance import git_commit
+from emorl.results import to_columns, to_json
 from emorl.types import Batch
 
 _COUNT = PositiveInt(320)

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from emorl.callbacks.report import LABELS, stage_label
 from emorl.evaluation.inputs import Scenes
 from emorl.evaluation.outputs import cell, write_figure
 from emorl.evaluation.report.figures import by_reading, curves, distribution, labelled
@@ -18,6 +17,7 @@ from emorl.evaluation.report.paper import Published
 from emorl.evaluation.report.run import Run
 from emorl.evaluation.studies.layers import Readings, layer_picture, look
 from emorl.module import EfficientMORLModule
+from emorl.results import LABELS, stage_label
 from emorl.viz import colourise, decomposition, grid
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # what metrics.json holds: I, score, and its mean and standard error

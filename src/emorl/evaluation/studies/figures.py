@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from emorl.callbacks.report import LABELS
+from emorl.results import LABELS
 
 Row = Mapping[str, object]
 

@@ -12,7 +12,6 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
-from emorl.callbacks.report import LABELS
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, load_module
 from emorl.evaluation.outputs import write_figure, write_table
@@ -20,6 +19,7 @@ from emorl.evaluation.studies.changes import UNMODIFIED, Draw, multi_dsprites_ch
 from emorl.evaluation.studies.rows import discard, gather
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.module import EfficientMORLModule
+from emorl.results import LABELS
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "active_slots")
 DRAWN = SCORES[:4]

@@ -1,0 +1,56 @@
+"""What a result came from: versions of code, libraries, machine and data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Trainer
+
+import emorl
+
+
+def versions(trainer: Trainer) -> dict[str, str | None]:
+    """Return the versions of code, libraries, machine and data; of the data, the manifest's checksum.
+
+    ``git`` is the commit of the source tree that runs, with ``-dirty`` after it if files differ from it; null for an
+    installed package. ``data`` is null for a folder of images.
+    """
+    device = trainer.strategy.root_device
+    manifest = getattr(getattr(trainer, "datamodule", None), "manifest", None)
+    return {
+        "emorl": emorl.__version__,
+        "git": git_commit(Path(emorl.__file__)),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "pytorch_lightning": version("pytorch_lightning"),
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "data": None if manifest is None else manifest.checksum,
+    }
+
+
+def processor() -> str:
+    """Return what the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: *(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def git_commit(file: Path) -> str | None:
+    """Return the commit of the repository that keeps a file, or None if none does."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        return git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,55 @@
+"""The scores of a test as people and files have them: labels, columns by I, JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from emorl.metrics import Summary
+
+LABELS = {
+    "fg_ari": "FG-ARI",
+    "ari": "ARI with background",
+    "fg_miou": "mIoU",
+    "miou": "mIoU with background",
+    "fg_mbo": "mBO (plain covering)",
+    "fg_covering": "covering (by area)",
+    "active_slots": "active slots",
+    "mse": "MSE",
+    "squared_error": "squared error (sum)",
+    "nll": "NLL (nats per image)",
+    "log_likelihood": "log-likelihood",
+    "kl": "KL (nats per image)",
+}
+
+
+def to_columns(summary: dict[str, dict[str, Summary]], steps: int) -> dict[int, dict[str, Summary]]:
+    """Return the scores by I; where there are slots at I = 0, attention and terms, which are theirs, stand there.
+
+    Args:
+        summary: what `Scores.summary` returns.
+        steps: I of the last stage.
+    """
+    extra = summary["terms"] | {f"attention/{name}": score for name, score in summary.get("attention", {}).items()}
+    if "zero_step" not in summary:
+        return {steps: summary["last"] | extra}
+    zero_step = {0: summary["zero_step"] | extra}
+    return zero_step | {steps: summary["last"]} if steps else zero_step
+
+
+def to_json(columns: dict[int, dict[str, Summary]]) -> dict[str, Any]:
+    """Return the scores by refinement steps and name, as JSON values; an undefined number is null."""
+    return {
+        f"I={steps}": {name: {key: _number(value) for key, value in s._asdict().items()} for name, s in scores.items()}
+        for steps, scores in columns.items()
+    }
+
+
+def stage_label(key: str) -> str:
+    """Return a key of ``metrics.json`` as text for people: ``I = 0`` for ``I=0``."""
+    return key.replace("=", " = ")
+
+
+def _number(value: Any) -> float | int | None:
+    number = value.item()
+    return None if isinstance(number, float) and not math.isfinite(number) else number
