@@ -46,7 +46,7 @@ def inference(case: str, rounds: int = 5) -> dict[str, Any]:
         image = torch.rand(batch, 3, CASES[case].size, CASES[case].size)
         with torch.inference_mode():
             calls = {
-                "encode": lambda image=image: model.encode(image, model.num_slots, gaussian_noise),
+                "encode": lambda image=image: model.infer(image, 0, model.num_slots, gaussian_noise),
                 "encode_decode": lambda image=image: model(image),
             }
             seconds = interleaved(calls, rounds)

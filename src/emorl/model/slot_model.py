@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from emorl.model.decoder import Components, Decoder
@@ -194,8 +194,8 @@ def encoding(posterior: Gaussian | None, slots: Tensor, layers: list[Layer]) -> 
     return Encoding(posterior.mean, scale(posterior.rho), attention)
 
 
-def unit_range(images: Float[Tensor, "batch 3 h w"] | UInt8[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
-    """Return 8-bit images as floats in [0, 1], and float images as they are.
+def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
+    """Return images [B, 3, H, W] as floats in [0, 1]: 8-bit ones divided by 255, float ones as they are.
 
     Raises:
         ValueError: if the images are of another type, range or shape.
