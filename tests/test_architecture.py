@@ -10,11 +10,23 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ROOMS = [  # from the ground floor up
     *("errors", "files", "command", "types", "distributed", "cpu", "viz", "optim", "loggers", "provenance"),
-    *("model", "metrics", "scores", "results", "data", "checks", "module", "released", "pretrained", "testing"),
+    *(
+        "model",
+        "metrics",
+        "scores",
+        "results",
+        "data",
+        "checks",
+        "module",
+        "released",
+        "pretrained",
+        "testing",
+        "weights",
+    ),
     *("callbacks", "evaluation", "study", "cli", "__main__"),
 ]
 DATA = [
-    *("runs", "schema", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),
+    *("schema", "runs", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),
     *("datamodule", "commands", "cli"),
 ]
 EVALUATION = ["outputs", "figures", "inputs", "representation", "studies", "report", "cli"]
