@@ -86,6 +86,7 @@ IODINE_CASES = {
 }
 
 MODELS = {"efficient_morl": CASES, "iodine": IODINE_CASES}
+STEPS = {"efficient_morl": EfficientMORL.training_steps, "iodine": IODINE.training_steps}
 
 
 class Step:

@@ -70,7 +70,7 @@ def draw(model: IODINE, slots: Tensor, image: Tensor) -> Drawing:
     parts = [slots.reshape(-1, dim, 1, 1).expand(-1, -1, height, width)]
     if model.decoder.constants:
         parts.append(torch.full_like(parts[0][:, :1], CONSTANT))
-    ramp = torch.stack(ramps(height, width, -1, 1, image)).expand(batch * num_slots, -1, -1, -1)
+    ramp = torch.stack(ramps(height, width, -1.0, 1.0, image)).expand(batch * num_slots, -1, -1, -1)
     canvas = model.decoder.layers[0](torch.cat([*parts, ramp], dim=1))
     for layer in model.decoder.layers[1:]:
         canvas = layer(F.elu(canvas))

@@ -24,7 +24,7 @@ from emorl import model as m
 from emorl.released import from_released, to_released
 
 sys.path.append(str(Path(__file__).parent))  # where this file is not run, but loaded from its path
-from golden_iodine import check_iodine  # noqa: E402
+from golden_iodine import check_iodine
 
 DECODERS = {"small": m.SmallDecoder, "iodine": m.IodineDecoder, "big": m.BigDecoder}
 LIKELIHOODS = {"Gaussian": m.GaussianLikelihood, "GMM": m.MixtureLikelihood}

@@ -1,9 +1,9 @@
 """The IODINE part of ``check_golden.py``.
 
 Its files hold one training step in float64: every stage's posterior, scores, drawing and refinement inputs, then the
-gradients. ``case``: B, K, D, H, W, T; decoder (channels, kernel); convs (channels, kernel, number); mlp; lstm (0: none);
-coords (linear | cosine); likelihood (gaussian | logistic) and its scale; prior_var; constants; gradient (batch mean |
-own).
+gradients. ``case``: B, K, D, H, W, T; decoder (channels, kernel); convs (channels, kernel, number); mlp; lstm (0:
+none); coords (linear | cosine); likelihood (gaussian | logistic) and its scale; prior_var; constants; gradient (batch
+mean | own).
 """
 
 from __future__ import annotations

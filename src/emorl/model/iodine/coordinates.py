@@ -35,7 +35,7 @@ class LinearCoordinates(Coordinates):
 
     def forward(self, height: int, width: int, like: Tensor) -> Float[Tensor, "channels h w"]:
         """Return column and row."""
-        row, column = ramps(height, width, -1, 1, like)
+        row, column = ramps(height, width, -1.0, 1.0, like)
         return torch.stack((column, row))
 
 
@@ -49,6 +49,6 @@ class CosineCoordinates(Coordinates):
 
     def forward(self, height: int, width: int, like: Tensor) -> Float[Tensor, "channels h w"]:
         """Return the eight products."""
-        y, x = ramps(height, width, 0, pi, like)
+        y, x = ramps(height, width, 0.0, pi, like)
         waves = [torch.cos(f * x) * torch.cos(g * y) for f in range(3) for g in range(3)]
         return torch.stack(waves[1:])

@@ -66,7 +66,7 @@ class IodinePixelDecoder(Decoder):
         for layer in self.layers[1:]:
             canvas = layer(F.elu(canvas, inplace=True))
         output = canvas.to(torch.promote_types(canvas.dtype, torch.float32)).view(*slots.shape[:2], 4, *size)
-        logits, colors = output.split((1, 3), dim=2)
+        logits, colors = torch.split(output, [1, 3], dim=2)
         return Drawing(colors, logits)
 
     def first(self, slots: Float[Tensor, "n dim"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
@@ -79,8 +79,8 @@ class IodinePixelDecoder(Decoder):
         layer = cast(SameConv2d, self.layers[0])
         if self.constants:
             slots = F.pad(slots, (0, 1), value=CONSTANT)
-        of_slots, of_places = torch.split(layer.weight, (slots.shape[1], 2), dim=1)
-        places = torch.stack(ramps(*size, -1, 1, like=slots)).unsqueeze(0)
+        of_slots, of_places = torch.split(layer.weight, [slots.shape[1], 2], dim=1)
+        places = torch.stack(ramps(*size, -1.0, 1.0, like=slots)).unsqueeze(0)
         placed = same_convolution(places, of_places, layer.bias).permute(0, 2, 3, 1)  # (1, H, W, C)
         rows, columns = (_regions(n, layer.kernel_size[0], slots.device) for n in size)
         seen = int(rows[-1]) + 1, int(columns[-1]) + 1

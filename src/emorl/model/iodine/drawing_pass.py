@@ -2,8 +2,9 @@
 
 Refinement asks for two backward passes through the decoder: one now, for d loss / d z, which is data to the refinement
 network; and one in the outer backward pass, with gradients that are not known before. Between both the activations are
-forgotten, and computed again when they are needed, so that memory does not grow by a decoder's graph a step. Only the
-pass that needs the parameters' gradients computes them.
+forgotten, and computed again when they are needed, so that memory does not grow by a decoder's graph a step; all but
+those of the last few drawings, which the outer backward pass comes to first. Only the pass that needs the parameters'
+gradients computes them.
 """
 
 from __future__ import annotations
@@ -32,24 +33,41 @@ def drawing_pass(
     likelihood: PixelMixture,
     slots: Float[Tensor, "batch slots dim"],
     image: Float[Tensor, "batch 3 h w"],
+    keep: bool = False,
 ) -> Drawn:
-    """Draw the slots and score them against images in [0, 1]; also under ``torch.no_grad`` and ``inference_mode``."""
+    """Draw the slots and score them; also under ``torch.no_grad`` and ``torch.inference_mode``.
+
+    Args:
+        decoder: draws.
+        likelihood: scores.
+        slots: the slots.
+        image: images in [0, 1].
+        keep: whether to keep the activations for the outer backward pass.
+    """
     weights = [weight for weight in decoder.parameters() if weight.requires_grad]
-    colors, logits, nll, slope = _Drawn.apply(decoder, likelihood, image, slots, *weights)  # type: ignore[no-untyped-call]
+    keep = keep and torch.is_grad_enabled()
+    colors, logits, nll, slope = _Drawn.apply(decoder, likelihood, keep, image, slots, *weights)  # type: ignore[no-untyped-call]
     return Drawn(Drawing(colors, logits), nll, slope)
 
 
 class _Drawn(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, decoder: IodinePixelDecoder, likelihood: PixelMixture, image: Tensor, slots: Tensor, *weights: Tensor
+        ctx: Any,
+        decoder: IodinePixelDecoder,
+        likelihood: PixelMixture,
+        keep: bool,
+        image: Tensor,
+        slots: Tensor,
+        *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         leaf, drawing = _draw(decoder, slots, image)
         fixed = Drawing(*(part.detach() for part in drawing))
         explained = likelihood.explain(fixed, image)
-        (slope,) = _gradients(drawing, (leaf,), likelihood.gradient(fixed, explained, image))
+        (slope,) = _gradients(drawing, (leaf,), likelihood.gradient(fixed, explained, image), retain_graph=keep)
         ctx.save_for_backward(image, slots, *fixed, *weights)
         ctx.parts = decoder, likelihood
+        ctx.kept = (leaf, drawing) if keep else None
         device = image.device.type
         ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         ctx.mark_non_differentiable(slope)
@@ -66,8 +84,9 @@ class _Drawn(torch.autograd.Function):
         scale = nll[:, None, None, None, None]
         outer = Drawing(colors + scale * own.colors, logits + scale * own.logits)
         with torch.autocast(*ctx.autocast):
-            leaf, again = _draw(decoder, slots, image)
-        return None, None, None, *_gradients(again, (leaf, *weights), outer)
+            leaf, again = ctx.kept or _draw(decoder, slots, image)
+        ctx.kept = None
+        return None, None, None, None, *_gradients(again, (leaf, *weights), outer)
 
 
 def _draw(decoder: IodinePixelDecoder, slots: Tensor, image: Tensor) -> tuple[Tensor, Drawing]:
@@ -76,6 +95,8 @@ def _draw(decoder: IodinePixelDecoder, slots: Tensor, image: Tensor) -> tuple[Te
         return leaf, decoder.draw(leaf, (image.shape[-2], image.shape[-1]))
 
 
-def _gradients(drawing: Drawing, inputs: tuple[Tensor, ...], outer: Drawing) -> tuple[Tensor, ...]:
+def _gradients(
+    drawing: Drawing, inputs: tuple[Tensor, ...], outer: Drawing, retain_graph: bool = False
+) -> tuple[Tensor, ...]:
     with torch.inference_mode(False), torch.autocast(outer.colors.device.type, enabled=False):
-        return torch.autograd.grad(drawing, inputs, [part.clone() for part in outer])
+        return torch.autograd.grad(drawing, inputs, [part.clone() for part in outer], retain_graph)

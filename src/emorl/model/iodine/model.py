@@ -24,6 +24,8 @@ from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.posterior import SoftplusGaussian, slot_kl
 from emorl.model.slot_model import Encoding, Inference, SlotModel, Stage, encoding
 
+KEPT = 1  # of the T drawings of a training step, the last so many keep their activations for the backward pass
+
 
 class Refined(NamedTuple):
     """Where refinement has got to."""
@@ -71,7 +73,7 @@ class IODINE(SlotModel):
         slot_dim: int = 32,
         decoder: Callable[[int], IodinePixelDecoder] = IodinePixelDecoder,
         refinement: Callable[[int], IodineRefinement] = IodineRefinement,
-        likelihood: Callable[[], PixelMixture] = GaussianPixels,
+        likelihood: Callable[[], PixelMixture] | None = None,
         prior_variance: float = 1.0,
         gradient: Callable[[], RefinementGradient] = OwnGradient,
         initialisation: Callable[[], Initialisation] = IodineInitialisation,
@@ -81,7 +83,7 @@ class IODINE(SlotModel):
         self.slot_dim = slot_dim
         self.decoder = decoder(slot_dim)
         self.refinement = refinement(slot_dim)
-        self.likelihood = likelihood()
+        self.likelihood = GaussianPixels() if likelihood is None else likelihood()
         self.prior_variance = prior_variance
         self.gradient = gradient()
         bound = (3 / (2 * slot_dim)) ** 0.5
@@ -116,18 +118,18 @@ class IODINE(SlotModel):
 
     def refine(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> tuple[list[Stage], SoftplusGaussian]:
         """Return the stages 0 .. T - 1 and lambda_T."""
-        mean, rho = self.initial.expand(len(image), num_slots, -1).chunk(2, dim=-1)
+        mean, rho = self.initial.repeat(len(image), num_slots, 1).chunk(2, dim=-1)
         now, stages = Refined(SoftplusGaussian(mean, rho), self.refinement.start(mean)), []
         for step in range(steps):
             epsilon = noise(f"refine{step}" if step else "z0", now.posterior.mean)
-            stage, now = self.step(image, step, now, epsilon)
+            stage, now = self.step(image, step, now, epsilon, keep=step >= steps - KEPT)
             stages.append(stage)
         return stages, now.posterior
 
-    def step(self, image: Tensor, step: int, now: Refined, epsilon: Tensor) -> tuple[Stage, Refined]:
-        """Sample, draw and score the slots, then move their posteriors."""
+    def step(self, image: Tensor, step: int, now: Refined, epsilon: Tensor, keep: bool) -> tuple[Stage, Refined]:
+        """Sample, draw and score the slots, then move their posteriors; ``keep`` is `drawing_pass`'s."""
         slots = now.posterior.sample(epsilon)  # z ~ q(z; lambda)
-        drawing, nll, slope = drawing_pass(self.decoder, self.likelihood, slots, image)
+        drawing, nll, slope = drawing_pass(self.decoder, self.likelihood, slots, image, keep)
         share = self.gradient(len(image))
         slope = share * self.slope(now.posterior, epsilon, slope)
         refined = checkpoint(
