@@ -12,7 +12,7 @@ from torch import Tensor
 from emorl.model.decoder import Components, Decoder
 from emorl.model.describe import Described
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
-from emorl.model.posterior import Gaussian, scale
+from emorl.model.posterior import Gaussian
 
 UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
 
@@ -191,7 +191,7 @@ def encoding(posterior: Gaussian | None, slots: Tensor, layers: list[Layer]) -> 
     attention = layers[-1].attention if layers else None
     if posterior is None:
         return Encoding(slots, None, attention)
-    return Encoding(posterior.mean, scale(posterior.rho), attention)
+    return Encoding(posterior.mean, posterior.std, attention)
 
 
 def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
