@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.records import LABELS
+from emorl.data.records import ALL_LABELS
 from emorl.data.shards.manifest import Manifest
 from emorl.data.shards.samples import read_shard
 from emorl.data.stream import scenes
@@ -60,7 +60,7 @@ def test_decoding_waits_until_a_scene_is_due():
     assert decoded == [0, 1]
 
 
-def shard_reader(shards, labels=LABELS):
+def shard_reader(shards, labels=ALL_LABELS):
     return ShardReader(str(shards), Manifest.load(shards), "train", "square", 35, 35, labels)
 
 
@@ -79,7 +79,7 @@ def test_shards_give_the_scenes_that_were_written(reader):
         assert read.factors == expected.factors
 
 
-@pytest.mark.parametrize("labels", [(), ("segmentation",), ("factors",), LABELS])
+@pytest.mark.parametrize("labels", [(), ("segmentation",), ("factors",), ALL_LABELS])
 def test_a_batch_has_the_labels_that_are_asked_for_padding_too(shards, labels):
     batch = collate([(i, decode()) for i, decode in shard_reader(shards, labels)(np.array([3, -1]))])
     assert batch.keys() == {"image", "index", "key", *labels}
@@ -91,7 +91,7 @@ def test_a_batch_has_the_labels_that_are_asked_for_padding_too(shards, labels):
 def test_labels_that_are_not_asked_for_are_not_decoded(shards, monkeypatch, name, label):
     samples = [{**sample, name: b"damaged"} for sample in read_shard(str(shards), shard_reader(shards).shards[0])]
     monkeypatch.setattr(scenes, "read_shard", lambda *_: samples)
-    others = tuple(other for other in LABELS if other != label)
+    others = tuple(other for other in ALL_LABELS if other != label)
     ((_, decode),) = shard_reader(shards, others)(np.array([0]))
     np.testing.assert_array_equal(decode().image, Tetrominoes(12).scene(0).image)
     ((_, decode),) = shard_reader(shards, (label,))(np.array([0]))

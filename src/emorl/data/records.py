@@ -18,7 +18,7 @@ from emorl.errors import DataError
 Value = float | str
 Objects = list[dict[str, Value]]
 Label = Literal["segmentation", "factors"]  # what is known of a scene beside its image
-LABELS: tuple[Label, ...] = ("segmentation", "factors")
+ALL_LABELS: tuple[Label, ...] = ("segmentation", "factors")
 
 _REMEDY = "correct the source that yields the record"
 

@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 from webdataset.tariterators import group_by_keys  # type: ignore[import-untyped]
 
-from emorl.data.records import LABELS, Label, Parts, Record, Spec, check_record
+from emorl.data.records import ALL_LABELS, Label, Parts, Record, Spec, check_record
 from emorl.data.shards.cache import REMEDY, fetch_shard
 from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.remote import locate
@@ -48,7 +48,7 @@ def decode_sample(sample: Sample) -> Record:
     Raises:
         DataError: unless it holds an 8-bit RGB and a grey PNG of one size and a JSON list of objects.
     """
-    return Record(*_decode(sample, LABELS))  # type: ignore[arg-type]  # no part is None
+    return Record(*_decode(sample, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
 
 
 def read_record(sample: Sample, spec: Spec) -> Record:
@@ -57,7 +57,7 @@ def read_record(sample: Sample, spec: Spec) -> Record:
     Raises:
         DataError: if it cannot be decoded, or differs from the promise in image size, labels, objects or factors.
     """
-    return Record(*read_parts(sample, spec, LABELS))  # type: ignore[arg-type]  # no part is None
+    return Record(*read_parts(sample, spec, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
 
 
 def read_parts(sample: Sample, spec: Spec, labels: Collection[Label]) -> Parts:
