@@ -137,6 +137,9 @@ def test_the_report_has_what_emorl_test_writes(module, study, shards, tmp_path, 
     text = (tmp_path / "report.html").read_text()
     assert f"{type(module.network).__name__} on Tetrominoes" in text
     assert ("no layers of attention" in text) == isinstance(module.network, Stepwise)
+    assert [f"I = {i}" for i in range(3) if f"I = {i}: quartiles" in text] == [
+        key.replace("=", " = ") for key in metrics
+    ]
 
 
 def test_too_few_steps_are_one_line_and_status_2(module, checkpoint, shards, tmp_path, capsys):
