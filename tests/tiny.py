@@ -27,11 +27,11 @@ def write(folder, **sizes):
     return folder
 
 
-def network(seed=0, **arguments):
+def network(seed=0, cls=EfficientMORL, **arguments):
     """Build a small network, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EfficientMORL(**SIZES | arguments)
+        return cls(**SIZES | arguments)
 
 
 def lively(model):
