@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple, cast
 
 import torch
@@ -41,6 +42,8 @@ class IodinePixelDecoder(Decoder):
         kernel: side of the kernels.
         layers: hidden layers, 1 or more.
         constants: whether a constant 5 is put beside the slot, as in the release.
+        stride: pixels from one position of the canvas to the next; an extension, the release has 1. With more than one,
+            the last layer gives all pixels of a position at once (sub-pixel convolution, Shi et al., CVPR 2016).
 
     >>> decoder = IodinePixelDecoder(slot_dim=8)
     >>> decoder(torch.rand(2, 4, 8), (35, 35)).rgb.shape
@@ -48,13 +51,20 @@ class IodinePixelDecoder(Decoder):
     """
 
     def __init__(
-        self, slot_dim: int, channels: int = 32, kernel: int = 5, layers: int = 4, constants: bool = False
+        self,
+        slot_dim: int,
+        channels: int = 32,
+        kernel: int = 5,
+        layers: int = 4,
+        constants: bool = False,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         self.constants = constants
+        self.stride = stride
         first = SameConv2d(slot_dim + constants + 2, channels, kernel)
         hidden = [SameConv2d(channels, channels, kernel) for _ in range(layers - 1)]
-        self.layers = nn.ModuleList([first, *hidden, SameConv2d(channels, 4, kernel)])
+        self.layers = nn.ModuleList([first, *hidden, SameConv2d(channels, 4 * stride**2, kernel)])
 
     def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Decode every slot at ``size`` = (height, width)."""
@@ -62,12 +72,17 @@ class IodinePixelDecoder(Decoder):
 
     def draw(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Drawing:
         """Return colors and mask logits of every slot at ``size`` = (height, width)."""
-        canvas = self.first(slots.flatten(0, 1), size).contiguous(memory_format=torch.channels_last)
+        canvas = self.first(slots.flatten(0, 1), self.grid(*size)).contiguous(memory_format=torch.channels_last)
         for layer in self.layers[1:]:
             canvas = layer(F.elu(canvas, inplace=True))
-        output = canvas.to(torch.promote_types(canvas.dtype, torch.float32)).view(*slots.shape[:2], 4, *size)
+        pixels = F.pixel_shuffle(canvas.to(torch.promote_types(canvas.dtype, torch.float32)), self.stride)
+        output = pixels[..., : size[0], : size[1]].reshape(*slots.shape[:2], 4, *size)
         logits, colors = torch.split(output, [1, 3], dim=2)
         return Drawing(colors, logits)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Every size is legal; what lies beyond the image is cut off."""
+        return ceil(height / self.stride), ceil(width / self.stride)
 
     def first(self, slots: Float[Tensor, "n dim"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
         """Apply the first layer, without convolving the tiled slots.
