@@ -19,6 +19,14 @@ QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_model_summary=false")
 NETWORKS = {
     "efficient_morl": ("EfficientMORL", "slot_dim=4", "feature_dim=4"),
     "slot_attention": ("SlotAttention", "slot_dim=4", "feature_dim=4", "hidden_dim=8"),
+    "iodine": (
+        "IODINE",
+        "slot_dim=4",
+        "decoder=IodinePixelDecoder",
+        "decoder.init_args.channels=4",
+        "refinement=IodineRefinement",
+        "refinement.init_args.channels=4",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.write.selection import Selection
 from emorl.data.write.writer import write_shards
-from emorl.model import EfficientMORL, Geco, SlotAttention
+from emorl.model import IODINE, EfficientMORL, Geco, IodinePixelDecoder, IodineRefinement, SlotAttention
 from emorl.module import SlotModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -18,6 +18,13 @@ SIZES = {"num_slots": 4, "slot_dim": 8, "feature_dim": 8}
 FAMILY = {  # small models of every kind, by name
     "efficient_morl": partial(EfficientMORL, **SIZES),
     "slot_attention": partial(SlotAttention, **SIZES),
+    "iodine": partial(
+        IODINE,
+        num_slots=4,
+        slot_dim=8,
+        decoder=partial(IodinePixelDecoder, channels=4, kernel=3, stride=2),
+        refinement=partial(IodineRefinement, channels=4, kernel=3, mlp=(8,), lstm=8),
+    ),
 }
 
 

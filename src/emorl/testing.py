@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from itertools import product
 from typing import Any
 
 import torch
@@ -46,8 +45,11 @@ def check_slot_model(build: Build, size: int = 16) -> None:
 def _shapes(model: SlotModel, images: Tensor) -> None:
     """Any batch, image size, K and number of steps."""
     smaller = images[..., 2:-2] if _renders(model, images.shape[-2], images.shape[-1] - 4) else images
-    steps = {model.min_steps, model.training_steps, model.training_steps + 1}
-    for image, num_slots, count in product((images[:1], smaller), (1, model.num_slots, model.num_slots + 2), steps):
+    for image, num_slots, count in (
+        (images[:1], 1, model.training_steps),
+        (smaller, model.num_slots + 2, model.min_steps),
+        (smaller[:2], model.num_slots, model.training_steps + 1),
+    ):
         found = model(image, count, num_slots, ImageNoise(torch.arange(len(image))))
         last, size = found.stages[-1], tuple(image.shape[-2:])
         _expect(last.step == count, f"the last stage after {count} steps", last.step)
@@ -131,6 +133,10 @@ def _encoding(model: SlotModel, images: Tensor) -> None:
         slots = evaluated(images, noise=PosteriorMeans()).stages[-1].slots
     _expect(_close(evaluated.encode(images).slots, slots), "the slots of forward from encode", "others")
     _expect(_close(evaluated.encode(images[1:2]).slots, slots[1:2]), "slots that depend on the image alone", "others")
+    for stage in evaluated(images, model.training_steps, noise=PosteriorMeans()).stages:
+        if stage.step >= model.min_steps:
+            fewer = evaluated(images, stage.step, noise=PosteriorMeans()).stages[-1]
+            _expect(_close(fewer.slots, stage.slots), f"what {stage.step} steps give as that stage", "another")
     _expect(evaluated.reconstruct(images).reconstruction.shape == images.shape, "images of the same size", "others")
 
 

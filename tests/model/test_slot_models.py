@@ -5,13 +5,19 @@ from functools import partial
 import pytest
 import torch
 
+import tiny
 from emorl.model import (
+    IODINE,
     BigDecoder,
     BottomUpPrior,
     EfficientMORL,
     FourierPosition,
     Geco,
     IodineDecoder,
+    IodinePixelDecoder,
+    IodineRefinement,
+    LinearCoordinates,
+    LogisticPixels,
     MixtureLikelihood,
     PlainGRU,
     SlotAttention,
@@ -21,7 +27,7 @@ from emorl.testing import check_slot_model
 
 SIZES = {"num_slots": 3, "slot_dim": 8, "feature_dim": 8}
 MODELS = {
-    "efficient_morl": partial(EfficientMORL, **SIZES),
+    **tiny.FAMILY,
     "efficient_morl_other_parts": partial(
         EfficientMORL,
         **SIZES,
@@ -32,11 +38,19 @@ MODELS = {
         likelihood=MixtureLikelihood,
         geco=Geco(-1.0, warm_start=1),
     ),
-    "slot_attention": partial(SlotAttention, **SIZES),
     "slot_attention_strides": partial(
         SlotAttention, **SIZES, encoder_stride=2, decoder=partial(SmallDecoder, position=FourierPosition, stride=4)
     ),
     "slot_attention_big": partial(SlotAttention, **SIZES, decoder=BigDecoder),
+    "iodine_release": partial(
+        IODINE,
+        num_slots=3,
+        slot_dim=8,
+        decoder=partial(IodinePixelDecoder, channels=4, kernel=3, constants=True),
+        refinement=partial(IodineRefinement, channels=4, kernel=3, coordinates=LinearCoordinates, constants=True),
+        likelihood=LogisticPixels,
+        prior_variance=0.7,
+    ),
 }
 
 

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 
 from emorl.evaluation.report.run import read_history
 
-_PANELS = {"val/zero_step/fg_ari": "FG-ARI at I = 0, validation", "val/zero_step/mse": "MSE at I = 0, validation"}
+_PANELS = {"fg_ari": "FG-ARI, validation", "mse": "MSE, validation"}
 _MINUTES = "time/minutes"
 
 
 def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
-    """Draw FG-ARI and MSE at I = 0 against minutes of training: a line for each run, a colour for each case.
+    """Draw FG-ARI and MSE against minutes of training: a line for each run, a color for each case.
+
+    They are those at I = 0 of a model that has slots there, and else those of its last step.
 
     Args:
         runs: the ``metrics.csv`` of each case's runs; one without the minutes of the callback `Clock` has no line.
@@ -25,14 +27,15 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     left, right = figure.subplots(1, 2)
     left.set_ylim(-0.02, 1.02)
     right.set_yscale("log")
-    for (column, label), axes in zip(_PANELS.items(), (left, right), strict=True):
+    for (score, label), axes in zip(_PANELS.items(), (left, right), strict=True):
         axes.set(xlabel="minutes of training", ylabel=label)
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):
             style = "-" if number < 10 else "--"  # matplotlib has ten colours
             for history in curves:
-                if column in history and _MINUTES in history:
-                    steps, values = zip(*history[column], strict=True)
+                curve = history.get(f"val/zero_step/{score}", history.get(f"val/{score}"))
+                if curve and _MINUTES in history:
+                    steps, values = zip(*curve, strict=True)
                     known, minutes = zip(*history[_MINUTES], strict=True)
                     axes.plot(np.interp(steps, known, minutes), values, style, color=f"C{number}", label=case)
     cases = dict(zip(*left.get_legend_handles_labels()[::-1], strict=True))
