@@ -72,8 +72,8 @@ class SlotModel(Described, ABC):
     The contract, which `emorl.testing.check_slot_model` checks: slots are exchangeable; batch size, image size, K and
     the number of steps are arguments of the call; every random number comes from ``noise`` under a name of its own, of
     which ``z0`` alone tells the slots of an image apart (`PosteriorMeans` sets all others to zero); the stage after
-    i steps is what i steps give; in evaluation an image's slots do not depend on the rest of its batch; and no graph is left
-    under ``torch.inference_mode``.
+    i steps is what i steps give; in evaluation an image's slots do not depend on the rest of its batch; and no graph is
+    left under ``torch.inference_mode``.
     """
 
     num_slots: int  # K, the background's included
