@@ -248,6 +248,14 @@ def test_bf16_is_close_to_float32():
     assert {t.dtype for t in floats} == {torch.float32}
 
 
+def test_encodes_in_bf16_alone():
+    model = build().float().eval()
+    expected = model.encode(images().float(), 1).slots
+    found = model.bfloat16().encode(images().float(), 1).slots
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize(
     ("case", "size"), [("clevr6", 1_177_168), ("multi_dsprites", 339_152), ("tetrominoes", 199_568)]
 )

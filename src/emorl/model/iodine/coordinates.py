@@ -29,7 +29,11 @@ class Coordinates(Described, ABC):
 
 
 class LinearCoordinates(Coordinates):
-    """Column and row, each from -1 to 1: the release's for CLEVR6."""
+    """Column and row, each from -1 to 1: the release's for CLEVR6.
+
+    >>> LinearCoordinates()(3, 5, like=torch.zeros(()))[:, 0, 4]
+    tensor([ 1., -1.])
+    """
 
     channels = 2
 
@@ -43,6 +47,9 @@ class CosineCoordinates(Coordinates):
     """The products cos(f x) cos(g y), column x and row y from 0 to pi: the release's for sprites.
 
     f and g are 0, 1, 2, but not both 0; g changes first.
+
+    >>> CosineCoordinates()(35, 35, like=torch.zeros(())).shape
+    torch.Size([8, 35, 35])
     """
 
     channels = 8

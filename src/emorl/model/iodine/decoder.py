@@ -98,7 +98,7 @@ class IodinePixelDecoder(Decoder):
         places = torch.stack(ramps(*size, -1.0, 1.0, like=slots)).unsqueeze(0)
         placed = same_convolution(places, of_places, layer.bias).permute(0, 2, 3, 1)  # (1, H, W, C)
         rows, columns = (_regions(n, layer.kernel_size[0], slots.device) for n in size)
-        seen = int(rows[-1]) + 1, int(columns[-1]) + 1
+        seen = [min(n, layer.kernel_size[0]) for n in size]
         tiny = slots[:, :, None, None].expand(-1, -1, *seen)
         constant = same_convolution(tiny, of_slots).flatten(2).mT  # (n, regions, C)
         regions = F.one_hot((rows[:, None] * seen[1] + columns).flatten(), constant.shape[1]).to(constant.dtype)

@@ -32,6 +32,10 @@ class BatchMeanGradient(RefinementGradient):
 
     In evaluation they are as large as in the last training step, so that an image's slots do not depend on the rest of
     its batch. (The release takes the batch at hand; so does here a model that has not been trained.)
+
+    >>> gradient = BatchMeanGradient()
+    >>> gradient(batch=4), gradient.eval()(batch=1)
+    (0.25, 0.25)
     """
 
     training_batch: Tensor

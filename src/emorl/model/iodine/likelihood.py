@@ -115,6 +115,9 @@ class LogisticPixels(PixelMixture):
 
     Args:
         scale: s, in units of the image range [0, 1]; the standard deviation is s pi / sqrt(3).
+
+    >>> round(LogisticPixels(scale=0.03).floor, 4)  # log(4 * 0.03)
+    -2.1203
     """
 
     def __init__(self, scale: float = 0.03) -> None:

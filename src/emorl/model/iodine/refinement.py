@@ -54,7 +54,8 @@ class IodineLSTM(nn.Module):
 class IodineRefinement(nn.Module):
     """lambda <- lambda + update(image, slots, gradients, lambda): a convolutional encoder, then an LSTM or none.
 
-    By default the release's network for Tetrominoes. That for Multi-dSprites has an LSTM of 128; that for CLEVR6 four
+    It reads what `PixelInputs` lists, of which the convolutions' mean over space remains, lambda, and its gradient. By
+    default the release's network for Tetrominoes. That for Multi-dSprites has an LSTM of 128; that for CLEVR6 four
     convolutions, 64 channels, a kernel of 3, an MLP of 256 and 256, an LSTM of 256, and linear coordinates.
 
     Args:
@@ -66,6 +67,9 @@ class IodineRefinement(nn.Module):
         lstm: numbers of the LSTM's state, a slot's own; without one each step forgets those before.
         coordinates: builds the pixels' code.
         constants: whether the network also sees a constant 0.5, twice, as in the release.
+
+    >>> IodineRefinement(slot_dim=32, lstm=128).inputs.channels
+    23
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class IodineRefinement(nn.Module):
             slope: d loss / d lambda, which passes no gradient on.
             state: the LSTM's.
         """
-        canvas = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        canvas = pixels.flatten(0, 1).to(slope.dtype, memory_format=torch.channels_last)
         features = self.convolutions(canvas).to(slope.dtype).mean((2, 3)).unflatten(0, pixels.shape[:2])
         with torch.autocast(slope.device.type, enabled=False):  # vectors cost nothing
             old = torch.cat(posterior, dim=-1)
