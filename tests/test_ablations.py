@@ -12,7 +12,7 @@ from emorl.study.run import read_cases
 ROOT = Path(__file__).parents[1]
 CASES = read_cases(ROOT / "configs" / "ablations" / "tetrominoes.yaml")
 GECO = read_cases(ROOT / "configs" / "ablations" / "geco.yaml")
-SHORT = "--config=configs/ablations/short.yaml"
+SHORT = "--config=configs/overlays/short.yaml"
 FULL = {"prior": ReversedPlusPlusPrior, "cell": DualGRU, "geco": Geco, "layers": 3, "phases": {0: 3}}
 CHANGES = {
     "full": {},
