@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := demo/run
 SHIPPED := demo/shipped
-CONFIGS := -c configs/base.yaml -c configs/overlays/demo.yaml
+CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml -c configs/overlays/demo.yaml
 # Apple's GPUs have no float64.
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 

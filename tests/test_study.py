@@ -17,7 +17,7 @@ from emorl.study import run as study
 from emorl.study.run import Run, main, read_cases
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "demo", "smoke")]
+SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/tetrominoes-fast", "overlays/smoke")]
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

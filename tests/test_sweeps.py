@@ -24,7 +24,7 @@ DRAWN = {
         "model.optimizer.init_args.lr": 3e-05,
         "model.network.init_args.geco.init_args.target": -1.15,
         "model.network.init_args.geco.init_args.step_size": 2e-06,
-        "trainer.callbacks.init_args.phases": "{0: 3, 50000: 1, 100000: 0}",
+        "curriculum.phases": "{0: 3, 50000: 1, 100000: 0}",
     },
 }
 
@@ -54,7 +54,7 @@ def shortened(sweep, *more):
     """Return a sweep's command for a few steps of a tiny model."""
     *command, arguments = sweep["command"]
     assert arguments == "${args}"
-    return [*command, f"--config={CONFIGS / 'smoke.yaml'}", "--trainer.accelerator=cpu", *TINY, *more, arguments]
+    return [*command, f"--config={CONFIGS / 'overlays' / 'smoke.yaml'}", "--trainer.accelerator=cpu", *TINY, *more, arguments]
 
 
 def as_given(drawn):
@@ -116,7 +116,7 @@ def test_the_arguments_that_wandb_makes_of_a_seed_and_a_boolean_arrive(here, emo
 
 def test_all_that_an_agent_is_given_arrives_in_the_run_that_it_starts(here, agent):
     sweep = read(CONFIGS / "sweeps" / "search.yaml")
-    drawn = {"trainer.callbacks.init_args.phases": "{0: 2, 3: 1}", "model.optimizer.init_args.amsgrad": False}
+    drawn = {"curriculum.phases": "{0: 2, 3: 1}", "model.optimizer.init_args.amsgrad": False}
     agent(shortened(sweep, "--model.optimizer.init_args.amsgrad=true"), DRAWN["search"] | drawn)
     (path,) = here.rglob("last.ckpt")
     checkpoint, run = torch.load(path), offline.Offline(here)
@@ -131,7 +131,7 @@ def test_all_that_an_agent_is_given_arrives_in_the_run_that_it_starts(here, agen
 
 def test_the_search_stops_runs_early():
     sweep = read(CONFIGS / "sweeps" / "search.yaml")
-    recipe = read(CONFIGS / "tetrominoes.yaml")["trainer"] | read(CONFIGS / "base.yaml")["trainer"]
+    recipe = read(CONFIGS / "efficient_morl" / "tetrominoes.yaml")["trainer"] | read(CONFIGS / "base.yaml")["trainer"]
     validations = recipe["max_steps"] / recipe["val_check_interval"]
     assert sweep["early_terminate"]["type"] == "hyperband"
     assert sweep["early_terminate"]["min_iter"] * sweep["early_terminate"]["eta"] < validations
