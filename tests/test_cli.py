@@ -9,16 +9,16 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import tiny
 from emorl.callbacks import LogReconstructions, RefinementCurriculum
 from emorl.model import EfficientMORL, MixtureLikelihood, SlotAttention
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-BASE, SMOKE, WANDB, DEMO = (CONFIGS / f"{name}.yaml" for name in ("base", *(f"overlays/{o}" for o in ("smoke", "wandb", "demo"))))
+BASE, SMOKE, WANDB, DEMO = (
+    CONFIGS / f"{name}.yaml" for name in ("base", *(f"overlays/{o}" for o in ("smoke", "wandb", "demo")))
+)
 RECIPES = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not in ("overlays", "studies", "sweeps"))
 FAST = CONFIGS / "efficient_morl" / "tetrominoes-fast.yaml"
 TETROMINOES = CONFIGS / "efficient_morl" / "tetrominoes.yaml"
@@ -168,13 +168,14 @@ def test_the_shell_completes_options(shell, emorl, capsys, tmp_path):
     assert result.stdout == "--model.refinement_steps\n", result.stderr
 
 
-def test_a_terminated_command_does_not_end_as_if_all_were_done(here, emorl, monkeypatch):
-    def terminated(*_, **__):
-        raise SIGTERMException
-
-    monkeypatch.setattr(Trainer, "test", terminated)
+def test_a_terminated_command_does_not_end_as_if_all_were_done(shards, here, emorl):
+    terminated = (
+        "--trainer.callbacks=preempted.Signal",
+        "--trainer.callbacks.step=0",
+        "--trainer.callbacks.name=SIGTERM",
+    )
     with pytest.raises(SystemExit) as caught:
-        emorl("test")
+        emorl("fit", *terminated, f"--data.root={shards}", "--data.batch_size=2", *QUIET)
     assert caught.value.code == 143
 
 
@@ -258,7 +259,7 @@ def test_a_trial_run_may_be_repeated(shards, here, emorl):
 @pytest.mark.parametrize("option", ["refinement_steps", "test_refinement_steps"])
 def test_fewer_than_no_refinement_steps(option, shards, here, emorl, capsys):
     line = error_of(emorl, capsys, "test", f"--model.{option}=-1", f"--data.root={shards}", *QUIET)
-    assert "Expected refinement steps of 0 or more, got -1" in line
+    assert "Expected 0 steps or more, got -1" in line
 
 
 def test_results_that_cannot_be_written(checkpoint, shards, here, emorl, capsys):

@@ -68,7 +68,15 @@ def small(shards, *more):
     """Return the arguments that make the documented run a small one."""
     network = ("--model.network.slot_dim=8", "--model.network.feature_dim=8")
     quiet = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
-    return [*network, *quiet, "-c", "configs/overlays/smoke.yaml", "--trainer.max_steps=4", f"--data.root={shards}", *more]
+    return [
+        *network,
+        *quiet,
+        "-c",
+        "configs/overlays/smoke.yaml",
+        "--trainer.max_steps=4",
+        f"--data.root={shards}",
+        *more,
+    ]
 
 
 def signalled(step, name):

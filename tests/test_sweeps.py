@@ -54,7 +54,8 @@ def shortened(sweep, *more):
     """Return a sweep's command for a few steps of a tiny model."""
     *command, arguments = sweep["command"]
     assert arguments == "${args}"
-    return [*command, f"--config={CONFIGS / 'overlays' / 'smoke.yaml'}", "--trainer.accelerator=cpu", *TINY, *more, arguments]
+    smoke = CONFIGS / "overlays" / "smoke.yaml"
+    return [*command, f"--config={smoke}", "--trainer.accelerator=cpu", *TINY, *more, arguments]
 
 
 def as_given(drawn):

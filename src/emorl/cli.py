@@ -168,7 +168,7 @@ class EmorlCLI(LightningCLI):
 
     def run(self) -> None:
         """Run the subcommand."""
-        super()._run_subcommand(self.subcommand)
+        super()._run_subcommand(str(self.subcommand))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Left to `run`."""

@@ -55,7 +55,9 @@ class WarmupCosineDecay(LambdaLR):
         if step == 0:  # LambdaLR asks for it before the length is known
             return 1.0
         if self.total_steps is None:
-            raise ValueError("Expected a schedule of known length, got total_steps = None. Set it before the first step.")
+            raise ValueError(
+                "Expected a schedule of known length, got total_steps = None. Set it before the first step."
+            )
         return (1 + math.cos(math.pi * min(1.0, step / self.total_steps))) / 2
 
 

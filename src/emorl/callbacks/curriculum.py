@@ -115,7 +115,7 @@ def _check(phases: dict[int, int | None]) -> None:
     if starts != sorted(starts):
         raise ValueError(f"Expected 'phases' in the order of their steps, got {starts}. Sort them.")
     *values, last = phases.values()
-    if None in values or starts == [0] and last is None:
+    if None in values or (starts == [0] and last is None):
         raise ValueError(f"Expected null in 'phases' only at the end, after a phase, got {phases}. Use 0 for none.")
     if min(value for value in phases.values() if value is not None) < 0:
         raise ValueError(f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement.")
