@@ -77,7 +77,7 @@ class RefinementCurriculum(Callback):
             for steps in self.in_use.values():
                 module.network.checked_steps(steps)
         except ValueError as error:
-            raise MisconfigurationException(f"{error} Change the curriculum's phases.") from error
+            raise MisconfigurationException(f"{error} Give the curriculum other phases, or null.") from error
 
     def _tell(self, max_steps: int, asked: int) -> None:
         """Say if phases stretch, and if the model asks for another I than the first phase has."""
