@@ -224,7 +224,7 @@ def test_the_readme_trains_shipped_weights_further_on_their_negative_elbo(built)
     network, shipped = cli.model.network, load_pretrained("multi_dsprites").network
     assert network.objective.geco is None
     assert network.objective.kl_weight == 1
-    assert cli.trainer.max_steps == 5000
+    assert cli.model.configure_optimizers()["lr_scheduler"]["scheduler"].total_steps == cli.trainer.max_steps == 5000
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), shipped.parameters(), strict=True))
 
 
