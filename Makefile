@@ -9,7 +9,7 @@ CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml 
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data test lint types golden seeds bench clean
+.PHONY: help setup demo demo-data test quick lint types golden seeds bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,11 @@ demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, pr
 demo-data: setup
 	$(BIN)/emorl-data generate tetrominoes demo/data --train 20000 --val 320 --test 320
 
-test: setup  ## run the tests
-	$(BIN)/pytest
+test: setup  ## run the tests, a process a core
+	$(BIN)/pytest --numprocesses auto --dist worksteal
+
+quick: setup  ## run the tests, but for those that take more than a few seconds
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not slow"
 
 lint: setup  ## check style and formatting
 	$(BIN)/ruff check

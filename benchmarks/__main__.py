@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import auto_cli
 from rich.console import Console
@@ -15,20 +15,30 @@ from benchmarks import engine as engine_benchmark
 from benchmarks import memory as memory_benchmark
 from benchmarks import precision as precision_benchmark
 from benchmarks import strides as strides_benchmark
-from benchmarks.cases import CASES, VARIANTS
+from benchmarks.cases import CASES, STEPS, VARIANTS
 from emorl.cpu import tune_cpu
 
 
-def engine(case: str = "clevr6", batch: int | None = None, steps: int = 3, json: Path | None = None) -> None:
+def engine(
+    case: str = "clevr6",
+    batch: int | None = None,
+    steps: int | None = None,
+    rounds: int = 5,
+    model: Literal["efficient_morl", "iodine"] = "efficient_morl",
+    json: Path | None = None,
+) -> None:
     """Measure one training step of one case: plain, engine in float32, engine in bf16.
 
     Args:
         case: clevr6, multi_dsprites or tetrominoes.
         batch: images; by default the case's own.
-        steps: refinement steps I.
+        steps: refinement steps; by default those that the model trains with.
+        rounds: how often each variant takes its turn.
+        model: efficient_morl or iodine.
         json: file to write the numbers to.
     """
-    result = engine_benchmark.engine(case, batch, steps)
+    steps = STEPS[model] if steps is None else steps
+    result = engine_benchmark.engine(case, batch, steps, rounds, model)
     _show([result])
     _write(result, json)
 
@@ -113,12 +123,13 @@ def _show(results: list[dict[str, Any]]) -> None:
     columns = (
         "case",
         "batch",
-        "I",
+        "steps",
         "variant",
         "seconds",
         "time ratio",
         "GiB",
         "memory ratio",
+        "to one step",
         "GFLOP",
         "share of peak",
     )
@@ -127,7 +138,11 @@ def _show(results: list[dict[str, Any]]) -> None:
     for r in results:
         for v in VARIANTS:
             numbers = (f"{r['seconds'][v]:.2f}", f"{r['time_ratio'][v]:.2f}", f"{r['peak_memory'][v] / 2**30:.2f}")
-            numbers += (f"{r['memory_ratio'][v]:.2f}", f"{r['flops'][v] / 1e9:.0f}")
+            numbers += (
+                f"{r['memory_ratio'][v]:.2f}",
+                f"{r['memory_to_one_step'][v]:.2f}",
+                f"{r['flops'][v] / 1e9:.0f}",
+            )
             share = f"{r['share_of_convolution_peak'][v]:.2f}"
             table.add_row(r["case"], str(r["batch"]), str(r["refinement_steps"]), v, *numbers, share)
     Console(width=120).print(table)

@@ -11,7 +11,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.plain import plain_loss
-from emorl.model import EfficientMORL, GaussianLikelihood, IodineDecoder, MixtureLikelihood, SmallDecoder
+from benchmarks.plain_iodine import plain_iodine_loss
+from emorl.model import (
+    IODINE,
+    EfficientMORL,
+    GaussianLikelihood,
+    IodineDecoder,
+    IodinePixelDecoder,
+    IodineRefinement,
+    LinearCoordinates,
+    MixtureLikelihood,
+    SlotModel,
+    SmallDecoder,
+)
 
 Variant = Literal["plain", "plain_tuned", "engine_float32", "engine_bf16"]
 """``plain`` runs in a process as Python starts it, the others after `emorl.cpu.tune_cpu`, a part of the engine."""
@@ -23,9 +35,10 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 class Case:
     """A data set's model and image size."""
 
-    build: Callable[..., EfficientMORL]
+    build: Callable[..., SlotModel]
     size: int
     batch: int
+    plain: Callable[..., Tensor] = plain_loss  # (model, image, steps)
 
 
 CASES = {
@@ -46,6 +59,35 @@ CASES = {
     "tetrominoes": Case(partial(EfficientMORL, num_slots=4, slot_dim=32, decoder=SmallDecoder), 35, 32),
 }
 
+IODINE_CASES = {
+    "clevr6": Case(
+        partial(
+            IODINE,
+            num_slots=7,
+            slot_dim=64,
+            decoder=partial(IodinePixelDecoder, channels=64, kernel=3),
+            refinement=partial(
+                IodineRefinement,
+                channels=64,
+                kernel=3,
+                convolutions=4,
+                mlp=(256, 256),
+                lstm=256,
+                coordinates=LinearCoordinates,
+            ),
+        ),
+        *(96, 4, plain_iodine_loss),
+    ),
+    "multi_dsprites": Case(
+        partial(IODINE, num_slots=6, slot_dim=16, refinement=partial(IodineRefinement, lstm=128)),
+        *(64, 8, plain_iodine_loss),
+    ),
+    "tetrominoes": Case(partial(IODINE, num_slots=4, slot_dim=32), 35, 16, plain_iodine_loss),
+}
+
+MODELS = {"efficient_morl": CASES, "iodine": IODINE_CASES}
+STEPS = {"efficient_morl": EfficientMORL.training_steps, "iodine": IODINE.training_steps}
+
 
 class Step:
     """One training step of a case, ready to be repeated."""
@@ -58,11 +100,13 @@ class Step:
         steps: int,
         decode_chunk: int | None = None,
         size: int | None = None,
+        model: str = "efficient_morl",
         **build: Any,
     ) -> None:
         torch.manual_seed(0)
-        spec = CASES[case]
-        self.model = spec.build(decode_chunk=decode_chunk, **build)
+        spec = MODELS[model][case]
+        self.model = spec.build(**build if decode_chunk is None else build | {"decode_chunk": decode_chunk})
+        self.plain = spec.plain
         self.image = torch.rand(batch, 3, *2 * [size or spec.size])
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=4e-4)
         self.variant, self.steps = variant, steps
@@ -77,6 +121,6 @@ class Step:
     def loss(self) -> Tensor:
         """Return the training loss."""
         if self.variant.startswith("plain"):
-            return plain_loss(self.model, self.image, self.steps)
+            return self.plain(self.model, self.image, self.steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine_bf16"):
             return self.model(self.image, self.steps).loss

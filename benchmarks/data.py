@@ -98,7 +98,13 @@ def _write(case: str, folder: Path) -> tuple[Path, Path, Path]:
 
 
 def _module(shards: Path, case: str, workers: int) -> MultiObjectDataModule:
-    module = MultiObjectDataModule(str(shards), SOURCES[case][1], batch_size=BATCH, num_workers=workers)
+    module = MultiObjectDataModule(
+        str(shards),
+        SOURCES[case][1],
+        batch_size=BATCH,
+        num_workers=workers,
+        train_labels=("segmentation",),  # the other ways read masks too
+    )
     module.setup("fit")
     return module
 

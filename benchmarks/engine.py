@@ -6,24 +6,28 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import CASES, VARIANTS
-from benchmarks.measure import Worker, convolution_peak, interleaved
+from benchmarks.cases import CASES, MODELS, VARIANTS
+from benchmarks.measure import Worker, convolution_peak, interleaved, step_memory
 from emorl.model import gaussian_noise
 
 
-def engine(case: str, batch: int | None = None, steps: int = 3, rounds: int = 5) -> dict[str, Any]:
-    """Measure one case; every ratio is plain / variant, larger is better."""
-    batch = batch or CASES[case].batch
-    workers = {variant: Worker(case, variant, batch, steps) for variant in VARIANTS}
+def engine(
+    case: str, batch: int | None = None, steps: int = 3, rounds: int = 5, model: str = "efficient_morl"
+) -> dict[str, Any]:
+    """Measure one case; every ratio is plain / variant, larger is better, but that of memory to a single step's."""
+    batch = batch or MODELS[model][case].batch
+    workers = {variant: Worker(case, variant, batch, steps, 0, model) for variant in VARIANTS}
     seconds = interleaved(workers, rounds)
     memory = {variant: worker("memory") for variant, worker in workers.items()}
     work = {variant: worker("flops") for variant, worker in workers.items()}
     for worker in workers.values():
         worker.close()
+    one_step = {variant: step_memory(case, variant, batch, 1, 0, model) for variant in VARIANTS}
     peak = {"float32": convolution_peak(torch.float32), "bfloat16": convolution_peak(torch.bfloat16)}
     rate = {variant: work[variant] / seconds[variant] for variant in VARIANTS}
     share = {v: rate[v] / peak["bfloat16" if v == "engine_bf16" else "float32"] for v in VARIANTS}
     return {
+        "model": model,
         "case": case,
         "batch": batch,
         "refinement_steps": steps,
@@ -34,6 +38,7 @@ def engine(case: str, batch: int | None = None, steps: int = 3, rounds: int = 5)
         "convolution_peak_flops_per_second": peak,
         "share_of_convolution_peak": share,
         "time_ratio": {variant: seconds["plain"] / seconds[variant] for variant in VARIANTS},
+        "memory_to_one_step": {variant: memory[variant] / one_step[variant] for variant in VARIANTS},
         "memory_ratio": {variant: memory["plain"] / memory[variant] for variant in VARIANTS},
     }
 
@@ -46,7 +51,7 @@ def inference(case: str, rounds: int = 5) -> dict[str, Any]:
         image = torch.rand(batch, 3, CASES[case].size, CASES[case].size)
         with torch.inference_mode():
             calls = {
-                "encode": lambda image=image: model.encode(image, model.num_slots, gaussian_noise),
+                "encode": lambda image=image: model.infer(image, 0, model.num_slots, gaussian_noise),
                 "encode_decode": lambda image=image: model(image),
             }
             seconds = interleaved(calls, rounds)

@@ -68,7 +68,7 @@ class Worker:
     """A fresh process that takes training steps on demand: the allocator and the peak of memory belong to a process.
 
     Args:
-        arguments: case, variant, batch, refinement steps and, optionally, ``decode_chunk``.
+        arguments: case, variant, batch, refinement steps and, optionally, ``decode_chunk`` (0: the default) and model.
     """
 
     def __init__(self, *arguments: object) -> None:

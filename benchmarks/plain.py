@@ -16,7 +16,7 @@ from emorl.model import Components, EfficientMORL, Gaussian, Noise, gaussian_noi
 def plain_loss(model: EfficientMORL, image: Tensor, steps: int, noise: Noise = gaussian_noise) -> Tensor:
     """Return the training loss sum_i w_i loss_i of images in [0, 1]."""
     draws = model.bottom_up.draws(len(image), model.num_slots, noise)
-    posteriors, _ = model.bottom_up(encode(model, image), draws)
+    posteriors, *_ = model.bottom_up(encode(model, image), draws)
     prior = model.prior(posteriors, noise)
     posterior, state = posteriors[-1], None
     loss = stage_loss(model, image, posterior, noise(f"z{len(posteriors)}", posterior.mean), sum(prior.kl))

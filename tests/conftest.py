@@ -1,5 +1,6 @@
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, beside each other
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # commands look for a GPU, and compute a little else there
 
 import pytest

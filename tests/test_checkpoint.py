@@ -195,11 +195,11 @@ def test_a_loaded_model_runs(tmp_path, kind, cell, decoder):
     released = load_released(write(tmp_path / "a.pth", released_parameters(**kind)), num_slots=3, num_layers=2)
     assert isinstance(released.model.bottom_up.cell, cell)
     assert isinstance(released.model.decoder, decoder)
-    inference = released.model(torch.rand(2, 3, 16, 16), refinement_steps=1)
+    inference = released.model(torch.rand(2, 3, 16, 16), steps=1)
     inference.loss.backward()
     assert inference.loss.isfinite()
     assert inference.stages[1].slots.shape == (2, 3, D)
-    assert len(inference.posteriors) == 2
+    assert len(inference.layers) == 2
 
 
 def test_what_a_file_says_besides_weights(tmp_path):

@@ -33,7 +33,7 @@ def gradients(images):
     share = torch.arange(4).chunk(ranks)[rank]
     network = tiny.lively(tiny.network()).double()
     model = DistributedDataParallel(network, find_unused_parameters=True) if ranks > 1 else network
-    inference = model(images[share], refinement_steps=2, noise=ImageNoise(share))
+    inference = model(images[share], steps=2, noise=ImageNoise(share))
     inference.loss.backward()
     return {name: parameter.grad for name, parameter in network.named_parameters()}
 

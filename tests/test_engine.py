@@ -105,7 +105,7 @@ def test_a_small_chunk_bounds_what_the_encoder_keeps() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            model.encode(image, 3, m.gaussian_noise)
+            model.bottom_up_pass(image, 3, m.gaussian_noise)
     assert kept[1] < kept[None] / 4
 
 

@@ -23,7 +23,7 @@ def content():
 
 
 def test_all_files_are_there():
-    assert len(FILES) == 11
+    assert len(FILES) == 14
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -58,6 +58,19 @@ PERTURBED = {
     "later_step": ("c_geco_five_updates", ("steps", 4, "beta"), shift(1e-3)),
     "later_step_nan": ("c_geco_five_updates", ("steps", 4, "total_loss"), nan),
     "baseline": ("j_slot_attention", ("out", "loss"), shift(1e-5)),
+    "iodine_loss": ("l_iodine_release", ("total_loss",), shift(1e-8)),
+    "iodine_nll": ("m_iodine_sprites", ("steps", 0, "nll", 1), shift(1e-8)),
+    "iodine_kl": ("m_iodine_sprites", ("steps", 3, "kl", 0), shift(1e-8)),
+    "iodine_lambda": ("n_iodine_own_gradient", ("steps", 2, "lambda", 1, 0, 7), shift(1e-7)),
+    "iodine_drawing": ("n_iodine_own_gradient", ("steps", 3, "colours", "dot"), shift(1e-7)),
+    "iodine_input": ("n_iodine_own_gradient", ("steps", 2, "inputs", "dmask", "dot"), shift(1e-7)),
+    "iodine_input_nan": ("m_iodine_sprites", ("steps", 1, "inputs", "posterior", "norm"), nan),
+    "iodine_gradient": ("l_iodine_release", ("gradients", "lstm.bias", "dot"), shift(1e-6)),
+    "iodine_gradient_norm": ("m_iodine_sprites", ("grad_norm",), shift(1e-7)),
+    "iodine_gradient_mode": ("n_iodine_own_gradient", ("case", "gradient"), lambda _: "batch mean"),
+    "iodine_prior": ("l_iodine_release", ("case", "prior_var"), shift(1e-6)),
+    "iodine_scale": ("l_iodine_release", ("case", "scale"), shift(1e-6)),
+    "iodine_parameter": ("m_iodine_sprites", ("params", 3, "seed"), lambda seed: seed + 1),
     "baseline_gradient": ("j_slot_attention", ("out", "grads", "init_slots", "norm"), shift(1e-3)),
 }
 

@@ -38,11 +38,12 @@ class Watch(EfficientMORLModule):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.nll, self.told = [], []
-        self.network.objective.update = lambda nll, dims: self.told.append((nll.item(), dims))
+        self.network.objective.geco.update = lambda nll, dims: self.told.append((nll.item(), dims))
 
-    def _log_training(self, inference):
+    def forward(self, *args):
+        inference = super().forward(*args)
         self.nll.append(inference.stages[-1].nll.mean().item())
-        super()._log_training(inference)
+        return inference
 
 
 class Spoil(Callback):
@@ -67,10 +68,10 @@ def test_trainer_defaults_fit_validate_test_and_predict(shards, tmp_path):
     (validation,) = trainer.validate(module, data, verbose=False)
     (test,) = trainer.test(module, data, verbose=False)
     overlaps = ("fg_ari", "ari", "fg_miou", "miou", "fg_mbo", "fg_covering", "active_slots")
-    scores = (*overlaps, "mse", "squared_error", "nll", "log_likelihood", "kl")
-    names = {f"{stage}{name}" for stage in ("", "zero_step/") for name in scores}
+    names = {f"{stage}{name}" for stage in ("", "zero_step/") for name in (*overlaps, "mse", "nll", "kl")}
+    names |= {f"kl_layers/{layer}" for layer in (1, 2, 3)}
     assert validation.keys() == {f"val/{name}" for name in names}
-    assert test.keys() == {f"test/{name}" for name in names | {f"kl_layers/{layer}" for layer in (1, 2, 3)}}
+    assert test.keys() == {f"test/{name}" for name in names}
     total = sum(test[f"test/kl_layers/{layer}"] for layer in (1, 2, 3))
     assert test["test/zero_step/kl"] == pytest.approx(total)
     assert all(map(math.isfinite, [*validation.values(), *test.values()]))
@@ -115,17 +116,21 @@ def test_data_of_another_size_are_refused(shards, tmp_path):
         tiny.trainer(tmp_path).test(tiny.module(image_size=20), tiny.data(shards))
 
 
-def test_images_that_are_not_8_bit_are_refused():
-    with pytest.raises(TypeError, match=r"Expected 8-bit images, got torch\.float32"):
-        tiny.module()(torch.rand(2, 3, 35, 35), 0, gaussian_noise)
+def test_images_are_8_bit_or_in_the_unit_range():
+    module, image = tiny.module(), torch.randint(0, 256, (2, 3, 35, 35), dtype=torch.uint8)
+    with torch.no_grad():
+        slots = [module(x, 0, PosteriorMeans()).stages[0].slots for x in (image, image / 255)]
+    assert torch.equal(*slots)
+    with pytest.raises(ValueError, match=r"Expected 8-bit images, or float images in \[0, 1\]"):
+        module(image.float(), 0, gaussian_noise)
 
 
 class Draws(EfficientMORLModule):
     """Keeps the seed and the step of each batch's noise."""
 
-    def forward(self, image, refinement_steps, noise):
+    def forward(self, image, steps, noise):
         self.drawn = [*getattr(self, "drawn", []), (noise.seed, noise.step)]
-        return super().forward(image, refinement_steps, noise)
+        return super().forward(image, steps, noise)
 
 
 def test_every_step_draws_anew_and_every_validation_alike(shards, tmp_path):
@@ -139,9 +144,10 @@ def test_every_step_draws_anew_and_every_validation_alike(shards, tmp_path):
 class Stages(EfficientMORLModule):
     """Keeps what a training step infers."""
 
-    def _log_training(self, inference):
+    def forward(self, *args):
+        inference = super().forward(*args)
         self.first, self.last = inference.stages[0], inference.stages[-1]
-        super()._log_training(inference)
+        return inference
 
 
 def test_what_is_logged_of_a_training_step_is_that_of_its_stages(shards, tmp_path):
@@ -200,7 +206,7 @@ def nan_gradient(network):
 
 @pytest.mark.parametrize(
     ("spoil", "terms"),
-    [(nan_weight, "nll, kl, loss"), (nan_gradient, r"gradient of prior\.conditional\.mean\.bias")],
+    [(nan_weight, "loss, nll, kl"), (nan_gradient, r"gradient of prior\.conditional\.mean\.bias")],
 )
 def test_a_nan_stops_training_by_name_before_the_step(shards, tmp_path, spoil, terms):
     module = tiny.module()
@@ -410,7 +416,7 @@ def test_scores_of_a_trained_model_depend_neither_on_padding_nor_on_the_batch(tr
 def test_inference_in_training_mode_leaves_the_size_of_the_batch_alone():
     network = tiny.network().train()
     with torch.no_grad():
-        network(torch.rand(3, 3, 35, 35), refinement_steps=1)
+        network(torch.rand(3, 3, 35, 35), steps=1)
     assert network.gradient_batch == 0
 
 

@@ -56,21 +56,21 @@ def test_reconstruct_decodes_what_encode_finds(weights, mode, steps):
     with mode():
         encoding = model.encode(images(), steps)
         decoding = model.decode(encoding.slots)
-        found = model.reconstruct(images(), refinement_steps=steps)
+        found = model.reconstruct(images(), steps=steps)
     assert found.slots.shape == encoding.scale.shape == (3, 4, 8)
     assert encoding.attention.shape == (3, 4, 12, 12)
     torch.testing.assert_close(encoding.attention.sum(1), torch.ones(3, 12, 12), rtol=0, atol=1e-5)
-    assert decoding.components.shape == (3, 4, 3, 12, 12)
+    assert decoding.rgb.shape == (3, 4, 3, 12, 12)
     assert torch.equal(found.slots, encoding.slots)
     torch.testing.assert_close(found.masks, decoding.masks)
-    torch.testing.assert_close(found.reconstruction, (decoding.masks * decoding.components).sum(1))
+    torch.testing.assert_close(found.reconstruction, (decoding.masks * decoding.rgb).sum(1))
     torch.testing.assert_close(found.masks.sum(1), torch.ones(3, 1, 12, 12))
     network, means = weights.network.eval(), PosteriorMeans()
     with torch.no_grad():
         inference = network(images(), steps, noise=means)
     torch.testing.assert_close(encoding.slots, inference.stages[-1].posterior.mean)
     torch.testing.assert_close(encoding.scale, scale(inference.stages[-1].posterior.rho))
-    torch.testing.assert_close(encoding.attention.flatten(2), inference.attention[-1])
+    torch.testing.assert_close(encoding.attention, inference.layers[-1].attention)
 
 
 @pytest.mark.parametrize("steps", [0, 1])
@@ -112,9 +112,9 @@ def test_other_images_are_refused(weights, bad):
         load_pretrained("small").encode(bad)
 
 
-@pytest.mark.parametrize("number", [{"refinement_steps": -1}, {"num_slots": 0}, {"num_slots": -2}])
+@pytest.mark.parametrize("number", [{"steps": -1}, {"num_slots": 0}, {"num_slots": -2}])
 def test_numbers_that_make_no_sense_are_refused(weights, number):
-    with pytest.raises(ValueError, match=r"Expected (refinement_steps of 0|num_slots of 1) or more, got"):
+    with pytest.raises(ValueError, match=r"Expected (0 steps|num_slots of 1) or more, got"):
         load_pretrained("small").reconstruct(images(), **number)
 
 

@@ -1,5 +1,8 @@
 """Small modules, data and trainers for the tests that involve Lightning."""
 
+from functools import partial
+from pathlib import Path
+
 import torch
 from pytorch_lightning import Trainer
 
@@ -7,10 +10,15 @@ from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.write.selection import Selection
 from emorl.data.write.writer import write_shards
-from emorl.model import EfficientMORL, Geco
-from emorl.module import EfficientMORLModule
+from emorl.model import EfficientMORL, Geco, SlotAttention
+from emorl.module import SlotModule
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 SIZES = {"num_slots": 4, "slot_dim": 8, "feature_dim": 8}
+FAMILY = {  # small models of every kind, by name
+    "efficient_morl": partial(EfficientMORL, **SIZES),
+    "slot_attention": partial(SlotAttention, **SIZES),
+}
 
 
 def write(folder, **sizes):
@@ -19,11 +27,11 @@ def write(folder, **sizes):
     return folder
 
 
-def network(seed=0, **arguments):
+def network(seed=0, cls=EfficientMORL, **arguments):
     """Build a small network, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EfficientMORL(**SIZES | arguments)
+        return cls(**SIZES | arguments)
 
 
 def lively(model):
@@ -36,7 +44,7 @@ def lively(model):
     return model
 
 
-def module(cls=EfficientMORLModule, geco=True, **arguments):
+def module(cls=SlotModule, geco=True, **arguments):
     """Build a small module with GECO past its warm start after one step, and one refinement."""
     steps = {"refinement_steps": 1, "test_refinement_steps": 1}
     net = network(geco=Geco(-1.0, step_size=1e-3, warm_start=1) if geco else None)

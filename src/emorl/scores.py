@@ -93,9 +93,9 @@ class StageScores(SegmentationScores):
     def summary(self) -> dict[str, Summary]:
         """Return mean, standard error and number of images by score; every process must call this."""
         found = super().summary()
-        found["squared_error"] = found["mse"].scaled(self.channel_pixels)
+        found["squared_error"] = found["mse"].scaled(float(self.channel_pixels))
         if "nll" in found:
-            found["log_likelihood"] = found["nll"].scaled(-1, -self.constant * self.channel_pixels)
+            found["log_likelihood"] = found["nll"].scaled(-1.0, -self.constant * self.channel_pixels)
         return found
 
 

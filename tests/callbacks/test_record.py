@@ -8,8 +8,9 @@ from pytorch_lightning.loggers import CSVLogger
 
 import emorl as package
 import tiny
-from emorl.callbacks.record import by_class, git_commit, versions
+from emorl.callbacks.record import by_class
 from emorl.data.shards.manifest import Manifest
+from emorl.provenance import git_commit, versions
 
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 

@@ -7,9 +7,9 @@ from sklearn.metrics import adjusted_rand_score
 
 import tiny
 from emorl.callbacks import TestReport
-from emorl.callbacks.report import LABELS, to_columns, to_json, to_table
+from emorl.callbacks.report import to_table
 from emorl.metrics import Summary
-from emorl.scores import Scores
+from emorl.results import LABELS, to_columns, to_json
 
 SCORES = {
     *("fg_ari", "ari", "fg_miou", "miou", "fg_mbo", "fg_covering", "active_slots"),
@@ -19,11 +19,11 @@ SCORES = {
 TERMS = {f"kl_layers/{layer}" for layer in (1, 2, 3)}
 
 
-def report(shards, folder, steps, scores=None, **arguments):
+def report(shards, folder, steps, **arguments):
     """Test, and return what ``metrics.json`` says."""
-    module = tiny.module(network=tiny.lively(tiny.network()), test_refinement_steps=steps, test_means=True)
-    module.test_scores = scores or module.test_scores
-    trainer = tiny.trainer(folder, callbacks=TestReport(str(folder / "out")), **arguments)
+    network = tiny.lively(tiny.network())
+    module = tiny.module(network=network, test_refinement_steps=steps, test_means=True, **arguments)
+    trainer = tiny.trainer(folder, callbacks=TestReport(str(folder / "out")))
     trainer.test(module, tiny.data(shards), verbose=False)
     return json.loads((folder / "out" / "metrics.json").read_text())
 
@@ -61,7 +61,7 @@ def test_metrics_are_those_of_a_direct_computation(shards, tmp_path, steps):
 
 
 def test_terms_of_the_kl_and_on_request_attention_are_reported(shards, tmp_path):
-    written = report(shards, tmp_path, 1, Scores(kl_layers=3, attention=True))
+    written = report(shards, tmp_path, 1, score_attention=True)
     terms = [written["I=0"][f"kl_layers/{number}"]["mean"] for number in (1, 2, 3)]
     assert sum(terms) == pytest.approx(written["I=0"]["kl"]["mean"])
     assert written["I=0"]["attention/fg_ari"]["images"] == 5
@@ -90,7 +90,7 @@ def test_an_undefined_number_is_null(shards, tmp_path):
 
 def test_scores_of_the_bottom_up_pass_alone_stand_at_zero_steps():
     score = Summary(torch.tensor(1.5).double(), torch.tensor(0.25).double(), torch.tensor(4))
-    summary = {"last": {"kl": score}, "zero_step": {"kl": score}, "kl_layers": {"1": score}}
+    summary = {"last": {"kl": score}, "zero_step": {"kl": score}, "terms": {"kl_layers/1": score}}
     written = to_json(to_columns(summary, 2))
     assert written.keys() == {"I=0", "I=2"}
     assert written["I=0"].keys() == {"kl", "kl_layers/1"}

@@ -60,6 +60,36 @@ def test_training_is_cropped_and_shuffled_as_asked_for(shards):
     np.testing.assert_array_equal(batch["image"][0].movedim(0, -1), fit(record.image, "center", 16, BICUBIC))
 
 
+def test_training_reads_images_alone_and_evaluation_segmentations_unless_asked_for_more(shards):
+    plain, rich = data(shards), data(shards, train_labels=("factors",), eval_labels=("segmentation", "factors"))
+    read = [
+        next(iter(loader)).keys() - {"image", "index", "key"}
+        for module in (plain, rich)
+        for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader())
+    ]
+    segmentation, both = {"segmentation"}, {"segmentation", "factors"}
+    assert read == [set(), segmentation, segmentation, {"factors"}, both, both]
+
+
+def test_labels_do_not_change_the_order_of_training(shards):
+    orders = [keys(data(shards, train_labels=labels).train_dataloader()) for labels in ((), ("segmentation",))]
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_factors_come_from_workers_too(shards):
+    batch = next(iter(data(shards, num_workers=1, train_labels=("factors",)).train_dataloader()))
+    assert batch["factors"] == [Tetrominoes(12).scene(int(index)).factors for index in batch["index"]]
+
+
+@pytest.mark.parametrize(("split", "samples", "expected"), [("test", 3, 3), ("val", None, 5), ("train", 99, 12)])
+def test_any_split_is_streamed_to_score_from_its_first_scene_on(shards, split, samples, expected):
+    module = data(shards, "test", image_size=20, score_size=35)
+    batches = list(module.scoring_dataloader(split, samples))
+    assert [key for batch in batches for key in batch["key"] if key] == [f"{split}-{i:08d}" for i in range(expected)]
+    assert (batches[0]["image"].shape[-1], batches[0]["segmentation"].shape[-1]) == (20, 35)
+
+
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_a_single_shard_gives_every_scene_in_any_window(window, tmp_path):
     root = tiny.write(tmp_path / "one", train=5)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.records import Record
+from emorl.data.records import ALL_LABELS, Record
 from emorl.data.shards import remote
 from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.samples import decode_sample, encode_record, read_shard, verify
@@ -313,9 +313,9 @@ def test_verify_looks_into_the_samples(folder):
 
 
 def stream(folder, split):
-    """Read a split as a training run does."""
+    """Read a split with all its labels, as a loader does."""
     manifest = Manifest.load(folder)
-    read = ShardReader(str(folder), manifest, split, "square", 35, 35)
+    read = ShardReader(str(folder), manifest, split, "square", 35, 35, ALL_LABELS)
     return [decode() for _, decode in read(np.arange(manifest.splits[split].samples))]
 
 

@@ -7,8 +7,12 @@ import torch
 from PIL import Image
 
 from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.records import ALL_LABELS
 from emorl.data.shards.manifest import Manifest
+from emorl.data.shards.samples import read_shard
+from emorl.data.stream import scenes
 from emorl.data.stream.scenes import ImageReader, Scene, SceneStream, ShardReader, blank, collate
+from emorl.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -18,7 +22,7 @@ def scene(key, value=0, segmented=True):
 
 
 def test_a_batch_is_stacked():
-    batch = collate([(4, scene("a", 7)), (-1, blank(2, label_size=2)), (2, scene("b", 9))])
+    batch = collate([(4, scene("a", 7)), (-1, blank(2, 2, ("segmentation",))), (2, scene("b", 9))])
     assert batch["image"].shape == (3, 3, 2, 2)
     assert batch["image"].dtype == batch["segmentation"].dtype == torch.uint8
     assert batch["index"].tolist() == [4, -1, 2]
@@ -56,9 +60,13 @@ def test_decoding_waits_until_a_scene_is_due():
     assert decoded == [0, 1]
 
 
+def shard_reader(shards, labels=ALL_LABELS):
+    return ShardReader(str(shards), Manifest.load(shards), "train", "square", 35, 35, labels)
+
+
 @pytest.fixture
 def reader(shards):
-    return ShardReader(str(shards), Manifest.load(shards), "train", "square", 35, 35)
+    return shard_reader(shards)
 
 
 def test_shards_give_the_scenes_that_were_written(reader):
@@ -68,12 +76,33 @@ def test_shards_give_the_scenes_that_were_written(reader):
         assert read.key == f"train-{index:08d}"
         np.testing.assert_array_equal(read.image, expected.image)
         np.testing.assert_array_equal(read.segmentation, expected.segmentation)
+        assert read.factors == expected.factors
+
+
+@pytest.mark.parametrize("labels", [(), ("segmentation",), ("factors",), ALL_LABELS])
+def test_a_batch_has_the_labels_that_are_asked_for_padding_too(shards, labels):
+    batch = collate([(i, decode()) for i, decode in shard_reader(shards, labels)(np.array([3, -1]))])
+    assert batch.keys() == {"image", "index", "key", *labels}
+    if "factors" in labels:
+        assert batch["factors"] == [Tetrominoes(12).scene(3).factors, []]
+
+
+@pytest.mark.parametrize(("name", "label"), [("segmentation.png", "segmentation"), ("factors.json", "factors")])
+def test_labels_that_are_not_asked_for_are_not_decoded(shards, monkeypatch, name, label):
+    samples = [{**sample, name: b"damaged"} for sample in read_shard(str(shards), shard_reader(shards).shards[0])]
+    monkeypatch.setattr(scenes, "read_shard", lambda *_: samples)
+    others = tuple(other for other in ALL_LABELS if other != label)
+    ((_, decode),) = shard_reader(shards, others)(np.array([0]))
+    np.testing.assert_array_equal(decode().image, Tetrominoes(12).scene(0).image)
+    ((_, decode),) = shard_reader(shards, (label,))(np.array([0]))
+    with pytest.raises(DataError, match=f"sample train-00000000: {name}: expected"):
+        decode()
 
 
 def test_padding_among_shards_is_blank(reader):
-    scenes = dict(reader(np.array([10, -1])))
-    assert scenes[-1]().image.sum() == 0
-    assert scenes[-1]().key == ""
+    found = dict(reader(np.array([10, -1])))
+    assert found[-1]().image.sum() == 0
+    assert found[-1]().key == ""
 
 
 def test_a_batch_of_padding_alone_has_all_that_another_has(reader):

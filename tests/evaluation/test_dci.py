@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 from codes import BASELINE, DIM, FACTORS, perfect, rotated, unrelated
-from sklearn.ensemble import ExtraTreesRegressor
 
-from emorl.evaluation.representation.dci import DCI, dci, importance_figure, importance_table, paper_style, scores_table
+from emorl.evaluation.representation.dci import DCI, dci, importance_figure, importance_table, scores_table
 
 
 @pytest.fixture(scope="module")
@@ -80,31 +79,12 @@ def test_no_factor_outweighs_the_others_in_the_mean():
     assert (table[-1]["informativeness"], table[-1]["baseline"]) == (0.75, 0.25)
 
 
-def test_the_released_evaluation_misses_continuous_factors_that_the_code_holds():
-    """One regressor for all factors, and exact matches: what the paper-style informativeness bounds from above."""
-    fitted, scored = perfect()
-    predicted = ExtraTreesRegressor(random_state=0).fit(fitted.code, fitted.value).predict(scored.code)
-    exact = (predicted == scored.value).mean(axis=0)
-    continuous = [factor.kind == "continuous" for factor in FACTORS]
-    assert exact[continuous].tolist() == [0, 0]
-    result = dci(FACTORS, fitted, scored)
-    assert exact.mean() <= paper_style(FACTORS, result.informativeness) <= 0.5
-    assert result.informativeness[continuous].min() > 0.97
-
-
-def test_paper_style_counts_continuous_factors_as_zero():
-    assert paper_style(FACTORS, np.array([0.9, 0.9, 0.8, 0.6])) == pytest.approx((0.8 + 0.6) / 4)
-
-
 def test_tables(results):
     result = results["perfect"]
     rows = scores_table(FACTORS, result, np.array(BASELINE))
     assert [row["factor"] for row in rows] == ["x", "y", "shape", "color", "all"]
     assert rows[-1]["disentanglement"] == result.disentanglement
     assert rows[-1]["informativeness"] == pytest.approx(np.mean([row["informativeness"] for row in rows[:-1]]))
-    assert rows[0]["paper-style informativeness"] == 0
-    assert rows[2]["paper-style informativeness"] == rows[2]["informativeness"]
-    assert rows[-1]["paper-style informativeness"] == pytest.approx(0.5, abs=0.02)
     first = importance_table(FACTORS, result)[0]
     assert list(first) == ["dimension", "disentanglement", "weight", "x", "y", "shape", "color"]
     assert (first["dimension"], first["x"]) == (0, result.importance[0, 0])

@@ -7,7 +7,7 @@ import tiny
 from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import infer
 from emorl.evaluation.studies.draws import SCORES, figure, of_draw, over_draws
-from emorl.evaluation.studies.refinement import by_steps, moments
+from emorl.evaluation.studies.refinement import by_steps
 
 
 def test_the_first_draw_is_that_of_the_other_studies_and_the_next_another(module, scenes):
@@ -18,7 +18,7 @@ def test_the_first_draw_is_that_of_the_other_studies_and_the_next_another(module
         (1, 0, 5),
         (1, 2, 5),
     ]
-    expected = by_steps([row for batch in scenes.batches() for row in moments(module, 2, batch)])
+    expected = by_steps(module, scenes, 2)
     for row, other in zip(first, (expected[0], expected[2]), strict=True):
         for score in SCORES:
             assert row[score] == pytest.approx(other[score])

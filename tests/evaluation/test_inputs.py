@@ -7,7 +7,8 @@ import tiny
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.transforms import fit
 from emorl.errors import DataError
-from emorl.evaluation.inputs import infer, load_module, load_scenes
+from emorl.evaluation.inputs import chosen_steps, compared_steps, infer, load_model, load_scenes
+from emorl.model import SlotAttention
 
 TEST = list(Tetrominoes(5, 0, "test").records())  # the test split of `shards`
 
@@ -19,7 +20,7 @@ def module():
 
 def test_a_checkpoint_comes_back_ready_for_evaluation(module, tmp_path):
     module.train()
-    loaded = load_module(tiny.saved(module, tmp_path / "a.ckpt"))
+    loaded = load_model(tiny.saved(module, tmp_path / "a.ckpt"))
     assert not loaded.training
     assert loaded.network.num_slots == 4
     assert loaded.state_dict().keys() == module.state_dict().keys()
@@ -34,7 +35,7 @@ def test_what_is_no_checkpoint_is_one_error(content, tmp_path):
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"a\.ckpt: expected a checkpoint, got .+; give the path of a \.ckpt file"):
-        load_module(str(path))
+        load_model(str(path))
 
 
 def test_scenes_are_the_records_of_the_split(module, shards):
@@ -56,8 +57,14 @@ def test_a_short_split_is_taken_whole_and_resized_for_the_model(shards):
     assert scenes.segmentation.unique().tolist() == [0, 1, 2, 3]
 
 
+def test_segmentations_may_have_another_size_to_score_at(shards):
+    scenes = load_scenes(str(shards), tiny.module(image_size=20), count=2, score_size=35)
+    assert scenes.image.shape == (2, 3, 20, 20)
+    assert scenes.segmentation[1].equal(torch.from_numpy(TEST[1].segmentation))
+
+
 def test_an_unknown_split_is_refused(module, shards):
-    with pytest.raises(DataError, match="expected a split train or val or test, got 'tests'"):
+    with pytest.raises(DataError, match="expected a split 'tests', got train, val, test; convert"):
         load_scenes(str(shards), module, "tests")
 
 
@@ -78,6 +85,21 @@ def test_an_inference_has_no_graph_and_does_not_depend_on_the_batch(module, shar
     parts = [infer(module, part, 2).stages[-1] for part in scenes.batches(size=2)]
     torch.testing.assert_close(torch.cat([part.nll for part in parts]), whole.nll)
     torch.testing.assert_close(torch.cat([part.slots for part in parts]), whole.slots)
+
+
+def test_steps_are_those_of_the_test_unless_given_and_enough_for_the_model(module):
+    slot_attention = tiny.module(network=tiny.network(cls=SlotAttention), test_refinement_steps=2)
+    assert [chosen_steps(module, None), chosen_steps(module, 0), chosen_steps(slot_attention, None)] == [1, 0, 2]
+    with pytest.raises(
+        DataError, match="steps: expected 1 or more, got 0; give more: SlotAttention has no slots before"
+    ):
+        chosen_steps(slot_attention, 0)
+
+
+def test_i_0_is_compared_where_there_are_slots_before_the_first_step(module):
+    slot_attention = tiny.module(network=tiny.network(cls=SlotAttention))
+    assert [compared_steps(module, i) for i in (0, 3)] == [[0], [0, 3]]
+    assert compared_steps(slot_attention, 3) == [3]
 
 
 def test_the_number_of_slots_can_be_another_than_in_training(module, shards):

@@ -8,11 +8,12 @@ from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 import tiny
-from emorl.evaluation.inputs import load_scenes
+from emorl.evaluation.inputs import infer, load_scenes
 from emorl.evaluation.outputs import write_figure
-from emorl.evaluation.report.figures import labelled
-from emorl.evaluation.studies.layers import Readings, layer_picture, layers, look, read, score
-from emorl.model import ImageNoise
+from emorl.evaluation.studies.figures import labelled
+from emorl.evaluation.studies.layers import Readings, layer_picture, layers, read, score
+from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, resize_masks
+from emorl.model import ImageNoise, SlotAttention
 from emorl.viz import colourise, grid, to_uint8
 
 
@@ -26,6 +27,11 @@ def scenes(shards, module):
     return load_scenes(str(shards), module)
 
 
+def look(module, batch):
+    """Return what `read` and `score` take."""
+    return module.network, batch, infer(module, batch, module.test_refinement_steps)
+
+
 def tile(picture, row, column, side=35, gap=2):
     top, left = gap + row * (side + gap), gap + column * (side + gap)
     return picture[:, top : top + side, left : left + side]
@@ -33,28 +39,52 @@ def tile(picture, row, column, side=35, gap=2):
 
 def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(module, scenes):
     """z^l must give the very attention of layer l + 1."""
-    batch, inference = look(module, scenes.batch([0, 3]))
-    readings = read(module, batch, inference)
-    assert list(readings) == ["layer 1", "layer 2", "layer 3", "step 1", "step 2"]
-    bottom_up, noise = module.network.bottom_up, ImageNoise(batch["index"])
+    network, batch, inference = look(module, scenes.batch([0, 3]))
+    readings = read(network, inference)
+    assert [reading.name for reading in readings] == ["layer 1", "layer 2", "layer 3", "step 1", "step 2"]
+    assert [reading.step for reading in readings] == [None, None, 0, 1, 2]
+    bottom_up, noise = network.bottom_up, ImageNoise(batch["index"])
     with torch.no_grad():
-        pixels = bottom_up.attend.project(module.network.encoder(batch["image"] / 255 * 2 - 1))
+        posteriors = network.bottom_up_pass(batch["image"] / 255, 4, noise).posteriors
+        pixels = bottom_up.attend.project(network.encoder(batch["image"] / 255 * 2 - 1))
         for layer in (1, 2):
-            posterior = inference.posteriors[layer - 1]
-            slots = posterior.sample(noise(f"z{layer}", posterior.mean))
-            torch.testing.assert_close(bottom_up.attend(slots, pixels)[1], inference.attention[layer])
-            expected = module.network.decoder(slots, (35, 35))
-            torch.testing.assert_close(readings[f"layer {layer}"].rgb, expected.rgb)
-            torch.testing.assert_close(readings[f"layer {layer}"].log_masks, expected.log_masks)
-    for name, stage in zip(("layer 3", "step 1", "step 2"), inference.stages, strict=True):
-        assert readings[name] is stage.components
+            slots = posteriors[layer - 1].sample(noise(f"z{layer}", posteriors[layer - 1].mean))
+            attention = bottom_up.attend(slots, pixels)[1].view(2, 4, 35, 35)
+            torch.testing.assert_close(attention, inference.layers[layer].attention)
+            expected = network.decoder(slots, (35, 35))
+            torch.testing.assert_close(readings[layer - 1].components.rgb, expected.rgb)
+            torch.testing.assert_close(readings[layer - 1].components.log_masks, expected.log_masks)
+    for reading, stage in zip(readings[2:], inference.stages, strict=True):
+        assert reading.components is stage.components
+
+
+def test_each_iteration_of_slot_attention_is_a_layer_that_is_what_so_many_steps_give(scenes):
+    module = tiny.module(network=tiny.lively(tiny.network(cls=SlotAttention)), test_refinement_steps=3).eval()
+    network, batch, inference = look(module, scenes.batch([0, 3]))
+    readings = read(network, inference)
+    assert [(reading.name, reading.step) for reading in readings] == [
+        ("layer 1", None),
+        ("layer 2", None),
+        ("layer 3", 3),
+    ]
+    for steps, reading in enumerate(readings, start=1):
+        expected = infer(module, batch, steps).stages[-1].components
+        torch.testing.assert_close(reading.components.rgb, expected.rgb)
+        assert not reading.components.rgb.requires_grad
+
+
+def test_without_layers_the_stages_are_read_and_drawn(module, scenes):
+    network, batch, inference = look(module, scenes.batch([0]))
+    plain = inference._replace(layers=[])
+    assert [(reading.name, reading.step) for reading in read(network, plain)] == [(f"step {i}", i) for i in (0, 1, 2)]
+    assert layer_picture(network, batch, plain)[1] == [f"step {i}\ndecoded" for i in (0, 1, 2)]
 
 
 def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
-    readings = Readings.of(row for batch in scenes.batches(2) for row in score(module, *look(module, batch)))
+    readings = Readings.of(score(*look(module, batch)) for batch in scenes.batches(size=2))
     assert readings.fg_ari.shape == readings.mse.shape == (5, 5)
-    batch, inference = look(module, scenes.batch(range(5)))
-    for row, components in enumerate(read(module, batch, inference).values()):
+    network, _, inference = look(module, scenes.batch(range(5)))
+    for row, (_, _, components) in enumerate(read(network, inference)):
         found = components.masks.squeeze(2).argmax(1).numpy()
         for place, true in enumerate(scenes.segmentation.numpy()):
             expected = adjusted_rand_score(true[true > 0], found[place][true > 0])
@@ -67,14 +97,22 @@ def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
     assert first["fg_ari_se"] == pytest.approx(float(readings.fg_ari[0].std() / 5**0.5))
 
 
+def test_masks_are_resized_to_the_size_to_score_at(module, shards):
+    scenes = load_scenes(str(shards), module, count=2, score_size=50)
+    network, batch, inference = look(module, scenes.batch([0, 1]))
+    found = masks_to_labels(resize_masks(inference.stages[-1].components.masks, 50, 50))
+    expected = adjusted_rand_index(found, scenes.segmentation)
+    assert score(network, batch, inference).fg_ari[-1].tolist() == expected.tolist()
+
+
 def test_scenes_are_ranked_by_fg_ari_and_without_objects_by_mse(module, scenes):
     readings = Readings(
-        ["step 1"], torch.tensor([[0.5, torch.nan, 0.9]]).double(), torch.tensor([[3.0, 1, 2]]).double()
+        ["step 1"], [1], torch.tensor([[0.5, torch.nan, 0.9]]).double(), torch.tensor([[3.0, 1, 2]]).double()
     )
     assert readings.ranked()[0::2] == ("FG-ARI", [2, 0])
     assert readings.table()[0]["fg_ari"] == pytest.approx(0.7)
     empty = scenes._replace(segmentation=torch.zeros_like(scenes.segmentation))
-    unlabelled = Readings.of(score(module, *look(module, empty.batch(range(5)))))
+    unlabelled = score(*look(module, empty.batch(range(5))))
     assert unlabelled.fg_ari.isnan().all()
     name, mse, order = unlabelled.ranked()
     assert (name, order) == ("MSE", mse.argsort().tolist())
@@ -82,14 +120,16 @@ def test_scenes_are_ranked_by_fg_ari_and_without_objects_by_mse(module, scenes):
 
 def test_means_are_read_where_they_are_tested(scenes):
     module = tiny.module(network=tiny.lively(tiny.network(num_layers=2)), test_means=True).eval()
-    batch, inference = look(module, scenes.batch([0]))
-    expected = module.network.decoder(inference.posteriors[0].mean, (35, 35))
-    torch.testing.assert_close(read(module, batch, inference)["layer 1"].rgb, expected.rgb)
+    network, batch, inference = look(module, scenes.batch([0]))
+    with torch.no_grad():
+        posteriors = network.bottom_up_pass(batch["image"] / 255, 4, module.test_noise(batch)).posteriors
+        expected = network.decoder(posteriors[0].mean, (35, 35))
+    torch.testing.assert_close(read(network, inference)[0].components.rgb, expected.rgb)
 
 
 def test_a_picture_has_attention_then_what_is_decoded(module, scenes):
-    batch, inference = look(module, scenes.batch([2]))
-    picture, rows, columns = layer_picture(module, batch, inference)
+    network, batch, inference = look(module, scenes.batch([2]))
+    picture, rows, columns = layer_picture(network, batch, inference)
     assert [row.replace("\n", " ") for row in rows] == [
         *(f"layer {layer} attention" for layer in (1, 2, 3)),
         *(f"layer {layer} decoded" for layer in (1, 2, 3)),
@@ -97,7 +137,7 @@ def test_a_picture_has_attention_then_what_is_decoded(module, scenes):
     ]
     assert columns == ["image", "segmentation", "slot 0", "slot 1", "slot 2", "slot 3"]
     assert picture.shape == (3, 8 * 37 + 2, 6 * 37 + 2)
-    attention, last = inference.attention[1][0].view(4, 35, 35), inference.stages[-1].components
+    attention, last = inference.layers[1].attention[0], inference.stages[-1].components
     assert torch.equal(tile(picture, 1, 0), scenes.image[2])
     assert torch.equal(tile(picture, 1, 1), colourise(attention.argmax(0) + 1))
     assert torch.equal(tile(picture, 1, 5)[0], to_uint8(attention[3] / attention[3].max()))
@@ -128,7 +168,7 @@ def test_the_command_writes_a_table_and_pictures(shards, module, tmp_path, capsy
     with (tmp_path / "out" / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     scenes = load_scenes(str(shards), module, count=3)
-    expected = Readings.of(score(module, *look(module, scenes.batch(range(3)))))
+    expected = score(*look(module, scenes.batch(range(3))))
     assert [row["slots"] for row in rows] == expected.names
     assert [float(row["fg_ari"]) for row in rows] == pytest.approx(expected.fg_ari.mean(1).tolist())
     assert {row["scenes"] for row in rows} == {"3"}

@@ -8,7 +8,7 @@ import torch
 import tiny
 from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import infer
-from emorl.evaluation.studies.refinement import SCORES, by_steps, figure, moments, summary, zero_step_shares
+from emorl.evaluation.studies.refinement import SCORES, by_steps, figure, summary, zero_step_shares
 
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 
@@ -25,7 +25,7 @@ def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):
 
 
 def test_a_row_has_what_emorl_test_reports(module, scenes, shards, tmp_path, emorl):
-    rows = by_steps([row for batch in scenes.batches(2) for row in moments(module, 2, batch)])
+    rows = by_steps(module, scenes, 2)
     assert [(row["I"], row["scenes"]) for row in rows] == [(0, 5), (1, 5), (2, 5)]
     path = tiny.saved(module, tmp_path / "a.ckpt")
     quiet = ("--trainer.accelerator=cpu", "--trainer.logger=false", "--data.batch_size=2")
@@ -52,9 +52,10 @@ def test_the_zero_step_shares():
 
 
 def test_the_summary_names_the_best_number_of_steps():
-    rows = [{"I": i, "fg_ari": value, "fg_ari_zero_step_share": 0.8 / value} for i, value in enumerate((0.8, 1.0, 0.9))]
+    rows = [{"I": i, "fg_ari": value} for i, value in enumerate((0.8, 1.0, 0.9))]
     assert summary(rows) == "FG-ARI 0.8000 at I = 0 is 80.0% of the best, 1.0000 at I = 1"
-    nothing = [{"I": 0, "fg_ari": 0.0, "fg_ari_zero_step_share": math.nan}]
+    assert summary(rows[1:]) == "FG-ARI 1.0000 at I = 1 is 100.0% of the best, 1.0000 at I = 1"
+    nothing = [{"I": 0, "fg_ari": 0.0}]
     assert summary(nothing) == "FG-ARI is 0.0000 at best, at I = 0: no object is found"
 
 

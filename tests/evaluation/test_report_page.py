@@ -247,7 +247,7 @@ def test_other_data_have_none(data):
 def test_examples_are_the_best_the_middle_and_the_worst(shards, tmp_path):
     model = module(test_refinement_steps=0).eval()
     fg_ari = torch.tensor([[0.3, 0.9, 0.1, 0.7, 0.5]]).double()
-    section = examples(model, load_scenes(str(shards), model), Readings(["layer 3"], fg_ari, fg_ari), tmp_path)
+    section = examples(model, load_scenes(str(shards), model), Readings(["layer 3"], [0], fg_ari, fg_ari), tmp_path)
     assert [(picture.path.name, picture.caption) for picture in section.pictures] == [
         ("best.png", "The best scenes by FG-ARI: 1 (0.900), 3 (0.700), 4 (0.500)."),
         ("median.png", "The median scenes by FG-ARI: 3 (0.700), 4 (0.500), 0 (0.300)."),

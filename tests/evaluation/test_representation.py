@@ -15,7 +15,7 @@ from emorl.data.sources.clevr import FACTORS as CLEVR
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, infer, load_scenes
 from emorl.evaluation.representation.matching import Matches, match
-from emorl.evaluation.representation.study import choose, halves, read, representation, study_factors
+from emorl.evaluation.representation.representation import choose, halves, read, representation, study_factors
 
 TABLES = {"objects", "dci", "importance", "probes", "activeness"}
 
@@ -46,7 +46,7 @@ def perfect_matches(scenes):
 
 def test_the_command_writes_everything(checkpoint, folder, tmp_path, capsys, monkeypatch):
     for name, fewer in {"SWEPT": 1, "STEPS": 3}.items():
-        monkeypatch.setattr(f"emorl.evaluation.representation.study.{name}", fewer)
+        monkeypatch.setattr(f"emorl.evaluation.representation.representation.{name}", fewer)
     out = tmp_path / "out"
     arguments = [checkpoint, str(folder), str(out), "--factors", "[x,color]", "--scene", "3", "--scenes", "24"]
     auto_cli(representation, args=arguments)

@@ -1,55 +1,71 @@
 import csv
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tiny
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
+from emorl.data.transforms import fit
 from emorl.errors import DataError
 from emorl.evaluation.cli import main
 from emorl.evaluation.studies import robustness as study
-from emorl.evaluation.studies.changes import UNMODIFIED
-from emorl.evaluation.studies.robustness import DRAWN, against_unmodified, by_steps, changes, figure, generated
+from emorl.evaluation.studies.changes import UNMODIFIED, multi_dsprites_changes
+from emorl.evaluation.studies.robustness import DRAWN, against_unmodified, as_seen, by_steps, changes, figure, noisy
 from emorl.evaluation.studies.scores import stage_scores
 
+BICUBIC = Image.Resampling.BICUBIC
 CHANGED = [UNMODIFIED, "new colours", "noise 0.5"]
 
 
-def test_the_changes_are_the_variants_and_noise_beside_the_test_scenes_of_the_unmodified_set():
-    makers = changes(35, 2, 7, (0.1, 0.25))
+def test_the_changes_are_the_variants_and_noise_beside_the_test_scenes_of_the_unmodified_set(module):
+    draws = changes("tetrominoes", 2, 7, (0.1, 0.25))
     variants = [name.replace("_", " ") for name in VARIANTS if name != "standard"]
-    assert list(makers) == [UNMODIFIED, *variants, "noise 0.1", "noise 0.25"]
-    unmodified, expected = makers[UNMODIFIED](), list(Tetrominoes(2, 7, "test").records())
+    assert list(draws) == [UNMODIFIED, *variants, "noise 0.1", "noise 0.25"]
+    unmodified, expected = as_seen(module, draws[UNMODIFIED]()), list(Tetrominoes(2, 7, "test").records())
     for place, record in enumerate(expected):
         assert unmodified.image[place].movedim(0, -1).equal(torch.from_numpy(record.image))
         assert unmodified.segmentation[place].equal(torch.from_numpy(record.segmentation))
     assert unmodified.factors == [record.factors for record in expected]
-    assert {o["shape"] for objects in makers["pentominoes"]().factors for o in objects} <= {*VARIANTS["pentominoes"][1]}
+    shapes = {one["shape"] for record in draws["pentominoes"]() for one in record.factors}
+    assert shapes <= {*VARIANTS["pentominoes"][1]}
+    assert list(changes("multi_dsprites", 1)) == list(multi_dsprites_changes(1, 0))
+
+
+def test_scenes_are_cropped_and_resized_for_the_model():
+    record = Tetrominoes(1).scene(0)
+    seen = as_seen(tiny.module(image_size=16, crop="center"), [record])
+    np.testing.assert_array_equal(seen.image[0].movedim(0, -1), fit(record.image, "center", 16, BICUBIC))
+    assert seen.segmentation.shape == (1, 16, 16)
 
 
 def test_noise_has_its_deviation_and_leaves_the_truth_alone():
     def draw():
         return list(Tetrominoes(20).records())
 
-    clean, noisy = generated(draw), generated(draw, 0.1, seed=3)
-    grey = (clean.image > 90) & (clean.image < 165)  # far enough from black and white that nothing is cut off
-    difference = (noisy.image.float() - clean.image.float())[grey] / 255
-    assert difference.mean().item() == pytest.approx(0, abs=5e-3)
-    assert difference.std().item() == pytest.approx(0.1, rel=0.05)
-    assert noisy.segmentation.equal(clean.segmentation)
-    assert noisy.image.equal(generated(draw, 0.1, seed=3).image)
-    assert not noisy.image.equal(generated(draw, 0.1, seed=4).image)
+    def images(records):
+        return np.stack([record.image for record in records]).astype(float)
+
+    clean, changed = draw(), noisy(draw, 0.1, seed=3)
+    grey = (images(clean) > 90) & (images(clean) < 165)  # far enough from black and white that nothing is cut off
+    difference = (images(changed) - images(clean))[grey] / 255
+    assert difference.mean() == pytest.approx(0, abs=5e-3)
+    assert difference.std() == pytest.approx(0.1, rel=0.05)
+    np.testing.assert_array_equal(changed[7].segmentation, clean[7].segmentation)
+    np.testing.assert_array_equal(images(changed), images(noisy(draw, 0.1, seed=3)))
+    assert (images(changed) != images(noisy(draw, 0.1, seed=4))).any()
 
 
 def test_there_is_a_slot_for_every_object(module):
     for change, objects, slots in ((UNMODIFIED, 3, 4), ("four objects", 4, 5)):
-        make = changes(35, 2, 0, ())[change]
-        rows = by_steps(module, make, "x", 1)
+        scenes = as_seen(module, changes("tetrominoes", 2)[change]())
+        rows = by_steps(module, scenes, "x", 1)
         assert [(row["change"], row["objects"], row["K"], row["I"]) for row in rows] == [
             ("x", objects, slots, 0),
             ("x", objects, slots, 1),
         ]
-        expected = stage_scores(module, make(), (0, 1), slots)
+        expected = stage_scores(module, scenes, (0, 1), slots)
         assert [row["mse"] for row in rows] == [expected[i].mse.compute() for i in (0, 1)]
         assert rows[0]["mse"] != rows[1]["mse"]
 
@@ -60,32 +76,21 @@ def test_rows_are_compared_with_the_unmodified_set_at_the_same_number_of_steps()
     assert [row["fg_ari_change"] for row in against_unmodified(rows)] == [0, 0, -0.25, -0.125]
 
 
-def test_a_model_of_another_size_is_refused():
-    with pytest.raises(DataError, match="image_size: expected a model of 35x35 or 64x64 pixels, got 128"):
-        changes(128, 1, 0, ())
+def test_a_data_set_that_is_not_generated_is_refused():
+    with pytest.raises(
+        DataError, match="data set: expected one of tetrominoes, multi_dsprites, got clevr; give shards"
+    ):
+        changes("clevr", 1)
 
 
-def test_the_command_goes_on_where_it_was_interrupted(module, tmp_path, monkeypatch, capsys):
-    path, out, computed = tiny.saved(module, tmp_path / "a.ckpt"), tmp_path / "out", []
-    makers = {change: draw for change, draw in changes(35, 3, 0, (0.5,)).items() if change in CHANGED}
-    monkeypatch.setattr(study, "changes", lambda *_: makers)
-
-    def interrupted(module, make, change, steps):
-        computed.append(change)
-        if computed == [UNMODIFIED, "new colours"]:
-            raise KeyboardInterrupt
-        return by_steps(module, make, change, steps)
-
-    monkeypatch.setattr(study, "by_steps", interrupted)
-    command = ["robustness", path, str(out)]
-    assert main(command) == 130
-    assert main(command) is None
-    assert computed == [UNMODIFIED, "new colours", "new colours", "noise 0.5"]
+def test_the_command_compares_the_changes_of_the_data_set(module, shards, tmp_path, monkeypatch, capsys):
+    path, out = tiny.saved(module, tmp_path / "a.ckpt"), tmp_path / "out"
+    monkeypatch.setattr(study, "changes", lambda *asked: {name: changes(*asked)[name] for name in CHANGED})
+    assert main(["robustness", path, str(shards), str(out), "--count=3", "--noise=[0.5]"]) is None
     assert capsys.readouterr().out.splitlines() == [f"{out}/robustness.{kind}" for kind in ("csv", "md", "png")]
     with (out / "robustness.csv").open() as file:
         rows = list(csv.DictReader(file))
-    changed = [(change, i) for change in CHANGED for i in ("0", "1")]
-    assert [(row["change"], row["I"]) for row in rows] == changed
+    assert [(row["change"], row["I"]) for row in rows] == [(change, i) for change in CHANGED for i in ("0", "1")]
     assert float(rows[0]["fg_ari_change"]) == 0
 
 

@@ -14,9 +14,7 @@ from emorl.metrics.functional import (
     resize_masks,
     segmentation_covering,
 )
-from emorl.metrics.functional import log_likelihood as with_constant
-from emorl.metrics.functional import squared_error as summed_error
-from emorl.model import Components, GaussianLikelihood, ImageNoise, MixtureLikelihood
+from emorl.model import Components, EfficientMORL, GaussianLikelihood, ImageNoise, MixtureLikelihood, SlotAttention
 from emorl.scores import Scores
 
 SEGMENTATION = {  # and whether they leave out the background
@@ -41,12 +39,12 @@ def inference():
     }
     with torch.no_grad():
         model = tiny.lively(tiny.network()).eval()
-        return batch, model(batch["image"].float() / 255, refinement_steps=1, noise=ImageNoise(batch["index"]))
+        return batch, model(batch["image"].float() / 255, steps=1, noise=ImageNoise(batch["index"]))
 
 
 def test_padding_does_not_count(inference):
     batch, inferred = inference
-    scores = Scores(kl_layers=3, attention=True)
+    scores = Scores(tiny.network(), attention=True)
     scores.update(batch, inferred)
     summary = scores.summary()
     assert {int(score.images) for group in summary.values() for score in group.values()} == {2}
@@ -65,7 +63,7 @@ def test_images_without_an_object_have_no_part_in_scores_of_the_foreground(infer
     batch, inferred = inference
     truth = batch["segmentation"].clone()
     truth[1] = 0
-    scores = Scores()
+    scores = Scores(tiny.network())
     scores.update({**batch, "segmentation": truth}, inferred)
     found = scores.summary()["last"]
     labels = masks_to_labels(inferred.stages[-1].components.masks)
@@ -73,14 +71,14 @@ def test_images_without_an_object_have_no_part_in_scores_of_the_foreground(infer
     images = {name: int(score.images) for name, score in found.items()}
     assert {name for name, number in images.items() if number == 1} == {"fg_ari", "fg_miou", "fg_mbo", "fg_covering"}
     assert set(images.values()) == {1, 2}
-    scores = Scores()
+    scores = Scores(tiny.network())
     scores.update({**batch, "segmentation": torch.zeros_like(truth)}, inferred)
     assert scores.summary()["last"]["fg_ari"].mean.isnan()
 
 
 def test_images_without_a_segmentation_have_the_other_scores(inference):
     batch, inferred = inference
-    scores, expected = Scores(attention=True), Scores(attention=True)
+    scores, expected = Scores(tiny.network(), attention=True), Scores(tiny.network(), attention=True)
     scores.update({name: value for name, value in batch.items() if name != "segmentation"}, inferred)
     expected.update(batch, inferred)
     found, whole = scores.summary(), expected.summary()
@@ -94,9 +92,9 @@ def test_images_without_a_segmentation_have_the_other_scores(inference):
 def test_masks_are_resized_to_a_segmentation_of_another_size(inference, group):
     batch, inferred = inference
     truth = batch["segmentation"].repeat_interleave(2, -1).repeat_interleave(2, -2)
-    scores = Scores(attention=True)
+    scores = Scores(tiny.network(), attention=True)
     scores.update({**batch, "segmentation": truth}, inferred)
-    attention = inferred.attention[-1].view(3, 4, 1, 12, 12)
+    attention = inferred.layers[-1].attention.unsqueeze(2)
     masks = {"last": inferred.stages[-1].components.masks, "attention": attention}[group]
     expected = adjusted_rand_index(masks_to_labels(resize_masks(masks, 24, 24))[:2], truth[:2]).mean()
     assert scores.summary()[group]["fg_ari"].mean == expected
@@ -104,35 +102,53 @@ def test_masks_are_resized_to_a_segmentation_of_another_size(inference, group):
 
 
 def test_the_terms_of_the_kl_add_up(inference):
-    scores = Scores(kl_layers=3)
+    scores = Scores(tiny.network())
     scores.update(*inference)
     summary = scores.summary()
-    terms = [score.mean.item() for score in summary["kl_layers"].values()]
-    assert list(summary["kl_layers"]) == ["1", "2", "3"]
-    assert terms[0] == pytest.approx(inference[1].kl_layers[0][:2].double().mean().item())
+    terms = [score.mean.item() for score in summary["terms"].values()]
+    assert list(summary["terms"]) == ["kl_layers/1", "kl_layers/2", "kl_layers/3"]
+    assert terms[0] == pytest.approx(inference[1].terms["kl_layers/1"][:2].double().mean().item())
     assert sum(terms) == pytest.approx(summary["zero_step"]["kl"].mean.item(), rel=1e-6)
 
 
 def test_attention_is_scored_apart(inference):
     batch, inferred = inference
-    scores = Scores(attention=True)
+    scores = Scores(tiny.network(), attention=True)
     scores.update(batch, inferred)
-    labels = inferred.attention[-1].argmax(1).view(3, 12, 12)[:2]
+    labels = inferred.layers[-1].attention.argmax(1)[:2]
     expected = adjusted_rand_index(labels, batch["segmentation"][:2]).mean()
     assert scores.summary()["attention"]["fg_ari"].mean == expected
     assert scores.named("val/")["val/attention/fg_ari"].compute() == expected
 
 
 def test_names():
-    plain, full = Scores().named("test/"), Scores(kl_layers=2, attention=True).named("test/")
-    assert {"test/fg_ari", "test/zero_step/fg_ari", "test/log_likelihood", "test/zero_step/kl"} <= plain.keys()
-    extra = {name.rsplit("/", 1)[0] for name in full.keys() - plain.keys()}
-    assert extra == {"test/kl_layers", "test/attention"}
+    plain = Scores(tiny.network(num_layers=2)).named("test/")
+    assert {"test/fg_ari", "test/zero_step/fg_ari", "test/nll", "test/zero_step/kl", "test/kl_layers/2"} <= plain.keys()
+    extra = Scores(tiny.network(num_layers=2), attention=True).named("test/").keys() - plain.keys()
+    assert {name.rsplit("/", 1)[0] for name in extra} == {"test/attention"}
+
+
+def test_a_model_without_a_likelihood_has_the_other_scores(inference):
+    batch, _ = inference
+    model = SlotAttention(num_slots=4, slot_dim=8, feature_dim=8)
+    scores = Scores(model)
+    scores.update(batch, model(batch["image"].float() / 255, noise=ImageNoise(batch["index"])))
+    summary = scores.summary()
+    assert summary.keys() == {"last", "terms"}
+    assert summary["last"].keys() == {*SEGMENTATION, "active_slots", "mse", "squared_error"}
+    assert not summary["terms"]
+
+
+def test_attention_of_a_model_without_layers_cannot_be_scored(inference):
+    batch, inferred = inference
+    scores = Scores(tiny.network(), attention=True)
+    with pytest.raises(ValueError, match="a model with attention, got one without"):
+        scores.update(batch, inferred._replace(layers=[]))
 
 
 def test_a_batch_of_padding_adds_nothing(inference):
     batch, inferred = inference
-    scores = Scores(kl_layers=3, attention=True)
+    scores = Scores(tiny.network(), attention=True)
     scores.update({**batch, "index": torch.full((3,), -1)}, inferred)
     assert all(score.images == 0 for group in scores.summary().values() for score in group.values())
 
@@ -147,19 +163,8 @@ def test_log_likelihood_is_that_of_torch_distributions(likelihood):
     else:
         joint = Normal(rgb, likelihood.scale).log_prob(image.unsqueeze(1)).exp() * components.masks
         density = joint.sum(1).log()
-    value = with_constant(likelihood(components, image), 3 * 4 * 5)
+    value = -likelihood(components, image).double() - EfficientMORL.nll_constant * 3 * 4 * 5
     torch.testing.assert_close(value, density.double().sum((1, 2, 3)), rtol=1e-5, atol=1e-4)
-
-
-def test_squared_error_matches_a_loop():
-    reconstruction, image = torch.rand(2, 3, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    expected = [
-        sum((a - b) ** 2 for a, b in zip(r.flatten().tolist(), x.flatten().tolist(), strict=True))
-        for r, x in zip(reconstruction, image, strict=True)
-    ]
-    torch.testing.assert_close(summed_error(reconstruction, image), torch.tensor(expected).double())
-    with pytest.raises(ValueError, match="'image' as floats"):
-        summed_error(reconstruction, image.byte())
 
 
 def test_active_slots_match_a_loop():

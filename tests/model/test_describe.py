@@ -108,9 +108,9 @@ def test_describes_what_was_asked_for():
     assert describe(default()) == {"class_path": "emorl.model.EfficientMORL", "init_args": {}}
     arguments = describe(other_parts())["init_args"]
     assert arguments["num_slots"] == 5
-    assert arguments["cell"] == {"class_path": "emorl.model.recurrent.PlainGRU", "init_args": {}}
-    assert arguments["geco"] == {"class_path": "emorl.model.geco.Geco", "init_args": {"target": -1.2, "alpha": 0.9}}
-    assert arguments["decoder"]["init_args"]["position"]["class_path"] == "emorl.model.position.FourierPosition"
+    assert arguments["cell"] == {"class_path": "emorl.model.PlainGRU", "init_args": {}}
+    assert arguments["geco"] == {"class_path": "emorl.model.Geco", "init_args": {"target": -1.2, "alpha": 0.9}}
+    assert arguments["decoder"]["init_args"]["position"]["class_path"] == "emorl.model.FourierPosition"
 
 
 def test_describes_a_builder_with_arguments_by_position():

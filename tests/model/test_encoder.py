@@ -33,10 +33,10 @@ def test_every_pixel_has_the_value_of_its_position():
 @pytest.mark.parametrize("chunk", [None, 1])
 def test_attention_covers_the_pixels_whatever_the_stride(chunk):
     model = tiny.network(encoder_stride=2, decode_chunk=chunk)
-    inference = model(torch.rand(2, 3, 15, 15), refinement_steps=1)
-    for attention in inference.attention:
-        assert attention.shape == (2, 4, 15 * 15)
-        torch.testing.assert_close(attention.sum(1), torch.ones(2, 225))
+    inference = model(torch.rand(2, 3, 15, 15), steps=1)
+    for _, attention in inference.layers:
+        assert attention.shape == (2, 4, 15, 15)
+        torch.testing.assert_close(attention.sum(1), torch.ones(2, 15, 15))
 
 
 def test_the_released_encoder_looks_at_every_pixel():

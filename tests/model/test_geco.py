@@ -112,7 +112,8 @@ def test_objective_is_the_weighted_elbo_until_the_warm_start_is_over():
     objective = Objective(Geco(**SETTING).double(), kl_weight=0.25)
     for expected in (7 + 0.25 * 8, 7 + 0.25 * 8, 0.0 + 0.25 * 8):  # the average is still 0 on the third step
         assert objective(scalar(7.0), scalar(8.0), dims=4).item() == expected
-        objective.update(scalar(-2.0), dims=4)
+        objective.observe(scalar(-2.0).expand(2), dims=4)
+        objective.end_step()
     expected = 0.25 * 8 + 2 * math.log1p(math.exp(0.55))
     assert objective(scalar(7.0), scalar(8.0), dims=4).item() == pytest.approx(expected)
 
@@ -121,7 +122,8 @@ def test_zeta_falls_as_low_as_it_may_where_the_target_is_met():
     lowest = math.log(math.expm1(0.25))
     objective = Objective(Geco(**SETTING | {"lowest_zeta": lowest}).double(), kl_weight=0.25)
     for _ in range(60):
-        objective.update(scalar(-5.0), dims=4)
+        objective.observe(scalar(-5.0).expand(2), dims=4)
+        objective.end_step()
     nll, kl = scalar(7.0).requires_grad_(), scalar(8.0).requires_grad_()
     pull = torch.autograd.grad(objective(nll, kl, dims=4), (nll, kl))
     assert [part.item() for part in pull] == pytest.approx([0.25, 0.25])  # the ELBO, a quarter of it
@@ -131,7 +133,8 @@ def test_objective_without_geco_is_the_elbo_for_ever():
     objective = Objective()
     for _ in range(3):
         assert objective(scalar(7.0), scalar(8.0), dims=4).item() == 15
-        objective.update(scalar(7.0), dims=4)
+        objective.observe(scalar(7.0).expand(2), dims=4)
+        objective.end_step()
 
 
 def test_auto_holds_on_to_what_the_warm_start_reached():

@@ -26,13 +26,14 @@ def spread(tensor):
 
 
 def xavier_layers(model):
-    """Name the layers that section 10 of the design lists, without position projections."""
+    """Name the layers that the released recipe fills, the decoder's position projection among them."""
     bottom_up, prior, refinement = model.bottom_up, model.prior.conditional, model.refinement
     yield from (layer for layer in model.encoder.convolutions if hasattr(layer, "weight"))
     yield from (model.encoder.mlp[1], model.encoder.mlp[3])
     yield from (bottom_up.attend.to_query, bottom_up.attend.to_key, bottom_up.attend.to_value)
     yield from (mlp[i] for mlp in (bottom_up.mean_mlp, bottom_up.rho_mlp) for i in (1, 3))
     yield from (layer for layer in model.decoder.layers if hasattr(layer, "weight"))
+    yield model.decoder.position.projection
     yield from (prior.hidden, prior.mean, prior.rho)
     yield from (refinement.encoding[0], refinement.encoding[2], refinement.mean, refinement.rho)
 
@@ -58,9 +59,9 @@ def test_what_the_recipe_does_not_name_keeps_its_defaults(fresh):
         if isinstance(module, nn.LayerNorm):
             assert (module.weight == 1).all()
             assert not module.bias.any()
-    for embedding in (fresh.encoder.position, fresh.decoder.position):
-        assert 0.4 < embedding.projection.weight.abs().max() <= 0.5  # uniform, 4 inputs
-        assert 0.3 < embedding.projection.bias.abs().max() <= 0.5
+    embedding = fresh.encoder.position
+    assert 0.4 < embedding.projection.weight.abs().max() <= 0.5  # uniform, 4 inputs
+    assert 0.3 < embedding.projection.bias.abs().max() <= 0.5
     for parameter in fresh.refinement.recurrence.parameters():
         limit = fresh.refinement.slot_dim**-0.5
         assert 0.9 * limit < parameter.abs().max() <= limit
@@ -111,6 +112,6 @@ def test_balanced_attention_and_posteriors_start_at_unit_scale():
     logits = torch.einsum("bkd,bnd->bkn", attend.to_query(slots), attend.to_key(pixels)) * 32**-0.5
     assert logits.std().item() == pytest.approx(1, abs=0.15)
     assert attend.to_value(pixels).std().item() == pytest.approx(2, abs=0.2)
-    posterior = model.encode(torch.rand(8, 3, 35, 35), 4, gaussian_noise)[0][0]
+    posterior = model.bottom_up_pass(torch.rand(8, 3, 35, 35), 4, gaussian_noise)[0][0]
     assert scale(posterior.rho).mean().item() == pytest.approx(0.4, abs=0.1)
     assert model.refinement.mean.weight.std().item() == pytest.approx(0.1 * (2 / 32) ** 0.5, rel=0.1)

@@ -27,7 +27,7 @@ def test_refinement_lowers_the_loss_of_images_not_trained_on(seed):
     adam = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(90):
         adam.zero_grad()
-        model(squares(8, generator), refinement_steps=2).loss.backward()
+        model(squares(8, generator), steps=2).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         adam.step()
     noise = named_noise()

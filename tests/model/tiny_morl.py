@@ -59,10 +59,12 @@ class Recorder:
 
 
 def tensors(value) -> Iterator[Tensor]:
-    """Yield every tensor of nested tuples and lists."""
+    """Yield every tensor of nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
-    else:
+    elif isinstance(value, dict):
+        yield from tensors(tuple(value.values()))
+    elif isinstance(value, tuple | list):
         for item in value:
             yield from tensors(item)
 

@@ -1,4 +1,4 @@
-"""Tells when training has gone to one of this model family's dead ends."""
+"""Warns when training has collapsed in one of the ways that slot models are known for."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ class CollapseAlarm(Callback):
                 logger.warning("step %d: %s", trainer.global_step, warning)
 
     def warnings(self, measured: dict[str, float]) -> list[str]:
-        """Return a sentence for each dead end that the logged numbers tell of."""
+        """Return a sentence for each kind of collapse that the logged numbers show."""
         found = []
         if (unused := measured["val/unused_share"]) > self.unused_share:
             found.append(f"{unused:.0%} of an image's slots win no pixel: lower num_slots, or the learning rate")
         if measured["val/largest_share"] > self.largest_share:
-            found.append("one slot wins nearly every pixel: begin with refinement_steps of 1 or more, or another seed")
+            found.append("one slot wins nearly every pixel: start with more refinement_steps, or another seed")
         if measured.get("val/kl_per_dimension", torch.inf) < self.kl_per_dimension:
-            found.append("the posterior is the prior: lower kl_weight, or use geco")
+            found.append("the posterior is the prior: weigh the KL less, or use geco")
         if measured["val/unexplained"] > self.unexplained:
-            found.append("reconstructions are no better than one colour per image: train longer, or lower kl_weight")
+            found.append("reconstructions are no better than one color per image: train longer, or weigh the KL less")
         return found

@@ -17,6 +17,8 @@ from emorl.errors import DataError
 
 Value = float | str
 Objects = list[dict[str, Value]]
+Label = Literal["segmentation", "factors"]  # what is known of a scene beside its image
+ALL_LABELS: tuple[Label, ...] = ("segmentation", "factors")
 
 _REMEDY = "correct the source that yields the record"
 
@@ -62,6 +64,14 @@ class Record(NamedTuple):
     image: UInt8[np.ndarray, "height width 3"]
     segmentation: UInt8[np.ndarray, "height width"]
     factors: Objects
+
+
+class Parts(NamedTuple):
+    """A scene, as far as it was read; see `Record`."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    segmentation: UInt8[np.ndarray, "height width"] | None
+    factors: Objects | None
 
 
 @runtime_checkable
@@ -164,21 +174,22 @@ def label_map(
     return labels[covered.argmax(axis=0)], kept
 
 
-def check_record(record: Record, spec: Spec) -> None:
-    """Check a record against what its data set promises.
+def check_record(record: Record | Parts, spec: Spec) -> None:
+    """Check a record, or the parts of it that were read, against what its data set promises.
 
     Raises:
         DataError: on another image size, too many objects, a label without an object, or other factors.
     """
-    for name, size in (("image", record.image.shape[:2]), ("segmentation", record.segmentation.shape)):
-        if size != spec.image_size:
-            raise DataError.of(name, expected=f"{spec.image_size} pixels", got=f"{size}", remedy=_REMEDY)
-    objects, label = len(record.factors), int(record.segmentation.max())
+    for name, pixels in (("image", record.image), ("segmentation", record.segmentation)):
+        if pixels is not None and pixels.shape[:2] != spec.image_size:
+            raise DataError.of(name, expected=f"{spec.image_size} pixels", got=f"{pixels.shape[:2]}", remedy=_REMEDY)
+    objects = spec.max_objects if record.factors is None else len(record.factors)
+    label = 0 if record.segmentation is None else int(record.segmentation.max())
     if not label <= objects <= spec.max_objects:
         expected = f"labels up to the number of objects, at most {spec.max_objects}"
         raise DataError.of("scene", expected=expected, got=f"label {label} of {objects} objects", remedy=_REMEDY)
     names = sorted(factor.name for factor in spec.factors)
-    for factors in record.factors:
+    for factors in record.factors or ():
         if sorted(factors) != names:
             raise DataError.of("factors", expected=f"{names}", got=f"{sorted(factors)}", remedy=_REMEDY)
         for factor in spec.factors:

@@ -4,7 +4,7 @@ from typing import Any
 
 from emorl.command import run_command
 from emorl.evaluation.report.report import report
-from emorl.evaluation.representation.study import representation
+from emorl.evaluation.representation.representation import representation
 from emorl.evaluation.studies.draws import draws
 from emorl.evaluation.studies.layers import layers
 from emorl.evaluation.studies.refinement import refinement

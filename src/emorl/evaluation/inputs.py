@@ -1,26 +1,22 @@
-"""What every study starts from: a trained model, and scenes with all that is known about them."""
+"""What every study starts from: a trained model, scenes with all that is known about them, steps, an inference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from hashlib import sha256
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl import pretrained
 from emorl.cpu import tune_cpu
-from emorl.data.records import Objects
-from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import read_records
-from emorl.data.transforms import fit
+from emorl.data.datamodule import MultiObjectDataModule
+from emorl.data.records import ALL_LABELS, Objects
+from emorl.errors import DataError
 from emorl.model import Inference
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 from emorl.types import Batch
 
 BATCH = 32
@@ -30,28 +26,33 @@ class Scenes(NamedTuple):
     """Scenes as a model sees them, with their truth."""
 
     image: UInt8[Tensor, "n 3 h w"]  # 0 to 255
-    segmentation: UInt8[Tensor, "n h w"]  # 0 = background, i = object i
+    segmentation: UInt8[Tensor, "n h2 w2"]  # 0 = background, i = object i; of the size to score at
     factors: list[Objects]  # of each scene: a dictionary for each object, object i at i - 1
 
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of images and segmentations."""
-        digest = sha256(self.image.numpy().data)
-        digest.update(self.segmentation.numpy().data)
-        return digest.hexdigest()
+    @classmethod
+    def of(cls, batches: Iterable[Batch]) -> Scenes:
+        """Join batches that have all labels, and leave out their padding."""
+        images, segmentations, factors = [], [], []
+        for batch in batches:
+            real = batch["index"] >= 0
+            images.append(batch["image"][real])
+            segmentations.append(batch["segmentation"][real])
+            factors += [objects for objects, kept in zip(batch["factors"], real.tolist(), strict=True) if kept]
+        return cls(torch.cat(images), torch.cat(segmentations), factors)
 
-    def batches(self, size: int = BATCH) -> Iterator[Batch]:
-        """Yield all scenes, in batches."""
-        return map(self.batch, self.places(size))
+    def to(self, device: torch.device) -> Scenes:
+        """Return the scenes on a device."""
+        return self._replace(image=self.image.to(device), segmentation=self.segmentation.to(device))
 
-    def places(self, size: int = BATCH) -> list[range]:
-        """Return the places of the scenes of each batch."""
-        total = len(self.image)
-        return [range(start, min(start + size, total)) for start in range(0, total, size)]
+    def batches(self, title: str = "scenes", size: int = BATCH) -> Iterator[Batch]:
+        """Yield all scenes, in batches, with a progress bar of a title."""
+        starts = range(0, len(self.image), size)
+        for start in tqdm(starts, title, unit="batch", disable=None, leave=False):
+            yield self.batch(range(start, min(start + size, len(self.image))))
 
     def batch(self, places: Sequence[int]) -> Batch:
         """Return the scenes at some places as one batch; an image's index is its place."""
-        index = torch.tensor(places)
+        index = torch.tensor(places, device=self.image.device)
         return {
             "image": self.image[index],
             "index": index,
@@ -60,7 +61,7 @@ class Scenes(NamedTuple):
         }
 
 
-def load_module(model: str) -> EfficientMORLModule:
+def load_model(model: str) -> SlotModule:
     """Load a trained model, in evaluation mode, onto the first GPU or else the CPU.
 
     Args:
@@ -75,37 +76,57 @@ def load_module(model: str) -> EfficientMORLModule:
     return pretrained.load_module(model).to(device)
 
 
-def load_scenes(data: str, module: EfficientMORLModule, split: str = "test", count: int = 320) -> Scenes:
-    """Load the first scenes of a split, cropped and resized as the model wants them.
+def load_scenes(
+    data: str, module: SlotModule, split: str = "test", count: int = 320, score_size: int | None = None
+) -> Scenes:
+    """Load the first scenes of a split as ``emorl test`` reads them, onto the model's device.
 
     Args:
         data: folder of shards: a local path or a URL.
-        module: the model.
+        module: the model, which tells how images are cropped and resized.
         split: name of the split.
         count: scenes; fewer if the split has fewer.
+        score_size: side of the segmentations, see `MultiObjectDataModule`.
 
     Raises:
         DataError: if the data set has no such split, or is damaged.
     """
-    images, segmentations, factors = [], [], []
-    for record in islice(read_records(data, Manifest.load(data), split), count):
-        images.append(fit(record.image, module.crop, module.image_size, Image.Resampling.BICUBIC))
-        segmentations.append(fit(record.segmentation, module.crop, module.image_size, Image.Resampling.NEAREST))
-        factors.append(record.factors)
-    image, segmentation = (torch.from_numpy(np.stack(arrays)) for arrays in (images, segmentations))
-    return Scenes(image.movedim(-1, 1).contiguous(), segmentation, factors)
+    source = MultiObjectDataModule(
+        data,
+        module.image_size,
+        module.crop,
+        batch_size=BATCH,
+        num_workers=0,
+        score_size=score_size,
+        eval_labels=ALL_LABELS,
+    )
+    source.setup("test")
+    return Scenes.of(source.scoring_dataloader(split, count)).to(module.device)
 
 
-def joined(parts: Sequence[Scenes]) -> Scenes:
-    """Return all scenes, one part after another."""
-    image, segmentation, factors = zip(*parts, strict=True)
-    return Scenes(torch.cat(image), torch.cat(segmentation), list(chain(*factors)))
+def chosen_steps(module: SlotModule, steps: int | None) -> int:
+    """Return the steps that are asked for, or by default those of ``emorl test``.
+
+    Raises:
+        DataError: if they are too few for the model.
+    """
+    steps = module.test_refinement_steps if steps is None else steps
+    if steps < module.network.min_steps:
+        raise DataError.of(
+            "steps",
+            expected=f"{module.network.min_steps} or more",
+            got=f"{steps}",
+            remedy=f"give more: {type(module.network).__name__} has no slots before that",
+        )
+    return steps
 
 
-def infer(
-    module: EfficientMORLModule, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0
-) -> Inference:
+def compared_steps(module: SlotModule, steps: int) -> list[int]:
+    """Return the steps that a study compares: ``steps`` and, for a model that has slots before the first one, 0."""
+    return sorted({0, steps}) if module.network.min_steps == 0 else [steps]
+
+
+def infer(module: SlotModule, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0) -> Inference:
     """Infer the slots of a batch, without a graph, with the draws of ``emorl test``, or of another seed."""
-    image = batch["image"].to(module.device).to(module.network.bottom_up.initial_mean.dtype) / 255
     with torch.no_grad():
-        return module.network(image, steps, num_slots, module.test_noise(batch, seed))  # type: ignore[no-any-return]
+        return module(batch["image"], steps, module.test_noise(batch, seed), num_slots)  # type: ignore[no-any-return]

@@ -25,11 +25,18 @@ from emorl.model.initialisation import (
     ReleasedDecoderInitialisation,
     ReleasedInitialisation,
 )
+from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates, LinearCoordinates
+from emorl.model.iodine.decoder import Drawing, IodinePixelDecoder
+from emorl.model.iodine.gradient import BatchMeanGradient, OwnGradient, RefinementGradient
+from emorl.model.iodine.initialisation import IodineInitialisation
+from emorl.model.iodine.likelihood import GaussianPixels, LogisticPixels, PixelMixture
+from emorl.model.iodine.model import IODINE, step_weight
+from emorl.model.iodine.refinement import IodineLSTM, IodineRefinement
 from emorl.model.likelihood import GaussianLikelihood, Likelihood, MixtureLikelihood
 from emorl.model.noise import ImageNoise, Noise, PosteriorMeans, gaussian_noise
 from emorl.model.objective import Objective, stage_weight
 from emorl.model.position import FourierPosition, PositionCode, RampPosition
-from emorl.model.posterior import Gaussian, scale, slot_kl
+from emorl.model.posterior import Gaussian, SoftplusGaussian, scale, slot_kl
 from emorl.model.prior import BottomUpPrior, Prior, ReversedPlusPlusPrior, ReversedPrior
 from emorl.model.recurrent import DualGRU, PlainGRU
 from emorl.model.refinement import Refinement
@@ -37,30 +44,44 @@ from emorl.model.slot_attention import SlotAttention
 from emorl.model.slot_model import Encoding, Inference, Layer, Reconstruction, SlotModel, Stage, unit_range
 
 __all__ = [
+    "IODINE",
     "BalancedInitialisation",
+    "BatchMeanGradient",
     "BigDecoder",
     "BottomUp",
     "BottomUpPrior",
     "BroadcastDecoder",
     "Components",
+    "Coordinates",
+    "CosineCoordinates",
     "Decoder",
+    "Drawing",
     "DualGRU",
     "EfficientMORL",
     "Encoding",
     "FourierPosition",
     "Gaussian",
     "GaussianLikelihood",
+    "GaussianPixels",
     "Geco",
     "ImageEncoder",
     "ImageNoise",
     "Inference",
     "Initialisation",
     "IodineDecoder",
+    "IodineInitialisation",
+    "IodineLSTM",
+    "IodinePixelDecoder",
+    "IodineRefinement",
     "Layer",
     "Likelihood",
+    "LinearCoordinates",
+    "LogisticPixels",
     "MixtureLikelihood",
     "Noise",
     "Objective",
+    "OwnGradient",
+    "PixelMixture",
     "PlainGRU",
     "PositionCode",
     "PosteriorMeans",
@@ -68,6 +89,7 @@ __all__ = [
     "RampPosition",
     "Reconstruction",
     "Refinement",
+    "RefinementGradient",
     "ReleasedDecoderInitialisation",
     "ReleasedInitialisation",
     "ReversedPlusPlusPrior",
@@ -76,10 +98,12 @@ __all__ = [
     "SlotAttention",
     "SlotModel",
     "SmallDecoder",
+    "SoftplusGaussian",
     "Stage",
     "gaussian_noise",
     "scale",
     "slot_kl",
     "stage_weight",
+    "step_weight",
     "unit_range",
 ]

@@ -26,13 +26,29 @@ class Gaussian(NamedTuple):
     rho: Float[Tensor, "batch slots dim"]
 
     @property
+    def std(self) -> Float[Tensor, "batch slots dim"]:
+        """The standard deviation scale(rho)."""
+        return scale(self.rho)
+
+    @property
     def distribution(self) -> Normal:
-        """The distribution N(mean, scale(rho))."""
-        return Normal(self.mean, scale(self.rho), validate_args=False)
+        """The distribution N(mean, std)."""
+        return Normal(self.mean, self.std, validate_args=False)
 
     def sample(self, epsilon: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
-        """Return the reparameterised sample mean + scale * epsilon."""
-        return self.mean + scale(self.rho) * epsilon
+        """Return the reparameterised sample mean + std * epsilon."""
+        return self.mean + self.std * epsilon
+
+
+class SoftplusGaussian(Gaussian):
+    """IODINE's: the variance is softplus(rho), to which nothing is added."""
+
+    __slots__ = ()
+
+    @property
+    def std(self) -> Float[Tensor, "batch slots dim"]:
+        """The standard deviation sqrt(softplus(max(rho, -80))); below that single precision would underflow."""
+        return F.softplus(self.rho.clamp(min=-80)).sqrt()
 
 
 def standard_normal(like: Gaussian) -> Normal:

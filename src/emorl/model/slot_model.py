@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from emorl.model.decoder import Components, Decoder
 from emorl.model.describe import Described
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
-from emorl.model.posterior import Gaussian, scale
+from emorl.model.posterior import Gaussian
 
 UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
 
@@ -191,11 +191,11 @@ def encoding(posterior: Gaussian | None, slots: Tensor, layers: list[Layer]) -> 
     attention = layers[-1].attention if layers else None
     if posterior is None:
         return Encoding(slots, None, attention)
-    return Encoding(posterior.mean, scale(posterior.rho), attention)
+    return Encoding(posterior.mean, posterior.std, attention)
 
 
-def unit_range(images: Float[Tensor, "batch 3 h w"] | UInt8[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
-    """Return 8-bit images as floats in [0, 1], and float images as they are.
+def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
+    """Return images [B, 3, H, W] as floats in [0, 1]: 8-bit ones divided by 255, float ones as they are.
 
     Raises:
         ValueError: if the images are of another type, range or shape.

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 from webdataset.tariterators import group_by_keys  # type: ignore[import-untyped]
 
-from emorl.data.records import Record, Spec, check_record
+from emorl.data.records import ALL_LABELS, Label, Parts, Record, Spec, check_record
 from emorl.data.shards.cache import REMEDY, fetch_shard
 from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.remote import locate
@@ -48,13 +48,7 @@ def decode_sample(sample: Sample) -> Record:
     Raises:
         DataError: unless it holds an 8-bit RGB and a grey PNG of one size and a JSON list of objects.
     """
-    where = f"{sample['__url__']}: sample {sample['__key__']}"
-    image = _from_png(sample["image.png"], "RGB", f"{where}: image.png")
-    segmentation = _from_png(sample["segmentation.png"], "L", f"{where}: segmentation.png")
-    if image.shape[:2] != segmentation.shape:
-        got = f"{image.shape[:2]} and {segmentation.shape}"
-        raise DataError.of(where, expected="image and segmentation of one size", got=got, remedy=REMEDY)
-    return Record(image, segmentation, _from_json(sample["factors.json"], f"{where}: factors.json"))
+    return Record(*_decode(sample, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
 
 
 def read_record(sample: Sample, spec: Spec) -> Record:
@@ -63,12 +57,21 @@ def read_record(sample: Sample, spec: Spec) -> Record:
     Raises:
         DataError: if it cannot be decoded, or differs from the promise in image size, labels, objects or factors.
     """
-    record = decode_sample(sample)
+    return Record(*read_parts(sample, spec, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
+
+
+def read_parts(sample: Sample, spec: Spec, labels: Collection[Label]) -> Parts:
+    """Decode and check the image alone and, of what else is known of the scene, what is asked for.
+
+    Raises:
+        DataError: as `read_record`, of the parts that are read.
+    """
+    parts = _decode(sample, labels)
     try:
-        check_record(record, spec)
+        check_record(parts, spec)
     except DataError as error:
-        raise DataError(f"{sample['__url__']}: sample {sample['__key__']}: {error}") from error
-    return record
+        raise DataError(f"{_where(sample)}: {error}") from error
+    return parts
 
 
 def read_shard(
@@ -143,6 +146,23 @@ def _sample_problems(sample: Sample, manifest: Manifest) -> Iterator[str]:
         read_record(sample, manifest)
     except DataError as error:
         yield str(error)
+
+
+def _where(sample: Sample) -> str:
+    return f"{sample['__url__']}: sample {sample['__key__']}"
+
+
+def _decode(sample: Sample, labels: Collection[Label]) -> Parts:
+    where, segmentation, factors = _where(sample), None, None
+    image = _from_png(sample["image.png"], "RGB", f"{where}: image.png")
+    if "segmentation" in labels:
+        segmentation = _from_png(sample["segmentation.png"], "L", f"{where}: segmentation.png")
+        if image.shape[:2] != segmentation.shape:
+            got = f"{image.shape[:2]} and {segmentation.shape}"
+            raise DataError.of(where, expected="image and segmentation of one size", got=got, remedy=REMEDY)
+    if "factors" in labels:
+        factors = _from_json(sample["factors.json"], f"{where}: factors.json")
+    return Parts(image, segmentation, factors)
 
 
 def _samples(content: bytes, where: str) -> list[dict[str, Any]]:

@@ -16,8 +16,9 @@ from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from emorl.data.images import read_image
+from emorl.data.records import Label, Objects, Parts, Record
 from emorl.data.shards.manifest import Manifest, Shard
-from emorl.data.shards.samples import Sample, read_record, read_shard
+from emorl.data.shards.samples import Sample, read_parts, read_shard
 from emorl.data.stream.plan import Indices
 from emorl.data.transforms import Crop, fit
 from emorl.types import Batch
@@ -28,7 +29,8 @@ class Scene(NamedTuple):
 
     key: str
     image: UInt8[np.ndarray, "size size 3"]
-    segmentation: UInt8[np.ndarray, "label_size label_size"] | None  # None for plain images
+    segmentation: UInt8[np.ndarray, "label_size label_size"] | None = None  # None if it was not read
+    factors: Objects | None = None  # of each object, object i at i - 1; None likewise
 
 
 Decode = Callable[[], Scene]
@@ -50,6 +52,7 @@ class ShardReader:
         crop: name of the crop.
         size: side of the square images, in pixels.
         label_size: side of the square segmentations, in pixels.
+        labels: what is read beside the images; what is not read is not checked either.
         cache: local folder that keeps shards from URLs.
     """
 
@@ -59,6 +62,7 @@ class ShardReader:
     crop: Crop
     size: int
     label_size: int
+    labels: tuple[Label, ...] = ("segmentation",)
     cache: str | None = None
 
     @property
@@ -78,7 +82,7 @@ class ShardReader:
         for (_, number), group in groupby(places, key=lambda place: place[:2]):
             wanted = [index for *_, index in group]
             if number < 0:
-                yield from ((index, partial(blank, self.size, self.label_size)) for index in wanted)
+                yield from ((index, partial(blank, self.size, self.label_size, self.labels)) for index in wanted)
             else:
                 yield from self._from_shard(number, {index - int(starts[number]): index for index in wanted})
 
@@ -88,10 +92,8 @@ class ShardReader:
                 yield wanted[place], partial(self._decode, sample)
 
     def _decode(self, sample: Sample) -> Scene:
-        record = read_record(sample, self.manifest)
-        image = fit(record.image, self.crop, self.size, Image.Resampling.BICUBIC)
-        segmentation = fit(record.segmentation, self.crop, self.label_size, Image.Resampling.NEAREST)
-        return Scene(sample["__key__"], image, segmentation)
+        parts = read_parts(sample, self.manifest, self.labels)
+        return fitted(sample["__key__"], parts, self.crop, self.size, self.label_size)
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,10 @@ class ImageReader:
     def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
         """Open nothing yet."""
         for index in map(int, indices):
-            yield index, partial(blank, self.size) if index < 0 else partial(self._decode, self.paths[index])
+            yield index, partial(blank, self.size, self.size) if index < 0 else partial(self._decode, self.paths[index])
 
     def _decode(self, path: Path) -> Scene:
-        image = fit(read_image(path), self.crop, self.size, Image.Resampling.BICUBIC)
-        return Scene(path.stem, image, None)
+        return fitted(path.stem, Parts(read_image(path), None, None), self.crop, self.size, self.size)
 
 
 class SceneStream(IterableDataset[Batch]):
@@ -149,6 +150,19 @@ class SceneStream(IterableDataset[Batch]):
             held.clear()  # before the next window is read
 
 
+def fitted(key: str, parts: Record | Parts, crop: Crop, size: int, label_size: int) -> Scene:
+    """Crop and resize a stored scene; arguments as of `ShardReader`.
+
+    Raises:
+        DataError: if the crop does not suit the image.
+    """
+    image, segmentation, factors = parts
+    image = fit(image, crop, size, Image.Resampling.BICUBIC)
+    if segmentation is not None:
+        segmentation = fit(segmentation, crop, label_size, Image.Resampling.NEAREST)
+    return Scene(key, image, segmentation, factors)
+
+
 def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
     """Stack scenes to a batch; the images stay 8-bit until they are on the device."""
     images = np.stack([scene.image for _, scene in scenes]).transpose(0, 3, 1, 2)
@@ -160,10 +174,14 @@ def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
     segmentations = [scene.segmentation for _, scene in scenes if scene.segmentation is not None]
     if segmentations:
         batch["segmentation"] = torch.from_numpy(np.stack(segmentations))
+    factors = [scene.factors for _, scene in scenes if scene.factors is not None]
+    if factors:
+        batch["factors"] = factors
     return batch
 
 
-def blank(size: int, label_size: int | None = None) -> Scene:
-    """Return the scene that pads a batch, without a segmentation if that has no size."""
-    segmentation = None if label_size is None else np.zeros((label_size, label_size), np.uint8)
-    return Scene("", np.zeros((size, size, 3), np.uint8), segmentation)
+def blank(size: int, label_size: int, labels: tuple[Label, ...] = ()) -> Scene:
+    """Return the scene that pads a batch: black, with no object."""
+    segmentation = np.zeros((label_size, label_size), np.uint8) if "segmentation" in labels else None
+    factors: Objects | None = [] if "factors" in labels else None
+    return Scene("", np.zeros((size, size, 3), np.uint8), segmentation, factors)

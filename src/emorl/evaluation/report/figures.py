@@ -6,46 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from emorl.evaluation.outputs import DPI
-
 Curve = list[tuple[int, float]]  # (step, value)
 
-_TILE = 90  # pixels that a smaller tile is enlarged to at least, by a whole factor
-_GAP = 2  # pixels between the tiles that emorl.viz lays out
-_FONT = 6  # points
-_LETTER = 0.6 * _FONT * DPI / 72  # pixels that a letter takes
 _CHART = (5.0, 3.2)  # inches
 _BINS = 20  # from 0 to 1
-
-
-def labelled(picture: UInt8[Tensor, "3 h w"], rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    """Name the rows and columns of a picture of `emorl.viz`, each of its pixels enlarged by the same whole factor.
-
-    Args:
-        picture: tiles as `emorl.viz.grid` lays them out.
-        rows: labels, one a row of tiles; they may have several lines.
-        columns: labels, one a column.
-    """
-    pitch = (picture.shape[-1] - _GAP) // len(columns), (picture.shape[-2] - _GAP) // len(rows)
-    factor = math.ceil(_TILE / (min(pitch) - _GAP))
-    height, width = (size * factor for size in picture.shape[-2:])
-    left = round(_LETTER * (max(len(line) for row in rows for line in row.split("\n")) + 2))
-    top = round(_LETTER * 4)
-    figure = Figure(figsize=((left + width) / DPI, (top + height) / DPI))
-    axes = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))
-    pixels = picture.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
-    axes.imshow(pixels.permute(1, 2, 0).cpu().numpy(), interpolation="nearest", aspect="auto")
-    axes.set_xticks([factor * (_GAP + pitch[0] * (column + 0.5)) for column in range(len(columns))], columns)
-    axes.set_yticks([factor * (_GAP + pitch[1] * (row + 0.5)) for row in range(len(rows))], rows)
-    axes.tick_params(length=0, labelsize=_FONT, top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.spines[:].set_visible(False)
-    return figure
 
 
 def distribution(values: Mapping[str, Float64[Tensor, " scenes"]], label: str) -> Figure:
@@ -79,7 +49,7 @@ def by_reading(rows: Sequence[Mapping[str, Any]], score: str, label: str) -> Fig
     return figure
 
 
-def curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int], logarithmic: bool) -> Figure:
+def training_curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int], logarithmic: bool) -> Figure:
     """Draw values against optimiser steps.
 
     Args:

@@ -12,25 +12,29 @@ from jsonargparse.typing import PositiveInt
 
 import emorl
 from emorl.data.shards.manifest import Manifest
-from emorl.evaluation.inputs import Scenes, load_module, load_scenes
+from emorl.evaluation.inputs import Scenes, infer, load_model, load_scenes
 from emorl.evaluation.report import sections
 from emorl.evaluation.report.page import render
 from emorl.evaluation.report.paper import published
 from emorl.evaluation.report.run import read_run
 from emorl.evaluation.report.traversals import traversals
 from emorl.evaluation.studies.layers import Readings, score
-from emorl.evaluation.studies.scores import inferences
 from emorl.files import atomic
-from emorl.model import Inference
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 from emorl.provenance import git_commit
 from emorl.results import to_columns, to_json
-from emorl.types import Batch
 
 _COUNT = PositiveInt(320)
 
 
-def report(model: str, data: str, out: Path, split: str = "test", count: PositiveInt = _COUNT) -> None:
+def report(
+    model: str,
+    data: str,
+    out: Path,
+    split: str = "test",
+    count: PositiveInt = _COUNT,
+    score_size: PositiveInt | None = None,
+) -> None:
     """Write one self-contained page, report.html, on a trained model: scores, training, scenes, layers.
 
     Its figures lie beside it as PNG files, and its scores as metrics.json, which has what `emorl test` writes.
@@ -42,10 +46,12 @@ def report(model: str, data: str, out: Path, split: str = "test", count: Positiv
         out: Folder of the page.
         split: Split of the data set.
         count: Number of scenes, the first ones of the split.
+        score_size: Side of the segmentations that masks are scored against, in pixels, as --data.score_size of emorl
+            test; by default that of the images.
     """
-    module, manifest, run = load_module(model), Manifest.load(data), read_run(model)
-    scenes = load_scenes(data, module, split, count)
-    readings = Readings.of(row for seen in scored(module, scenes) for row in score(module, *seen))
+    module, manifest, run = load_model(model), Manifest.load(data), read_run(model)
+    scenes = load_scenes(data, module, split, count, score_size)
+    readings = Readings.of(scored(module, scenes))
     metrics = to_json(to_columns(module.test_scores.summary(), module.test_refinement_steps))
     paper = published(manifest.dataset, manifest.variant, objects=manifest.max_objects)
     ranking = readings.ranked()[2]
@@ -53,16 +59,16 @@ def report(model: str, data: str, out: Path, split: str = "test", count: Positiv
     source = ", ".join(f"{key} {value}" for key, value in manifest.source.items())
     shown = (
         sections.comparison(metrics, paper, source) if paper else None,
-        sections.scores(metrics),
+        sections.scores(metrics, module.network),
         sections.training(run, out),
         sections.examples(module, scenes, readings, out),
-        sections.spread(readings, module.test_refinement_steps, out),
+        sections.spread(readings, out),
         sections.by_layer(module, scenes, readings, median, out),
         traversals(module, scenes, median, out),
         sections.record(run, facts(model, data, module, manifest, f"{len(scenes.image)} of the split {split}")),
     )
     page = render(
-        title=f"EfficientMORL on {paper.title if paper else manifest.dataset}",
+        title=f"{type(module.network).__name__} on {paper.title if paper else manifest.dataset}",
         lead=f"{model}, scored on {len(scenes.image)} scenes of {data}",
         headline=sections.headline(metrics),
         sections=[section for section in shown if section is not None],
@@ -73,20 +79,21 @@ def report(model: str, data: str, out: Path, split: str = "test", count: Positiv
     print(out / "report.html")
 
 
-def scored(module: EfficientMORLModule, scenes: Scenes) -> Iterator[tuple[Batch, Inference]]:
-    """Infer all scenes, and give them to the module's test scores in passing."""
-    for batch, inference in inferences(module, scenes, module.test_refinement_steps, title="scenes"):
+def scored(module: SlotModule, scenes: Scenes) -> Iterator[Readings]:
+    """Yield the readings of every batch, and give it to the module's test scores in passing."""
+    for batch in scenes.batches():
+        inference = infer(module, batch, module.test_refinement_steps)
         module.test_scores.update(batch, inference)
-        yield batch, inference
+        yield score(module.network, batch, inference)
 
 
-def facts(model: str, data: str, module: EfficientMORLModule, manifest: Manifest, scenes: str) -> dict[str, object]:
+def facts(model: str, data: str, module: SlotModule, manifest: Manifest, scenes: str) -> dict[str, object]:
     """Return what a page was made from, by name."""
     network = module.network
     return {
-        "model": model,
-        "K, L, slot dimensions": f"{network.num_slots}, {network.bottom_up.num_layers}, "
-        f"{len(network.bottom_up.initial_mean)}",
+        "model": f"{type(network).__name__}, {model}",
+        "slots K": network.num_slots,
+        "slot dimensions": network.slot_dim,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "data": data,
         "data set": f"{manifest.dataset}, {manifest.variant}",

@@ -8,15 +8,18 @@ from typing import Any
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from emorl.evaluation.inputs import Scenes
+from emorl.evaluation.inputs import Scenes, infer
 from emorl.evaluation.outputs import cell, write_figure
-from emorl.evaluation.report.figures import by_reading, curves, distribution, labelled
+from emorl.evaluation.report.figures import by_reading, distribution, training_curves
 from emorl.evaluation.report.page import Picture, Section, Table
 from emorl.evaluation.report.paper import Published
 from emorl.evaluation.report.run import Run
-from emorl.evaluation.studies.layers import Readings, layer_picture, look
-from emorl.module import EfficientMORLModule
+from emorl.evaluation.studies.figures import labelled
+from emorl.evaluation.studies.layers import Readings, layer_picture
+from emorl.model import SlotModel, unit_range
+from emorl.module import SlotModule
 from emorl.results import LABELS, stage_label
 from emorl.viz import colourise, decomposition, grid
 
@@ -27,10 +30,11 @@ _PAIR = ("what", "value")
 
 # What a training curve shows: its title, the logged values by name, whether their axis is logarithmic.
 TRAINING = {
-    "training_fg_ari": ("FG-ARI in validation", {"I = 0": "val/zero_step/fg_ari", "refined": "val/fg_ari"}, False),
-    "training_mse": ("MSE in validation", {"I = 0": "val/zero_step/mse", "refined": "val/mse"}, True),
-    "training_nll": ("NLL in training", {"I = 0": "train/zero_step/nll", "refined": "train/nll"}, False),
-    "training_kl": ("KL in training", {"I = 0": "train/zero_step/kl", "refined": "train/kl"}, False),
+    "training_fg_ari": ("FG-ARI in validation", {"I = 0": "val/zero_step/fg_ari", "last step": "val/fg_ari"}, False),
+    "training_mse": ("MSE in validation", {"I = 0": "val/zero_step/mse", "last step": "val/mse"}, True),
+    "training_loss": ("Loss in training", {"loss": "train/loss"}, False),
+    "training_nll": ("NLL in training", {"I = 0": "train/zero_step/nll", "last step": "train/nll"}, False),
+    "training_kl": ("KL in training", {"I = 0": "train/zero_step/kl", "last step": "train/kl"}, False),
     "training_geco": ("GECO's zeta", {"zeta": "train/geco/zeta"}, False),
 }
 
@@ -61,18 +65,19 @@ def comparison(metrics: Metrics, paper: Published, source: str) -> Section:
     return Section("paper", "Beside the paper", text, [table])
 
 
-def scores(metrics: Metrics) -> Section:
-    """List all scores."""
+def scores(metrics: Metrics, network: SlotModel) -> Section:
+    """List all scores, and say what those of the model mean."""
     names = list(dict.fromkeys(name for column in metrics.values() for name in column))
     rows = [
         [_label(name), *(_score(column[name]) if name in column else "" for column in metrics.values())]
         for name in names
     ]
-    text = (
-        "I is the number of refinement steps at test; I = 0 is the bottom-up pass alone. FG-ARI, mIoU, mBO and covering"
-        " leave the background out. KL at I = 0 sums the terms of all layers; after refinement it is one term. NLL"
-        " leaves out 0.5 log 2 pi per channel-pixel, log-likelihood has it."
-    )
+    text = "I is the number of steps at test. FG-ARI, mIoU, mBO and covering leave the background out."
+    if network.min_steps == 0:
+        text += " I = 0 is what is there before the first step: in EfficientMORL the bottom-up pass, whose KL is a sum"
+        text += " over layers; after refinement it is one term."
+    if network.nll_constant:
+        text += f" NLL leaves out {network.nll_constant:.4g} nats per channel-pixel, log-likelihood has them."
     table = Table(f"Mean ± standard error over {_scenes(metrics)} scenes", ["score", *map(stage_label, metrics)], rows)
     return Section("scores", "Scores", text, [table])
 
@@ -83,20 +88,20 @@ def training(run: Run, out: Path) -> Section | None:
     for name, (title, columns, logarithmic) in TRAINING.items():
         lines = {label: run.history[column] for label, column in columns.items() if column in run.history}
         if lines:
-            path = write_figure(curves(lines, title, run.switches, logarithmic), out, name)
+            path = write_figure(training_curves(lines, title, run.switches, logarithmic), out, name)
             ends = ", ".join(f"{label}: {cell(curve[-1][1])}" for label, curve in lines.items())
             alt = f"{title} against optimiser steps; last values: {ends}."
             pictures.append(Picture(path, alt, f"{title}; last values: {ends}."))
     text = (
-        "Against optimiser steps. A refined value has the I of the curriculum at that step; a dotted line marks where"
-        " that changes. NLL and KL are in nats per image."
+        "Against optimiser steps. The last step is that of the curriculum at that time; a dotted line marks where it"
+        " changes. NLL and KL are in nats per image."
     )
     if minutes := run.history.get("time/minutes"):
         text += f" The run took {minutes[-1][1]:.0f} minutes."
     return Section("training", "Training", text, pictures=pictures) if pictures else None
 
 
-def examples(module: EfficientMORLModule, scenes: Scenes, readings: Readings, out: Path) -> Section:
+def examples(module: SlotModule, scenes: Scenes, readings: Readings, out: Path) -> Section:
     """Draw the best, middle and worst scenes, see `Readings.ranked`."""
     score, values, order = readings.ranked()
     middle = max(0, (len(order) - SHOWN) // 2)
@@ -116,24 +121,25 @@ def examples(module: EfficientMORLModule, scenes: Scenes, readings: Readings, ou
     return Section("scenes", "Scenes", text, pictures=pictures)
 
 
-def decompositions(
-    module: EfficientMORLModule, scenes: Scenes, places: list[int]
-) -> tuple[UInt8[Tensor, "3 h w"], list[str]]:
+def decompositions(module: SlotModule, scenes: Scenes, places: list[int]) -> tuple[UInt8[Tensor, "3 h w"], list[str]]:
     """Draw the decompositions of some scenes, and their true segmentations; return the picture and its columns."""
-    parts = look(module, scenes.batch(places))[1].stages[-1].components
-    image = scenes.image[places].float() / 255
-    drawn = decomposition(image, *(part.cpu() for part in (parts.reconstruction, parts.masks, parts.rgb)))
-    truth = grid(colourise(scenes.segmentation[places]), columns=1, padding=2)[..., 2:]  # whose left edge is there
+    parts = infer(module, scenes.batch(places), module.test_refinement_steps).stages[-1].components
+    image = unit_range(scenes.image[places])
+    drawn = decomposition(image, parts.reconstruction, parts.masks, parts.rgb)
+    labels = interpolate(scenes.segmentation[places].unsqueeze(1), image.shape[-2:], mode="nearest-exact").squeeze(1)
+    truth = grid(colourise(labels), columns=1, padding=2)[..., 2:]  # whose left edge is there
     slots = [f"slot {slot}" for slot in range(parts.masks.shape[1])]
-    return torch.cat((drawn, truth), dim=-1), ["image", "reconstruction", "segmentation", *slots, "truth"]
+    return torch.cat((drawn, truth), dim=-1).cpu(), ["image", "reconstruction", "segmentation", *slots, "truth"]
 
 
-def spread(readings: Readings, steps: int, out: Path) -> Section | None:
-    """Draw how FG-ARI is distributed over scenes, with and without refinement; None if no scene has an object."""
+def spread(readings: Readings, out: Path) -> Section | None:
+    """Draw how FG-ARI is distributed over scenes, at I = 0 and after the last step; None if no scene has an object."""
     fg_ari = readings.fg_ari[:, ~readings.fg_ari[-1].isnan()]
     if not fg_ari.numel():
         return None
-    values = {"I = 0": fg_ari[-1 - steps]} | {f"I = {steps}": fg_ari[-1]}
+    values = {
+        f"I = {step}": fg_ari[place] for place, step in enumerate(readings.steps) if step in (0, readings.steps[-1])
+    }
     path = write_figure(distribution(values, "FG-ARI"), out, "distribution")
     quarters = {name: scores.quantile(scores.new_tensor([0.25, 0.5, 0.75])).tolist() for name, scores in values.items()}
     caption = "; ".join(f"{name}: quartiles {', '.join(f'{q:.3f}' for q in found)}" for name, found in quarters.items())
@@ -141,19 +147,23 @@ def spread(readings: Readings, steps: int, out: Path) -> Section | None:
     return Section("distribution", "Distribution over scenes", "", pictures=[picture])
 
 
-def by_layer(module: EfficientMORLModule, scenes: Scenes, readings: Readings, place: int, out: Path) -> Section:
+def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int, out: Path) -> Section:
     """Score what the layers and steps make of all scenes, and show what they make of the one at ``place``."""
     rows = readings.table()
     chart = write_figure(by_reading(rows, "fg_ari", "FG-ARI"), out, "layers_fg_ari")
     ends = ", ".join(f"{row['slots']} {cell(row['fg_ari'])}" for row in rows)
-    drawn = write_figure(labelled(*layer_picture(module, *look(module, scenes.batch([place])))), out, "layers")
-    text = (
-        "Each layer's sample of the slots, decoded, then those of each refinement step. The last layer's are what I = 0"
-        " gives. Attention is drawn from black (none) to white (each map's maximum), masks from 0 to 1."
-    )
+    batch = scenes.batch([place])
+    inference = infer(module, batch, module.test_refinement_steps)
+    drawn = write_figure(labelled(*layer_picture(module.network, batch, inference)), out, "layers")
+    text = "What the slots of each step decode to, masks from 0 to 1. The model has no layers of attention."
+    if inference.layers:
+        text = (
+            "What the slots of each layer decode to, then those of each step after the layers, masks from 0 to 1."
+            " Attention is drawn from black (none) to white (each map's maximum)."
+        )
     pictures = [
         Picture(chart, f"FG-ARI by layer and step: {ends}.", "FG-ARI, mean ± standard error over scenes."),
-        Picture(drawn, f"Attention, reconstruction and masks of scene {place}.", f"Scene {place}.", wide=True),
+        Picture(drawn, f"Reconstruction and masks of scene {place}, by layer and step.", f"Scene {place}.", wide=True),
     ]
     table = Table(
         "Mean ± standard error over scenes",
@@ -181,7 +191,7 @@ def _label(name: str) -> str:
 
 
 def _scenes(metrics: Metrics) -> int:
-    return int(metrics["I=0"]["mse"]["images"])
+    return int(next(iter(metrics.values()))["mse"]["images"])
 
 
 def _score(score: dict[str, Any], factor: int = 1) -> str:

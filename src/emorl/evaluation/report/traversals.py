@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from emorl.evaluation.inputs import BATCH, Scenes
+from emorl.evaluation.inputs import BATCH, Scenes, infer
 from emorl.evaluation.outputs import write_figure
 from emorl.evaluation.report.page import Picture, Section
 from emorl.evaluation.representation.activeness import activeness
 from emorl.evaluation.representation.traversal import sweep_values, traversal, traversal_figure
-from emorl.evaluation.studies.layers import look
-from emorl.module import EfficientMORLModule
+from emorl.model.slot_model import encoding
+from emorl.module import SlotModule
 
 SHOWN = 3  # dimensions
 STEPS = 7  # values of each
 
 
-def traversals(module: EfficientMORLModule, scenes: Scenes, place: int, out: Path) -> Section:
+def traversals(module: SlotModule, scenes: Scenes, place: int, out: Path) -> Section:
     """Sweep the dimensions that change a scene most, in every slot.
 
     Args:
@@ -28,8 +31,8 @@ def traversals(module: EfficientMORLModule, scenes: Scenes, place: int, out: Pat
         out: folder of the figure.
     """
     some = range(min(BATCH, len(scenes.image)))
-    values = sweep_values(look(module, scenes.batch(some))[1].stages[-1].posterior.mean, STEPS)
-    slots = look(module, scenes.batch([place]))[1].stages[-1].posterior.mean
+    values = sweep_values(_slots(module, scenes, some), STEPS)
+    slots = _slots(module, scenes, [place])
     size = (module.image_size, module.image_size)
     dims = activeness(module.network, slots, values, size).argsort(descending=True)[:SHOWN].tolist()
     frames = [traversal(module.network, slots[0], slot, dims, values[dims], size) for slot in range(slots.shape[1])]
@@ -42,3 +45,8 @@ def traversals(module: EfficientMORLModule, scenes: Scenes, place: int, out: Pat
     alt = f"Scene {place} decoded {STEPS} times for each slot and each of the dimensions {listed}."
     pictures = [Picture(path, alt, f"Scene {place}, dimensions {listed}.", wide=True)]
     return Section("traversals", "Traversals", text, pictures=pictures)
+
+
+def _slots(module: SlotModule, scenes: Scenes, places: Sequence[int]) -> Float[Tensor, "scenes slots dim"]:
+    last = infer(module, scenes.batch(places), module.test_refinement_steps).stages[-1]
+    return encoding(last.posterior, last.slots, []).slots

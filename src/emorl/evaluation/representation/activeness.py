@@ -9,13 +9,13 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.evaluation.representation.traversal import sweep
-from emorl.model import EfficientMORL
+from emorl.model import SlotModel
 
 _DIMS = 8  # of a slot that are swept at once, which bounds the memory
 
 
 def activeness(
-    network: EfficientMORL,
+    network: SlotModel,
     slots: Float[Tensor, "scenes slots dim"],
     values: Float[Tensor, "dim steps"],
     size: tuple[int, int],
@@ -24,7 +24,7 @@ def activeness(
 
     Args:
         network: the model.
-        slots: posterior means of some scenes, the slots' values in all other dimensions.
+        slots: slots of some scenes, which have their values in all other dimensions.
         values: values that each dimension takes, such as `sweep_values` gives.
         size: height and width of the pictures.
 

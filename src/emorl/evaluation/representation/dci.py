@@ -76,17 +76,6 @@ def dci(factors: Sequence[Factor], fitted: Codes, scored: Codes) -> DCI:
     return DCI(importance, score(estimators, factors, scored))
 
 
-def paper_style(factors: Sequence[Factor], informativeness: Float64[np.ndarray, " factors"]) -> float:
-    """Return what compares to the informativeness in EfficientMORL's paper: accuracy, and 0 for continuous factors.
-
-    The released evaluation predicted all factors by one regressor and counted exact matches, which a continuous factor
-    never gives: on its CLEVR6, with four of eight factors continuous, no more than 0.5 can be reached. It tells nothing
-    that `DCI.informativeness` does not tell better, and is given for this comparison alone.
-    """
-    discrete = np.array([factor.kind == "discrete" for factor in factors])
-    return float((informativeness * discrete).mean())
-
-
 def scores_table(
     factors: Sequence[Factor], result: DCI, baseline: Float64[np.ndarray, " factors"]
 ) -> list[dict[str, object]]:
@@ -100,7 +89,6 @@ def scores_table(
             "completeness": float(result.completeness[column]),
             "informativeness": float(result.informativeness[column]),
             "baseline": float(baseline[column]),
-            "paper-style informativeness": paper_style([factor], result.informativeness[[column]]),
         }
         for column, factor in enumerate(factors)
     ]
@@ -110,7 +98,6 @@ def scores_table(
         "completeness": float(result.completeness.mean()),
         "informativeness": float(np.maximum(result.informativeness, 0).mean()),
         "baseline": float(np.maximum(baseline, 0).mean()),
-        "paper-style informativeness": paper_style(factors, result.informativeness),
     }
     return [*rows, total]
 

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from emorl.files import atomic
-from emorl.model import EfficientMORL
-from emorl.model.decoder import Components
+from emorl.model import SlotModel
 from emorl.viz import grid, to_uint8
 
 _TILE = 128  # pixels that a smaller frame is enlarged towards, by a whole factor
@@ -30,7 +29,7 @@ def sweep_values(slots: Float[Tensor, "scenes slots dim"], steps: int) -> Float[
 
 
 def sweep(
-    network: EfficientMORL,
+    network: SlotModel,
     slots: Float[Tensor, "slots dim"],
     slot: int,
     dims: Sequence[int],
@@ -58,7 +57,7 @@ def sweep(
     for row, dim in enumerate(dims):
         variants[row, :, dim] = values[row]
     with torch.no_grad():
-        decoded: Components = network.decoder(torch.cat((slots, variants.flatten(0, 1)))[None], size)
+        decoded = network.decode(torch.cat((slots, variants.flatten(0, 1)))[None], size)
     rgb, log_masks = decoded.rgb[0], decoded.log_masks[0]
     others = [k for k in range(len(slots)) if k != slot]
     behind = (log_masks[others].softmax(dim=0) * rgb[others]).sum(dim=0)
@@ -67,7 +66,7 @@ def sweep(
 
 
 def traversal(
-    network: EfficientMORL,
+    network: SlotModel,
     slots: Float[Tensor, "slots dim"],
     slot: int,
     dims: Sequence[int],

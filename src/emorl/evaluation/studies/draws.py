@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
-from emorl.evaluation.inputs import Scenes, load_module, load_scenes
+from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.studies.figures import curves
-from emorl.evaluation.studies.rows import Rows, discard, gather
 from emorl.evaluation.studies.scores import cells, stage_scores
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 
+Rows = list[dict[str, Any]]
 SCORES = ("fg_ari", "ari", "fg_miou", "mse")
 _COUNT, _DRAWS = PositiveInt(320), PositiveInt(20)
 
@@ -30,11 +30,11 @@ def draws(
     steps: NonNegativeInt | None = None,
     means: bool = False,
 ) -> None:
-    """Score the same scenes with several draws of the noise, of initial slots above all, at I = 0 and refined.
+    """Score the same scenes with several draws of the noise, of initial slots above all.
 
     The first draw is that of emorl test. Writes OUT/draws.csv, draws.md and draws.png, a row for each draw and I, where
     NAME_se is a standard error over scenes; and OUT/summary.csv and summary.md, mean and standard deviation NAME_sd
-    over draws. After an interruption the same command goes on where it stopped.
+    over draws. A model that has slots before its first step is scored at I = 0 as well.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -43,23 +43,21 @@ def draws(
         split: Split of the data set.
         count: Number of scenes, the first ones of the split.
         number: Number of draws.
-        steps: Refinement steps I; the model's number at test unless given.
+        steps: Steps I; the model's number at test unless given.
         means: Whether to decode the means of posteriors, as predict and load_pretrained do, instead of samples.
     """
-    module = load_module(model)
+    module = load_model(model)
     module.test_means = module.test_means or means
+    refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)
-    refinements = module.test_refinement_steps if steps is None else steps
-    parts = {f"{seed}": partial(of_draw, module, scenes, refinements, seed) for seed in range(number)}
-    rows = gather(parts, out, "draws", module, {"scenes": scenes.checksum, "steps": refinements})
+    rows = [row for seed in range(number) for row in of_draw(module, scenes, refinements, seed)]
     paths = *write_table(rows, out, "draws"), write_figure(figure(rows), out, "draws")
     print(*paths, *write_table(over_draws(rows), out, "summary"), sep="\n")
-    discard(out, "draws")
 
 
-def of_draw(module: EfficientMORLModule, scenes: Scenes, steps: int, seed: int) -> Rows:
-    """Return a row of scores for I = 0 and one for I = ``steps``, with the noise of a seed."""
-    scores = stage_scores(module, scenes, sorted({0, steps}), title=f"draw {seed}", seed=seed)
+def of_draw(module: SlotModule, scenes: Scenes, steps: int, seed: int) -> Rows:
+    """Return a row of scores for each of the `compared_steps`, with the noise of a seed."""
+    scores = stage_scores(module, scenes, compared_steps(module, steps), title=f"draw {seed}", seed=seed)
     count = len(scenes.image)
     return [{"draw": seed, "I": i, "scenes": count} | cells(score, SCORES) for i, score in scores.items()]
 

@@ -1,4 +1,4 @@
-"""What each layer and each refinement step makes of a scene (figure 6 of the paper)."""
+"""What each layer and each step makes of a scene (figure 6 of the paper)."""
 
 from __future__ import annotations
 
@@ -11,43 +11,40 @@ from jaxtyping import Float, Float64, UInt8
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from emorl.evaluation.inputs import infer, load_module, load_scenes
+from emorl.evaluation.inputs import infer, load_model, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
-from emorl.evaluation.report.figures import labelled
-from emorl.evaluation.studies.rows import Rows, discard, gather_batches
-from emorl.evaluation.studies.scores import on_device, pair
+from emorl.evaluation.studies.figures import labelled
+from emorl.evaluation.studies.scores import pair
 from emorl.metrics import ImageMean
-from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error
-from emorl.model import Inference
-from emorl.model.decode_pass import decode_pass
-from emorl.model.decoder import Components
-from emorl.module import EfficientMORLModule
+from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error, resize_masks
+from emorl.model import Components, Inference, SlotModel, unit_range
 from emorl.types import Batch
 from emorl.viz import colourise, grid, to_uint8
 
 _COUNT, _PICTURES = PositiveInt(320), NonNegativeInt(4)
 
 
-class Readings(NamedTuple):
-    """How good each layer's and each refinement step's reading of each scene is."""
+class Reading(NamedTuple):
+    """What the slots of a layer or of a stage decode to."""
 
-    names: list[str]  # "layer 1" .. "layer L", "step 1" .. "step I"
+    name: str  # "layer 1" .. "layer L", "step 1" .. "step I"
+    step: int | None  # of the stage that has these slots, if there is one
+    components: Components
+
+
+class Readings(NamedTuple):
+    """How good each layer's and each step's reading of each scene is."""
+
+    names: list[str]  # of the readings, see `Reading`
+    steps: list[int | None]  # likewise
     fg_ari: Float64[Tensor, "readings scenes"]  # NaN where no object is to be seen
     mse: Float64[Tensor, "readings scenes"]
 
     @classmethod
-    def of(cls, rows: Iterable[dict[str, Any]]) -> Readings:
-        """Join the rows that `score` returns of one batch after another."""
-        joined: dict[str, dict[str, list[float]]] = {}
-        for row in rows:
-            scores = joined.setdefault(row["slots"], {"fg_ari": [], "mse": []})
-            for name, values in scores.items():
-                values += row[name]
-        fg_ari, mse = (
-            torch.tensor([scores[name] for scores in joined.values()], dtype=torch.float64)
-            for name in ("fg_ari", "mse")
-        )
-        return cls(list(joined), fg_ari, mse)
+    def of(cls, batches: Iterable[Readings]) -> Readings:
+        """Join what `score` returns of one batch after another."""
+        (names, *_), (steps, *_), fg_ari, mse = zip(*batches, strict=True)
+        return cls(names, steps, torch.cat(fg_ari, dim=1), torch.cat(mse, dim=1))
 
     def ranked(self) -> tuple[str, Float64[Tensor, " scenes"], list[int]]:
         """Return what ranks the scenes after the last step, its values, and the scenes' places from best to worst.
@@ -60,11 +57,11 @@ class Readings(NamedTuple):
             return "MSE", mse, mse.argsort(stable=True).tolist()
         return "FG-ARI", fg_ari, known[fg_ari[known].argsort(descending=True, stable=True)].tolist()
 
-    def table(self) -> Rows:
+    def table(self) -> list[dict[str, Any]]:
         """Return one row a reading: mean and standard error over the scenes."""
         return [
             {"slots": name, "scenes": len(mse), **_cells("fg_ari", fg_ari), **_cells("mse", mse)}
-            for name, fg_ari, mse in zip(*self, strict=True)
+            for name, fg_ari, mse in zip(self.names, self.fg_ari, self.mse, strict=True)
         ]
 
 
@@ -76,12 +73,12 @@ def layers(
     count: PositiveInt = _COUNT,
     pictures: NonNegativeInt = _PICTURES,
 ) -> None:
-    """Show and score what each bottom-up layer and each refinement step makes of a scene.
+    """Show and score what each layer of attention and each refinement step makes of a scene.
 
     Writes FG-ARI and MSE of the decoded slots of every layer and step to layers.csv and layers.md, and one picture for
     each of the first scenes, scene_000.png and on: what the layers attend to, and what their slots and those of the
-    steps decode to. A column NAME_se is a standard error over scenes. The last layer is what I = 0 gives. After an
-    interruption the same command goes on where it stopped.
+    steps decode to. A column NAME_se is a standard error over scenes. EfficientMORL's last layer is what I = 0 gives;
+    in Slot Attention each iteration is a layer; a model without layers of attention has steps alone.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -91,70 +88,65 @@ def layers(
         count: Number of scenes to score, the first ones of the split.
         pictures: Number of scenes to draw.
     """
-    module = load_module(model)
+    module = load_model(model)
+    network, steps = module.network, module.test_refinement_steps
     scenes = load_scenes(data, module, split, count)
-
-    def compute(batch: Batch) -> Rows:
-        return score(module, *look(module, batch))
-
-    about = {"steps": module.test_refinement_steps}
-    readings = Readings.of(gather_batches(compute, scenes, out, "layers", module, about))
+    readings = Readings.of(score(network, batch, infer(module, batch, steps)) for batch in scenes.batches())
     paths = [*write_table(readings.table(), out, "layers")]
     for place in range(min(pictures, len(scenes.image))):
-        figure = labelled(*layer_picture(module, *look(module, scenes.batch([place]))))
+        batch = scenes.batch([place])
+        figure = labelled(*layer_picture(network, batch, infer(module, batch, steps)))
         paths.append(write_figure(figure, out, f"scene_{place:03d}"))
     print(*paths, sep="\n")
-    discard(out, "layers")
 
 
-def look(module: EfficientMORLModule, batch: Batch) -> tuple[Batch, Inference]:
-    """Return a batch on the model's device, with what `emorl test` infers from it."""
-    return on_device(batch, module), infer(module, batch, module.test_refinement_steps)
+def read(network: SlotModel, inference: Inference) -> list[Reading]:
+    """Decode the slots of every layer; after them come the stages with other slots than a layer's.
 
-
-def read(module: EfficientMORLModule, batch: Batch, inference: Inference) -> dict[str, Components]:
-    """Decode the slots of every layer, ``layer 1`` .. ``layer L``, and every refinement step, ``step 1`` .. ``step I``.
-
-    The slots of layer l are the very z^l, a sample of q(z^l | z^{l-1}, x) or, with the module's ``test_means``, its
-    mean, that the bottom-up pass went on with; those of the last layer are stage 0's.
+    EfficientMORL has the slots of layers 1 .. L, each the very sample of q(z^l | z^{l-1}, x), or mean, that the
+    bottom-up pass went on with, and of steps 1 .. I; those of layer L are stage 0's. In Slot Attention each iteration
+    is a layer, and the last one's slots are the result. Without layers there are the stages alone.
 
     Args:
-        module: the model.
+        network: the model.
+        inference: what it infers from some scenes.
+    """
+    stages, readings = list(inference.stages), []
+    height, width = stages[-1].components.rgb.shape[-2:]
+    for number, layer in enumerate(inference.layers, start=1):
+        same = next((stage for stage in stages if stage.slots.equal(layer.slots)), None)
+        if same is not None:
+            stages.remove(same)
+            readings.append(Reading(f"layer {number}", same.step, same.components))
+        else:
+            with torch.no_grad():
+                readings.append(Reading(f"layer {number}", None, network.decode(layer.slots, (height, width))))
+    return readings + [Reading(f"step {stage.step}", stage.step, stage.components) for stage in stages]
+
+
+def score(network: SlotModel, batch: Batch, inference: Inference) -> Readings:
+    """Score every reading of every scene of a batch.
+
+    Args:
+        network: the model.
         batch: scenes.
         inference: what is inferred from them.
     """
-    network, noise = module.network, module.test_noise(batch)
-    *lower, _ = inference.posteriors
-    stages = [stage.components for stage in inference.stages]
-    decoded = []
-    for layer, posterior in enumerate(lower, start=1):
-        slots = posterior.sample(noise(f"z{layer}", posterior.mean))
-        image = batch["image"].to(slots.dtype) / 255
-        decoded.append(decode_pass(network.score, slots, image, (), network.decode_chunk).components)
-    names = [f"layer {layer}" for layer in range(1, len(decoded) + 2)] + [f"step {i}" for i in range(1, len(stages))]
-    return dict(zip(names, decoded + stages, strict=True))
-
-
-def score(module: EfficientMORLModule, batch: Batch, inference: Inference) -> Rows:
-    """Score every reading of every scene of a batch: a row for each reading, with a list of scores in a cell.
-
-    Args:
-        module: the model.
-        batch: scenes.
-        inference: what is inferred from them.
-    """
-    image, true = batch["image"].float() / 255, batch["segmentation"]
+    image, true = unit_range(batch["image"]), batch["segmentation"]
     objects = (true > 0).any(dim=(1, 2))
-    rows = []
-    for name, components in read(module, batch, inference).items():
-        fg_ari = adjusted_rand_index(masks_to_labels(components.masks), true).where(objects, torch.nan)
-        mse = mean_squared_error(components.reconstruction, image)
-        rows.append({"slots": name, "fg_ari": fg_ari.tolist(), "mse": mse.tolist()})
-    return rows
+    readings, fg_ari, mse = read(network, inference), [], []
+    for _, _, components in readings:
+        masks = components.masks
+        if masks.shape[-2:] != true.shape[-2:]:
+            masks = resize_masks(masks, *true.shape[-2:])
+        fg_ari.append(adjusted_rand_index(masks_to_labels(masks), true).where(objects, torch.nan))
+        mse.append(mean_squared_error(components.reconstruction, image))
+    names, steps, _ = zip(*readings, strict=True)
+    return Readings([*names], [*steps], torch.stack(fg_ari).cpu(), torch.stack(mse).cpu())
 
 
 def layer_picture(
-    module: EfficientMORLModule, batch: Batch, inference: Inference
+    network: SlotModel, batch: Batch, inference: Inference
 ) -> tuple[UInt8[Tensor, "3 h w"], list[str], list[str]]:
     """Draw the attention of each layer, then what the slots of each layer and step decode to.
 
@@ -162,22 +154,22 @@ def layer_picture(
     white (its own maximum), or its mask, from 0 to 1.
 
     Args:
-        module: the model.
+        network: the model.
         batch: one scene.
         inference: what is inferred from it.
 
     Returns:
         The picture, and the labels of its rows and of its columns, for `labelled`.
     """
-    image = batch["image"][0].float() / 255
+    image = unit_range(batch["image"])[0]
     rows = {}
-    for layer, attention in enumerate(inference.attention, start=1):
-        maps = attention[0].view(-1, 1, *image.shape[-2:])
-        rows[f"layer {layer}\nattention"] = _row(image, maps, maps.amax(dim=(1, 2, 3), keepdim=True))
-    for name, components in read(module, batch, inference).items():
+    for number, layer in enumerate(inference.layers, start=1):
+        maps = layer.attention[0].unsqueeze(1)
+        rows[f"layer {number}\nattention"] = _row(image, maps, maps.amax(dim=(1, 2, 3), keepdim=True))
+    for name, _, components in read(network, inference):
         masks = components.masks[0]
         rows[f"{name}\ndecoded"] = _row(components.reconstruction[0], masks, torch.ones_like(masks))
-    slots = inference.attention[0].shape[1]
+    slots = inference.stages[-1].slots.shape[1]
     columns = ["image", "segmentation", *(f"slot {slot}" for slot in range(slots))]
     return grid(torch.cat(list(rows.values())), len(columns)), list(rows), columns
 

@@ -1,25 +1,19 @@
-"""``emorl-evaluate refinement``: what refinement adds at test, step by step, to the bottom-up pass."""
+"""``emorl-evaluate refinement``: what each further step adds at test."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
-from emorl.evaluation.inputs import infer, load_module, load_scenes
+from emorl.evaluation.inputs import Scenes, chosen_steps, load_model, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.studies.figures import curves
-from emorl.evaluation.studies.rows import Rows, discard, gather_batches
-from emorl.evaluation.studies.scores import cells, on_device
-from emorl.metrics.image_metric import pool
-from emorl.module import EfficientMORLModule
-from emorl.scores import StageScores
-from emorl.types import Batch
+from emorl.evaluation.studies.scores import cells, stage_scores
+from emorl.module import SlotModule
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "nll", "kl")
 _COUNT, _STEPS = PositiveInt(320), NonNegativeInt(6)
@@ -33,12 +27,12 @@ def refinement(
     count: PositiveInt = _COUNT,
     steps: NonNegativeInt = _STEPS,
 ) -> None:
-    """Score each number of refinement steps at test, I = 0, 1, .., and the zero-step share of what it reaches.
+    """Score each number of steps at test: of refinement, or of attention in Slot Attention.
 
-    Writes OUT/refinement.csv, refinement.md and refinement.png. A column NAME_se is a standard error over scenes. The
-    zero-step shares tell how much of a row's quality the bottom-up pass has alone: FG-ARI at I = 0 / FG-ARI at I, and
-    MSE at I / MSE at I = 0. KL at I = 0 sums the terms of all layers; after refinement it is one term. After an
-    interruption the same command goes on where it stopped.
+    Writes OUT/refinement.csv, refinement.md and refinement.png. A column NAME_se is a standard error over scenes. I
+    goes from 0, or from 1 where a model has no slots before its first step. For EfficientMORL zero-step shares tell how
+    much of a row's quality the bottom-up pass has alone: FG-ARI at I = 0 / FG-ARI at I, and MSE at I / MSE at I = 0;
+    and KL at I = 0 sums the terms of all layers, while after refinement it is one term.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -48,36 +42,18 @@ def refinement(
         count: Number of scenes, the first ones of the split.
         steps: Largest I.
     """
-    module = load_module(model)
-    scenes = load_scenes(data, module, split, count)
-    batches = gather_batches(partial(moments, module, steps), scenes, out, "refinement", module, {"steps": steps})
-    rows = by_steps(batches)
+    module = load_model(model)
+    steps = chosen_steps(module, steps)
+    rows = by_steps(module, load_scenes(data, module, split, count), steps)
     paths = *write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")
     print(summary(rows), *paths, sep="\n")
-    discard(out, "refinement")
 
 
-def moments(module: EfficientMORLModule, steps: int, batch: Batch) -> Rows:
-    """Return for each I up to ``steps`` the moments of a batch's scores, see `pool`; stage i is what I = i gives."""
-    rows, seen = [], on_device(batch, module)
-    for i, stage in enumerate(infer(module, batch, steps).stages):
-        scores = StageScores().to(module.device)
-        scores.update(seen, stage)
-        rows.append({"I": i} | {name: getattr(scores, name).moments.tolist() for name in SCORES})
-    return rows
-
-
-def by_steps(batches: Rows) -> Rows:
-    """Return a row of scores for each I, from the moments of all batches."""
-    stages: dict[int, StageScores] = {}
-    for row in batches:
-        scores = stages.setdefault(row["I"], StageScores())
-        for name in SCORES:
-            metric = getattr(scores, name)
-            metric.moments = pool(torch.stack((metric.moments, metric.moments.new_tensor(row[name]))))
-    scenes = int(stages[0].mse.moments[0])
-    rows = [{"I": i, "scenes": scenes} | cells(scores, SCORES) for i, scores in stages.items()]
-    return [row | zero_step_shares(rows[0], row) for row in rows]
+def by_steps(module: SlotModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:
+    """Return a row of scores for each I up to ``steps``, and if there is I = 0 with its share of them."""
+    scores = stage_scores(module, scenes, range(module.network.min_steps, steps + 1))
+    rows = [{"I": i, "scenes": len(scenes.image)} | cells(score, SCORES) for i, score in scores.items()]
+    return rows if rows[0]["I"] else [row | zero_step_shares(rows[0], row) for row in rows]
 
 
 def zero_step_shares(zero: dict[str, Any], row: dict[str, Any]) -> dict[str, float]:
@@ -92,17 +68,17 @@ def zero_step_shares(zero: dict[str, Any], row: dict[str, Any]) -> dict[str, flo
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Say which share of the best FG-ARI is there without refinement."""
-    if math.isnan(rows[0]["fg_ari"]):
+    """Say which share of the best FG-ARI the first row has."""
+    first = rows[0]
+    if math.isnan(first["fg_ari"]):
         return "no object is to be seen in any scene: FG-ARI is undefined"
     best = max(rows, key=lambda row: float(row["fg_ari"]))
-    if math.isnan(share := best["fg_ari_zero_step_share"]):
+    if best["fg_ari"] <= 0:
         return f"FG-ARI is {best['fg_ari']:.4f} at best, at I = {best['I']}: no object is found"
-    return (
-        f"FG-ARI {rows[0]['fg_ari']:.4f} at I = 0 is {share:.1%} of the best, {best['fg_ari']:.4f} at I = {best['I']}"
-    )
+    share = f"{first['fg_ari'] / best['fg_ari']:.1%} of the best, {best['fg_ari']:.4f} at I = {best['I']}"
+    return f"FG-ARI {first['fg_ari']:.4f} at I = {first['I']} is {share}"
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:
     """Draw the scores against I."""
-    return curves({"": rows}, "I", "refinement steps I at test", SCORES, f"Refinement, {rows[0]['scenes']} scenes")
+    return curves({"": rows}, "I", "steps I at test", SCORES, f"Refinement, {rows[0]['scenes']} scenes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,27 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
+from emorl.data.records import Record
+from emorl.data.shards.manifest import Manifest
+from emorl.data.stream.scenes import collate, fitted
 from emorl.errors import DataError
-from emorl.evaluation.inputs import Scenes, load_module
+from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.studies.changes import UNMODIFIED, Draw, multi_dsprites_changes, tetrominoes_changes
-from emorl.evaluation.studies.rows import discard, gather
 from emorl.evaluation.studies.scores import cells, stage_scores
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 from emorl.results import LABELS
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "active_slots")
 DRAWN = SCORES[:4]
-CHANGES = {35: tetrominoes_changes, 64: multi_dsprites_changes}  # by image size
+CHANGES = {"tetrominoes": tetrominoes_changes, "multi_dsprites": multi_dsprites_changes}  # by data set
 _COUNT = PositiveInt(320)
 _NOISE = tuple(map(NonNegativeFloat, (0.05, 0.1, 0.2)))
 
 
 def robustness(
     model: str,
+    data: str,
     out: Path,
     count: PositiveInt = _COUNT,
     seed: int = 0,
@@ -38,65 +41,66 @@ def robustness(
 ) -> None:
     """Score a model on generated scenes that differ from its training set in one respect each.
 
-    A model of 35x35 pixels sees Tetrominoes: trominoes, pentominoes, other colours, one to five objects, noise. One of
-    64x64 pixels sees Multi-dSprites, coloured on grey: triangles and crosses, pale and dark colours, coloured
-    backgrounds, one, six and seven objects, noise; even if it was trained on other data of that size. K is raised where
-    there are more objects. Writes OUT/robustness.csv, robustness.md and robustness.png; a column NAME_se is a standard
-    error over scenes, fg_ari_change the difference from the unmodified set. After an interruption the same command goes
-    on where it stopped.
+    A model of Tetrominoes sees trominoes, pentominoes, other colours, one to five objects, noise. One of Multi-dSprites
+    sees, coloured on grey, triangles and crosses, pale and dark colours, coloured backgrounds, one, six and seven
+    objects, noise. K is raised where there are more objects. Writes OUT/robustness.csv, robustness.md and
+    robustness.png; a column NAME_se is a standard error over scenes, fg_ari_change the difference from the unmodified
+    set. A model that has slots before its first step is scored at I = 0 as well.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
+        data: Folder of shards, of Tetrominoes or Multi-dSprites, that tells what the model was trained on: a local path
+            or a URL. Its scenes are not read.
         out: Folder of the table and the figure.
         count: Number of scenes of each set.
         seed: Chooses the scenes and the noise.
         noise: Standard deviations of Gaussian noise on images in [0, 1]. The noisy image is also what MSE compares to.
-        steps: Refinement steps I besides 0; the model's number at test unless given.
+        steps: Steps I; the model's number at test unless given.
     """
-    module = load_module(model)
-    refinements = module.test_refinement_steps if steps is None else steps
-    parts = {
-        change: partial(by_steps, module, make, change, refinements)
-        for change, make in changes(module.image_size, count, seed, noise).items()
-    }
-    about = {"count": count, "seed": seed, "noise": list(noise), "steps": refinements}
-    rows = against_unmodified(gather(parts, out, "robustness", module, about))
+    module = load_model(model)
+    refinements, dataset = chosen_steps(module, steps), Manifest.load(data).dataset
+    rows = []
+    for change, draw in changes(dataset, count, seed, noise).items():
+        rows += by_steps(module, as_seen(module, draw()), change, refinements)
+    rows = against_unmodified(rows)
     print(*write_table(rows, out, "robustness"), write_figure(figure(rows), out, "robustness"), sep="\n")
-    discard(out, "robustness")
 
 
-def changes(
-    image_size: int, count: int, seed: int = 0, noise: Sequence[float] = ()
-) -> Mapping[str, Callable[[], Scenes]]:
-    """Return what makes the scenes of each change, the unmodified ones first.
+def changes(dataset: str, count: int, seed: int = 0, noise: Sequence[float] = ()) -> dict[str, Draw]:
+    """Return what draws the scenes of each change, the unmodified ones first.
 
     Raises:
-        DataError: if no data set of that image size is generated.
+        DataError: if no such data set is generated.
     """
-    if image_size not in CHANGES:
-        expected, remedy = "a model of 35x35 or 64x64 pixels", "only Tetrominoes and Multi-dSprites can be generated"
-        raise DataError.of("image_size", expected=expected, got=f"{image_size}", remedy=remedy)
-    draw = CHANGES[image_size](count, seed)
-    noisy = {f"noise {deviation:g}": partial(generated, draw[UNMODIFIED], deviation, seed) for deviation in noise}
-    return {change: partial(generated, records) for change, records in draw.items()} | noisy
+    if dataset not in CHANGES:
+        expected, remedy = f"one of {', '.join(CHANGES)}", "give shards of one of these: no others can be generated"
+        raise DataError.of("data set", expected=expected, got=dataset, remedy=remedy)
+    draws = CHANGES[dataset](count, seed)
+    plain = draws[UNMODIFIED]
+    return draws | {f"noise {deviation:g}": partial(noisy, plain, deviation, seed) for deviation in noise}
 
 
-def generated(draw: Draw, deviation: float = 0.0, seed: int = 0) -> Scenes:
-    """Draw scenes, with Gaussian noise of a standard deviation on images in [0, 1], rounded to 8 bits again."""
+def noisy(draw: Draw, deviation: float, seed: int) -> list[Record]:
+    """Draw scenes with Gaussian noise of a standard deviation on images in [0, 1], rounded to 8 bits again."""
     records = draw()
-    image = torch.from_numpy(np.stack([record.image for record in records])).movedim(-1, 1).contiguous()
+    image = torch.from_numpy(np.stack([record.image for record in records])).movedim(-1, 1)
     normal = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
-    noisy = (image + 255 * deviation * normal).round().clamp(0, 255).to(torch.uint8)
-    segmentation = torch.from_numpy(np.stack([record.segmentation for record in records]))
-    return Scenes(noisy, segmentation, [record.factors for record in records])
+    changed = (image + 255 * deviation * normal).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
+    return [record._replace(image=pixels) for record, pixels in zip(records, changed, strict=True)]
 
 
-def by_steps(module: EfficientMORLModule, make: Callable[[], Scenes], change: str, steps: int) -> list[dict[str, Any]]:
-    """Return a row of scores at I = 0 and, if that is another, one at I = ``steps``, with a slot for every object."""
-    scenes = make()
+def as_seen(module: SlotModule, records: Sequence[Record]) -> Scenes:
+    """Return scenes as the model sees them, on its device."""
+    crop, size = module.crop, module.image_size
+    seen = [fitted(f"{place}", record, crop, size, size) for place, record in enumerate(records)]
+    return Scenes.of([collate(list(enumerate(seen)))]).to(module.device)
+
+
+def by_steps(module: SlotModule, scenes: Scenes, change: str, steps: int) -> list[dict[str, Any]]:
+    """Return a row of scores for each of the `compared_steps`, with a slot for every object."""
     objects = max(len(factors) for factors in scenes.factors)
     num_slots = max(module.network.num_slots, objects + 1)
-    stages = stage_scores(module, scenes, sorted({0, steps}), num_slots, change)
+    stages = stage_scores(module, scenes, compared_steps(module, steps), num_slots, change)
     about = {"change": change, "objects": objects, "K": num_slots, "scenes": len(scenes.image)}
     return [about | {"I": i} | cells(scores, SCORES) for i, scores in stages.items()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from emorl.errors import DataError
-from emorl.evaluation.inputs import Scenes, joined, load_module, load_scenes
+from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.studies.figures import curves
-from emorl.evaluation.studies.robustness import changes
-from emorl.evaluation.studies.rows import discard, gather
-from emorl.evaluation.studies.scores import cells, inferences
-from emorl.module import EfficientMORLModule
+from emorl.evaluation.studies.scores import cells
+from emorl.module import SlotModule
 from emorl.scores import StageScores
 from emorl.types import Batch
 
@@ -36,12 +33,10 @@ def slots(
     smallest: PositiveInt = _SMALLEST,
     largest: PositiveInt = _LARGEST,
     steps: NonNegativeInt | None = None,
-    other_numbers: bool = False,
 ) -> None:
     """Score each number of slots at test, K = 2 to 10, over all scenes and by the number of objects to be seen.
 
-    Writes OUT/slots.csv, slots.md and slots.png; a column NAME_se is a standard error over scenes. After an
-    interruption the same command goes on where it stopped.
+    Writes OUT/slots.csv, slots.md and slots.png; a column NAME_se is a standard error over scenes.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -51,32 +46,25 @@ def slots(
         count: Number of scenes, the first ones of the split.
         smallest: Smallest K.
         largest: Largest K.
-        steps: Refinement steps I; the model's number at test unless given.
-        other_numbers: Whether to add as many generated scenes of each number of objects that training did not have:
-            1, 2, 4 and 5 for a model of Tetrominoes (35x35 pixels), 1, 6 and 7 for one of Multi-dSprites (64x64).
+        steps: Steps I; the model's number at test unless given.
     """
     if largest < smallest:
         raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
-    module = load_module(model)
+    module = load_model(model)
+    refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)
-    if other_numbers:
-        scenes = joined(
-            [scenes, *(make() for name, make in changes(module.image_size, count).items() if "object" in name)]
-        )
-    refinements = module.test_refinement_steps if steps is None else steps
-    parts = {f"{k}": partial(by_objects, module, scenes, refinements, k) for k in range(smallest, largest + 1)}
-    rows = gather(parts, out, "slots", module, {"scenes": scenes.checksum, "steps": refinements})
+    rows = [row for k in range(smallest, largest + 1) for row in by_objects(module, scenes, refinements, k)]
     print(*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots"), sep="\n")
-    discard(out, "slots")
 
 
-def by_objects(module: EfficientMORLModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:
+def by_objects(module: SlotModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:
     """Return a row of scores of K = ``num_slots`` slots over all scenes, and one for each number of objects in them."""
     groups = groups_of(scenes.segmentation)
-    scores = {name: StageScores().to(module.device) for name in groups}
-    for batch, inference in inferences(module, scenes, steps, num_slots, f"K = {num_slots}"):
+    scores = {name: StageScores(module.network).to(module.device) for name in groups}
+    for batch in scenes.batches(f"K = {num_slots}"):
+        last = infer(module, batch, steps, num_slots).stages[-1]
         for name, members in groups.items():
-            scores[name].update(only(members, batch), inference.stages[-1])
+            scores[name].update(only(members, batch), last)
     return [
         {"K": num_slots, "objects": name, "scenes": int(members.sum()), "I": steps} | cells(scores[name], SCORES)
         for name, members in groups.items()

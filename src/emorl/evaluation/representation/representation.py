@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float, Int64
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.data.records import Factor
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
-from emorl.evaluation.inputs import Scenes, infer, load_module, load_scenes
+from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
 from emorl.evaluation.outputs import write_figure, write_table
 from emorl.evaluation.representation.activeness import activeness, activeness_figure
 from emorl.evaluation.representation.dci import dci, importance_figure, importance_table, scores_table
@@ -23,9 +22,10 @@ from emorl.evaluation.representation.matching import MIN_PIXELS, Codes, Matches,
 from emorl.evaluation.representation.probe import PROBES, probe, probe_figure, probe_table
 from emorl.evaluation.representation.traversal import animation, sweep_values, traversal, traversal_figure, write_gif
 from emorl.metrics.functional import masks_to_labels
-from emorl.module import EfficientMORLModule
+from emorl.model.slot_model import encoding
+from emorl.module import SlotModule
 
-_SCENES, _FIRST, _NO_STEPS = PositiveInt(320), NonNegativeInt(0), NonNegativeInt(0)
+_SCENES, _FIRST = PositiveInt(320), NonNegativeInt(0)
 STEPS = 11  # values of a sweep
 SWEPT = 10  # scenes that activeness is averaged over
 SHOWN = 5  # dimensions of a traversal
@@ -37,15 +37,16 @@ def representation(
     out: Path,
     split: str = "test",
     scenes: PositiveInt = _SCENES,
-    refinement_steps: NonNegativeInt = _NO_STEPS,
+    refinement_steps: NonNegativeInt | None = None,
     factors: list[str] | None = None,
     scene: NonNegativeInt = _FIRST,
 ) -> None:
     """Tell what the slots stand for: DCI, property probes, activeness and traversals of latent dimensions.
 
-    The posterior mean of the slot matched to an object is the object's code. Objects of the first half of the scenes
-    are fitted to, those of the second half are scored. Writes objects, dci, importance, probes and activeness as tables
-    (.csv and .md), importance.png, probes.png, activeness.png and traversals.png and .gif.
+    The slot matched to an object, or the mean of its posterior where the model has one, is the object's code. Objects
+    of the first half of the scenes are fitted to, those of the second half are scored. Writes objects, dci, importance,
+    probes and activeness as tables (.csv and .md), importance.png, probes.png, activeness.png and traversals.png and
+    .gif.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
@@ -53,20 +54,22 @@ def representation(
         out: Folder of the results.
         split: Split of the data set.
         scenes: Number of scenes, from the first on.
-        refinement_steps: Refinements I before the slots are read.
+        refinement_steps: Steps before the slots are read; by default those of load_pretrained, which are 0 for
+            EfficientMORL and 3 for Slot Attention.
         factors: Names of the factors to study; by default all. The paper's eight of CLEVR are
             [x,y,z,rotation,size,material,shape,color].
         scene: Number of the scene, from 0, whose slots are swept for the traversals.
     """
     chosen = choose(data, Manifest.load(data).factors, factors)
-    module = load_module(model)
+    module = load_model(model)
+    steps = chosen_steps(module, module.network.default_steps if refinement_steps is None else refinement_steps)
     loaded = load_scenes(data, module, split, scenes)
     if scene >= len(loaded.image):
         raise DataError.of(
             "scene", expected=f"a number below the {len(loaded.image)} scenes", got=f"{scene}", remedy="choose another"
         )
-    slots, labels = read(module, loaded, refinement_steps)
-    matches = match(labels, loaded.segmentation)
+    slots, labels = read(module, loaded, steps)
+    matches = match(labels, loaded.segmentation.cpu())
     varying, fitted, scored = halves(chosen, slots, matches, loaded)
     left_out = {f"under {MIN_PIXELS} pixels": matches.small, "without a slot": matches.missed}
     row = {"scenes": len(slots), "fitted": len(fitted.code), "scored": len(scored.code), **left_out}
@@ -99,13 +102,13 @@ def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) ->
 
 
 def read(
-    module: EfficientMORLModule, scenes: Scenes, steps: int
+    module: SlotModule, scenes: Scenes, steps: int
 ) -> tuple[Float[Tensor, "scenes slots dim"], Int64[Tensor, "scenes h w"]]:
-    """Return the posterior means of all slots, and the slot that has each pixel."""
+    """Return all slots, posterior means where there are posteriors, and the slot that has each pixel."""
     slots, labels = [], []
-    for batch in tqdm(list(scenes.batches()), desc="slots", unit="batch", disable=None):
+    for batch in scenes.batches("slots"):
         last = infer(module, batch, steps).stages[-1]
-        slots.append(last.posterior.mean.detach())
+        slots.append(encoding(last.posterior, last.slots, []).slots)
         labels.append(masks_to_labels(last.components.log_masks).cpu())
     return torch.cat(slots), torch.cat(labels)
 
@@ -147,9 +150,7 @@ def study_factors(factors: Sequence[Factor], fitted: Codes, scored: Codes, out: 
     ]
 
 
-def study_dimensions(
-    module: EfficientMORLModule, slots: Float[Tensor, "scenes slots dim"], scene: int, out: Path
-) -> list[Path]:
+def study_dimensions(module: SlotModule, slots: Float[Tensor, "scenes slots dim"], scene: int, out: Path) -> list[Path]:
     """Write the activeness of all dimensions and traversals of the most active ones, and return the files."""
     values, size = sweep_values(slots, STEPS), (module.image_size, module.image_size)
     active = activeness(module.network, slots[:SWEPT], values, size).cpu()

@@ -1,0 +1,135 @@
+"""The network that moves a slot's posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from emorl.model.iodine.convolution import SameConv2d
+from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates
+from emorl.model.iodine.inputs import PixelInputs
+from emorl.model.posterior import SoftplusGaussian
+
+CAPACITY = 0.5  # the release's constant input
+
+
+class State(NamedTuple):
+    """What the LSTM knows of every slot."""
+
+    hidden: Float[Tensor, "batch slots hidden"]
+    cell: Float[Tensor, "batch slots hidden"]
+
+
+class IodineLSTM(nn.Module):
+    """An LSTM cell that remembers at first: 1 is added to the forget gate's logit.
+
+    i, f, g, o = W x + U h + b;  c' = sigmoid(f + 1) c + sigmoid(i) tanh(g);  h' = sigmoid(o) tanh(c').
+
+    Args:
+        input_size: numbers of the input.
+        hidden_size: numbers of the state.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weight_input = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hidden = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        for parameter in self.parameters():
+            truncated_normal(parameter, input_size + hidden_size)
+
+    def forward(self, inputs: Float[Tensor, "batch slots inputs"], state: State) -> State:
+        """Take a step."""
+        gates = inputs @ self.weight_input.mT + state.hidden @ self.weight_hidden.mT + self.bias
+        take, keep, new, show = gates.chunk(4, dim=-1)
+        cell = (keep + 1).sigmoid() * state.cell + take.sigmoid() * new.tanh()
+        return State(show.sigmoid() * cell.tanh(), cell)
+
+
+class IodineRefinement(nn.Module):
+    """lambda <- lambda + update(image, slots, gradients, lambda): a convolutional encoder, then an LSTM or none.
+
+    By default the release's network for Tetrominoes. That for Multi-dSprites has an LSTM of 128; that for CLEVR6 four
+    convolutions, 64 channels, a kernel of 3, an MLP of 256 and 256, an LSTM of 256, and linear coordinates.
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+        channels: channels of the convolutions.
+        kernel: side of their kernels.
+        convolutions: their number; each has stride 2 and an ELU after it.
+        mlp: widths of the layers after the mean over space, an ELU between two.
+        lstm: numbers of the LSTM's state, a slot's own; without one each step forgets those before.
+        coordinates: builds the pixels' code.
+        constants: whether the network also sees a constant 0.5, twice, as in the release.
+    """
+
+    def __init__(
+        self,
+        slot_dim: int,
+        channels: int = 32,
+        kernel: int = 5,
+        convolutions: int = 3,
+        mlp: Sequence[int] = (128,),
+        lstm: int | None = None,
+        coordinates: Callable[[], Coordinates] = CosineCoordinates,
+        constants: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs = PixelInputs(coordinates(), constants)
+        widths = [self.inputs.channels, *[channels] * convolutions]
+        self.convolutions = nn.Sequential(
+            *(part for a, b in pairwise(widths) for part in (SameConv2d(a, b, kernel, stride=2), nn.ELU(inplace=True)))
+        )
+        layers = [part for a, b in pairwise([channels, *mlp]) for part in (nn.ELU(), nn.Linear(a, b))]
+        self.mlp = nn.Sequential(*layers[1:])
+        self.norm_slope = nn.LayerNorm(2 * slot_dim)
+        joined = (mlp[-1] if mlp else channels) + 4 * slot_dim + constants
+        self.lstm = None if lstm is None else IodineLSTM(joined, lstm)
+        self.update = nn.Linear(joined if lstm is None else lstm, 2 * slot_dim)
+
+    def start(self, like: Float[Tensor, "batch slots dim"]) -> State | None:
+        """Return the LSTM's zero state."""
+        if self.lstm is None:
+            return None
+        zero = like.new_zeros(*like.shape[:2], self.lstm.weight_hidden.shape[1])
+        return State(zero, zero)
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "batch slots channels h w"],
+        posterior: SoftplusGaussian,
+        slope: Float[Tensor, "batch slots dim2"],
+        state: State | None,
+    ) -> tuple[SoftplusGaussian, State | None]:
+        """Take a step.
+
+        Args:
+            pixels: of `PixelInputs`.
+            posterior: lambda.
+            slope: d loss / d lambda, which passes no gradient on.
+            state: the LSTM's.
+        """
+        canvas = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        features = self.convolutions(canvas).to(slope.dtype).mean((2, 3)).unflatten(0, pixels.shape[:2])
+        with torch.autocast(slope.device.type, enabled=False):  # vectors cost nothing
+            old = torch.cat(posterior, dim=-1)
+            vectors = [self.mlp(features), self.norm_slope(slope.detach()), old]
+            if self.inputs.constants:
+                vectors.insert(2, torch.full_like(old[..., :1], CAPACITY))
+            joined = torch.cat(vectors, dim=-1)
+            if self.lstm is not None and state is not None:
+                state = self.lstm(joined, state)
+                joined = state.hidden
+            mean, rho = (old + self.update(joined)).chunk(2, dim=-1)
+        return SoftplusGaussian(mean, rho), state
+
+
+def truncated_normal(weight: Tensor, fan_in: int) -> None:
+    """Fill with N(0, 1 / fan_in), cut off at two standard deviations."""
+    std = fan_in**-0.5
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)

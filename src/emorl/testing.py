@@ -1,0 +1,218 @@
+"""A check of the contract that every slot model keeps, for the tests of a model of your own.
+
+>>> from emorl.model import SlotAttention
+>>> check_slot_model(lambda: SlotAttention(num_slots=3, slot_dim=8, feature_dim=8))
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emorl.model import ImageNoise, Inference, Noise, PosteriorMeans, SlotModel
+from emorl.model.describe import describe
+
+Build = Callable[[], SlotModel]
+ROUNDING = 1e-7  # of values of order one in float64, after gradients and exponentials
+
+
+def check_slot_model(build: Build, size: int = 16) -> None:
+    """Check that a model can be trained, tested and studied by everything in this package.
+
+    It must take any batch, image size, K and number of steps; treat slots alike, told apart by ``z0`` alone; take every
+    random number from ``noise``, by name; give every parameter a gradient; be rebuilt from what `describe` says of it,
+    and resume bit for bit; leave no graph under ``torch.inference_mode``; and have an image's slots depend on nothing
+    but the image. Weights are enlarged first, in float64, so that every part matters.
+
+    Args:
+        build: builds a small model, the same each time but for its random weights.
+        size: side of the images, in pixels; a second size is 4 pixels smaller where the decoder renders it.
+
+    Raises:
+        AssertionError: that names what does not hold.
+    """
+    torch.manual_seed(0)
+    model = _enlivened(build())
+    images = torch.rand(3, 3, size, size, dtype=torch.float64)
+    for check in (_shapes, _limits, _noise, _slots_alike, _gradients, _no_graph, _encoding, _rebuilt, _resumed):
+        check(model, images)
+
+
+def _shapes(model: SlotModel, images: Tensor) -> None:
+    """Any batch, image size, K and number of steps."""
+    smaller = images[..., 2:-2] if _renders(model, images.shape[-2], images.shape[-1] - 4) else images
+    steps = {model.min_steps, model.training_steps, model.training_steps + 1}
+    for image, num_slots, count in product((images[:1], smaller), (1, model.num_slots, model.num_slots + 2), steps):
+        found = model(image, count, num_slots, ImageNoise(torch.arange(len(image))))
+        last, size = found.stages[-1], tuple(image.shape[-2:])
+        _expect(last.step == count, f"the last stage after {count} steps", last.step)
+        _expect(last.slots.shape == (len(image), num_slots, model.slot_dim), "slots [B, K, D]", last.slots.shape)
+        masks, rgb = last.components.masks, last.components.rgb
+        _expect(rgb.shape == (len(image), num_slots, 3, *size), "colors [B, K, 3, H, W]", rgb.shape)
+        _expect(_close(masks.sum(1), torch.ones(len(image), 1, *size)), "masks that sum to one", masks.sum(1))
+        for layer in found.layers:
+            shape = (len(image), num_slots, *size)
+            _expect(layer.attention.shape == shape, "attention [B, K, H, W]", layer.attention.shape)
+        _expect(found.loss.ndim == 0 and bool(found.loss.isfinite()), "a finite loss, a scalar", found.loss)
+        _expect(tuple(found.terms) == model.term_names, f"terms {model.term_names}", tuple(found.terms))
+        scored = tuple(name for name in ("nll", "kl") if getattr(last, name) is not None)
+        _expect(scored == model.score_names, f"stages with {model.score_names}", scored)
+
+
+def _limits(model: SlotModel, images: Tensor) -> None:
+    """Too few steps, and no slots, are refused."""
+    for arguments in ((model.min_steps - 1, None), (None, 0)):
+        try:
+            model(images, *arguments)
+        except ValueError:
+            continue
+        raise AssertionError(
+            f"Expected a ValueError for (steps, num_slots) = {arguments}. Call checked_steps and _slots."
+        )
+
+
+def _slots_alike(model: SlotModel, images: Tensor) -> None:
+    """Slots in another order are the same slots, and ``z0`` is what tells them apart."""
+    order = torch.randperm(model.num_slots)
+    noise = _named(images)
+    found = model(images, noise=noise).stages[-1]
+    permuted = model(images, noise=lambda name, like: noise(name, like)[:, order]).stages[-1]
+    _expect(_close(permuted.slots, found.slots[:, order]), "slots in the order of their draws", "other slots")
+    _expect(_close(permuted.loss, found.loss), "a loss that does not depend on the order of slots", permuted.loss)
+    slots = model.encode(images).slots
+    apart = model.num_slots == 1 or (slots[:, 0] - slots[:, 1]).abs().max() > 1e-3
+    _expect(bool(apart), "slots that the draw named 'z0' tells apart", "equal slots")
+
+
+def _noise(model: SlotModel, images: Tensor) -> None:
+    """Every random number has a name, and is asked for once."""
+    names: list[str] = []
+
+    def recorded(name: str, like: Tensor) -> Tensor:
+        names.append(name)
+        return _named(images)(name, like)
+
+    first, second = (model(images, noise=recorded) for _ in range(2))
+    _expect(_same(first, second), "random numbers from noise alone", "another result the second time")
+    _expect(len(set(names)) * 2 == len(names), "each name once in a call", names)
+
+
+def _gradients(model: SlotModel, images: Tensor) -> None:
+    """Every parameter gets a finite gradient."""
+    model.zero_grad()
+    model(images, model.training_steps, noise=_named(images)).loss.backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    _expect(not missing, "a finite gradient of every parameter", f"none for {missing}")
+    model.zero_grad()
+
+
+def _no_graph(model: SlotModel, images: Tensor) -> None:
+    """The same numbers without gradients, and no graph."""
+    evaluated = copy.deepcopy(model).eval()
+    expected = evaluated(images, model.training_steps, noise=_named(images))
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            found = evaluated(images, model.training_steps, noise=_named(images))
+        _expect(not any(t.requires_grad for t in _tensors(found)), f"no graph under {mode.__name__}", "one")
+        _expect(
+            _close(found.stages[-1].slots, expected.stages[-1].slots), "the slots of a call with gradients", "others"
+        )
+
+
+def _encoding(model: SlotModel, images: Tensor) -> None:
+    """`encode` gives the last stage's slots, whatever else is in the batch."""
+    evaluated = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        slots = evaluated(images, noise=PosteriorMeans()).stages[-1].slots
+    _expect(_close(evaluated.encode(images).slots, slots), "the slots of forward from encode", "others")
+    _expect(_close(evaluated.encode(images[1:2]).slots, slots[1:2]), "slots that depend on the image alone", "others")
+    _expect(evaluated.reconstruct(images).reconstruction.shape == images.shape, "images of the same size", "others")
+
+
+def _rebuilt(model: SlotModel, images: Tensor) -> None:
+    """What `describe` says of the model builds it again."""
+    twin = _twin(model)
+    _expect(_same(twin(images, noise=_named(images)), model(images, noise=_named(images))), "the same model", "another")
+
+
+def _resumed(model: SlotModel, images: Tensor) -> None:
+    """Four steps of training are two, a checkpoint, and two more, bit for bit."""
+    whole = _train(_twin(model), images, range(4))
+    half = _train(_twin(model), images, range(2))
+    resumed = _train(_twin(half[0]), images, range(2, 4), half[1].state_dict())
+    ours, theirs = resumed[0].state_dict(), whole[0].state_dict()
+    different = [name for name in theirs if not torch.equal(ours[name], theirs[name])]
+    _expect(not different, "a resumed training to repeat an uninterrupted one", f"other {different}")
+
+
+def _train(model: SlotModel, images: Tensor, steps: range, state: Any = None) -> tuple[SlotModel, torch.optim.Adam]:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    if state is not None:
+        optimizer.load_state_dict(state)
+    for step in steps:
+        optimizer.zero_grad()
+        model(images, model.training_steps, noise=ImageNoise(torch.arange(len(images)), 0, step)).loss.backward()
+        optimizer.step()
+        model.end_step()
+    return model, optimizer
+
+
+def _twin(model: SlotModel) -> SlotModel:
+    """Return the model, built as a checkpoint does, with its weights."""
+    from pytorch_lightning.cli import instantiate_module  # the models themselves need torch alone
+
+    from emorl.module import SlotModule
+
+    twin: SlotModel = instantiate_module(SlotModule, {"network": describe(model)}).network
+    twin.to(next(model.parameters()).dtype).load_state_dict(model.state_dict())
+    return twin.train(model.training)
+
+
+def _enlivened(model: SlotModel) -> SlotModel:
+    """Enlarge the weights: with a cautious start, slots hardly differ."""
+    model.double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=parameter[0].numel() ** -0.5)
+    return model
+
+
+def _named(images: Tensor) -> Noise:
+    return ImageNoise(torch.arange(len(images)), seed=1)
+
+
+def _renders(model: SlotModel, height: int, width: int) -> bool:
+    try:
+        model.decoder.grid(height, width)
+    except ValueError:
+        return False
+    return True
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _same(ours: Inference, theirs: Inference) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(_tensors(ours), _tensors(theirs), strict=True))
+
+
+def _close(ours: Tensor, theirs: Tensor) -> bool:
+    return torch.allclose(ours, theirs.to(ours), rtol=ROUNDING, atol=ROUNDING)
+
+
+def _expect(holds: bool, expected: str, got: object) -> None:
+    if not holds:
+        raise AssertionError(f"Expected {expected}, got {got}. See SlotModel for the contract.")

@@ -1,0 +1,155 @@
+"""Each study of each kind of model: with a zero step or without, of posteriors or points, with layers or without."""
+
+import csv
+import json
+
+import pytest
+import torch
+from stepwise import Stepwise
+
+import tiny
+from emorl.callbacks import TestReport
+from emorl.evaluation.cli import main
+from emorl.evaluation.inputs import infer, load_scenes
+from emorl.evaluation.representation.representation import read
+from emorl.evaluation.studies import robustness
+from emorl.evaluation.studies.changes import UNMODIFIED
+from emorl.evaluation.studies.scores import stages
+from emorl.model import EfficientMORL, SlotAttention
+
+MODELS = (EfficientMORL, SlotAttention, Stepwise)
+STEPS = 2  # at test
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda cls: cls.__name__)
+def module(request):
+    net = tiny.lively(tiny.network(cls=request.param, slot_dim=4))
+    return tiny.module(network=net, test_refinement_steps=STEPS).eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(module, tmp_path_factory):
+    return tiny.saved(module, tmp_path_factory.mktemp("model") / "last.ckpt")
+
+
+@pytest.fixture
+def study(checkpoint, shards, tmp_path):
+    """Run a study; return the rows of a table."""
+
+    def run(name, *options, table=None, data=shards):
+        assert main([name, checkpoint, str(data), str(tmp_path), *options]) is None
+        if table is not None:
+            with (tmp_path / f"{table}.csv").open(newline="") as file:
+                return list(csv.DictReader(file))
+        return None
+
+    return run
+
+
+def zero_step(module):
+    return module.network.min_steps == 0
+
+
+def compared(module):
+    return ["0", f"{STEPS}"] if zero_step(module) else [f"{STEPS}"]
+
+
+def test_refinement_scores_every_number_of_steps(module, study):
+    rows = study("refinement", "--steps=3", table="refinement")
+    assert [row["I"] for row in rows] == (["0", "1", "2", "3"] if zero_step(module) else ["1", "2", "3"])
+    known = {"nll", "kl", "fg_ari_zero_step_share"} & rows[0].keys()
+    assert known == ({"nll", "kl", "fg_ari_zero_step_share"} if isinstance(module.network, EfficientMORL) else set())
+    assert len({row["mse"] for row in rows}) == len(rows)
+
+
+def test_a_stage_is_what_so_many_steps_give(module, shards):
+    (batch,) = load_scenes(str(shards), module).batches()
+    found = stages(module, batch, (1, 3), num_slots=5, seed=7)
+    assert list(found) == [1, 3]
+    for steps, stage in found.items():
+        assert stage.step == steps
+        torch.testing.assert_close(stage.slots, infer(module, batch, steps, 5, 7).stages[-1].slots)
+
+
+def test_slots(module, study):
+    rows = study("slots", "--largest=3", table="slots")
+    assert [(row["K"], row["I"]) for row in rows] == [("2", f"{STEPS}"), ("3", f"{STEPS}")]
+
+
+def test_draws(module, study):
+    rows = study("draws", "--number=2", table="draws")
+    assert [(row["draw"], row["I"]) for row in rows] == [(draw, i) for draw in "01" for i in compared(module)]
+    assert rows[0]["mse"] != rows[-1]["mse"]
+
+
+def test_robustness(module, study, monkeypatch):
+    every = robustness.changes
+    monkeypatch.setattr(
+        robustness, "changes", lambda *asked: {name: every(*asked)[name] for name in (UNMODIFIED, "two objects")}
+    )
+    rows = study("robustness", "--count=3", table="robustness")
+    assert [(row["change"], row["I"]) for row in rows] == [
+        (change, i) for change in (UNMODIFIED, "two objects") for i in compared(module)
+    ]
+
+
+def test_layers(module, study):
+    rows = study("layers", "--count=3", "--pictures=1", table="layers")
+    expected = {
+        EfficientMORL: ["layer 1", "layer 2", "layer 3", "step 1", "step 2"],
+        SlotAttention: ["layer 1", "layer 2"],
+        Stepwise: ["step 1", "step 2"],
+    }
+    assert [row["slots"] for row in rows] == expected[type(module.network)]
+
+
+def test_codes_are_posterior_means_or_the_slots_themselves(module, shards):
+    scenes = load_scenes(str(shards), module)
+    slots, labels = read(module, scenes, STEPS)
+    (batch,) = scenes.batches()
+    last = infer(module, batch, STEPS).stages[-1]
+    assert slots.equal(last.slots if last.posterior is None else last.posterior.mean)
+    assert labels.equal(last.components.masks.squeeze(2).argmax(1))
+
+
+def test_representation(module, study, tmp_path, tmp_path_factory, monkeypatch):
+    for name, fewer in {"SWEPT": 1, "STEPS": 3}.items():
+        monkeypatch.setattr(f"emorl.evaluation.representation.representation.{name}", fewer)
+    many = tiny.write(tmp_path_factory.mktemp("scenes"), test=24)
+    rows = study("representation", "--factors=[x]", table="activeness", data=many)
+    assert sorted(row["dimension"] for row in rows) == ["0", "1", "2", "3"]
+    assert (tmp_path / "traversals.gif").exists()
+
+
+@pytest.mark.parametrize("score_size", [None, 50])
+def test_the_report_has_what_emorl_test_writes(module, study, shards, tmp_path, score_size):
+    study("report", *([] if score_size is None else [f"--score_size={score_size}"]))
+    expected = tmp_path / "test"
+    trainer = tiny.trainer(tmp_path, callbacks=TestReport(str(expected)))
+    trainer.test(module, tiny.data(shards, score_size=score_size), verbose=False)
+    metrics, others = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, expected))
+    assert list(metrics) == [f"I={i}" for i in compared(module)]
+    assert metrics.keys() == others.keys()
+    for key, scores in others.items():
+        assert metrics[key].keys() == scores.keys()
+        for name, score in scores.items():
+            assert metrics[key][name] == pytest.approx(score, rel=1e-4)
+    text = (tmp_path / "report.html").read_text()
+    assert f"{type(module.network).__name__} on Tetrominoes" in text
+    assert ("no layers of attention" in text) == isinstance(module.network, Stepwise)
+    assert [f"I = {i}" for i in range(3) if f"I = {i}: quartiles" in text] == [
+        key.replace("=", " = ") for key in metrics
+    ]
+
+
+def test_too_few_steps_are_one_line_and_status_2(module, checkpoint, shards, tmp_path, capsys):
+    for name in ("refinement", "slots", "draws", "robustness"):
+        status = main([name, checkpoint, str(shards), str(tmp_path), "--steps=0", *few(name)])
+        error = capsys.readouterr().err
+        assert status == (None if zero_step(module) else 2)
+        assert zero_step(module) or "steps: expected 1 or more, got 0; give more" in error
+
+
+def few(name):
+    """Return the options with which a study takes no time."""
+    return {"slots": ["--largest=2"], "draws": ["--number=1"], "robustness": ["--count=1", "--noise=[]"]}.get(name, [])

@@ -1,0 +1,96 @@
+"""The contract of a slot model, for all of them."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from emorl.model import (
+    BigDecoder,
+    BottomUpPrior,
+    EfficientMORL,
+    FourierPosition,
+    Geco,
+    IodineDecoder,
+    MixtureLikelihood,
+    PlainGRU,
+    SlotAttention,
+    SmallDecoder,
+)
+from emorl.testing import check_slot_model
+
+SIZES = {"num_slots": 3, "slot_dim": 8, "feature_dim": 8}
+MODELS = {
+    "efficient_morl": partial(EfficientMORL, **SIZES),
+    "efficient_morl_other_parts": partial(
+        EfficientMORL,
+        **SIZES,
+        num_layers=2,
+        cell=PlainGRU,
+        prior=BottomUpPrior,
+        decoder=IodineDecoder,
+        likelihood=MixtureLikelihood,
+        geco=Geco(-1.0, warm_start=1),
+    ),
+    "slot_attention": partial(SlotAttention, **SIZES),
+    "slot_attention_strides": partial(
+        SlotAttention, **SIZES, encoder_stride=2, decoder=partial(SmallDecoder, position=FourierPosition, stride=4)
+    ),
+    "slot_attention_big": partial(SlotAttention, **SIZES, decoder=BigDecoder),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_keeps_the_contract(name):
+    check_slot_model(MODELS[name])
+
+
+class Numbered(SlotAttention):
+    """Slots that know their number."""
+
+    def initial(self, batch, num_slots, noise):
+        return super().initial(batch, num_slots, noise) + torch.arange(num_slots).view(-1, 1)
+
+
+class Crowded(SlotAttention):
+    """An image's slots depend on its batch."""
+
+    def initial(self, batch, num_slots, noise):
+        return super().initial(batch, num_slots, noise) * batch
+
+
+class Restless(SlotAttention):
+    """Random numbers that noise does not know of."""
+
+    def initial(self, batch, num_slots, noise):
+        return super().initial(batch, num_slots, noise) + torch.randn(())
+
+
+class Idle(SlotAttention):
+    """A parameter without a use."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.idle = torch.nn.Parameter(torch.zeros(2))
+
+
+class Alike(SlotAttention):
+    """Slots that start from a draw with another name."""
+
+    def initial(self, batch, num_slots, noise):
+        return super().initial(batch, num_slots, lambda _, like: noise("z1", like))
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (Numbered, "order of their draws"),
+        (Crowded, "depend on the image alone"),
+        (Restless, "random numbers from noise alone"),
+        (Idle, "gradient of every parameter"),
+        (Alike, "'z0' tells apart"),
+    ],
+)
+def test_a_model_that_breaks_the_contract_is_told_how(broken, told):
+    with pytest.raises(AssertionError, match=told):
+        check_slot_model(partial(broken, **SIZES))

@@ -1,0 +1,97 @@
+"""The rooms of the package: a room imports from those before it alone, and no module imports in a circle."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+ROOMS = [  # from the ground floor up
+    *("errors", "files", "command", "types", "distributed", "cpu", "viz", "optim", "loggers", "provenance"),
+    *(
+        "model",
+        "metrics",
+        "scores",
+        "results",
+        "data",
+        "checks",
+        "module",
+        "released",
+        "pretrained",
+        "testing",
+        "weights",
+    ),
+    *("callbacks", "evaluation", "study", "cli", "__main__"),
+]
+DATA = [
+    *("schema", "runs", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),
+    *("datamodule", "commands", "cli"),
+]
+EVALUATION = ["outputs", "figures", "inputs", "representation", "studies", "report", "cli"]
+
+
+def name_of(file):
+    parts = file.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): ast.parse(file.read_text()) for file in (SOURCE / "emorl").rglob("*.py")}
+
+
+def statements(node):
+    """Yield the statements that run on import, and those within functions, but not those for type checkers alone."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from statements(child)
+
+
+def imports(name):
+    """Return the modules of the package that a module imports."""
+    found = set()
+    for node in statements(MODULES[name]):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("emorl"):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= inner or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & MODULES.keys()
+    return found - {"emorl"}  # the name and version alone, or what is imported on demand
+
+
+def back_arrows(package, rooms):
+    """Return the imports that go from a room of a package to a later one."""
+    prefix = f"{package}."
+
+    def room(name):
+        return name.removeprefix(prefix).split(".")[0]
+
+    inside = [name for name in MODULES if name.startswith(prefix)]
+    assert {room(name) for name in inside} <= set(rooms), "a new room has no place yet"
+    return [
+        f"{name} imports {other}"
+        for name in inside
+        for other in imports(name)
+        if other.startswith(prefix) and rooms.index(room(other)) > rooms.index(room(name))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "rooms"), [("emorl", ROOMS), ("emorl.data", DATA), ("emorl.evaluation", EVALUATION)]
+)
+def test_no_room_imports_from_a_later_one(package, rooms):
+    assert back_arrows(package, rooms) == []
+
+
+def test_no_module_imports_in_a_circle():
+    try:
+        list(TopologicalSorter({name: imports(name) for name in MODULES}).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
+def test_the_models_need_neither_lightning_nor_any_other_room():
+    allowed = ("emorl.model", "emorl.distributed")
+    outside = {f"{name} imports {o}" for name in MODULES for o in imports(name) if name.startswith("emorl.model.")}
+    assert {arrow for arrow in outside if not arrow.split(" imports ")[1].startswith(allowed)} == set()
