@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := demo/run
 SHIPPED := demo/shipped
-CONFIGS := -c configs/base.yaml -c configs/demo.yaml
+CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml -c configs/overlays/demo.yaml
 # Apple's GPUs have no float64.
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
@@ -58,7 +58,7 @@ golden: setup  ## compare the model with the released code's numbers
 
 seeds: setup  ## train the fast recipe for three seeds, one after another; resumable: an hour each
 	$(BIN)/emorl-data generate tetrominoes data/tetrominoes
-	$(BIN)/emorl-study configs/seeds.yaml runs/seeds --seeds 3 --options '[$(CPU)]'
+	$(BIN)/emorl-study configs/studies/seeds.yaml runs/seeds --seeds 3 --options '[$(CPU)]'
 
 bench: setup  ## measure engine against plain training step, all cases: an hour
 	$(BIN)/python -m benchmarks all --json benchmark.json

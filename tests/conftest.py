@@ -23,14 +23,26 @@ def shards(tmp_path_factory):
 
 
 @pytest.fixture
-def emorl(monkeypatch):
+def seeded(monkeypatch):
+    """Restore what `seed_everything` sets in the process."""
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+
+
+@pytest.fixture
+def emorl(seeded):
     """Run ``emorl`` with a list of arguments, leaving the process as it was."""
     from emorl.cli import main
 
-    monkeypatch.setattr("sys.argv", ["emorl"])  # LightningCLI warns of arguments that it is not to read
-    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # restored afterwards: seed_everything sets them
-        monkeypatch.setenv(name, "0")
     return lambda *arguments: main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def build(seeded):
+    """Parse a list of arguments and build model, data and trainer, as ``emorl`` does before it runs."""
+    from emorl.cli import build
+
+    return lambda *arguments: build([str(argument) for argument in arguments])
 
 
 @pytest.fixture(autouse=True)

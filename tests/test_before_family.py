@@ -86,14 +86,11 @@ def test_a_card_builds_its_model():
 def test_one_batch_is_one_batch_whatever_was_imported_before(before):
     program = f"""
 import {before}
-import sys
-sys.argv = ["emorl"]
-from emorl.cli import EmorlCLI, main
+from emorl.cli import build
 names = ("limit_train", "limit_val", "limit_test")
-def stop(self, subcommand):
-    print([getattr(self.trainer, f"{{name}}_batches") for name in names])
-EmorlCLI._run_subcommand = stop
-main(["fit", "--trainer.logger=false", "--data.root=.", *(f"--trainer.{{name}}_batches=1" for name in names)])
+options = (f"--trainer.{{name}}_batches=1" for name in names)
+trainer = build(["fit", "--trainer.logger=false", "--data.root=.", *options]).trainer
+print([getattr(trainer, f"{{name}}_batches") for name in names])
 """
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
     assert "[1, 1, 1]" in ran.stdout

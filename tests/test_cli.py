@@ -9,14 +9,20 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 import tiny
-from emorl.cli import EmorlCLI
+from emorl.callbacks import LogReconstructions, RefinementCurriculum
+from emorl.model import EfficientMORL, MixtureLikelihood, SlotAttention
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OTHERS = {"base", "smoke", "wandb", "seeds", "hour", "tetrominoes-further", "multi-dsprites-further"}
-RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)  # used as: base, then the recipe
+BASE, SMOKE, WANDB, DEMO = (
+    CONFIGS / f"{name}.yaml" for name in ("base", *(f"overlays/{o}" for o in ("smoke", "wandb", "demo")))
+)
+RECIPES = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not in ("overlays", "studies", "sweeps"))
+FAST = CONFIGS / "efficient_morl" / "tetrominoes-fast.yaml"
+TETROMINOES = CONFIGS / "efficient_morl" / "tetrominoes.yaml"
+each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 QUIET = (
     "--trainer.accelerator=cpu",
@@ -41,20 +47,21 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def configs(recipe):
-    return [f"--config={path}" for path in (CONFIGS / "base.yaml", recipe, CONFIGS / "smoke.yaml")]
+def configs(*paths):
+    return [f"--config={path}" for path in (BASE, *paths, SMOKE)]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@each_recipe
 def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
-    common = (f"--data.root={shards}", "--model.crop=square", "--model.image_size=35", *QUIET)  # scenes here are small
+    common = (f"--data.root={shards}", "--model.crop=square", "--model.image_size=32", *QUIET)  # scenes here are small
     emorl("fit", *configs(recipe), *common)
     (last,) = here.rglob("last.ckpt")
     assert torch.load(last)["global_step"] == 4
     assert list(here.rglob("pictures/*.png"))
     assert list(here.rglob("metrics.csv"))
     emorl("test", *configs(recipe), *common, f"--ckpt_path={last}", "--output_dir=tested")
-    assert json.loads((here / "tested" / "metrics.json").read_text())["I=0"]["mse"]["images"] == 2
+    stages = json.loads((here / "tested" / "metrics.json").read_text())
+    assert {scores["mse"]["images"] for scores in stages.values()} == {2}
     emorl("predict", *configs(recipe), *common, f"--ckpt_path={last}", "--output_dir=predicted")
     assert {path.suffix for path in (here / "predicted").iterdir()} == {".npz", ".png"}
 
@@ -87,16 +94,15 @@ def test_bare_prediction_of_a_folder_needs_only_checkpoint_and_root(checkpoint, 
     assert "a picture of 4 images" in capsys.readouterr().out
 
 
-def test_predictions_are_written_and_not_kept(checkpoint, folder, here, emorl, monkeypatch):
-    ran, run = [], EmorlCLI._run_subcommand
-    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, name: (ran.append(cli), run(cli, name)))
-    emorl("predict", f"--ckpt_path={checkpoint}", f"--data.root={folder}", *QUIET)
-    assert not ran[0].trainer.predict_loop.return_predictions
+def test_predictions_are_written_and_not_kept(checkpoint, folder, here, build):
+    cli = build("predict", f"--ckpt_path={checkpoint}", f"--data.root={folder}", *QUIET)
+    cli.run()
+    assert not cli.trainer.predict_loop.return_predictions
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_run_goes_on_where_its_folder_has_moved(shards, here, emorl):
-    options = ("fit", *configs(CONFIGS / "demo.yaml"), f"--data.root={shards}", *QUIET)
+    options = ("fit", *configs(TETROMINOES), f"--data.root={shards}", *QUIET)
     emorl(*options, "--trainer.max_steps=2")
     (here / "runs").rename(here / "moved")
     last = here / "moved" / "version_0" / "checkpoints" / "last.ckpt"
@@ -162,13 +168,14 @@ def test_the_shell_completes_options(shell, emorl, capsys, tmp_path):
     assert result.stdout == "--model.refinement_steps\n", result.stderr
 
 
-def test_a_terminated_command_does_not_end_as_if_all_were_done(here, emorl, monkeypatch):
-    def terminated(cli, _):
-        raise SIGTERMException
-
-    monkeypatch.setattr(EmorlCLI, "_run_subcommand", terminated)
+def test_a_terminated_command_does_not_end_as_if_all_were_done(shards, here, emorl):
+    terminated = (
+        "--trainer.callbacks=preempted.Signal",
+        "--trainer.callbacks.step=0",
+        "--trainer.callbacks.name=SIGTERM",
+    )
     with pytest.raises(SystemExit) as caught:
-        emorl("test")
+        emorl("fit", *terminated, f"--data.root={shards}", "--data.batch_size=2", *QUIET)
     assert caught.value.code == 143
 
 
@@ -230,7 +237,7 @@ def test_a_checkpoint_of_another_project(option, shards, here, emorl, capsys):
 def test_a_folder_has_one_run(shards, here, emorl, capsys):
     small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
     named = ("--trainer.logger.version=a", "--trainer.max_steps=1", f"--data.root={shards}")
-    arguments = (*configs(CONFIGS / "tetrominoes.yaml"), *small, *named, *QUIET)
+    arguments = (*configs(TETROMINOES), *small, *named, *QUIET)
     emorl("fit", *arguments)
     last = Path("runs/a/checkpoints/last.ckpt")
     before = last.read_bytes()
@@ -246,13 +253,13 @@ def test_a_folder_has_one_run(shards, here, emorl, capsys):
 def test_a_trial_run_may_be_repeated(shards, here, emorl):
     trial = ("--trainer.fast_dev_run=1", f"--data.root={shards}", "--data.batch_size=2", *QUIET)
     for _ in range(2):
-        emorl("fit", "-c", CONFIGS / "base.yaml", *trial)
+        emorl("fit", "-c", BASE, *trial)
 
 
 @pytest.mark.parametrize("option", ["refinement_steps", "test_refinement_steps"])
 def test_fewer_than_no_refinement_steps(option, shards, here, emorl, capsys):
     line = error_of(emorl, capsys, "test", f"--model.{option}=-1", f"--data.root={shards}", *QUIET)
-    assert "Expected refinement steps of 0 or more, got -1" in line
+    assert "Expected 0 steps or more, got -1" in line
 
 
 def test_results_that_cannot_be_written(checkpoint, shards, here, emorl, capsys):
@@ -390,45 +397,89 @@ def printed(emorl, capsys, *arguments):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@each_recipe
 def test_a_printed_configuration_gives_itself(recipe, here, emorl, capsys):
-    first = printed(
-        emorl, capsys, *(f"--config={CONFIGS / name}.yaml" for name in ("base", "wandb", recipe.stem, "smoke"))
-    )
+    first = printed(emorl, capsys, *configs(WANDB, recipe))
     (here / "printed.yaml").write_text(first)
     assert printed(emorl, capsys, "--config=printed.yaml") == first
 
 
-def test_a_run_from_a_printed_configuration_is_the_same_run(here, emorl, capsys, monkeypatch):
-    built = []
-    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
-    composed = configs(CONFIGS / "demo.yaml")
+def test_a_run_from_a_printed_configuration_is_the_same_run(here, emorl, build, capsys):
+    composed = configs(FAST)
     (here / "printed.yaml").write_text(printed(emorl, capsys, *composed))
-    emorl("fit", *composed)
-    emorl("fit", "--config=printed.yaml")
-    ours, theirs = built
+    ours, theirs = build("fit", *composed), build("fit", "--config=printed.yaml")
     assert str(ours.model) == str(theirs.model)
     torch.testing.assert_close(ours.model.state_dict(), theirs.model.state_dict(), rtol=0, atol=0)
     assert ours.model.hparams == theirs.model.hparams
     assert ours.datamodule.hparams == theirs.datamodule.hparams
-    types = [[type(part) for part in (*cli.trainer.callbacks, *cli.trainer.loggers)] for cli in built]
-    assert types[0] == types[1]
+    assert parts(ours.trainer) == parts(theirs.trainer)
 
 
-def test_a_part_named_alone_has_its_own_defaults(here, emorl, capsys):
-    network = ("--model.network=emorl.model.EfficientMORL", "--model.network.likelihood=emorl.model.MixtureLikelihood")
+def parts(trainer):
+    return [type(part) for part in (*trainer.callbacks, *trainer.loggers)]
+
+
+def network(build, *options):
+    """Return the network that is built with a configuration."""
+    return build("fit", *options, "--trainer.logger=false", *QUIET).model.network
+
+
+def test_a_part_named_alone_has_its_own_defaults(here, build):
+    likelihood = network(build, "--model.network.likelihood=emorl.model.MixtureLikelihood").likelihood
+    assert (type(likelihood), likelihood.scale) == (MixtureLikelihood, 0.1)
+
+
+def test_options_of_the_network_alone_are_those_of_efficient_morl(here, build):
+    found = network(build, "--model.network.num_slots=5")
+    assert (type(found), found.num_slots) == (EfficientMORL, 5)
+
+
+@pytest.mark.parametrize("name", ["SlotAttention", "emorl.model.SlotAttention"])
+@pytest.mark.parametrize("before", [(), ("-c", FAST), ("--pretrained=tetrominoes", "--pretrained=null")])
+def test_a_network_of_another_class_has_its_own_defaults(name, before, here, build, capsys):
+    found = network(build, *before, "--model.network", name, "--model.network.num_slots=5")
+    assert (type(found), found.num_slots, found.slot_dim) == (SlotAttention, 5, 64)
+    assert found.decoder.stride == found.encoder.stride == 1
+    assert "slot_dim" not in "".join(capsys.readouterr())
+
+
+def test_a_later_recipe_may_have_another_network(here, build):
+    found = network(build, *configs(FAST, CONFIGS / "slot_attention" / "multi-dsprites.yaml"))
+    assert (type(found), found.num_slots, found.encoder.stride) == (SlotAttention, 6, 1)
+
+
+def test_a_network_named_again_keeps_its_arguments(here, build):
+    found = network(build, "-c", FAST, "--model.network=EfficientMORL")
+    assert found.encoder.stride == 2
+
+
+def test_a_network_that_is_none(here, emorl, capsys):
     with pytest.raises(SystemExit):
-        emorl("fit", *network, "--print_config")
-    config = yaml.safe_load(capsys.readouterr().out)
-    assert config["model"]["network"]["init_args"]["likelihood"]["init_args"] == {"scale": 0.1}
+        emorl("fit", "--model.network=torch.nn.Linear")
+    assert "does not correspond to a subclass of SlotModel" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_sizes_data_and_model_alike(recipe, here, emorl, capsys):
-    with pytest.raises(SystemExit):
-        emorl("fit", *configs(recipe), "--print_config")
-    config = yaml.safe_load(capsys.readouterr().out)
-    assert config["trainer"]["max_steps"] == 4
-    assert config["model"]["network"]["class_path"] == "emorl.model.EfficientMORL"
-    names = [callback["class_path"].split(".")[-1] for callback in config["trainer"]["callbacks"]]
-    assert {"ModelCheckpoint", "LogReconstructions", "RefinementCurriculum"} <= set(names)
+def test_the_demo_is_the_fast_recipe_in_fewer_steps(here, build):
+    cli, whole = (build("fit", *configs(*recipe)[:-1], *QUIET) for recipe in ((FAST, DEMO), (FAST,)))
+    assert str(cli.model.hparams) == str(whole.model.hparams)
+    assert cli.config.fit.data == whole.config.fit.data
+    assert (cli.trainer.max_steps, cli.trainer.val_check_interval) == (3000, 500)
+    assert cli.config.fit.curriculum.phases == {0: 1, 2500: 0, 3000: None}
+
+
+@each_recipe
+def test_a_recipe_trains_the_model_that_its_folder_is_named_after(recipe, here, build):
+    cli = build("fit", *configs(recipe), *QUIET)
+    assert type(cli.model.network).__name__.lower() == recipe.parent.name.replace("_", "")
+    assert cli.datamodule.image_size == cli.model.image_size
+    assert {ModelCheckpoint, LogReconstructions, RefinementCurriculum} <= set(parts(cli.trainer))
+    for steps in (cli.model.refinement_steps, cli.model.test_refinement_steps):
+        assert cli.model.network.checked_steps(steps) == steps
+
+
+@each_recipe
+def test_overlays_come_before_a_recipe_or_after_it(recipe, here, emorl, capsys):
+    orders = (WANDB, recipe), (recipe, WANDB)
+    before, after = (yaml.safe_load(printed(emorl, capsys, *configs(*order))) for order in orders)
+    assert "WandbLogger" in str(before["trainer"]["logger"])
+    assert before == after

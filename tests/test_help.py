@@ -45,7 +45,7 @@ def is_sentence(text):
 
 def test_the_command_says_what_it_is_for_and_what_its_subcommands_do(help_of):
     text = help_of("--help")
-    assert "Train, test and apply EfficientMORL." in text
+    assert "Train, test and apply slot models." in text
     for name, description in SUBCOMMANDS.items():
         assert re.search(rf"^ +{name}  +{description}$", text, re.MULTILINE)
         assert f"\n{description}\n" in help_of(name, "--help")
@@ -55,10 +55,18 @@ def test_the_command_says_what_it_is_for_and_what_its_subcommands_do(help_of):
 def test_each_option_has_a_sentence_and_its_default(subcommand, help_of):
     options = {match["name"]: match["help"] for match in OPTION.finditer(help_of(subcommand, "--help"))}
     ours = {
-        name: text for name, text in options.items() if re.match(r"(model|data|progress|report|predictions)\.", name)
+        name: text
+        for name, text in options.items()
+        if re.match(r"(model|data|progress|curriculum|report|predictions)\.", name)
     }
     ours["output_dir"] = options["output_dir"]
-    assert {"model.network", "model.refinement_steps", "data.root", "progress.minutes"} <= ours.keys()
+    assert {
+        "model.network",
+        "model.refinement_steps",
+        "data.root",
+        "progress.minutes",
+        "curriculum.phases",
+    } <= ours.keys()
     for name, text in ours.items():
         assert is_sentence(text), f"--{name} has no help: {text}"
         assert "(type: " not in text or "default: " in text, f"--{name} has no default: {text}"

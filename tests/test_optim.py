@@ -1,5 +1,8 @@
+from functools import partial
+
 import pytest
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 from torch.optim import SGD
 
@@ -43,6 +46,44 @@ def test_warm_up_times_half_a_cosine(step, factor):
 )
 def test_without_warm_up_the_first_step_has_the_full_rate(scheduler, options):
     assert factor_of(scheduler, **options)(0) == 1
+
+
+def cosine_module(**options):
+    return tiny.module(scheduler=partial(WarmupCosineDecay, warmup=0, **options))
+
+
+@pytest.mark.parametrize(("options", "length"), [({}, 6), ({"total_steps": 10}, 10)])
+def test_a_cosine_has_the_length_of_the_run_unless_it_has_one(options, length, shards, tmp_path):
+    rates = Rates()
+    trainer = tiny.trainer(tmp_path, max_steps=6, callbacks=rates, limit_val_batches=0)
+    trainer.fit(cosine_module(**options), tiny.data(shards))
+    factor = factor_of(WarmupCosineDecay, total_steps=length, warmup=0)
+    assert rates.seen == pytest.approx([4e-4 * factor(step) for step in range(6)])
+
+
+def test_a_run_that_goes_on_for_longer_has_its_new_length(shards, tmp_path):
+    for steps, resume in ((2, None), (6, tmp_path / "a.ckpt")):
+        rates = Rates()
+        trainer = tiny.trainer(tmp_path, max_steps=steps, callbacks=rates, limit_val_batches=0)
+        trainer.fit(cosine_module(), tiny.data(shards), ckpt_path=resume)
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+    factor = factor_of(WarmupCosineDecay, total_steps=6, warmup=0)
+    assert rates.seen[1:] == pytest.approx([4e-4 * factor(step) for step in range(3, 6)])
+
+
+def test_a_cosine_in_a_run_without_a_length_is_one_error(shards, tmp_path):
+    trainer = tiny.trainer(tmp_path, max_epochs=1)
+    with pytest.raises(
+        MisconfigurationException, match=r"Expected max_steps, .* got -1\. Set the trainer's max_steps, or"
+    ):
+        trainer.fit(cosine_module(), tiny.data(shards))
+
+
+def test_a_cosine_that_nobody_gave_a_length():
+    decay = factor_of(WarmupCosineDecay, warmup=0)
+    assert decay(0) == 1
+    with pytest.raises(ValueError, match=r"Expected a schedule of known length, got total_steps = None\. Set it"):
+        decay(1)
 
 
 def test_defaults_are_those_of_the_recipe():

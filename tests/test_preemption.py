@@ -17,7 +17,6 @@ from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelChec
 import tiny
 from emorl.callbacks import Preemption
 from emorl.callbacks.preemption import _any
-from emorl.cli import EmorlCLI
 from preempted import Signal
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +68,15 @@ def small(shards, *more):
     """Return the arguments that make the documented run a small one."""
     network = ("--model.network.slot_dim=8", "--model.network.feature_dim=8")
     quiet = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
-    return [*network, *quiet, "-c", "configs/smoke.yaml", "--trainer.max_steps=4", f"--data.root={shards}", *more]
+    return [
+        *network,
+        *quiet,
+        "-c",
+        "configs/overlays/smoke.yaml",
+        "--trainer.max_steps=4",
+        f"--data.root={shards}",
+        *more,
+    ]
 
 
 def signalled(step, name):
@@ -257,14 +264,12 @@ def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])
-def test_lightning_queues_no_job_again(command, slurm, emorl, monkeypatch):
+def test_lightning_queues_no_job_again(command, slurm, build):
     """It would save a checkpoint that every later job in the folder starts from."""
-    built = []
-    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
-    emorl(command, "-c", "configs/base.yaml", "--trainer.accelerator=cpu")
-    trainer = built[0].trainer
+    cli = build(command, "-c", "configs/base.yaml", "--trainer.accelerator=cpu")
+    trainer = cli.trainer
     (preemption,) = (callback for callback in trainer.callbacks if isinstance(callback, Preemption))
-    preemption.setup(trainer, built[0].model, command)
+    preemption.setup(trainer, cli.model, command)
     environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue

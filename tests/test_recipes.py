@@ -11,9 +11,10 @@ from torch.optim.lr_scheduler import ConstantLR
 
 import tiny
 from emorl.callbacks import RefinementCurriculum
-from emorl.cli import EmorlCLI
+from emorl.callbacks.curriculum import stretched
 from emorl.data.sources.splits import PRESETS
 from emorl.model import (
+    BigDecoder,
     DualGRU,
     GaussianLikelihood,
     Geco,
@@ -27,11 +28,13 @@ from emorl.pretrained import load_card, load_pretrained
 from emorl.study.run import read_cases
 
 ROOT = Path(__file__).parents[1]
-FAST = ["demo", "tetrominoes-fast", "multi-dsprites-fast"]
-INGREDIENTS = read_cases(ROOT / "configs" / "ablations" / "ingredients.yaml")
+CONFIGS = ROOT / "configs"
+STUDIES = CONFIGS / "studies"
+FAST = sorted(path for path in CONFIGS.glob("*/*.yaml") if "fast" in path.stem)
+INGREDIENTS = read_cases(STUDIES / "ablations" / "ingredients.yaml")
 FURTHER = {
-    "tetrominoes": read_cases(ROOT / "configs" / "tetrominoes-further.yaml"),
-    "multi_dsprites": read_cases(ROOT / "configs" / "multi-dsprites-further.yaml"),
+    "tetrominoes": read_cases(STUDIES / "tetrominoes-further.yaml"),
+    "multi_dsprites": read_cases(STUDIES / "multi-dsprites-further.yaml"),
 }
 FIRST = {  # the recipe of the first training, and its run
     "tetrominoes": ("tetrominoes-fast", "seeds/tetrominoes-fast/seed_0"),
@@ -48,7 +51,7 @@ FULL = {
     "scheduler": WarmupCosineDecay,
     "batch": 16,
     "precision": "bf16-mixed",
-    "phases": {0: 1, 26000: 3, 36000: 0},
+    "phases": {0: 1},
 }
 CHANGES = {
     "full": {},
@@ -66,8 +69,8 @@ CHANGES = {
 }
 
 
-def recipe(name):
-    return yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+def read(path):
+    return yaml.safe_load(path.read_text())
 
 
 def only(kind, callbacks):
@@ -78,6 +81,13 @@ def only(kind, callbacks):
 def trainings(card):
     """Return what is on record of the trainings that led to a card's weights, the first one first."""
     return [*(trainings(card["started_from"]) if card["started_from"] else []), card]
+
+
+def without_length(model):
+    """Return the configuration of what trains, without the schedule's length, which old cards have beside the run's."""
+    parts = {part: on_record(model[part]) for part in ("network", "optimizer", "scheduler")}
+    parts["scheduler"]["init_args"].pop("total_steps")
+    return parts
 
 
 def on_record(arguments):
@@ -94,14 +104,14 @@ def on_record(arguments):
     ],
 )
 def test_released_recipes_are_those_of_the_paper(
-    name, size, slots, decoder, likelihood, target, steps, phases, tested, build
+    name, size, slots, decoder, likelihood, target, steps, phases, tested, built
 ):
-    cli = build(["--config=configs/base.yaml", f"--config=configs/{name}.yaml"])
+    cli = built(["--config=configs/base.yaml", f"--config=configs/efficient_morl/{name}.yaml"])
     network, geco = cli.model.network, cli.model.network.objective.geco
     assert (cli.model.image_size, network.num_slots, type(network.decoder)) == (size, slots, decoder)
     assert (type(network.likelihood), network.likelihood.scale) == likelihood
     assert (geco and (geco.target, geco.acceleration)) == target
-    assert only(RefinementCurriculum, cli.trainer.callbacks).phases == phases
+    assert in_use(cli) == phases
     assert (cli.trainer.max_steps, cli.model.test_refinement_steps) == (steps, tested)
     assert sum(p.numel() for p in network.parameters()) == (467236 if name == "tetrominoes" else 666500)
     assert cli.datamodule.batch_size == 32
@@ -117,104 +127,144 @@ def test_released_recipes_are_those_of_the_paper(
 
 @pytest.mark.parametrize("preset", ["clevr6", "clevr10"])
 def test_a_recipe_has_the_slots_of_its_data(preset):
-    slots = recipe(preset)["model"]["network"]["init_args"]["num_slots"]
-    assert slots == PRESETS[preset].max_objects + 1
+    for path in CONFIGS.glob(f"*/{preset}.yaml"):
+        assert read(path)["model"]["network"]["init_args"]["num_slots"] == PRESETS[preset].max_objects + 1
 
 
-def test_the_ablations_of_clevr6_change_one_part_each(build):
-    cases = read_cases(ROOT / "configs" / "ablations" / "clevr6.yaml")
+def test_the_ablations_of_clevr6_change_one_part_each(built):
+    cases = read_cases(STUDIES / "ablations" / "clevr6.yaml")
     found = {}
     for case, options in cases.items():
-        cli = build(options)
+        cli = built(options)
         network = cli.model.network
-        found[case] = type(network.bottom_up.cell), type(network.objective.geco), cli.trainer.max_steps
+        found[case] = type(network.bottom_up.cell), type(network.objective.geco), cli.trainer.max_steps, in_use(cli)
     assert found == {
-        "full": (DualGRU, Geco, 50000),
-        "without-dual-gru": (PlainGRU, Geco, 50000),
-        "without-geco": (DualGRU, type(None), 50000),
+        "full": (DualGRU, Geco, 50000, {0: 3}),
+        "without-dual-gru": (PlainGRU, Geco, 50000, {0: 3}),
+        "without-geco": (DualGRU, type(None), 50000, {0: 3}),
     }
 
 
-@pytest.mark.parametrize("name", FAST)
-def test_the_learning_rate_reaches_zero_with_the_last_step(name):
-    content = recipe(name)
-    assert content["model"]["scheduler"]["init_args"]["total_steps"] == content["trainer"]["max_steps"]
+@pytest.mark.parametrize(
+    ("name", "size", "slots", "decoder"),
+    [
+        ("tetrominoes", 35, 4, SmallDecoder),
+        ("multi-dsprites", 64, 6, IodineDecoder),
+        ("clevr6", 96, 7, BigDecoder),
+    ],
+)
+def test_recipes_of_slot_attention_are_those_of_the_baseline(name, size, slots, decoder, built):
+    cli = built(["--config=configs/base.yaml", f"--config=configs/slot_attention/{name}.yaml"])
+    network = cli.model.network
+    assert (network.num_slots, network.slot_dim, type(network.decoder)) == (slots, 64, decoder)
+    assert (cli.model.image_size, cli.model.refinement_steps, cli.model.test_refinement_steps) == (size, 3, 3)
+    assert (cli.datamodule.batch_size, cli.trainer.max_steps, in_use(cli)) == (64, 500_000, {})
+    configured = cli.model.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert (type(optimizer), optimizer.defaults["lr"], type(schedule)) == (Adam, 4e-4, WarmupExponentialDecay)
+    factors = [schedule.lr_lambdas[0](step) for step in (0, 100_000)]
+    assert factors == pytest.approx([1e-4, 0.5])
 
 
-@pytest.mark.parametrize("name", FAST)
-def test_the_curriculum_anneals_refinement_to_zero_before_the_end(name):
-    content = recipe(name)
-    phases = content["trainer"]["callbacks+"][0]["init_args"]["phases"]
-    assert phases[max(phases)] == 0 < max(phases.values())
-    assert max(phases) < content["trainer"]["max_steps"]
+each_fast = pytest.mark.parametrize("path", FAST, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
-def test_the_demo_is_the_fast_recipe_but_for_its_length():
-    demo, fast = recipe("demo"), recipe("tetrominoes-fast")
-    for content in (demo, fast):
-        del content["trainer"]
-        del content["model"]["scheduler"]["init_args"]["total_steps"]
-    assert demo == fast
+@each_fast
+@pytest.mark.parametrize("steps", [None, 5000])
+def test_the_learning_rate_reaches_zero_with_the_last_step(path, steps, built):
+    asked = [] if steps is None else [f"--trainer.max_steps={steps}"]
+    cli = built(["--config=configs/base.yaml", f"--config={path}", *asked])
+    factor = cli.model.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    last = cli.trainer.max_steps
+    assert last == (steps or read(path)["trainer"]["max_steps"])
+    assert 0 < factor(last - 1) < 1e-3
+    assert factor(last) == pytest.approx(0)
+    assert factor(last // 2) == pytest.approx(0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "efficient_morl").glob("*.yaml")), ids=lambda path: path.stem)
+def test_phases_of_a_recipe_end_with_its_run(path):
+    content = read(path)
+    phases = content["curriculum"]["phases"]
+    assert phases[0] == content["model"]["refinement_steps"]
+    if len(phases) > 1:
+        assert (max(phases), phases[max(phases)]) == (content["trainer"]["max_steps"], None)
+    if path in FAST:
+        assert [*phases.values()][-2] == 0 < max(phases.values(), key=lambda value: value or 0)
+
+
+def test_a_shorter_run_has_shorter_phases(built):
+    demo = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/tetrominoes-fast")]
+    assert in_use(built([*demo, "--trainer.max_steps=10000"])) == {0: 1, 6500: 3, 9000: 0}
+    asked = built([*demo, "--trainer.max_steps=10000", "--curriculum.phases={0: 2, 7000: 0}"])
+    assert in_use(asked) == {0: 2, 7000: 0}
+
+
+def in_use(cli):
+    """Return the phases of the run, stretched as they are when it begins."""
+    return stretched(only(RefinementCurriculum, cli.trainer.callbacks).phases or {}, cli.trainer.max_steps)
 
 
 @pytest.fixture
-def build(emorl, monkeypatch):
-    built = []
+def built(build, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(EmorlCLI, "_run_subcommand", lambda cli, _: built.append(cli))
 
-    def build(options):
-        emorl("fit", *options, "--trainer.accelerator=cpu", "--trainer.logger=false")
-        return built.pop()
+    def built(options):
+        cli = build("fit", *options, "--trainer.accelerator=cpu", "--trainer.logger=false")
+        cli.model.trainer = cli.trainer
+        return cli
 
-    return build
+    return built
 
 
-def test_the_readme_trains_shipped_weights_further_on_their_negative_elbo(build):
+def test_the_readme_trains_shipped_weights_further_on_their_negative_elbo(built):
     readme = (ROOT / "README.md").read_text().replace("\\\n", "")
     (options,) = re.findall(r"^emorl fit (.*--pretrained.*)$", readme, re.MULTILINE)
-    cli = build(options.split())
+    cli = built(options.split())
     network, shipped = cli.model.network, load_pretrained("multi_dsprites").network
     assert network.objective.geco is None
     assert network.objective.kl_weight == 1
-    assert cli.trainer.max_steps == 5000
+    assert cli.model.configure_optimizers()["lr_scheduler"]["scheduler"].total_steps == cli.trainer.max_steps == 5000
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), shipped.parameters(), strict=True))
 
 
-def test_training_weights_further_begins_with_an_objective_of_its_own(build, tmp_path):
+def test_training_weights_further_begins_with_an_objective_of_its_own(built, tmp_path):
     trained = tiny.module(network=tiny.network(geco=Geco("auto")))
     trained.network.objective.geco.zeta.fill_(-2)
-    network = build([f"--pretrained={tiny.saved(trained, tmp_path / 'a.ckpt')}"]).model.network
+    network = built([f"--pretrained={tiny.saved(trained, tmp_path / 'a.ckpt')}"]).model.network
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), trained.network.parameters(), strict=True))
     assert network.objective.geco.zeta == pytest.approx(0.55)
 
 
-def test_the_released_recipe_and_the_fast_one_have_the_same_time(build):
-    cases = read_cases(ROOT / "configs" / "hour.yaml")
+def test_the_released_recipe_and_the_fast_one_have_the_same_time(built):
+    cases = read_cases(STUDIES / "hour.yaml")
     for options in cases.values():
-        assert only(Timer, build(options).trainer.callbacks).time_remaining() == 3600
+        assert only(Timer, built(options).trainer.callbacks).time_remaining() == 3600
     assert list(cases) == ["tetrominoes", "tetrominoes-fast"]
 
 
 @pytest.mark.parametrize("name", FURTHER)
-def test_shipped_weights_come_of_recipes_that_are_here(name, build):
+def test_shipped_weights_come_of_recipes_that_are_here(name, built):
     first, *later = trainings(load_card(name))
     recipe, run = FIRST[name]
-    cli = build(["--config=configs/base.yaml", f"--config=configs/{recipe}.yaml"])
+    cli = built(["--config=configs/base.yaml", f"--config=configs/efficient_morl/{recipe}.yaml"])
     model = on_record(cli.config.fit.model.as_dict())
-    assert all(model[part] == first["model"][part] for part in ("network", "optimizer", "scheduler"))
+    assert without_length(model) == without_length(first["model"])
     assert cli.trainer.max_steps == first["steps"]
     for training, (case, options) in zip(later, FURTHER[name].items(), strict=True):
         assert f"--pretrained=runs/{run}/checkpoints/last.ckpt" in options
-        cli, run = build([*options, f"--pretrained={name}"]), f"{recipe.replace('fast', 'further')}/{case}/seed_0"
+        cli, run = built([*options, f"--pretrained={name}"]), f"{recipe.replace('fast', 'further')}/{case}/seed_0"
         (phases,) = (
             part["init_args"]["phases"]
             for part in training["trainer"]["callbacks"]
             if "Curriculum" in part["class_path"]
         )
-        assert on_record(cli.config.fit.model.as_dict()) == training["model"]
-        assert on_record(only(RefinementCurriculum, cli.trainer.callbacks).phases) == phases
-        assert cli.config.fit.model.scheduler.init_args.total_steps == cli.trainer.max_steps == training["steps"]
+        model = on_record(cli.config.fit.model.as_dict())
+        assert without_length(model) == without_length(training["model"])
+        assert {**model, "scheduler": None} == {**training["model"], "scheduler": None}
+        assert on_record(in_use(cli)) == phases
+        length = training["model"]["scheduler"]["init_args"]["total_steps"]
+        assert cli.trainer.max_steps == training["steps"] == length
 
 
 @pytest.mark.parametrize("name", FURTHER)
@@ -230,8 +280,8 @@ def test_a_card_tells_of_all_trainings(name):
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_a_case_leaves_out_one_ingredient(case, build):
-    cli = build(INGREDIENTS[case])
+def test_a_case_leaves_out_one_ingredient(case, built):
+    cli = built(INGREDIENTS[case])
     network = cli.model.network
     optimizer = cli.model.optimizer(network.parameters())
     found = {
@@ -245,7 +295,7 @@ def test_a_case_leaves_out_one_ingredient(case, build):
         "scheduler": type(cli.model.scheduler(optimizer)),
         "batch": cli.datamodule.batch_size,
         "precision": cli.config.fit.trainer.precision,
-        "phases": only(RefinementCurriculum, cli.trainer.callbacks).phases,
+        "phases": in_use(cli),
     }
     assert found == FULL | CHANGES[case]
     assert cli.trainer.max_steps == 1500

@@ -17,7 +17,7 @@ from emorl.study import run as study
 from emorl.study.run import Run, main, read_cases
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "demo", "smoke")]
+SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/tetrominoes-fast", "overlays/smoke")]
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -39,14 +39,20 @@ def test_a_run_trains_from_its_last_checkpoint_and_is_tested_in_float32(tmp_path
 
 def test_a_study_trains_tests_and_goes_on_after_a_failure(tmp_path, shards, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    good = [*SMOKE, f"--data.root={shards}", "--trainer.accelerator=cpu"]
+    good = [f"--data.root={shards}", "--trainer.accelerator=cpu"]
     good += ["--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=elsewhere"]
-    bad = {"bad": ["--model.network.num_slots=two"]}
-    Path("cases.yaml").write_text(yaml.safe_dump({"common": ["--trainer.log_every_n_steps=1"], **bad, "good": []}))
+    own = ["--model.network=own_model.SoftKMeans", "--curriculum.phases=null"]
+    cases = {"bad": ["--model.network.num_slots=two"], "good": [], "own": own}
+    Path("cases.yaml").write_text(yaml.safe_dump({"common": [*SMOKE, "--trainer.log_every_n_steps=1"], **cases}))
+    monkeypatch.setenv("PYTHONPATH", f"{CONFIGS.parent / 'examples'}:{os.environ.get('PYTHONPATH', '')}")
     assert main(["cases.yaml", "out", "--seeds=1", f"--options={good}"]) == 1
     with Path("out/scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["case"], row["seed"]) for row in rows} == {("good", "0")}
+    assert {(row["case"], row["seed"], row["I"]) for row in rows} == {
+        ("good", "0", "0"),
+        ("good", "0", "3"),
+        ("own", "0", "3"),
+    }
     assert {row["score"] for row in rows} >= {"fg_ari", "mse"}
     with Path("out/summary.csv").open() as file:
         failed, finished, *_ = csv.DictReader(file)

@@ -1,15 +1,11 @@
-import multiprocessing
-import os
-import sys
+"""Sweeps: what W&B's agent is to run, with the arguments that it makes of drawn values, `--NAME=VALUE`."""
+
 from pathlib import Path
 
 import pytest
 import torch
 import wandb
 import yaml
-from wandb.apis.public import sweeps
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
-from wandb.wandb_agent import Agent
 
 import offline
 
@@ -24,7 +20,7 @@ DRAWN = {
         "model.optimizer.init_args.lr": 3e-05,
         "model.network.init_args.geco.init_args.target": -1.15,
         "model.network.init_args.geco.init_args.step_size": 2e-06,
-        "trainer.callbacks.init_args.phases": "{0: 3, 50000: 1, 100000: 0}",
+        "curriculum.phases": "{0: 3, 50000: 1, 100000: 0}",
     },
 }
 
@@ -33,34 +29,13 @@ def read(path):
     return yaml.safe_load(path.read_text())
 
 
-class Service:
-    """Stands in for W&B's sweep service: hands out one run."""
-
-    def __init__(self, command, drawn):
-        self.command = command
-        self.runs = [[as_given(drawn)]]
-
-    def sweep(self, *_):
-        return {"config": yaml.safe_dump({"command": self.command})}
-
-    def register(self, *_, **__):
-        return {"id": "agent"}
-
-    def heartbeat(self, *_):
-        return self.runs.pop() if self.runs else []
-
-
-def shortened(sweep, *more):
-    """Return a sweep's command for a few steps of a tiny model."""
-    *command, arguments = sweep["command"]
-    assert arguments == "${args}"
-    return [*command, f"--config={CONFIGS / 'smoke.yaml'}", "--trainer.accelerator=cpu", *TINY, *more, arguments]
-
-
-def as_given(drawn):
-    """Return drawn parameters as the service gives them."""
-    arguments = {name: {"value": value} for name, value in drawn.items()}
-    return {"type": "run", "run_id": "r1", "program": "emorl", "args": arguments}
+def arguments(sweep, drawn, *more):
+    """Return the arguments that the agent gives to `emorl` for drawn values, for a few steps of a tiny model."""
+    env, program, *options, last = sweep["command"]
+    assert (env, program, last) == ("${env}", "emorl", "${args}")
+    smoke = CONFIGS / "overlays" / "smoke.yaml"
+    drawn = [f"--{name}={value}" for name, value in drawn.items()]
+    return [*options, f"--config={smoke}", "--trainer.accelerator=cpu", *TINY, *more, *drawn]
 
 
 @pytest.fixture
@@ -71,27 +46,9 @@ def here(shards, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(CONFIGS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_RUN_ID", "r1")
     return tmp_path
-
-
-@pytest.fixture
-def agent(here, monkeypatch):
-    """Run wandb's agent until it has finished one run of a sweep."""
-
-    def run(command, drawn):
-        service = Service(command, drawn)
-        monkeypatch.setattr(sweeps, "_sweep_with_runs", service.sweep)
-        monkeypatch.setattr(sweeps, "_register_agent", service.register)
-        monkeypatch.setattr(sweeps, "_agent_heartbeat", service.heartbeat)
-        Agent(api=None, queue=multiprocessing.Queue(), sweep_id="s1", count=1).run()
-
-    monkeypatch.setattr(wandb, "Api", lambda: None)  # would ask for a key
-    monkeypatch.setattr(Agent, "POLL_INTERVAL", 0.1)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
-    for name in ("WANDB_DIR", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # restored afterwards: the agent sets them
-        monkeypatch.setenv(name, "")
-    return run
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
@@ -101,12 +58,10 @@ def test_every_parameter_of_a_sweep_is_tried_here(path):
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
-def test_the_arguments_that_wandb_makes_of_a_seed_and_a_boolean_arrive(here, emorl):
+def test_a_seed_and_a_boolean_arrive(here, emorl):
     sweep = read(CONFIGS / "sweeps" / "seeds.yaml")
-    drawn = as_given({**DRAWN["seeds"], "model.optimizer.init_args.amsgrad": True})
-    env, program, *options, _ = shortened(sweep, "--trainer.logger=false", "--trainer.callbacks=[]")
-    assert (env, program) == ("${env}", "emorl")
-    emorl(*options, *create_sweep_command_args(drawn)["args"])
+    drawn = DRAWN["seeds"] | {"model.optimizer.init_args.amsgrad": True}
+    emorl(*arguments(sweep, drawn, "--trainer.logger=false", "--trainer.callbacks=[]"))
     (path,) = here.rglob("*.ckpt")
     checkpoint = torch.load(path)
     assert checkpoint["state_dict"]["noise_seed"] == 4
@@ -114,10 +69,14 @@ def test_the_arguments_that_wandb_makes_of_a_seed_and_a_boolean_arrive(here, emo
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["amsgrad"] is True
 
 
-def test_all_that_an_agent_is_given_arrives_in_the_run_that_it_starts(here, agent):
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
+def test_all_that_a_search_draws_arrives_in_its_run(here, emorl):
     sweep = read(CONFIGS / "sweeps" / "search.yaml")
-    drawn = {"trainer.callbacks.init_args.phases": "{0: 2, 3: 1}", "model.optimizer.init_args.amsgrad": False}
-    agent(shortened(sweep, "--model.optimizer.init_args.amsgrad=true"), DRAWN["search"] | drawn)
+    drawn = DRAWN["search"] | {"curriculum.phases": "{0: 2, 3: 1}", "model.optimizer.init_args.amsgrad": False}
+    emorl(*arguments(sweep, drawn, "--model.optimizer.init_args.amsgrad=true"))
+    wandb.finish()
+    wandb.teardown()  # waits until the last records are written
     (path,) = here.rglob("last.ckpt")
     checkpoint, run = torch.load(path), offline.Offline(here)
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
@@ -131,7 +90,7 @@ def test_all_that_an_agent_is_given_arrives_in_the_run_that_it_starts(here, agen
 
 def test_the_search_stops_runs_early():
     sweep = read(CONFIGS / "sweeps" / "search.yaml")
-    recipe = read(CONFIGS / "tetrominoes.yaml")["trainer"] | read(CONFIGS / "base.yaml")["trainer"]
+    recipe = read(CONFIGS / "efficient_morl" / "tetrominoes.yaml")["trainer"] | read(CONFIGS / "base.yaml")["trainer"]
     validations = recipe["max_steps"] / recipe["val_check_interval"]
     assert sweep["early_terminate"]["type"] == "hyperband"
     assert sweep["early_terminate"]["min_iter"] * sweep["early_terminate"]["eta"] < validations

@@ -16,7 +16,8 @@ from emorl.callbacks import WandbCheckpoints, WandbSegmentations
 from emorl.callbacks.wandb import checkpoints
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OVERLAYS = [f"--config={CONFIGS / name}.yaml" for name in ("base", "wandb", "tetrominoes", "smoke")]
+COMPOSED = ("base", "overlays/wandb", "efficient_morl/tetrominoes", "overlays/smoke")
+OVERLAYS = [f"--config={CONFIGS / name}.yaml" for name in COMPOSED]
 SMALL = ("--model.network.init_args.slot_dim=8", "--model.network.init_args.feature_dim=8")
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
@@ -44,7 +45,7 @@ def fit(shards, tmp_path, monkeypatch, emorl):
 @pytest.mark.filterwarnings("ignore:You are using `torch.load` with `weights_only=False`")
 def test_a_run_tells_wandb_everything_and_other_loggers_the_same_numbers(fit, shards, tmp_path):
     board = ("--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=board")
-    fit("--trainer.callbacks.init_args.phases={0: 2, 3: 1}", *board)
+    fit("--curriculum.phases={0: 2, 3: 1}", *board)
     run = offline.Offline(tmp_path)
     wanted = [
         "nll",
@@ -72,7 +73,7 @@ def test_a_run_tells_wandb_everything_and_other_loggers_the_same_numbers(fit, sh
     config = yaml.safe_load((folder / "config.yaml").read_text())
     for part in ("seed_everything", "model", "data"):
         assert run.config[part] == config[part]
-    assert run.config["trainer"]["callbacks"]["RefinementCurriculum"]["init_args"]["phases"] == {"0": 2, "3": 1}
+    assert run.config["curriculum"]["phases"] == {"0": 2, "3": 1}
     assert run.config["versions"] == json.loads((folder / "versions.json").read_text())
 
     (*_, shown) = (row for row in run.rows if "segmentations.all_masks" in row)

@@ -37,7 +37,7 @@ HISTORY = (
     "train/refinement_steps",
     *(name for _, columns, _ in TRAINING.values() for name in columns.values()),
 )
-ORIGIN = ("seed", "steps", "minutes", "started_from", "history", "versions", "trainer", "model")
+ORIGIN = ("seed", "steps", "minutes", "started_from", "history", "versions", "trainer", "curriculum", "model")
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -82,6 +82,7 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         "tests": {folder.name: tested(folder) for folder in sorted((run / "tests").iterdir())},
         "draws": {folder.name: drawn(folder) for folder in sorted((run / "draws").iterdir())},
         "trainer": config["trainer"],
+        "curriculum": config["curriculum"],
         "data": config["data"],
     }
     return {
@@ -99,7 +100,7 @@ def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[st
     shipped = load_card(weights)
     if (shipped["versions"], shipped["steps"]) == (versions, steps):
         return shipped["started_from"]  # type: ignore[no-any-return]
-    return {field: shipped[field] for field in ORIGIN}
+    return {field: shipped[field] for field in ORIGIN if field in shipped}  # old cards have no curriculum beside trainer
 
 
 def trainings(card: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,15 +12,16 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import yaml
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from emorl.callbacks import PredictionWriter, ProgressBar, RunRecord, TestReport
+from emorl.callbacks import PredictionWriter, ProgressBar, RefinementCurriculum, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
 from emorl.module import SlotModule
@@ -73,6 +74,7 @@ class EmorlCLI(LightningCLI):
             help=f"Weights to start from: a checkpoint's, or by name those of the package: {', '.join(names())}.",
         )
         parser.add_lightning_class_args(ProgressBar, "progress")
+        parser.add_lightning_class_args(RefinementCurriculum, "curriculum")
         for name, callback in (("report", TestReport), ("predictions", PredictionWriter)):
             parser.add_lightning_class_args(callback, name)
             parser.link_arguments("output_dir", f"{name}.output_dir")
@@ -92,12 +94,12 @@ class EmorlCLI(LightningCLI):
         """
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
         self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # they are written, not kept
-        words = sys.argv[1:] if args is None else args if isinstance(args, list) else []
+        words = sys.argv[1:] if args is None else cast("list[str]", args)
         named = _weights().parse_known_args(words)[0]
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
         if subcommand and not {"-h", "--help"} & set(words):
             self._take_model(subcommand, named.ckpt_path, named.pretrained)
-        super().parse_arguments(parser, args)
+        self._parse(parser, words, subcommand)
         if subcommand := self.config.get("subcommand"):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
             if self.config[subcommand].get("seed_everything") is True:
@@ -108,9 +110,16 @@ class EmorlCLI(LightningCLI):
                     raise MisconfigurationException(f"Expected --{name} {value} to count, got null after it. {remedy}")
             late = (path, pretrained) != (named.ckpt_path, named.pretrained)
             if late and self._take_model(subcommand, path, pretrained):
-                super().parse_arguments(parser, args)
+                self._parse(parser, words, subcommand)
             if subcommand != "fit" and path is None and pretrained is None:
                 logger.warning("Neither --ckpt_path nor --pretrained is given: the model is an untrained one.")
+
+    def _parse(self, parser: LightningArgumentParser, words: list[str], subcommand: str | None) -> None:
+        """Parse, with the defaults of the network's own class where a class is named that is not the default one."""
+        if subcommand:
+            default = self._subcommand_parsers[subcommand].get_default("model.network")
+            words = begin_networks_anew(words, _class_name(default))
+        self.config = parser.parse_args(words)
 
     def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:
         """Make the configuration of trained weights the model's defaults; return whether there are such weights."""
@@ -125,7 +134,8 @@ class EmorlCLI(LightningCLI):
             found, self.weights = read_checkpoint(path), None
         if found is None:
             return False
-        defaults = {f"model.{name}": value for name, value in found.model.items()}
+        model = found.model if self.weights is None else _of_any_length(found.model)
+        defaults = {f"model.{name}": value for name, value in model.items()}
         self._subcommand_parsers[subcommand].set_defaults(defaults)
         return True
 
@@ -156,6 +166,13 @@ class EmorlCLI(LightningCLI):
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
         return super().instantiate_trainer(**kwargs)
 
+    def run(self) -> None:
+        """Run the subcommand."""
+        super()._run_subcommand(str(self.subcommand))
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Left to `run`."""
+
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
 
@@ -172,6 +189,59 @@ def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> No
                 action._typehint = int | float | None  # type: ignore[attr-defined]
 
 
+def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
+    """Return a command line in which a network of another class than before has the defaults of its own.
+
+    jsonargparse keeps what both classes take: a `SlotAttention` would have the decoder of the EfficientMORL that it
+    replaces.
+
+    Args:
+        words: the command line.
+        network: name of the class that is the default.
+
+    >>> begin_networks_anew(["fit", "--model.network", "SlotAttention"], "EfficientMORL")
+    ['fit', '--model.network=null', '--model.network', 'SlotAttention']
+    """
+    anew = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        named = _named_network(option, value if equals else after)
+        if named not in (None, network):
+            anew.append("--model.network=null")
+            network = named
+        anew.append(word)
+    return anew
+
+
+def _named_network(option: str, value: str) -> str | None:
+    """Return the name of the network's class that an option gives, or a configuration file."""
+    if option == "--model.network":
+        return _class_name(yaml.safe_load(value))
+    if option not in ("-c", "--config") or not Path(value).is_file():
+        return None
+    try:
+        content = yaml.safe_load(Path(value).read_text())
+    except yaml.YAMLError:  # which the parser tells of
+        return None
+    model = content.get("model") if isinstance(content, dict) else None
+    return _class_name(model.get("network")) if isinstance(model, dict) else None
+
+
+def _class_name(network: Any) -> str | None:
+    """Return the name of a class in a configuration, be it the path alone or with arguments."""
+    path = network if isinstance(network, str | None) else network.get("class_path")
+    return path and path.rpartition(".")[2]
+
+
+def _of_any_length(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's configuration without the length of the run in which it was trained: another is to begin."""
+    scheduler = model.get("scheduler", {})
+    if not scheduler["class_path"].endswith(".WarmupCosineDecay"):
+        return model
+    init_args = {**scheduler["init_args"], "total_steps": None}
+    return {**model, "scheduler": {**scheduler, "init_args": init_args}}
+
+
 def _weights() -> argparse.ArgumentParser:
     """Return a parser of the options that name trained weights."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -180,25 +250,30 @@ def _weights() -> argparse.ArgumentParser:
     return parser
 
 
-def main(args: ArgsType = None) -> None:
+def build(args: list[str] | None = None) -> EmorlCLI:
+    """Parse the command line, or ``args``, and build model, data and trainer; what it returns is ready to `run`."""
+    return EmorlCLI(
+        SlotModule,
+        MultiObjectDataModule,
+        args=args,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,  # the model's own arguments build them
+        save_config_callback=RunRecord,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={
+            "prog": "emorl",
+            "description": "Train, test and apply slot models.",
+            **{name: {"description": description} for name, description in SUBCOMMANDS.items()},
+        },
+    )
+
+
+def main(args: list[str] | None = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; exits with 2 and one line on bad input."""
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
     try:
-        EmorlCLI(
-            SlotModule,
-            MultiObjectDataModule,
-            args=args,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,  # the model's own arguments build them
-            save_config_callback=RunRecord,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={
-                "prog": "emorl",
-                "description": "Train, test and apply slot models.",
-                **{name: {"description": description} for name, description in SUBCOMMANDS.items()},
-            },
-        )
+        build(args).run()
     except (DataError, MisconfigurationException, OSError, FloatingPointError) as error:
         print(f"emorl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -20,7 +21,7 @@ from emorl.errors import DataError
 from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, PosteriorMeans, SlotModel, unit_range
 from emorl.model.describe import describe
 from emorl.model.slot_model import encoding
-from emorl.optim import WarmupExponentialDecay
+from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.scores import Scores
 from emorl.types import Batch
 
@@ -150,9 +151,21 @@ class SlotModule(LightningModule):
         return Prediction(keys, *(None if tensor is None else tensor[real] for tensor in tensors))  # type: ignore[arg-type]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Step the scheduler with the optimiser, not with the epoch."""
+        """Step the scheduler with the optimizer, not with the epoch; a cosine without a length has the run's.
+
+        Raises:
+            MisconfigurationException: if the run has none either.
+        """
         optimizer = self.optimizer(self.network.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+        scheduler = self.scheduler(optimizer)
+        if isinstance(scheduler, WarmupCosineDecay) and scheduler.total_steps is None:
+            scheduler.total_steps = self.trainer.max_steps
+            if scheduler.total_steps == -1:
+                raise MisconfigurationException(
+                    "Expected max_steps, which a cosine without total_steps ends with, got -1. "
+                    "Set the trainer's max_steps, or the scheduler's total_steps."
+                )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def setup(self, stage: str) -> None:
         """Check that model, data and trainer fit together; on CPU, tune the process; see `check_surroundings`."""

@@ -1,9 +1,10 @@
-"""Learning-rate schedules, and an optimiser that learns faster than Adam."""
+"""Learning-rate schedules, and an optimizer that learns faster than Adam."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import pytorch_optimizer
 from torch.nn import Parameter
@@ -17,12 +18,12 @@ def warm_up(step: int, warmup_steps: int) -> float:
 
 
 class WarmupExponentialDecay(LambdaLR):
-    """Linear warm-up times smooth exponential decay, the released recipe, stepped once per optimiser step.
+    """Linear warm-up times smooth exponential decay, the released recipe, stepped once per optimizer step.
 
     Args:
-        optimizer: the optimiser.
-        warmup_steps: optimiser steps until the full learning rate; 0 for none.
-        half_life: optimiser steps in which the decay halves the learning rate.
+        optimizer: the optimizer.
+        warmup_steps: optimizer steps until the full learning rate; 0 for none.
+        half_life: optimizer steps in which the decay halves the learning rate.
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 10_000, half_life: float = 100_000.0) -> None:
@@ -30,21 +31,34 @@ class WarmupExponentialDecay(LambdaLR):
 
 
 class WarmupCosineDecay(LambdaLR):
-    """Linear warm-up times half a cosine that ends at zero, stepped once per optimiser step.
+    """Linear warm-up times half a cosine that ends at zero, stepped once per optimizer step.
 
     Args:
-        optimizer: the optimiser.
-        total_steps: optimiser steps until the learning rate is zero: those of the run.
-        warmup: optimiser steps until the full learning rate; 0 for none. (Were its name that of the other schedule's
-            argument, a configuration that changes the class alone would keep the other's value.)
+        optimizer: the optimizer.
+        total_steps: optimizer steps until the learning rate is zero; by default those of the run, the trainer's
+            ``max_steps``, which `SlotModule` fills in.
+        warmup: optimizer steps until the full learning rate; 0 for none. The name is that of checkpoints and shipped
+            weights.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: int = 100) -> None:
-        def factor(step: int) -> float:
-            done = min(1.0, step / total_steps)
-            return warm_up(step, warmup) * (1 + math.cos(math.pi * done)) / 2
+    def __init__(self, optimizer: Optimizer, total_steps: int | None = None, warmup: int = 100) -> None:
+        self.total_steps = total_steps
+        super().__init__(optimizer, lambda step: warm_up(step, warmup) * self._cosine(step))
 
-        super().__init__(optimizer, factor)
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, of which the length is no part: a run that goes on may be longer."""
+        state: dict[str, Any] = super().state_dict()
+        del state["total_steps"]
+        return state
+
+    def _cosine(self, step: int) -> float:
+        if step == 0:  # LambdaLR asks for it before the length is known
+            return 1.0
+        if self.total_steps is None:
+            raise ValueError(
+                "Expected a schedule of known length, got total_steps = None. Set it before the first step."
+            )
+        return (1 + math.cos(math.pi * min(1.0, step / self.total_steps))) / 2
 
 
 class Muon(pytorch_optimizer.Muon):

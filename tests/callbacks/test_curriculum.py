@@ -1,9 +1,12 @@
 import pytest
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 
 import tiny
 from emorl.callbacks import RefinementCurriculum
-from emorl.module import EfficientMORLModule
+from emorl.callbacks.curriculum import stretched
+from emorl.model import SlotAttention
+from emorl.module import SlotModule
 
 
 class Watch(Callback):
@@ -23,12 +26,14 @@ class Watch(Callback):
         self.validated.append(len(outputs.stages) - 1)
 
 
-class Stages(EfficientMORLModule):
+class Stages(SlotModule):
     """Keeps the refinement steps that training took."""
 
-    def _log_training(self, inference):
-        super()._log_training(inference)
-        self.taken = [*getattr(self, "taken", []), len(inference.stages) - 1]
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        if self.training:
+            self.taken = [*getattr(self, "taken", []), len(inference.stages) - 1]
+        return inference
 
 
 @pytest.mark.parametrize(("step", "value"), [(0, 3), (9, 3), (10, 1), (19, 1), (20, 0), (10**9, 0)])
@@ -42,12 +47,59 @@ def test_a_phase_starts_at_its_step(step, value):
         ({500: 3}, r"Expected 'phases' to start at step 0, but the first starts at 500\. Add a phase '0: I'"),
         ({}, r"Expected 'phases' to start at step 0, but there is none\. Add"),
         ({0: 3, 20: 1, 10: 0}, r"in the order of their steps, got \[0, 20, 10\]\. Sort them"),
+        ({0: None}, "Expected null in 'phases' only at the end, after a phase, got .* Use 0 for none"),
+        ({0: 3, 10: None, 20: 0}, "Expected null in 'phases' only at the end"),
         ({0: 3, 10: -1}, "Expected every I in 'phases' to be 0 or more, got .* Use 0 for no refinement"),
     ],
 )
 def test_bad_phases_are_refused(phases, message):
     with pytest.raises(ValueError, match=message):
         RefinementCurriculum(phases)
+
+
+@pytest.mark.parametrize(
+    ("phases", "steps", "expected"),
+    [
+        ({0: 1, 26000: 3, 36000: 0, 40000: None}, 40000, {0: 1, 26000: 3, 36000: 0}),
+        ({0: 1, 26000: 3, 36000: 0, 40000: None}, 62000, {0: 1, 40300: 3, 55800: 0}),
+        ({0: 1, 26000: 3, 36000: 0, 40000: None}, 4, {0: 1, 2: 3, 3: 0}),
+        ({0: 1, 26000: 3, 36000: 0, 40000: None}, 1, {0: 0}),
+        ({0: 1, 26000: 3, 36000: 0, 40000: None}, -1, {0: 1, 26000: 3, 36000: 0}),
+        ({0: 3, 100000: 1}, 4, {0: 3, 100000: 1}),
+        ({0: 3, 100000: None}, 4, {0: 3}),
+        ({}, 4, {}),
+    ],
+)
+def test_phases_that_end_stretch_with_the_run(phases, steps, expected):
+    assert stretched(phases, steps) == expected
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+@pytest.mark.parametrize("end", [40, 4])
+def test_a_run_follows_stretched_phases_and_says_so(end, shards, tmp_path, caplog):
+    caplog.set_level("INFO")
+    watch, curriculum = Watch(), RefinementCurriculum({0: 2, end // 2: 1, 3 * end // 4: 0, end: None})
+    trainer = tiny.trainer(tmp_path, max_steps=4, callbacks=[curriculum, watch], limit_val_batches=0)
+    trainer.fit(tiny.module(refinement_steps=2), tiny.data(shards))
+    assert watch.training == [2, 2, 1, 0]
+    said = "The curriculum's 40 steps are now 4, and its phases {0: 2, 2: 1, 3: 0}. Warm-ups, half-lives and GECO's"
+    assert (said in caplog.text) == (end == 40)
+
+
+def test_without_phases_there_is_no_curriculum(shards, tmp_path):
+    watch = Watch()
+    trainer = tiny.trainer(tmp_path, max_steps=1, callbacks=[RefinementCurriculum(), watch], limit_val_batches=1)
+    trainer.fit(tiny.module(refinement_steps=2), tiny.data(shards))
+    trainer.validate(tiny.module(refinement_steps=1), tiny.data(shards), verbose=False)
+    assert (watch.training, watch.validated) == ([2], [1])
+
+
+def test_a_model_that_does_not_take_a_phase_says_so_at_once(shards, tmp_path):
+    model = SlotAttention(slot_dim=8, feature_dim=8)
+    trainer = tiny.trainer(tmp_path, max_steps=1, callbacks=RefinementCurriculum({0: 1, 100: 0}))
+    expected = "Expected 1 steps or more, got 0.* Give the curriculum other phases, or null"
+    with pytest.raises(MisconfigurationException, match=expected):
+        trainer.fit(SlotModule(model), tiny.data(shards))
 
 
 def test_refinement_follows_the_phases_in_training_and_validation(shards, tmp_path):

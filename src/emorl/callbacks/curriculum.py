@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any, cast
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_info
 
 from emorl.module import SlotModule
 
@@ -13,48 +15,54 @@ logger = logging.getLogger(__name__)
 
 
 class RefinementCurriculum(Callback):
-    """Sets I, the number of refinement steps in training and validation, from the optimiser step.
+    """Sets I, the number of refinement steps in training and validation, from the optimizer step.
 
     I is looked up afresh before every batch, so a resumed run needs nothing but its step. It is logged as
     ``train/refinement_steps``.
 
+    Phases that tell where their run ends stretch with the trainer's ``max_steps``, and training says so. Without
+    ``max_steps`` (-1), or without an end, they are taken as they are. What else counts in optimizer steps does not
+    stretch: warm-ups, half-lives, and the ``warm_start`` of `Geco`.
+
     Args:
-        phases: first optimiser step of each phase, and the phase's I; the first phase starts at step 0.
+        phases: first optimizer step of each phase, and the phase's I; the first phase starts at step 0. A last one of
+            null is where the run ends. By default there is no curriculum.
 
     Raises:
-        ValueError: if the phases do not start at step 0, are out of order, or have a negative I.
+        ValueError: if the phases do not start at step 0, are out of order, or have a negative I, or a null elsewhere.
 
     >>> curriculum = RefinementCurriculum({0: 3, 100_000: 1, 180_000: 0})
     >>> [curriculum.value_at(step) for step in (0, 99_999, 100_000, 200_000)]
     [3, 3, 1, 0]
     """
 
-    def __init__(self, phases: dict[int, int]) -> None:
-        starts = list(phases)
-        if not starts or starts[0] != 0:
-            first = f"the first starts at {starts[0]}" if starts else "there is none"
-            raise ValueError(f"Expected 'phases' to start at step 0, but {first}. Add a phase '0: I'.")
-        if starts != sorted(starts):
-            raise ValueError(f"Expected 'phases' in the order of their steps, got {starts}. Sort them.")
-        if min(phases.values()) < 0:
-            raise ValueError(f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement.")
+    def __init__(self, phases: dict[int, int | None] | None = None) -> None:
+        if phases is not None:
+            _check(phases)
         self.phases = phases
+        self.in_use = stretched(phases or {}, -1)
         self.step = 0  # of the checkpoint, if there is one
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Say so if the model asks for another I than the first phase has."""
+        """Stretch the phases.
+
+        Raises:
+            MisconfigurationException: if the model does not take as few steps as a phase has.
+        """
         self.step = 0
-        first, asked = self.phases[0], cast(SlotModule, pl_module).refinement_steps
-        if stage == "fit" and asked != first:
-            logger.warning("I is %d at first, by the curriculum's phases, not the model's %d.", first, asked)
+        if self.phases is not None:
+            self.in_use = stretched(self.phases, trainer.max_steps)
+            if stage == "fit":
+                self._check_model(cast(SlotModule, pl_module))
+                self._tell(trainer.max_steps, cast(SlotModule, pl_module).refinement_steps)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the checkpoint's step, which Lightning does not restore to validate alone."""
         self.step = checkpoint["global_step"]
 
     def value_at(self, step: int) -> int:
-        """Return I at an optimiser step."""
-        return self.phases[max(start for start in self.phases if start <= step)]
+        """Return I at an optimizer step."""
+        return self.in_use[max(start for start in self.in_use if start <= step)]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set I for the coming step."""
@@ -64,5 +72,50 @@ class RefinementCurriculum(Callback):
         """Set I for a validation before training, or by itself on a checkpoint."""
         self._set(trainer, pl_module)
 
+    def _check_model(self, module: SlotModule) -> None:
+        try:
+            for steps in self.in_use.values():
+                module.network.checked_steps(steps)
+        except ValueError as error:
+            raise MisconfigurationException(f"{error} Give the curriculum other phases, or null.") from error
+
+    def _tell(self, max_steps: int, asked: int) -> None:
+        """Say if phases stretch, and if the model asks for another I than the first phase has."""
+        if self.in_use != stretched(self.phases or {}, -1):
+            rank_zero_info(
+                f"The curriculum's {max(self.phases or {}):,} steps are now {max_steps:,}, and its phases {self.in_use}. "
+                "Warm-ups, half-lives and GECO's warm_start stay as they are."
+            )
+        if asked != self.in_use[0]:
+            logger.warning("I is %d at first, by the curriculum's phases, not the model's %d.", self.in_use[0], asked)
+
     def _set(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        cast(SlotModule, pl_module).refinement_steps = self.value_at(max(self.step, trainer.global_step))
+        if self.in_use:
+            cast(SlotModule, pl_module).refinement_steps = self.value_at(max(self.step, trainer.global_step))
+
+
+def stretched(phases: dict[int, int | None], max_steps: int) -> dict[int, int]:
+    """Return the phases of a run of ``max_steps``, without their end.
+
+    >>> stretched({0: 1, 26_000: 3, 36_000: 0, 40_000: None}, 10_000)
+    {0: 1, 6500: 3, 9000: 0}
+    """
+    end = max(phases, default=0)
+    stretches = max_steps > 0 and phases.get(end, 0) is None
+    return {
+        start * max_steps // end if stretches else start: value for start, value in phases.items() if value is not None
+    }
+
+
+def _check(phases: dict[int, int | None]) -> None:
+    starts = list(phases)
+    if not starts or starts[0] != 0:
+        first = f"the first starts at {starts[0]}" if starts else "there is none"
+        raise ValueError(f"Expected 'phases' to start at step 0, but {first}. Add a phase '0: I'.")
+    if starts != sorted(starts):
+        raise ValueError(f"Expected 'phases' in the order of their steps, got {starts}. Sort them.")
+    *values, last = phases.values()
+    if None in values or (starts == [0] and last is None):
+        raise ValueError(f"Expected null in 'phases' only at the end, after a phase, got {phases}. Use 0 for none.")
+    if min(value for value in phases.values() if value is not None) < 0:
+        raise ValueError(f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement.")

@@ -105,7 +105,7 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
             ``common``, if any, come first in every case. Checkpoints as in ``configs/base.yaml`` are taken for granted.
         out: Folder of the study.
         seeds: Number of seeds, 0 and up.
-        options: Options that every case has besides its own, as a list: --options '[-c, configs/ablations/short.yaml]'.
+        options: Options that every case has besides its own, as a list: --options '[-c, configs/overlays/short.yaml]'.
     """
     runs = [
         Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
@@ -144,7 +144,7 @@ def read_cases(path: Path) -> dict[str, list[str]]:
     cases = _read(path)
     lists = isinstance(cases, dict) and all(isinstance(options, list) for options in cases.values())
     if not lists or not set(cases) - {COMMON}:
-        remedy = "write 'name: [-c, configs/base.yaml, -c, configs/demo.yaml]' for each case"
+        remedy = "write 'name: [-c, configs/base.yaml, -c, configs/MODEL/RECIPE.yaml]' for each case"
         raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
     common = cases.pop(COMMON, [])
     return {str(case): [_word(option) for option in (*common, *options)] for case, options in cases.items()}
