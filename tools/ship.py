@@ -100,7 +100,7 @@ def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[st
     shipped = load_card(weights)
     if (shipped["versions"], shipped["steps"]) == (versions, steps):
         return shipped["started_from"]  # type: ignore[no-any-return]
-    return {field: shipped[field] for field in ORIGIN if field in shipped}  # old cards have no curriculum beside trainer
+    return {field: shipped[field] for field in ORIGIN if field in shipped}  # old cards have no curriculum
 
 
 def trainings(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
