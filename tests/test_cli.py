@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 import tiny
 from emorl.callbacks import LogReconstructions, RefinementCurriculum
 from emorl.model import EfficientMORL, MixtureLikelihood, SlotAttention
+from emorl.optim import WarmupCosineDecay
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASE, SMOKE, WANDB, DEMO = (
@@ -435,7 +437,7 @@ def test_options_of_the_network_alone_are_those_of_efficient_morl(here, build):
 
 
 @pytest.mark.parametrize("name", ["SlotAttention", "emorl.model.SlotAttention"])
-@pytest.mark.parametrize("before", [(), ("-c", FAST), ("--pretrained=tetrominoes", "--pretrained=null")])
+@pytest.mark.parametrize("before", [(), ("-c", FAST)])
 def test_a_network_of_another_class_has_its_own_defaults(name, before, here, build, capsys):
     found = network(build, *before, "--model.network", name, "--model.network.num_slots=5")
     assert (type(found), found.num_slots, found.slot_dim) == (SlotAttention, 5, 64)
@@ -453,10 +455,29 @@ def test_a_network_named_again_keeps_its_arguments(here, build):
     assert found.encoder.stride == 2
 
 
-def test_a_network_that_is_none(here, emorl, capsys):
-    with pytest.raises(SystemExit):
-        emorl("fit", "--model.network=torch.nn.Linear")
-    assert "does not correspond to a subclass of SlotModel" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["torch.nn.Linear", "5", "{", "NoSuch"])
+def test_a_network_that_is_none(name, here, emorl, capsys):
+    with pytest.raises(SystemExit) as caught:
+        emorl("fit", f"--model.network={name}")
+    assert caught.value.code == 2
+    assert "model.network" in capsys.readouterr().err
+
+
+def test_weights_start_a_run_with_a_schedule_of_its_own_length(here, build, tmp_path):
+    schedule = partial(WarmupCosineDecay, total_steps=7, warmup=3)
+    trained = tiny.saved(tiny.module(scheduler=schedule), tmp_path / "a.ckpt")
+    options = (f"--pretrained={trained}", "--trainer.max_steps=9", "--trainer.logger=false", *QUIET)
+    for asked, length in ((), 9), (("--model.scheduler.init_args.total_steps=5",), 5):
+        cli = build("fit", *options, *asked)
+        cli.model.trainer = cli.trainer
+        found = cli.model.configure_optimizers()["lr_scheduler"]["scheduler"]
+        assert (type(found), found.total_steps, found.lr_lambdas[0](0)) == (WarmupCosineDecay, length, 1 / 3)
+
+
+def test_a_run_without_max_steps_asks_for_the_length_of_its_cosine(shards, here, emorl, capsys):
+    length = ("--trainer.max_steps=-1", f"--data.root={shards}", "--data.batch_size=2")
+    line = error_of(emorl, capsys, "fit", "-c", BASE, "-c", FAST, *length, *QUIET)
+    assert "Expected max_steps, which a cosine without total_steps ends with, got -1" in line
 
 
 def test_the_demo_is_the_fast_recipe_in_fewer_steps(here, build):

@@ -215,30 +215,29 @@ def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
 
 def _named_network(option: str, value: str) -> str | None:
     """Return the name of the network's class that an option gives, or a configuration file."""
-    if option == "--model.network":
-        return _class_name(yaml.safe_load(value))
-    if option not in ("-c", "--config") or not Path(value).is_file():
-        return None
     try:
-        content = yaml.safe_load(Path(value).read_text())
-    except yaml.YAMLError:  # which the parser tells of
-        return None
-    model = content.get("model") if isinstance(content, dict) else None
-    return _class_name(model.get("network")) if isinstance(model, dict) else None
+        if option == "--model.network":
+            return _class_name(yaml.safe_load(value))
+        if option in ("-c", "--config") and Path(value).is_file():
+            model = yaml.safe_load(Path(value).read_text())["model"]
+            return _class_name(model["network"])
+    except (yaml.YAMLError, TypeError, KeyError):  # it names none; of what is wrong with it the parser tells
+        pass
+    return None
 
 
 def _class_name(network: Any) -> str | None:
     """Return the name of a class in a configuration, be it the path alone or with arguments."""
-    path = network if isinstance(network, str | None) else network.get("class_path")
-    return path and path.rpartition(".")[2]
+    path = network.get("class_path") if isinstance(network, dict | Namespace) else network
+    return path.rpartition(".")[2] if isinstance(path, str) else None
 
 
 def _of_any_length(model: dict[str, Any]) -> dict[str, Any]:
     """Return a model's configuration without the length of the run in which it was trained: another is to begin."""
-    scheduler = model.get("scheduler", {})
-    if not scheduler["class_path"].endswith(".WarmupCosineDecay"):
+    scheduler = model.get("scheduler", {})  # not there if it was built by a function
+    if _class_name(scheduler) != "WarmupCosineDecay":
         return model
-    init_args = {**scheduler["init_args"], "total_steps": None}
+    init_args = {**scheduler.get("init_args", {}), "total_steps": None}
     return {**model, "scheduler": {**scheduler, "init_args": init_args}}
 
 

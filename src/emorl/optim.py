@@ -37,8 +37,7 @@ class WarmupCosineDecay(LambdaLR):
         optimizer: the optimizer.
         total_steps: optimizer steps until the learning rate is zero; by default those of the run, the trainer's
             ``max_steps``, which `SlotModule` fills in.
-        warmup: optimizer steps until the full learning rate; 0 for none. The name is that of checkpoints and shipped
-            weights.
+        warmup: optimizer steps until the full learning rate; 0 for none. Old checkpoints and configurations name it so.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int | None = None, warmup: int = 100) -> None:

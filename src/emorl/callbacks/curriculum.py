@@ -83,8 +83,8 @@ class RefinementCurriculum(Callback):
         """Say if phases stretch, and if the model asks for another I than the first phase has."""
         if self.in_use != stretched(self.phases or {}, -1):
             rank_zero_info(
-                f"The curriculum's {max(self.phases or {}):,} steps are now {max_steps:,}, its phases {self.in_use}. "
-                "Warm-ups, half-lives and GECO's warm_start stay as they are."
+                f"The curriculum's {max(self.phases or {}):,} steps are now {max_steps:,}, and its phases "
+                f"{self.in_use}. Warm-ups, half-lives and GECO's warm_start stay as they are."
             )
         if asked != self.in_use[0]:
             logger.warning("I is %d at first, by the curriculum's phases, not the model's %d.", self.in_use[0], asked)
