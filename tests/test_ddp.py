@@ -1,18 +1,21 @@
 """Two processes on the CPU against one: what they test, their gradients, and what they train."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
 from pytorch_lightning import Callback
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import ConstantLR
 
 import tiny
 from emorl.callbacks import RefinementCurriculum
 from emorl.model import ImageNoise
 
 STEPS = 4
+BASELINES = ("slot_attention", "iodine")  # all of whose parameters have a part in every step
 STRATEGY = "ddp_find_unused_parameters_true"
 
 
@@ -53,6 +56,22 @@ def trained(shards, folder, batch_size, **arguments):
     return {"seen": torch.tensor(watch.seen), "weights": [p.detach() for p in module.network.parameters()]}
 
 
+def baseline(name):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return tiny.lively(tiny.FAMILY[name]())
+
+
+def steps(shards, folder, name, batch_size, **arguments):
+    """Train a baseline for two steps on the same 4 scenes; return its weights."""
+    settings = {"optimizer": partial(torch.optim.SGD, lr=1e-5), "scheduler": partial(ConstantLR, factor=1.0)}
+    module = tiny.module(network=baseline(name), refinement_steps=2, **settings)
+    torch.nn.init.constant_(module.noise_seed, 0)
+    trainer = tiny.trainer(folder, max_steps=2, limit_val_batches=0, **arguments)
+    trainer.fit(module, tiny.data(shards, batch_size=batch_size))
+    return torch.cat([p.detach().flatten() for p in module.network.parameters()])
+
+
 def images():
     return torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -67,6 +86,7 @@ def work(rank, four, shards, folder):
         "gradients": gradients(images()),
         "test": evaluated(shards, folder, **two),
         "train": trained(four, folder, 2, **two),
+        **{name: steps(four, folder, name, 2, strategy="ddp", devices=2) for name in BASELINES},
     }
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -116,3 +136,12 @@ def test_geco_of_two_processes_is_that_of_one(two, four, tmp_path):
     alone = trained(four, tmp_path, batch_size=4)["seen"]
     assert alone[-1, 3] > 1
     torch.testing.assert_close(two[0]["train"]["seen"], alone, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_two_processes_train_the_baselines_as_one_does(two, four, tmp_path, name):
+    start = torch.cat([p.detach().flatten() for p in baseline(name).parameters()])
+    moved = steps(four, tmp_path, name, batch_size=4) - start
+    assert moved.norm() > 1e-4
+    for results in two:
+        assert (results[name] - start - moved).norm() < 1e-3 * moved.norm()

@@ -54,7 +54,11 @@ def by_class(value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {key: by_class(part) for key, part in value.items()}
-    if not value or not isinstance(value, list) or not all(isinstance(part, dict) and "class_path" in part for part in value):
+    if (
+        not value
+        or not isinstance(value, list)
+        or not all(isinstance(part, dict) and "class_path" in part for part in value)
+    ):
         return value
     named: dict[str, Any] = {}
     numbers: Counter[str] = Counter()
