@@ -22,7 +22,7 @@ from emorl.model import (
     scale,
 )
 from emorl.model.describe import describe
-from emorl.module import EfficientMORLModule, Prediction
+from emorl.module import Prediction, SlotModule
 from emorl.optim import WarmupExponentialDecay
 
 # Lightning's advice that small, quiet runs do not need.
@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 
-class Watch(EfficientMORLModule):
+class Watch(SlotModule):
     """Keeps the last stage's mean nll of every training batch, and what GECO is told."""
 
     def __init__(self, *args, **kwargs):
@@ -125,7 +125,7 @@ def test_images_are_8_bit_or_in_the_unit_range():
         module(image.float(), 0, gaussian_noise)
 
 
-class Draws(EfficientMORLModule):
+class Draws(SlotModule):
     """Keeps the seed and the step of each batch's noise."""
 
     def forward(self, image, steps, noise):
@@ -141,7 +141,7 @@ def test_every_step_draws_anew_and_every_validation_alike(shards, tmp_path):
     assert module.drawn == [(seed, 0), (seed, 1), (seed, 2), (0, -1)]
 
 
-class Stages(EfficientMORLModule):
+class Stages(SlotModule):
     """Keeps what a training step infers."""
 
     def forward(self, *args):
@@ -275,7 +275,7 @@ UNUSUAL = {
 
 def unusual(**arguments):
     network = tiny.network(**UNUSUAL, geco=Geco(target=-1.5, warm_start=7))
-    return EfficientMORLModule(network, image_size=20, crop="center", test_refinement_steps=2, **arguments)
+    return SlotModule(network, image_size=20, crop="center", test_refinement_steps=2, **arguments)
 
 
 def assert_same_module(ours, theirs):
@@ -290,7 +290,7 @@ def assert_same_module(ours, theirs):
 
 def test_a_checkpoint_rebuilds_what_python_built(tmp_path):
     module = unusual()
-    loaded = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
+    loaded = SlotModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
     assert_same_module(loaded, module)
     assert isinstance(loaded.network.bottom_up.cell, PlainGRU)
     assert loaded.network.encoder.position.code.channels == 12
@@ -301,26 +301,26 @@ def test_a_checkpoint_rebuilds_what_python_built(tmp_path):
 
 def test_a_rebuilt_module_saves_and_loads_again(tmp_path):
     module = unusual()
-    once = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
-    assert_same_module(EfficientMORLModule.load_from_checkpoint(tiny.saved(once, tmp_path / "b.ckpt")), module)
+    once = SlotModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
+    assert_same_module(SlotModule.load_from_checkpoint(tiny.saved(once, tmp_path / "b.ckpt")), module)
 
 
 @pytest.mark.parametrize(("likelihood", "scale"), [(MixtureLikelihood, 0.1), (partial(MixtureLikelihood, 0.2), 0.2)])
 def test_a_checkpoint_keeps_defaults_and_positional_arguments(tmp_path, likelihood, scale):
     module = tiny.module(network=tiny.network(likelihood=likelihood))
-    loaded = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
+    loaded = SlotModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt"))
     assert loaded.network.likelihood.scale == scale
 
 
 def test_a_checkpoint_rebuilds_the_default_network(tmp_path):
-    module = EfficientMORLModule()
-    assert_same_module(EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt")), module)
+    module = SlotModule()
+    assert_same_module(SlotModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt")), module)
 
 
 def test_a_checkpoint_rebuilds_optimiser_and_scheduler_time_and_again(tmp_path):
     module = tiny.module(optimizer=partial(SGD, lr=0.5), scheduler=partial(WarmupExponentialDecay, warmup_steps=5))
     for name in ("a.ckpt", "b.ckpt"):
-        module = EfficientMORLModule.load_from_checkpoint(tiny.saved(module, tmp_path / name))
+        module = SlotModule.load_from_checkpoint(tiny.saved(module, tmp_path / name))
         configured = module.configure_optimizers()
         assert isinstance(configured["optimizer"], SGD)
         assert configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.5 / 5)
@@ -371,7 +371,7 @@ def from_cli(shards, tmp_path, emorl):
 
 def test_a_checkpoint_rebuilds_what_the_command_line_built(from_cli):
     content = torch.load(from_cli, weights_only=True)
-    loaded = EfficientMORLModule.load_from_checkpoint(from_cli)
+    loaded = SlotModule.load_from_checkpoint(from_cli)
     assert isinstance(loaded.network.bottom_up.cell, PlainGRU)
     assert loaded.network.encoder.position.code.channels == 12
     assert loaded.network.likelihood.scale == 0.2
@@ -466,4 +466,4 @@ def test_predictions_hold_what_their_names_say(shards, tmp_path):
 
 
 def test_the_network_alone_is_the_default(shards):
-    assert describe(EfficientMORLModule().network) == describe(EfficientMORL())
+    assert describe(SlotModule().network) == describe(EfficientMORL())

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 import tiny
 from emorl.callbacks import RefinementCurriculum
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 from emorl.optim import WarmupExponentialDecay
 
 # The resumed runs of these tests keep no checkpoints of their own.
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_p
 STEPS = 8  # of 6 to an epoch
 
 
-class Recording(EfficientMORLModule):
+class Recording(SlotModule):
     """Keeps what each training step saw."""
 
     def __init__(self, *args, **kwargs):

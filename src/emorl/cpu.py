@@ -11,7 +11,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def tune_cpu() -> None:
-    """Flush denormals to zero and keep freed memory; `EfficientMORLModule` does it when its trainer is on CPU.
+    """Flush denormals to zero and keep freed memory; `SlotModule` does it when its trainer is on CPU.
 
     Tiny initial weights and their gradients make denormal numbers, with which CPUs are slow. And glibc returns large
     blocks to the kernel as soon as they are freed, so that every training step would pay the page faults of all its

@@ -217,4 +217,4 @@ class SlotModule(LightningModule):
             self.save_hyperparameters({**self.hparams, **plain})
 
 
-EfficientMORLModule = SlotModule  # its name before there were other models
+EfficientMORLModule = SlotModule  # the name in code from before there were other models

@@ -9,7 +9,7 @@ import tiny
 from emorl.callbacks import CollapseAlarm
 from emorl.callbacks.alarm import symptoms
 from emorl.model import Components, Gaussian, Inference, Stage
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 
 HEALTHY = {"val/unused_share": 0.25, "val/largest_share": 0.7, "val/kl_per_dimension": 0.5, "val/unexplained": 0.2}
 
@@ -54,7 +54,7 @@ def test_each_dead_end_has_its_warning(name, value, word):
 
 
 def test_an_image_of_one_colour_does_not_outweigh_the_others():
-    module, alarm = create_autospec(EfficientMORLModule, instance=True), CollapseAlarm()
+    module, alarm = create_autospec(SlotModule, instance=True), CollapseAlarm()
     trainer = create_autospec(Trainer, instance=True)
     trainer.strategy.reduce.side_effect = lambda value, **_: value
     image = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
