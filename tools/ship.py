@@ -46,10 +46,11 @@ def ship(run: Path, name: str, data: str) -> None:
 
     Args:
         run: Folder of the run.
-        name: Name of the weights.
+        name: Name of the weights, MODEL/DATA.
         data: Folder of the shards that the run was trained on.
     """
     checkpoint, folder = run / "checkpoints" / "last.ckpt", Path(str(WEIGHTS))
+    (folder / name).parent.mkdir(exist_ok=True)
     save_pretrained(checkpoint, name, folder, card(run, checkpoint, Manifest.load(data)))
     with TemporaryDirectory() as temporary:
         history = Path(temporary, "metrics.csv")
@@ -163,7 +164,10 @@ def decomposed(name: str, data: str) -> None:
         found = model.reconstruct(scenes.image)
     picture = decomposition(scenes.image / 255, found.reconstruction, found.masks, found.components)
     zoom = round(140 / model.image_size)
-    save_png(picture.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2), IMAGES / f"{name}.png")
+    save_png(
+        picture.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2),
+        IMAGES / f"{name.removeprefix('efficient_morl/').replace('/', '_')}.png",
+    )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from emorl.released import UNREADABLE
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint
 _OBJECTIVE = "objective."
+_DEFAULT = "efficient_morl/"  # whose weights have names without it, too
 
 
 class Weights(NamedTuple):
@@ -152,8 +153,8 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
 
     Args:
         checkpoint: the checkpoint.
-        name: name of the weights.
-        folder: where ``NAME.safetensors`` and ``NAME.json`` go.
+        name: name of the weights, MODEL/DATA.
+        folder: where ``NAME.safetensors`` and ``NAME.json`` go; the folder MODEL is there.
         card: what is to be known about them; the model's configuration is added under ``model``.
 
     Raises:
@@ -191,12 +192,15 @@ def read_checkpoint(path: str | Path) -> Weights:
 
 
 def names() -> list[str]:
-    """Return the names of the shipped weights."""
-    return sorted(file.name.removesuffix(".json") for file in WEIGHTS.iterdir() if file.name.endswith(".json"))
+    """Return the names of the shipped weights: MODEL/DATA of each, and before them DATA alone for EfficientMORL's."""
+    folders = [folder for folder in WEIGHTS.iterdir() if folder.is_dir()]
+    cards = [(folder.name, file.name) for folder in folders for file in folder.iterdir() if file.name.endswith(".json")]
+    full = sorted(f"{model}/{card.removesuffix('.json')}" for model, card in cards)
+    return [name.removeprefix(_DEFAULT) for name in full if name.startswith(_DEFAULT)] + full
 
 
 def _file(name: str, suffix: str) -> Traversable:
     if name not in names():
         expected = f"one of {', '.join(names())}"
         raise DataError.of("pretrained", expected=expected, got=repr(name), remedy="choose one of them")
-    return WEIGHTS / f"{name}{suffix}"
+    return WEIGHTS / f"{name if '/' in name else _DEFAULT + name}{suffix}"
