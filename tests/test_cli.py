@@ -55,7 +55,7 @@ def configs(*paths):
 
 @each_recipe
 def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
-    common = (f"--data.root={shards}", "--model.crop=square", "--model.image_size=32", *QUIET)  # scenes here are small
+    common = (f"--data.root={shards}", "--model.crop=square", "--model.image_size=16", *QUIET)  # scenes here are small
     emorl("fit", *configs(recipe), *common)
     (last,) = here.rglob("last.ckpt")
     assert torch.load(last)["global_step"] == 4

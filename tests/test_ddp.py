@@ -14,6 +14,8 @@ import tiny
 from emorl.callbacks import RefinementCurriculum
 from emorl.model import ImageNoise
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 BASELINES = ("slot_attention", "iodine")  # all of whose parameters have a part in every step
 STRATEGY = "ddp_find_unused_parameters_true"

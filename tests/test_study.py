@@ -19,7 +19,7 @@ from emorl.study.run import Run, main, read_cases
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/tetrominoes-fast", "overlays/smoke")]
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 
 def test_a_run_trains_from_its_last_checkpoint_and_is_tested_in_float32(tmp_path):

@@ -162,7 +162,7 @@ def decomposed(name: str, data: str) -> None:
     model, scenes = Pretrained(module.network, module.image_size, load_card(name)), load_scenes(data, module, count=4)
     with torch.inference_mode():
         found = model.reconstruct(scenes.image)
-    picture = decomposition(scenes.image / 255, found.reconstruction, found.masks, found.components)
+    picture = decomposition(scenes.image / 255, found.reconstruction, found.masks, found.rgb)
     zoom = round(140 / model.image_size)
     save_png(
         picture.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2),

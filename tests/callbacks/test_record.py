@@ -69,7 +69,7 @@ def test_lists_of_classes_are_named_and_other_lists_stay():
     assert by_class({"callbacks": clocks, "betas": [0.9, 0.99], "plugins": []}) == {
         "callbacks": {"Clock": clocks[0], "Clock_2": clocks[1]},
         "betas": [0.9, 0.99],
-        "plugins": {},
+        "plugins": [],
     }
     named = [{"class_path": "a.My_Clock"}, {"class_path": "b.My_Clock"}]
     assert by_class(named) == {"My_Clock": named[0], "My_Clock_2": named[1]}

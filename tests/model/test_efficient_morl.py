@@ -104,7 +104,7 @@ def test_batch_slots_and_size_are_free(decoder, batch, num_slots, height, width)
 
 def test_attention_sums_to_one_over_slots():
     for _, attention in tiny_model()(images(), noise=named_noise()).layers:
-        torch.testing.assert_close(attention.sum(1), torch.ones(2, 144).double() + 3e-8, rtol=0, atol=1e-12)
+        torch.testing.assert_close(attention.sum(1), torch.ones(2, 12, 12).double() + 3e-8, rtol=0, atol=1e-12)
 
 
 def test_big_decoder_renders_multiples_of_sixteen_alone():

@@ -59,8 +59,8 @@ class Reconstruction(NamedTuple):
 
     slots: Float[Tensor, "batch slots dim"]
     masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
-    components: Float[Tensor, "batch slots 3 h w"]  # the color of each slot
-    reconstruction: Float[Tensor, "batch 3 h w"]  # sum of masks times components
+    rgb: Float[Tensor, "batch slots 3 h w"]  # the color of each slot
+    reconstruction: Float[Tensor, "batch 3 h w"]  # sum of masks times rgb
 
 
 class SlotModel(Described, ABC):

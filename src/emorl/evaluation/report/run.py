@@ -35,7 +35,8 @@ def read_run(model: str) -> Run:
     """Read the record of the run that made a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or shipped weights."""
     if model in pretrained.names():
         card = pretrained.load_card(model)
-        settings = {"seed_everything": card["seed"], **{part: card[part] for part in ("trainer", "model", "data")}}
+        parts = ("trainer", "curriculum", "model", "data")
+        settings = {"seed_everything": card["seed"], **{part: card[part] for part in parts if part in card}}
         return Run(yaml.safe_dump(settings, sort_keys=False), card["versions"], _history(card["history"].splitlines()))
     checkpoint = Path(model).absolute()
     if checkpoint.parent.name != "checkpoints":
