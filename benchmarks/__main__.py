@@ -1,8 +1,9 @@
-"""``python -m benchmarks engine | inference | memory | precision | strides | data | all``: tables of ratios, JSON."""
+"""``python -m benchmarks engine | models | inference | memory | precision | strides | data | all``: ratios, JSON."""
 
 from __future__ import annotations
 
 import json as json_
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,13 @@ from rich.table import Table
 from benchmarks import data as data_benchmark
 from benchmarks import engine as engine_benchmark
 from benchmarks import memory as memory_benchmark
+from benchmarks import models as models_benchmark
 from benchmarks import precision as precision_benchmark
 from benchmarks import strides as strides_benchmark
 from benchmarks.cases import CASES, STEPS, VARIANTS
 from emorl.cpu import tune_cpu
+
+SIZES = 64, 96
 
 
 def engine(
@@ -41,6 +45,29 @@ def engine(
     result = engine_benchmark.engine(case, batch, steps, rounds, model)
     _show([result])
     _write(result, json)
+
+
+def models(
+    sizes: tuple[int, ...] = SIZES,
+    batch: int = 4,
+    rounds: int = 3,
+    precision: Literal["float32", "bf16"] = "float32",
+    figure: Path = Path("models.png"),
+    json: Path | None = None,
+) -> None:
+    """Measure what inference and training of EfficientMORL, Slot Attention and IODINE cost, model against model.
+
+    Args:
+        sizes: sides of the images in pixels, multiples of 16.
+        batch: images.
+        rounds: how often each model takes its turn.
+        precision: float32, or bf16 by autocast.
+        figure: picture to write.
+        json: file to write the numbers to.
+    """
+    results = _models(sizes, batch, rounds, precision)
+    models_benchmark.plot(results, figure)
+    _write(results, json)
 
 
 def inference(case: str = "clevr6", json: Path | None = None) -> None:
@@ -106,7 +133,7 @@ def data(case: str = "tetrominoes", json: Path | None = None) -> None:
 
 
 def all_cases(json: Path | None = None) -> None:
-    """Measure every case with I = 0, 1, 3, and inference.
+    """Measure every case with I = 0, 1, 3, inference, and model against model.
 
     Args:
         json: file to write the numbers to.
@@ -115,7 +142,15 @@ def all_cases(json: Path | None = None) -> None:
     _show(results)
     rates = [engine_benchmark.inference(case) for case in CASES]
     Console().print(rates)
-    _write({"engine": results, "inference": rates}, json)
+    _write({"engine": results, "inference": rates, "models": _models(SIZES)}, json)
+
+
+def _models(sizes: Sequence[int], *arguments: Any) -> list[dict[str, Any]]:
+    results = []
+    for size in sizes:
+        results.append(models_benchmark.models(size, *arguments))
+        Console(width=150).print(models_benchmark.table(results[-1]))
+    return results
 
 
 def _show(results: list[dict[str, Any]]) -> None:
@@ -155,5 +190,5 @@ def _write(result: Any, path: Path | None) -> None:
 
 if __name__ == "__main__":
     tune_cpu()
-    commands = {"engine": engine, "inference": inference, "memory": memory, "precision": precision, "strides": strides}
-    auto_cli({**commands, "data": data, "all": all_cases})
+    commands = {"engine": engine, "models": models, "inference": inference, "memory": memory, "precision": precision}
+    auto_cli({**commands, "strides": strides, "data": data, "all": all_cases})

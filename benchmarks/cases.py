@@ -14,6 +14,7 @@ from benchmarks.plain import plain_loss
 from benchmarks.plain_iodine import plain_iodine_loss
 from emorl.model import (
     IODINE,
+    BigDecoder,
     EfficientMORL,
     GaussianLikelihood,
     IodineDecoder,
@@ -21,6 +22,7 @@ from emorl.model import (
     IodineRefinement,
     LinearCoordinates,
     MixtureLikelihood,
+    SlotAttention,
     SlotModel,
     SmallDecoder,
 )
@@ -38,7 +40,7 @@ class Case:
     build: Callable[..., SlotModel]
     size: int
     batch: int
-    plain: Callable[..., Tensor] = plain_loss  # (model, image, steps)
+    plain: Callable[..., Tensor] | None = plain_loss  # (model, image, steps); None where there is no engine
 
 
 CASES = {
@@ -85,12 +87,16 @@ IODINE_CASES = {
     "tetrominoes": Case(partial(IODINE, num_slots=4, slot_dim=32), 35, 16, plain_iodine_loss),
 }
 
-MODELS = {"efficient_morl": CASES, "iodine": IODINE_CASES}
+SLOT_ATTENTION_CASES = {
+    "clevr6": Case(partial(SlotAttention, num_slots=7, slot_dim=64, decoder=BigDecoder), 96, 4, plain=None)
+}
+
+MODELS = {"efficient_morl": CASES, "iodine": IODINE_CASES, "slot_attention": SLOT_ATTENTION_CASES}
 STEPS = {"efficient_morl": EfficientMORL.training_steps, "iodine": IODINE.training_steps}
 
 
 class Step:
-    """One training step of a case, ready to be repeated."""
+    """One training step of a case, or a part of it, ready to be repeated."""
 
     def __init__(
         self,
@@ -113,14 +119,29 @@ class Step:
 
     def __call__(self) -> None:
         """Take the step: loss, gradients, clipping, Adam."""
-        self.optimizer.zero_grad()
-        self.loss().backward()
+        self.gradients()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
 
+    def gradients(self) -> None:
+        """Take the loss and its gradients."""
+        self.optimizer.zero_grad()
+        self.loss().backward()
+
     def loss(self) -> Tensor:
         """Return the training loss."""
-        if self.variant.startswith("plain"):
+        if self.plain is not None and self.variant.startswith("plain"):
             return self.plain(self.model, self.image, self.steps)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine_bf16"):
+        with self.autocast():
             return self.model(self.image, self.steps).loss
+
+    def forward(self) -> None:
+        """Infer and decode the slots as in a test."""
+        self.model.eval()
+        with torch.inference_mode(), self.autocast():
+            self.model(self.image, self.steps)
+        self.model.train()
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the variant's precision."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine_bf16")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CASES, MODELS, VARIANTS
-from benchmarks.measure import Worker, convolution_peak, interleaved, step_memory
+from benchmarks.measure import convolution_peak, interleaved, step_memory, workers
 from emorl.model import gaussian_noise
 
 
@@ -16,13 +16,12 @@ def engine(
 ) -> dict[str, Any]:
     """Measure one case; every ratio is plain / variant, larger is better, but that of memory to a single step's."""
     batch = batch or MODELS[model][case].batch
-    workers = {variant: Worker(case, variant, batch, steps, 0, model) for variant in VARIANTS}
-    seconds = interleaved(workers, rounds)
-    memory = {variant: worker("memory") for variant, worker in workers.items()}
-    work = {variant: worker("flops") for variant, worker in workers.items()}
-    for worker in workers.values():
-        worker.close()
-    one_step = {variant: step_memory(case, variant, batch, 1, 0, model) for variant in VARIANTS}
+    arguments = {v: {"case": case, "variant": v, "batch": batch, "steps": steps, "model": model} for v in VARIANTS}
+    with workers(arguments) as started:
+        seconds = interleaved(started, rounds)
+        memory = {variant: worker("memory") for variant, worker in started.items()}
+        work = {variant: worker("flops") for variant, worker in started.items()}
+    one_step = {variant: step_memory(**(arguments[variant] | {"steps": 1})) for variant in VARIANTS}
     peak = {"float32": convolution_peak(torch.float32), "bfloat16": convolution_peak(torch.bfloat16)}
     rate = {variant: work[variant] / seconds[variant] for variant in VARIANTS}
     share = {v: rate[v] / peak["bfloat16" if v == "engine_bf16" else "float32"] for v in VARIANTS}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,10 @@ class _Count(TorchDispatchMode):
     total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with self:
+            result = func.decompose(*args, **(kwargs or {}))  # inference mode leaves linear, conv2d and others whole
+        if result is not NotImplemented:
+            return result
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket in flop_registry:
             self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
@@ -68,15 +74,15 @@ class Worker:
     """A fresh process that takes training steps on demand: the allocator and the peak of memory belong to a process.
 
     Args:
-        arguments: case, variant, batch, refinement steps and, optionally, ``decode_chunk`` (0: the default) and model.
+        arguments: those of `benchmarks.cases.Step`.
     """
 
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker", *map(str, arguments)]
+    def __init__(self, **arguments: object) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", json.dumps(arguments)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, request: str = "step") -> int:
-        """Ask for a ``step`` (returns 0), or for the number ``memory`` or ``flops``."""
+        """Have the process do or measure what `benchmarks.worker.answers` lists; return its number."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(request + "\n")
@@ -88,11 +94,21 @@ class Worker:
         self.process.communicate()
 
 
-def step_memory(*arguments: object) -> int:
+@contextmanager
+def workers(arguments: Mapping[str, Mapping[str, object]]) -> Iterator[dict[str, Worker]]:
+    """Start a `Worker` for each name; end them all."""
+    started = {name: Worker(**each) for name, each in arguments.items()}
+    try:
+        yield started
+    finally:
+        for worker in started.values():
+            worker.close()
+
+
+def step_memory(**arguments: object) -> int:
     """Return a fresh process's peak memory over two training steps, above the imported libraries', in bytes."""
-    worker = Worker(*arguments)
-    for _ in range(2):
-        worker()
-    memory = worker("memory")
-    worker.close()
-    return memory
+    with workers({"one": arguments}) as started:
+        worker = started["one"]
+        for _ in range(2):
+            worker()
+        return worker("memory")

@@ -13,8 +13,8 @@ from benchmarks.measure import step_memory
 def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
     """Measure fresh processes; plot to ``figure``."""
 
-    def gib(variant: str, batch: int, steps: int, decode_chunk: int = 0) -> float:
-        return step_memory(case, variant, batch, steps, decode_chunk) / 2**30
+    def gib(variant: str, batch: int, steps: int, decode_chunk: int | None = None) -> float:
+        return step_memory(case=case, variant=variant, batch=batch, steps=steps, decode_chunk=decode_chunk) / 2**30
 
     against_steps = {
         variant: {steps: gib(variant, 4, steps) for steps in (0, 1, 3)} for variant in ("plain", "engine_float32")

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import cast
+from collections.abc import Callable
+from typing import Any
 
-from benchmarks.cases import Step, Variant
+from benchmarks.cases import Step
 from benchmarks.measure import flops, peak_memory
 from emorl.cpu import tune_cpu
 
 
-def main(
-    case: str, variant: str, batch: str, steps: str, decode_chunk: str = "0", model: str = "efficient_morl"
-) -> None:
-    """Answer until the input ends."""
-    if variant != "plain":
+def main(arguments: str) -> None:
+    """Answer until the input ends; the arguments are those of `Step`, as JSON."""
+    given: dict[str, Any] = json.loads(arguments)
+    if given["variant"] != "plain":
         tune_cpu()
-    Step(case, cast(Variant, variant), batch=1, steps=1, size=16, model=model)()  # so that all has been imported
+    Step(**(given | {"batch": 1, "steps": 1, "size": 16}))()  # so that all has been imported
     before = peak_memory()
-    step = Step(case, cast(Variant, variant), int(batch), int(steps), int(decode_chunk) or None, model=model)
-    answers = {"step": lambda: step() or 0, "memory": lambda: peak_memory() - before, "flops": lambda: flops(step)}
+    known = answers(Step(**given), before)
     for request in sys.stdin:
-        print(answers[request.strip()](), flush=True)
+        print(known[request.strip()](), flush=True)
+
+
+def answers(step: Step, before: int) -> dict[str, Callable[[], int]]:
+    """Return what can be asked for: ``before`` is the memory that is not the step's, in bytes."""
+    return {
+        "step": lambda: step() or 0,
+        "gradients": lambda: step.gradients() or 0,
+        "forward": lambda: step.forward() or 0,
+        "memory": lambda: peak_memory() - before,
+        "flops": lambda: flops(step),
+        "forward_flops": lambda: flops(step.forward),
+        "parameters": lambda: sum(parameter.numel() for parameter in step.model.parameters()),
+    }
 
 
 if __name__ == "__main__":

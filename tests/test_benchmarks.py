@@ -1,0 +1,137 @@
+"""What benchmarks measure is what they say: rows, ratios of one run, parameters, answers. No test asserts a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import engine, models
+from benchmarks.cases import MODELS, Step
+from benchmarks.measure import flops, interleaved, workers
+from benchmarks.worker import answers
+
+
+def parameters(step: Step) -> int:
+    return sum(parameter.numel() for parameter in step.model.parameters())
+
+
+class InProcess:
+    """A worker without a process, of tiny images; its peak memory is its number of parameters."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self.step = Step(**(arguments | {"size": 16, "batch": 1}))
+        self.known = answers(self.step, before=0)
+        self.known["memory"] = lambda: parameters(self.step)
+        self.requests: list[str] = []
+
+    def __call__(self, request: str = "step") -> int:
+        self.requests.append(request)
+        return self.known[request]()
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[dict[str, Any], dict[str, InProcess]]:
+    made: dict[str, InProcess] = {}
+
+    @contextmanager
+    def in_process(arguments: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, InProcess]]:
+        made.update({name: InProcess(**each) for name, each in arguments.items()})
+        yield made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "workers", in_process)
+        return models.models(size=16, batch=1, rounds=1), made
+
+
+def test_every_model_is_measured_and_shown(measured: Any, tmp_path: Path) -> None:
+    result, _ = measured
+    table = models.table(result)
+    assert list(table.columns[0].cells) == list(models.COMPARED)
+    assert models.REFERENCE in str(table.title)
+    models.plot([result, result], tmp_path / "models.png")
+    assert (tmp_path / "models.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ratios_are_those_of_the_same_run(measured: Any) -> None:
+    result, _ = measured
+    for cost in models.COSTS:
+        reference = result[cost][models.REFERENCE]
+        assert result["ratio"][cost][models.REFERENCE] == 1
+        assert result["ratio"][cost] == {name: value / reference for name, value in result[cost].items()}
+
+
+def test_parameters_are_the_models_own(measured: Any) -> None:
+    result, made = measured
+    assert result["parameters"] == {name: parameters(worker.step) for name, worker in made.items()}
+    assert result["parameters"]["EfficientMORL, I = 0"] == result["parameters"]["EfficientMORL, I = 3"]
+
+
+def test_memory_is_read_after_training_and_before_inference(measured: Any) -> None:
+    for worker in measured[1].values():
+        order = list(dict.fromkeys(worker.requests))
+        assert order[:4] == ["step", "gradients", "memory", "forward"]
+
+
+def test_more_steps_are_more_arithmetic_and_training_more_than_inference(measured: Any) -> None:
+    result, _ = measured
+    work = [result["flops"][f"EfficientMORL, I = {steps}"] for steps in (0, 1, 3)]
+    assert work == sorted(set(work))
+    assert all(result["forward_flops"][name] < result["flops"][name] for name in result["flops"])
+
+
+def test_all_models_of_a_case_have_its_slots_and_size() -> None:
+    cases = [cases["clevr6"] for cases in MODELS.values()]
+    assert {case.size for case in cases} == {96}
+    assert {(case.build().num_slots, case.build().slot_dim) for case in cases} == {(7, 64)}
+
+
+def test_turns_alternate_after_a_round_of_warm_up() -> None:
+    called: list[str] = []
+    seconds = interleaved({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, rounds=2)
+    assert called == ["a", "b"] * 3
+    assert list(seconds) == ["a", "b"]
+
+
+def test_inference_leaves_the_model_in_training_and_without_gradients() -> None:
+    step = Step("clevr6", "engine_float32", batch=1, steps=1, size=16)
+    step.forward()
+    assert step.model.training
+    assert all(parameter.grad is None for parameter in step.model.parameters())
+
+
+def test_inference_counts_as_much_arithmetic_as_evaluation_with_gradients_enabled() -> None:
+    step = Step("clevr6", "engine_float32", batch=1, steps=3, size=16, model="slot_attention")
+    assert flops(step.forward) == flops(step.loss)  # Slot Attention infers alike in both
+
+
+@pytest.mark.slow
+def test_a_worker_answers() -> None:
+    arguments = {"case": "clevr6", "variant": "engine_bf16", "batch": 1, "steps": 3, "size": 16}
+    with workers({"one": arguments | {"model": "slot_attention"}}) as started:
+        worker = started["one"]
+        assert [worker(request) for request in ("step", "gradients", "forward")] == [0, 0, 0]
+        assert worker("parameters") == parameters(Step(**arguments, model="slot_attention"))
+        assert worker("flops") > worker("forward_flops") > 0
+    assert worker.process.returncode == 0
+
+
+def test_engine_compares_its_variants_on_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    @contextmanager
+    def in_process(arguments: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, InProcess]]:
+        asked.extend(map(dict, arguments.values()))
+        yield {name: InProcess(**each) for name, each in arguments.items()}
+
+    monkeypatch.setattr(engine, "workers", in_process)
+    monkeypatch.setattr(engine, "step_memory", lambda **arguments: arguments["steps"])
+    monkeypatch.setattr(engine, "convolution_peak", lambda _: 1.0)
+    result = engine.engine("tetrominoes", batch=2, steps=2, rounds=1, model="iodine")
+    assert [each.pop("variant") for each in asked] == list(result["seconds"])
+    assert all(each == {"case": "tetrominoes", "batch": 2, "steps": 2, "model": "iodine"} for each in asked)
+    assert result["time_ratio"]["plain"] == result["memory_ratio"]["plain"] == 1
+    assert result["flops"]["plain"] > result["flops"]["engine_float32"] == result["flops"]["engine_bf16"]
