@@ -16,7 +16,8 @@ def engine(
 ) -> dict[str, Any]:
     """Measure one case; every ratio is plain / variant, larger is better, but that of memory to a single step's."""
     batch = batch or MODELS[model][case].batch
-    arguments = {v: {"case": case, "variant": v, "batch": batch, "steps": steps, "model": model} for v in VARIANTS}
+    common = {"case": case, "batch": batch, "steps": steps, "model": model}
+    arguments: dict[str, dict[str, object]] = {variant: common | {"variant": variant} for variant in VARIANTS}
     with workers(arguments) as started:
         seconds = interleaved(started, rounds)
         memory = {variant: worker("memory") for variant, worker in started.items()}

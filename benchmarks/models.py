@@ -122,6 +122,6 @@ def bars(axis: Axes, results: Sequence[Mapping[str, Any]], cost: str) -> None:
         lengths = [result[cost][name] / unit for name in names]
         drawn = axis.barh(places, lengths, thick, label=f"{result['size']} x {result['size']} pixels")
         axis.bar_label(drawn, [f"{result['ratio'][cost][name]:.2g} x" for name in names], padding=3, fontsize=9)
-    axis.set_yticks(range(len(names)), [name.replace(", ", "\n") for name in names])
+    axis.set_yticks(range(len(names)), [name.replace(", ", "\n").replace(" (", "\n(") for name in names])
     axis.margins(x=0.18)
     axis.spines[["top", "right"]].set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import engine, models
+from benchmarks import engine, memory, models
 from benchmarks.cases import MODELS, Step
 from benchmarks.measure import flops, interleaved, workers
 from benchmarks.worker import answers
@@ -135,3 +136,14 @@ def test_engine_compares_its_variants_on_the_same_step(monkeypatch: pytest.Monke
     assert all(each == {"case": "tetrominoes", "batch": 2, "steps": 2, "model": "iodine"} for each in asked)
     assert result["time_ratio"]["plain"] == result["memory_ratio"]["plain"] == 1
     assert result["flops"]["plain"] > result["flops"]["engine_float32"] == result["flops"]["engine_bf16"]
+
+
+def test_memory_asks_for_steps_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step_memory(**arguments: Any) -> int:
+        asked = inspect.signature(Step).bind(**arguments).arguments
+        return int(asked["batch"] * (asked["decode_chunk"] or 1) * 2**30)
+
+    monkeypatch.setattr(memory, "step_memory", step_memory)
+    result = memory.memory("clevr6")
+    assert result["against_batch"]["engine"] == {2: 2, 4: 4, 8: 8, 16: 16, 32: 32}
+    assert result["against_batch"]["engine, decode_chunk 4"][32] == 128
