@@ -23,7 +23,7 @@ ROOMS = [  # from the ground floor up
         "testing",
         "weights",
     ),
-    *("callbacks", "evaluation", "study", "cli", "__main__"),
+    *("callbacks", "evaluation", "study", "words", "cli", "__main__"),
 ]
 DATA = [
     *("schema", "runs", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import re
 import signal
@@ -14,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
@@ -26,6 +24,7 @@ from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
 from emorl.module import SlotModule
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
+from emorl.words import begin_networks_anew, class_name, of_any_length, weights_parser
 
 SUBCOMMANDS = {
     "fit": "Train a model.",
@@ -95,7 +94,7 @@ class EmorlCLI(LightningCLI):
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
         self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # they are written, not kept
         words = sys.argv[1:] if args is None else cast("list[str]", args)
-        named = _weights().parse_known_args(words)[0]
+        named = weights_parser().parse_known_args(words)[0]
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
         if subcommand and not {"-h", "--help"} & set(words):
             self._take_model(subcommand, named.ckpt_path, named.pretrained)
@@ -118,7 +117,7 @@ class EmorlCLI(LightningCLI):
         """Parse, with the defaults of the network's own class where a class is named that is not the default one."""
         if subcommand:
             default = self._subcommand_parsers[subcommand].get_default("model.network")
-            words = begin_networks_anew(words, _class_name(default))
+            words = begin_networks_anew(words, class_name(default))
         self.config = parser.parse_args(words)
 
     def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:
@@ -134,7 +133,7 @@ class EmorlCLI(LightningCLI):
             found, self.weights = read_checkpoint(path), None
         if found is None:
             return False
-        model = found.model if self.weights is None else _of_any_length(found.model)
+        model = found.model if self.weights is None else of_any_length(found.model)
         defaults = {f"model.{name}": value for name, value in model.items()}
         self._subcommand_parsers[subcommand].set_defaults(defaults)
         return True
@@ -187,66 +186,6 @@ def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> No
         for action in parser._actions:
             if re.fullmatch(r"trainer\.(limit_\w+|overfit)_batches", action.dest):
                 action._typehint = int | float | None  # type: ignore[attr-defined]
-
-
-def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
-    """Return a command line in which a network of another class than before has the defaults of its own.
-
-    jsonargparse keeps what both classes take: a `SlotAttention` would have the decoder of the EfficientMORL that it
-    replaces.
-
-    Args:
-        words: the command line.
-        network: name of the class that is the default.
-
-    >>> begin_networks_anew(["fit", "--model.network", "SlotAttention"], "EfficientMORL")
-    ['fit', '--model.network=null', '--model.network', 'SlotAttention']
-    """
-    anew = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        option, equals, value = word.partition("=")
-        named = _named_network(option, value if equals else after)
-        if named not in (None, network):
-            anew.append("--model.network=null")
-            network = named
-        anew.append(word)
-    return anew
-
-
-def _named_network(option: str, value: str) -> str | None:
-    """Return the name of the network's class that an option gives, or a configuration file."""
-    try:
-        if option == "--model.network":
-            return _class_name(yaml.safe_load(value))
-        if option in ("-c", "--config") and Path(value).is_file():
-            model = yaml.safe_load(Path(value).read_text())["model"]
-            return _class_name(model["network"])
-    except (yaml.YAMLError, TypeError, KeyError):  # it names none; of what is wrong with it the parser tells
-        pass
-    return None
-
-
-def _class_name(network: Any) -> str | None:
-    """Return the name of a class in a configuration, be it the path alone or with arguments."""
-    path = network.get("class_path") if isinstance(network, dict | Namespace) else network
-    return path.rpartition(".")[2] if isinstance(path, str) else None
-
-
-def _of_any_length(model: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's configuration without the length of the run in which it was trained: another is to begin."""
-    scheduler = model.get("scheduler", {})  # not there if it was built by a function
-    if _class_name(scheduler) != "WarmupCosineDecay":
-        return model
-    init_args = {**scheduler.get("init_args", {}), "total_steps": None}
-    return {**model, "scheduler": {**scheduler, "init_args": init_args}}
-
-
-def _weights() -> argparse.ArgumentParser:
-    """Return a parser of the options that name trained weights."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("ckpt_path", "pretrained"):
-        parser.add_argument(f"--{name}", type=lambda word: None if word == "null" else word)
-    return parser
 
 
 def build(args: list[str] | None = None) -> EmorlCLI:
