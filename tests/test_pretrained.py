@@ -12,7 +12,7 @@ from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.errors import DataError
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
-from emorl.model import FourierPosition, Geco, PosteriorMeans, scale
+from emorl.model import FourierPosition, Geco, PosteriorMeans, SlotAttention, scale
 from emorl.pretrained import save_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -162,6 +162,17 @@ def test_the_readme_claims_what_the_card_tells(name):
         assert f"| {' | '.join(cells)} |" in readme
 
 
+class Hidden(SlotAttention):
+    """A model that a later process does not find."""
+
+
+def test_a_checkpoint_of_a_class_that_is_not_found_is_one_line(tmp_path, monkeypatch):
+    path = tiny.saved(tiny.module(network=Hidden(num_slots=2, slot_dim=4)), tmp_path / "a.ckpt")
+    monkeypatch.delattr(f"{__name__}.Hidden")
+    with pytest.raises(DataError, match=r"expected the class .*\.Hidden, got .*; put the folder of .* on PYTHONPATH"):
+        load_pretrained(path)
+
+
 def test_weights_are_named_by_model_and_data_set():
     assert {"tetrominoes", "multi_dsprites", "efficient_morl/tetrominoes"} <= set(pretrained.names())
     assert pretrained.load_card("tetrominoes") == pretrained.load_card("efficient_morl/tetrominoes")
@@ -187,7 +198,7 @@ def test_what_a_trained_model_refines_to_depends_on_its_multiplier(weights):
 
 def test_weights_of_another_model_are_refused(weights):
     network = tiny.network(slot_dim=16, position=FourierPosition)
-    with pytest.raises(DataError, match=r"small: expected the model of these weights, got .* size mismatch"):
+    with pytest.raises(DataError, match=r"small: expected the EfficientMORL of these weights, got .* \d+ tensors that"):
         pretrained.load_weights(network, pretrained.read_weights("small"))
 
 

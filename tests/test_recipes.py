@@ -23,6 +23,7 @@ from emorl.model import (
     PlainGRU,
     SmallDecoder,
 )
+from emorl.model.describe import describe
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
 from emorl.pretrained import load_card, load_pretrained
 from emorl.study.run import read_cases
@@ -303,3 +304,33 @@ def test_a_case_leaves_out_one_ingredient(case, built):
 
 def test_every_ingredient_is_tried_here():
     assert INGREDIENTS.keys() == CHANGES.keys()
+
+
+@pytest.mark.parametrize("second", ["slot_attention", "iodine"])
+@pytest.mark.parametrize("first", ["efficient_morl", "slot_attention", "iodine"])
+def test_a_recipe_of_another_model_after_one_is_that_recipe(first, second, build, shards):
+    """Nothing of the first is left: no part of its network, no steps, no curriculum."""
+    base, *recipes = (f"-c={CONFIGS / name}.yaml" for name in ("base", f"{first}/tetrominoes", f"{second}/tetrominoes"))
+    options = (f"--data.root={shards}", "--trainer.accelerator=cpu", "--trainer.logger=false")
+    alone, after = (build("fit", base, *chosen, *options) for chosen in (recipes[1:], recipes))
+    assert describe(after.model.network) == describe(alone.model.network)
+    for name in ("refinement_steps", "test_refinement_steps"):
+        assert getattr(after.model, name) == getattr(alone.model, name)
+    assert after.config.fit.curriculum.phases is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model.network=SlotAttention",),
+        ("--model.network.class_path=SlotAttention",),
+        ("--model.network", '{"class_path": "emorl.model.SlotAttention"}'),
+        ('--model={"network": {"class_path": "SlotAttention"}}',),
+    ],
+)
+def test_a_network_of_another_class_has_its_own_defaults_however_it_is_named(options, build, shards):
+    recipe = f"-c={CONFIGS / 'iodine/tetrominoes-fast.yaml'}"
+    common = (f"--data.root={shards}", "--trainer.accelerator=cpu", "--trainer.logger=false")
+    network = build("fit", recipe, *options, *common).model.network
+    assert isinstance(network.decoder, SmallDecoder)
+    assert network.slot_dim == 64

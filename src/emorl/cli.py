@@ -24,7 +24,7 @@ from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
 from emorl.module import SlotModule
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
-from emorl.words import begin_networks_anew, class_name, of_any_length, weights_parser
+from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
 
 SUBCOMMANDS = {
     "fit": "Train a model.",
@@ -117,7 +117,7 @@ class EmorlCLI(LightningCLI):
         """Parse, with the defaults of the network's own class where a class is named that is not the default one."""
         if subcommand:
             default = self._subcommand_parsers[subcommand].get_default("model.network")
-            words = begin_networks_anew(words, class_name(default))
+            words = begin_networks_anew(words, class_of(default))
         self.config = parser.parse_args(words)
 
     def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from emorl.cpu import tune_cpu
 from emorl.data.transforms import Crop
 from emorl.errors import DataError
 from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, PosteriorMeans, SlotModel, unit_range
-from emorl.model.describe import describe
+from emorl.model.describe import describe, difference
 from emorl.model.slot_model import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.scores import Scores
@@ -57,6 +58,9 @@ class SlotModule(LightningModule):
         optimizer: builds the optimizer from the parameters: a class, or a ``functools.partial`` of one. Of a function a
             checkpoint cannot say what it builds, and comes back with the default.
         scheduler: builds the learning-rate scheduler, stepped once per optimizer step; likewise.
+
+    Raises:
+        MisconfigurationException: if the attention of a model without any is to be scored.
     """
 
     noise_seed: Tensor
@@ -76,6 +80,11 @@ class SlotModule(LightningModule):
         super().__init__()
         self._save_arguments(network, optimizer, scheduler)
         self.network = EfficientMORL() if network is None else network
+        if score_attention and not self.network.has_attention:
+            name = type(self.network).__name__
+            raise MisconfigurationException(
+                f"Expected a model with attention to score, got {name}. Set score_attention to false."
+            )
         self.image_size = image_size
         self.crop = crop
         steps = self.network.training_steps
@@ -173,16 +182,16 @@ class SlotModule(LightningModule):
         if self.trainer.strategy.root_device.type == "cpu":
             tune_cpu()
 
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load weights as `torch.nn.Module.load_state_dict` does.
 
         Raises:
             DataError: if they are those of another model.
         """
         try:
-            return super().load_state_dict(*args, **kwargs)
+            return super().load_state_dict(state_dict, *args, **kwargs)
         except RuntimeError as error:
-            got, remedy = " ".join(str(error).split()), "build the model by the configuration that it was trained with"
+            got, remedy = difference(self.state_dict(), state_dict), "build the model that it was trained with"
             raise DataError.of("checkpoint", expected="weights of this model", got=got, remedy=remedy) from error
 
     def _score(self, scores: Scores, prefix: str, batch: Batch, inference: Inference) -> None:

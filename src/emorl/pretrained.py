@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
+from importlib import import_module, resources
 from importlib.resources.abc import Traversable
 from inspect import signature
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from emorl.errors import DataError
 from emorl.files import atomic
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
+from emorl.model.describe import difference
 from emorl.module import SlotModule
 from emorl.released import UNREADABLE
 
@@ -121,8 +122,9 @@ def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        got, remedy = " ".join(str(error).split()), "leave the model's configuration as these weights have it"
-        raise DataError.of(weights.name, expected="the model of these weights", got=got, remedy=remedy) from error
+        of, remedy = _class_path(weights.model).rpartition(".")[2], "leave the model's configuration as theirs"
+        got = f"{type(network).__name__} with {difference(network.state_dict(), state)}"
+        raise DataError.of(weights.name, expected=f"the {of} of these weights", got=got, remedy=remedy) from error
 
 
 def read_weights(name: str) -> Weights:
@@ -187,8 +189,25 @@ def read_checkpoint(path: str | Path) -> Weights:
     if unknown := model.keys() - signature(SlotModule).parameters.keys():
         got, remedy = f"one with {', '.join(sorted(unknown))}", "use the version and project that it was made with"
         raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
+    _check_class(path, _class_path(model))
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
     return Weights(str(path), model, network)
+
+
+def _class_path(model: dict[str, Any]) -> str:
+    """Return the path of the network's class in a module's arguments; without one it is the default."""
+    network = model.get("network")
+    return network["class_path"] if isinstance(network, dict) else "emorl.model.EfficientMORL"
+
+
+def _check_class(checkpoint: str | Path, class_path: str) -> None:
+    """Check that Python finds the class that a checkpoint is of, which may be of a package of its own."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        remedy = f"put the folder of {module.partition('.')[0]} on PYTHONPATH, or install it"
+        raise DataError.of(checkpoint, expected=f"the class {class_path}", got=str(error), remedy=remedy) from error
 
 
 def names() -> list[str]:

@@ -117,19 +117,13 @@ class Scores(nn.Module):
         self.attention = SegmentationScores() if attention else None
 
     def update(self, batch: Batch, inference: Inference) -> None:
-        """Add a batch.
-
-        Raises:
-            ValueError: if the attention of a model without layers is to be scored.
-        """
+        """Add a batch."""
         self.last.update(batch, inference.stages[-1])
         if self.zero_step is not None:
             self.zero_step.update(batch, inference.stages[0])
         for name, metric in self.terms.items():
             metric.update(inference.terms[name][batch["index"] >= 0])  # type: ignore[operator]
         if self.attention is not None:
-            if not inference.layers:
-                raise ValueError("Expected a model with attention, got one without. Set score_attention to false.")
             self.attention.update_masks(batch, inference.layers[-1].attention.unsqueeze(2))
 
     def named(self, prefix: str) -> dict[str, Metric]:

@@ -36,10 +36,18 @@ def check_slot_model(build: Build, size: int = 16) -> None:
         AssertionError: that names what does not hold.
     """
     torch.manual_seed(0)
-    model = _enlivened(build())
+    model = build()
+    _expect(isinstance(model, SlotModel), "a function that builds a SlotModel", type(model).__name__)
+    model = _enlivened(model)
     images = torch.rand(3, 3, size, size, dtype=torch.float64)
     for check in (_shapes, _limits, _noise, _slots_alike, _gradients, _no_graph, _encoding, _rebuilt, _resumed):
-        check(model, images)
+        try:
+            check(model, images)
+        except AssertionError:
+            raise
+        except Exception as error:
+            held = (check.__doc__ or "").rstrip(".")
+            raise AssertionError(f"Expected in float64: {held}; got {type(error).__name__}: {error}") from error
 
 
 def _shapes(model: SlotModel, images: Tensor) -> None:
@@ -58,10 +66,16 @@ def _shapes(model: SlotModel, images: Tensor) -> None:
         _expect(rgb.shape == (len(image), num_slots, 3, *size), "colors [B, K, 3, H, W]", rgb.shape)
         _expect(_close(masks.sum(1), torch.ones(len(image), 1, *size)), "masks that sum to one", masks.sum(1))
         for layer in found.layers:
-            shape = (len(image), num_slots, *size)
-            _expect(layer.attention.shape == shape, "attention [B, K, H, W]", layer.attention.shape)
-        _expect(found.loss.ndim == 0 and bool(found.loss.isfinite()), "a finite loss, a scalar", found.loss)
+            attention, shape = layer.attention, (len(image), num_slots, *size)
+            _expect(attention.shape == shape, "attention [B, K, H, W]", attention.shape)
+            total = attention.sum(1)
+            _expect(bool(((total - 1).abs() < 1e-6).all()), "attention that sums to one over slots", total)
+        _expect(bool(found.layers) == model.has_attention, f"has_attention {model.has_attention}", found.layers)
+        for loss in (found.loss, *(stage.loss for stage in found.stages)):
+            _expect(loss.ndim == 0 and bool(loss.isfinite()), "a finite loss, a scalar", loss)
         _expect(tuple(found.terms) == model.term_names, f"terms {model.term_names}", tuple(found.terms))
+        for value in (last.nll, last.kl, *found.terms.values()):
+            _expect(value is None or value.shape == (len(image),), "nll, kl and terms one an image, [B]", value)
         scored = tuple(name for name in ("nll", "kl") if getattr(last, name) is not None)
         _expect(scored == model.score_names, f"stages with {model.score_names}", scored)
 
@@ -74,7 +88,7 @@ def _limits(model: SlotModel, images: Tensor) -> None:
         except ValueError:
             continue
         raise AssertionError(
-            f"Expected a ValueError for (steps, num_slots) = {arguments}. Call checked_steps and _slots."
+            f"Expected a ValueError for (steps, num_slots) = {arguments}. Call checked_steps and checked_slots."
         )
 
 

@@ -26,9 +26,9 @@ def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
 
     Args:
         words: the command line.
-        network: name of the class that is the default.
+        network: path of the class that is the default, as `class_of` returns it.
 
-    >>> begin_networks_anew(["fit", "--model.network", "SlotAttention"], "EfficientMORL")
+    >>> begin_networks_anew(["fit", "--model.network", "SlotAttention"], "emorl.model.EfficientMORL")
     ['fit', '--model.network=null', '--model.network', 'SlotAttention']
     """
     anew = []
@@ -43,28 +43,36 @@ def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
 
 
 def _named_network(option: str, value: str) -> str | None:
-    """Return the name of the network's class that an option gives, or a configuration file."""
+    """Return the path of the network's class that an option gives, or a configuration file."""
     try:
-        if option == "--model.network":
-            return class_name(yaml.safe_load(value))
+        if option in ("--model.network", "--model.network.class_path"):
+            return class_of(yaml.safe_load(value))
+        if option == "--model":
+            return class_of(yaml.safe_load(value)["network"])
         if option in ("-c", "--config") and Path(value).is_file():
-            model = yaml.safe_load(Path(value).read_text())["model"]
-            return class_name(model["network"])
+            return class_of(yaml.safe_load(Path(value).read_text())["model"]["network"])
     except (yaml.YAMLError, TypeError, KeyError):  # it names none; of what is wrong with it the parser tells
         pass
     return None
 
 
-def class_name(network: Any) -> str | None:
-    """Return the name of a class in a configuration, be it the path alone or with arguments."""
+def class_of(network: Any) -> str | None:
+    """Return the path of a network's class in a configuration, be it the path alone or with arguments.
+
+    >>> [class_of(network) for network in ("IODINE", {"class_path": "emorl.model.iodine.model.IODINE"}, "mine.IODINE")]
+    ['emorl.model.IODINE', 'emorl.model.IODINE', 'mine.IODINE']
+    """
     path = network.get("class_path") if isinstance(network, dict | Namespace) else network
-    return path.rpartition(".")[2] if isinstance(path, str) else None
+    if not isinstance(path, str):
+        return None
+    ours = path.startswith("emorl.model.") or "." not in path
+    return f"emorl.model.{path.rpartition('.')[2]}" if ours else path
 
 
 def of_any_length(model: dict[str, Any]) -> dict[str, Any]:
     """Return a model's configuration without the length of the run in which it was trained: another is to begin."""
     scheduler = model.get("scheduler", {})  # not there if it was built by a function
-    if class_name(scheduler) != "WarmupCosineDecay":
+    if not scheduler.get("class_path", "").endswith("WarmupCosineDecay"):
         return model
     init_args = {**scheduler.get("init_args", {}), "total_steps": None}
     return {**model, "scheduler": {**scheduler, "init_args": init_args}}

@@ -53,7 +53,7 @@ def test_a_phase_starts_at_its_step(step, value):
     ],
 )
 def test_bad_phases_are_refused(phases, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(MisconfigurationException, match=message):
         RefinementCurriculum(phases)
 
 
@@ -154,3 +154,9 @@ def test_another_number_asked_of_the_model_is_answered(first, shards, tmp_path, 
     trainer = tiny.trainer(tmp_path, callbacks=RefinementCurriculum({0: first}), max_steps=1, limit_val_batches=0)
     trainer.fit(tiny.module(refinement_steps=1), tiny.data(shards))
     assert ("I is 2 at first, by the curriculum's phases, not the model's 1" in caplog.text) == (first == 2)
+
+
+def test_two_curricula_are_refused(shards, tmp_path):
+    trainer = tiny.trainer(tmp_path, callbacks=[RefinementCurriculum({0: 2}), RefinementCurriculum({0: 1})])
+    with pytest.raises(MisconfigurationException, match=r"one curriculum, got phases \{0: 2\} and \{0: 1\}"):
+        trainer.fit(tiny.module(), tiny.data(shards))

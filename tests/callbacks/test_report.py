@@ -96,9 +96,21 @@ def test_scores_of_the_bottom_up_pass_alone_stand_at_zero_steps():
     assert written["I=0"].keys() == {"kl", "kl_layers/1"}
     assert to_json(to_columns(summary, 0)).keys() == {"I=0"}
     assert to_json(to_columns(summary, 0))["I=0"] == written["I=0"]
-    *_, at_two, _ = to_table(to_columns(summary, 2)).columns
+    *_, at_two, _ = to_table(to_columns(summary, 2), tiny.network()).columns
     assert list(at_two.cells) == ["1.5 ± 0.25", ""]
 
 
 def test_a_second_test_starts_anew(shards, tmp_path):
     assert report(shards, tmp_path, 1) == report(shards, tmp_path, 1)
+
+
+def test_notes_under_the_table_are_of_the_model():
+    score = Summary(torch.tensor(1.5).double(), torch.tensor(0.25).double(), torch.tensor(4))
+    columns = {2: {"mse": score}}
+    notes = {name: str(to_table(columns, build()).caption) for name, build in tiny.FAMILY.items()}
+    assert "KL at I = 0" in notes["efficient_morl"] and "NLL leaves out" in notes["efficient_morl"]  # noqa: PT018
+    assert (
+        notes["slot_attention"]
+        == notes["iodine"]
+        == "mIoU, mBO and covering leave out the background unless it is named."
+    )

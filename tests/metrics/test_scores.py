@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.distributions import Normal
 
 import tiny
@@ -139,11 +140,9 @@ def test_a_model_without_a_likelihood_has_the_other_scores(inference):
     assert not summary["terms"]
 
 
-def test_attention_of_a_model_without_layers_cannot_be_scored(inference):
-    batch, inferred = inference
-    scores = Scores(tiny.network(), attention=True)
-    with pytest.raises(ValueError, match="a model with attention, got one without"):
-        scores.update(batch, inferred._replace(layers=[]))
+def test_attention_of_a_model_without_any_cannot_be_scored():
+    with pytest.raises(MisconfigurationException, match="a model with attention to score, got IODINE"):
+        tiny.module(network=tiny.FAMILY["iodine"](), score_attention=True)
 
 
 def test_a_batch_of_padding_adds_nothing(inference):

@@ -95,6 +95,30 @@ class Alike(SlotAttention):
         return super().initial(batch, num_slots, lambda _, like: noise("z1", like))
 
 
+class Scalar(SlotAttention):
+    """A term that is no number of each image."""
+
+    term_names = ("term",)
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        return inference._replace(terms={"term": inference.loss})
+
+
+class Bright(SlotAttention):
+    """Attention that does not sum to one over slots."""
+
+    def iterate(self, *args):
+        return [layer._replace(attention=3 * layer.attention) for layer in super().iterate(*args)]
+
+
+class Single(SlotAttention):
+    """A start in single precision."""
+
+    def initial(self, *args):
+        return super().initial(*args).float()
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
@@ -103,8 +127,16 @@ class Alike(SlotAttention):
         (Restless, "random numbers from noise alone"),
         (Idle, "gradient of every parameter"),
         (Alike, "'z0' tells apart"),
+        (Scalar, "terms one an image"),
+        (Bright, "attention that sums to one"),
+        (Single, "in float64: Any batch"),
     ],
 )
 def test_a_model_that_breaks_the_contract_is_told_how(broken, told):
     with pytest.raises(AssertionError, match=told):
         check_slot_model(partial(broken, **SIZES))
+
+
+def test_what_is_no_slot_model_is_told():
+    with pytest.raises(AssertionError, match="a function that builds a SlotModel, got Linear"):
+        check_slot_model(lambda: torch.nn.Linear(2, 2))

@@ -102,5 +102,6 @@ class CollapseAlarm(Callback):
         if measured.get("val/kl_per_dimension", torch.inf) < self.kl_per_dimension:
             found.append("the posterior is the prior: weigh the KL less, or use geco")
         if measured["val/unexplained"] > self.unexplained:
-            found.append("reconstructions are no better than one color per image: train longer, or weigh the KL less")
+            less = ", or weigh the KL less" if "val/kl_per_dimension" in measured else ""
+            found.append(f"reconstructions are no better than one color per image: train longer{less}")
         return found

@@ -29,7 +29,8 @@ class RefinementCurriculum(Callback):
             null is where the run ends. By default there is no curriculum.
 
     Raises:
-        ValueError: if the phases do not start at step 0, are out of order, or have a negative I, or a null elsewhere.
+        MisconfigurationException: if the phases do not start at step 0, are out of order, or have a negative I, or a
+            null elsewhere.
 
     >>> curriculum = RefinementCurriculum({0: 3, 100_000: 1, 180_000: 0})
     >>> [curriculum.value_at(step) for step in (0, 99_999, 100_000, 200_000)]
@@ -47,9 +48,14 @@ class RefinementCurriculum(Callback):
         """Stretch the phases.
 
         Raises:
-            MisconfigurationException: if the model does not take as few steps as a phase has.
+            MisconfigurationException: if the model does not take as few steps as a phase has; or if there is another
+                curriculum, as in the callbacks of a configuration from before ``curriculum`` was a key of its own.
         """
         self.step = 0
+        curricula = [part for part in trainer.callbacks if isinstance(part, RefinementCurriculum) and part.phases]  # type: ignore[attr-defined]
+        if len(curricula) > 1:
+            found = " and ".join(str(part.phases) for part in curricula)
+            raise MisconfigurationException(f"Expected one curriculum, got phases {found}. Leave one of them out.")
         if self.phases is not None:
             self.in_use = stretched(self.phases, trainer.max_steps)
             if stage == "fit":
@@ -111,11 +117,15 @@ def _check(phases: dict[int, int | None]) -> None:
     starts = list(phases)
     if not starts or starts[0] != 0:
         first = f"the first starts at {starts[0]}" if starts else "there is none"
-        raise ValueError(f"Expected 'phases' to start at step 0, but {first}. Add a phase '0: I'.")
+        raise MisconfigurationException(f"Expected 'phases' to start at step 0, but {first}. Add a phase '0: I'.")
     if starts != sorted(starts):
-        raise ValueError(f"Expected 'phases' in the order of their steps, got {starts}. Sort them.")
+        raise MisconfigurationException(f"Expected 'phases' in the order of their steps, got {starts}. Sort them.")
     *values, last = phases.values()
     if None in values or (starts == [0] and last is None):
-        raise ValueError(f"Expected null in 'phases' only at the end, after a phase, got {phases}. Use 0 for none.")
+        raise MisconfigurationException(
+            f"Expected null in 'phases' only at the end, after a phase, got {phases}. Use 0 for none."
+        )
     if min(value for value in phases.values() if value is not None) < 0:
-        raise ValueError(f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement.")
+        raise MisconfigurationException(
+            f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement."
+        )

@@ -13,6 +13,7 @@ from rich.table import Table
 from emorl.callbacks.folder import run_folder
 from emorl.files import atomic
 from emorl.metrics import Summary
+from emorl.model import SlotModel
 from emorl.module import SlotModule
 from emorl.results import LABELS, to_columns, to_json
 
@@ -43,17 +44,20 @@ class TestReport(Callback):
         with atomic(path) as stream:
             stream.write((json.dumps(to_json(columns), indent=2) + "\n").encode())
         console = Console()
-        console.print(to_table(columns))
+        console.print(to_table(columns, module.network))
         console.print(f"Wrote {path.resolve()}", soft_wrap=True)
 
 
-def to_table(columns: dict[int, dict[str, Summary]]) -> Table:
-    """Return the scores as a table, one column for each number of refinement steps."""
+def to_table(columns: dict[int, dict[str, Summary]], network: SlotModel) -> Table:
+    """Return the scores of a model as a table, one column for each number of steps."""
     table = Table("metric", *(f"I = {steps}" for steps in columns), "images", title="mean ± standard error over images")
-    table.caption = (
-        "KL at I = 0 sums the terms of all layers; after refinement it is one term. NLL leaves out 0.5 log 2 pi per "
-        "channel-pixel, log-likelihood has it. mIoU, mBO and covering leave out the background unless it is named."
-    )
+    notes = ["mIoU, mBO and covering leave out the background unless it is named."]
+    if network.term_names:
+        notes.insert(0, "KL at I = 0 sums the terms of all layers; after refinement it is one term.")
+    if network.nll_constant:
+        constant = f"{network.nll_constant:.4g} nats per channel-pixel"
+        notes.insert(0, f"NLL leaves out a constant of {constant}, log-likelihood has it.")
+    table.caption = " ".join(notes)
     first = next(iter(columns.values()))
     for name in first:
         cells = (_cell(scores[name]) if name in scores else "" for scores in columns.values())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Described(nn.Module):
@@ -44,6 +44,18 @@ def describe(part: Any) -> Any:
             "build. Make it a subclass of what it returns."
         )
     return part
+
+
+def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    """Return in a few words in which names and shapes two state dictionaries differ.
+
+    >>> ours, theirs = {"a": torch.zeros(2), "b": torch.zeros(1)}, {"a": torch.zeros(3)}
+    >>> print(difference(ours, theirs))
+    2 tensors that differ in name or shape, the first 'a'
+    """
+    shapes = [{(name, tuple(value.shape)) for name, value in state.items()} for state in (ours, theirs)]
+    names = sorted({name for name, _ in shapes[0] ^ shapes[1]})
+    return f"{len(names)} tensors that differ in name or shape, the first {names[0]!r}"
 
 
 def _arguments(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:

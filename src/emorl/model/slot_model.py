@@ -84,6 +84,7 @@ class SlotModel(Described, ABC):
     training_steps: ClassVar[int]  # of training and tests, unless a configuration sets them
     min_steps: ClassVar[int] = 1  # 0 where slots are there before the first step
     score_names: ClassVar[tuple[str, ...]] = ()  # those of ``nll`` and ``kl`` that a stage has
+    has_attention: ClassVar[bool] = True  # whether an inference has layers
     nll_constant: ClassVar[float] = 0.0  # that its nll leaves out of every channel-pixel, in nats
 
     @property

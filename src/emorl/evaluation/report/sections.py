@@ -94,7 +94,7 @@ def training(run: Run, out: Path) -> Section | None:
             pictures.append(Picture(path, alt, f"{title}; last values: {ends}."))
     text = (
         "Against optimiser steps. The last step is that of the curriculum at that time; a dotted line marks where it"
-        " changes. NLL and KL are in nats per image."
+        " changes."
     )
     if minutes := run.history.get("time/minutes"):
         text += f" The run took {minutes[-1][1]:.0f} minutes."
@@ -158,7 +158,7 @@ def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int,
     text = "What the slots of each step decode to, masks from 0 to 1. The model has no layers of attention."
     if inference.layers:
         text = (
-            "What the slots of each layer decode to, then those of each step after the layers, masks from 0 to 1."
+            "What the slots of each layer decode to, then those of steps after the layers, if any; masks from 0 to 1."
             " Attention is drawn from black (none) to white (each map's maximum)."
         )
     pictures = [

@@ -111,7 +111,8 @@ def read(network: SlotModel, inference: Inference) -> list[Reading]:
         network: the model.
         inference: what it infers from some scenes.
     """
-    stages, readings = list(inference.stages), []
+    stages = [stage for stage in inference.stages if stage.step >= network.min_steps]
+    readings = []
     height, width = stages[-1].components.rgb.shape[-2:]
     for number, layer in enumerate(inference.layers, start=1):
         same = next((stage for stage in stages if stage.slots.equal(layer.slots)), None)

@@ -64,6 +64,7 @@ class IODINE(SlotModel):
     default_steps: ClassVar[int] = 5
     training_steps: ClassVar[int] = 5
     score_names: ClassVar[tuple[str, ...]] = ("nll", "kl")
+    has_attention: ClassVar[bool] = False
 
     decoder: IodinePixelDecoder
 
