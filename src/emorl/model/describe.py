@@ -49,6 +49,7 @@ def describe(part: Any) -> Any:
 def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
     """Return in a few words in which names and shapes two state dictionaries differ.
 
+    >>> import torch
     >>> ours, theirs = {"a": torch.zeros(2), "b": torch.zeros(1)}, {"a": torch.zeros(3)}
     >>> print(difference(ours, theirs))
     2 tensors that differ in name or shape, the first 'a'
