@@ -63,7 +63,7 @@ seeds: setup  ## train the fast recipe for three seeds, one after another; resum
 bench: setup  ## measure engine against plain training step, all cases: an hour
 	$(BIN)/python -m benchmarks all --json benchmark.json
 	$(BIN)/python -m benchmarks memory --figure memory.png
-	$(BIN)/python -m benchmarks models --figure models.png
+	$(BIN)/python -m benchmarks models --figure models.png --json models.json
 	$(BIN)/python -m benchmarks data
 
 clean:  ## remove the environment, caches and the demo

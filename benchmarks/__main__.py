@@ -133,7 +133,7 @@ def data(case: str = "tetrominoes", json: Path | None = None) -> None:
 
 
 def all_cases(json: Path | None = None) -> None:
-    """Measure every case with I = 0, 1, 3, inference, and model against model.
+    """Measure every case with I = 0, 1, 3, and inference.
 
     Args:
         json: file to write the numbers to.
@@ -142,7 +142,7 @@ def all_cases(json: Path | None = None) -> None:
     _show(results)
     rates = [engine_benchmark.inference(case) for case in CASES]
     Console().print(rates)
-    _write({"engine": results, "inference": rates, "models": _models(SIZES)}, json)
+    _write({"engine": results, "inference": rates}, json)
 
 
 def _models(sizes: Sequence[int], *arguments: Any) -> list[dict[str, Any]]:

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.model import EfficientMORL, ImageNoise
-from emorl.module import EfficientMORLModule
+from emorl.module import SlotModule
 
 
 def precision(checkpoint: str, images: int = 32, steps: int = 1) -> dict[str, float]:
     """Return the cosine between both gradients on fresh scenes, by part of the model and over all."""
-    model = EfficientMORLModule.load_from_checkpoint(checkpoint, map_location="cpu").network
+    model = SlotModule.load_from_checkpoint(checkpoint, map_location="cpu").network
     scenes = Tetrominoes(images, seed=0, split="precision").records()
     image = torch.stack([torch.from_numpy(scene.image).permute(2, 0, 1) / 255 for scene in scenes])
     expected, found = (gradients(model, image, steps, bf16) for bf16 in (False, True))

@@ -29,7 +29,7 @@ DATA = [
     *("schema", "runs", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),
     *("datamodule", "commands", "cli"),
 ]
-EVALUATION = ["outputs", "figures", "inputs", "representation", "studies", "report", "cli"]
+EVALUATION = ["outputs", "inputs", "representation", "studies", "report", "cli"]
 
 
 def name_of(file):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emorl.data.datamodule import MultiObjectDataModule
-    from emorl.model import EfficientMORL, SlotAttention, SlotModel
+    from emorl.model import IODINE, EfficientMORL, SlotAttention, SlotModel
     from emorl.module import EfficientMORLModule, SlotModule
     from emorl.pretrained import load_pretrained
     from emorl.released import load_released, save_released
 
 __version__ = "0.1.0"
 __all__ = [
+    "IODINE",
     "EfficientMORL",
     "EfficientMORLModule",
     "MultiObjectDataModule",
@@ -27,6 +28,7 @@ __all__ = [
 
 _HOMES = {
     "EfficientMORL": "emorl.model",
+    "IODINE": "emorl.model",
     "EfficientMORLModule": "emorl.module",
     "MultiObjectDataModule": "emorl.data.datamodule",
     "SlotAttention": "emorl.model",

@@ -25,7 +25,6 @@ from emorl.released import UNREADABLE
 
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint
-_OBJECTIVE = "objective."
 _DEFAULT = "efficient_morl/"  # whose weights have names without it, too
 
 
@@ -117,8 +116,9 @@ def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -
     """
     state = weights.state
     if not objective:
-        state = {key: value for key, value in state.items() if not key.startswith(_OBJECTIVE)}
-        state |= {key: value for key, value in network.state_dict().items() if key.startswith(_OBJECTIVE)}
+        state = {key: value for key, value in state.items() if not key.startswith(network.objective_names)}
+        own = network.state_dict()
+        state |= {key: value for key, value in own.items() if key.startswith(network.objective_names)}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The scores of an evaluation: of the last stage, and beside it of the bottom-up pass alone."""
+"""The scores of an evaluation: of the last stage, and beside it of the slots before the first step, if any."""
 
 from __future__ import annotations
 

@@ -74,10 +74,13 @@ def _shapes(model: SlotModel, images: Tensor) -> None:
         for loss in (found.loss, *(stage.loss for stage in found.stages)):
             _expect(loss.ndim == 0 and bool(loss.isfinite()), "a finite loss, a scalar", loss)
         _expect(tuple(found.terms) == model.term_names, f"terms {model.term_names}", tuple(found.terms))
+        first = found.stages[0].step
+        _expect(model.min_steps > 0 or first == 0, "a first stage of no steps, since min_steps is 0", first)
         for value in (last.nll, last.kl, *found.terms.values()):
             _expect(value is None or value.shape == (len(image),), "nll, kl and terms one an image, [B]", value)
-        scored = tuple(name for name in ("nll", "kl") if getattr(last, name) is not None)
-        _expect(scored == model.score_names, f"stages with {model.score_names}", scored)
+        for stage in found.stages:
+            scored = tuple(name for name in ("nll", "kl") if getattr(stage, name) is not None)
+            _expect(scored == model.score_names, f"stages with {model.score_names}", scored)
 
 
 def _limits(model: SlotModel, images: Tensor) -> None:

@@ -51,7 +51,12 @@ def _named_network(option: str, value: str) -> str | None:
             return class_of(yaml.safe_load(value)["network"])
         if option in ("-c", "--config") and Path(value).is_file():
             return class_of(yaml.safe_load(Path(value).read_text())["model"]["network"])
-    except (yaml.YAMLError, TypeError, KeyError):  # it names none; of what is wrong with it the parser tells
+    except (
+        yaml.YAMLError,
+        UnicodeDecodeError,
+        TypeError,
+        KeyError,
+    ):  # it names none; of what is wrong with it the parser tells
         pass
     return None
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -15,15 +16,21 @@ from emorl.evaluation.representation.representation import read
 from emorl.evaluation.studies import robustness
 from emorl.evaluation.studies.changes import UNMODIFIED
 from emorl.evaluation.studies.scores import stages
-from emorl.model import EfficientMORL, SlotAttention
+from emorl.model import IODINE, EfficientMORL, SlotAttention
 
-MODELS = (EfficientMORL, SlotAttention, Stepwise)
+MODELS = {
+    "EfficientMORL": partial(tiny.network, slot_dim=4),
+    "SlotAttention": partial(tiny.network, cls=SlotAttention, slot_dim=4),
+    "IODINE": partial(tiny.FAMILY["iodine"], slot_dim=4),
+    "Stepwise": partial(tiny.network, cls=Stepwise, slot_dim=4),
+}
 STEPS = 2  # at test
 
 
-@pytest.fixture(scope="module", params=MODELS, ids=lambda cls: cls.__name__)
+@pytest.fixture(scope="module", params=MODELS)
 def module(request):
-    net = tiny.lively(tiny.network(cls=request.param, slot_dim=4))
+    torch.manual_seed(0)
+    net = tiny.lively(MODELS[request.param]())
     return tiny.module(network=net, test_refinement_steps=STEPS).eval()
 
 
@@ -57,8 +64,8 @@ def compared(module):
 def test_refinement_scores_every_number_of_steps(module, study):
     rows = study("refinement", "--steps=3", table="refinement")
     assert [row["I"] for row in rows] == (["0", "1", "2", "3"] if zero_step(module) else ["1", "2", "3"])
-    known = {"nll", "kl", "fg_ari_zero_step_share"} & rows[0].keys()
-    assert known == ({"nll", "kl", "fg_ari_zero_step_share"} if isinstance(module.network, EfficientMORL) else set())
+    expected = set(module.network.score_names) | ({"fg_ari_zero_step_share"} if zero_step(module) else set())
+    assert {"nll", "kl", "fg_ari_zero_step_share"} & rows[0].keys() == expected
     assert len({row["mse"] for row in rows}) == len(rows)
 
 
@@ -98,6 +105,7 @@ def test_layers(module, study):
     expected = {
         EfficientMORL: ["layer 1", "layer 2", "layer 3", "step 1", "step 2"],
         SlotAttention: ["layer 1", "layer 2"],
+        IODINE: ["step 1", "step 2"],
         Stepwise: ["step 1", "step 2"],
     }
     assert [row["slots"] for row in rows] == expected[type(module.network)]
@@ -136,7 +144,7 @@ def test_the_report_has_what_emorl_test_writes(module, study, shards, tmp_path, 
             assert metrics[key][name] == pytest.approx(score, rel=1e-4)
     text = (tmp_path / "report.html").read_text()
     assert f"{type(module.network).__name__} on Tetrominoes" in text
-    assert ("no layers of attention" in text) == isinstance(module.network, Stepwise)
+    assert ("no layers of attention" in text) == isinstance(module.network, IODINE | Stepwise)
     assert [f"I = {i}" for i in range(3) if f"I = {i}: quartiles" in text] == [
         key.replace("=", " = ") for key in metrics
     ]
@@ -147,7 +155,7 @@ def test_too_few_steps_are_one_line_and_status_2(module, checkpoint, shards, tmp
         status = main([name, checkpoint, str(shards), str(tmp_path), "--steps=0", *few(name)])
         error = capsys.readouterr().err
         assert status == (None if zero_step(module) else 2)
-        assert zero_step(module) or "steps: expected 1 or more, got 0; give more" in error
+        assert zero_step(module) or "steps: Expected 1 steps or more, got 0." in error
 
 
 def few(name):

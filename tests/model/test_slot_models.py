@@ -112,6 +112,15 @@ class Bright(SlotAttention):
         return [layer._replace(attention=3 * layer.attention) for layer in super().iterate(*args)]
 
 
+class Zero(SlotAttention):
+    """Slots at no steps, of which an inference has no stage."""
+
+    min_steps = 0
+
+    def iterate(self, image, steps, num_slots, noise):
+        return super().iterate(image, max(steps, 1), num_slots, noise)
+
+
 class Single(SlotAttention):
     """A start in single precision."""
 
@@ -130,6 +139,7 @@ class Single(SlotAttention):
         (Scalar, "terms one an image"),
         (Bright, "attention that sums to one"),
         (Single, "in float64: Any batch"),
+        (Zero, "a first stage of no steps"),
     ],
 )
 def test_a_model_that_breaks_the_contract_is_told_how(broken, told):
@@ -140,3 +150,9 @@ def test_a_model_that_breaks_the_contract_is_told_how(broken, told):
 def test_what_is_no_slot_model_is_told():
     with pytest.raises(AssertionError, match="a function that builds a SlotModel, got Linear"):
         check_slot_model(lambda: torch.nn.Linear(2, 2))
+
+
+def test_a_size_that_the_decoder_cannot_render_is_refused_before_anything_is_inferred():
+    model = SlotAttention(**SIZES, decoder=BigDecoder)
+    with pytest.raises(ValueError, match="multiples of 16, got 12x12"):
+        model.encode(torch.zeros(1, 3, 12, 12))

@@ -58,8 +58,9 @@ class RefinementCurriculum(Callback):
             raise MisconfigurationException(f"Expected one curriculum, got phases {found}. Leave one of them out.")
         if self.phases is not None:
             self.in_use = stretched(self.phases, trainer.max_steps)
-            if stage == "fit":
+            if stage in ("fit", "validate"):
                 self._check_model(cast(SlotModule, pl_module))
+            if stage == "fit":
                 self._tell(trainer.max_steps, cast(SlotModule, pl_module).refinement_steps)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

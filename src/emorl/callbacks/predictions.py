@@ -20,8 +20,8 @@ class PredictionWriter(Callback):
     """Writes ``NAME.npz`` and ``NAME.png`` for each image.
 
     The npz file holds ``image`` [3, H, W], ``slots`` and, unless they are points, their ``scale`` [K, D], ``masks``
-    [K, 1, H, W], ``components`` [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, colors and masks in [0, 1]. The
-    picture shows image, reconstruction, segmentation and components.
+    [K, 1, H, W], ``components`` [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, masks in [0, 1], and so are
+    colors but IODINE's. The picture shows image, reconstruction, segmentation and components.
 
     Args:
         output_dir: folder to write to; by default ``predictions/`` in the run's folder.

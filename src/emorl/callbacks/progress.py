@@ -15,9 +15,9 @@ from emorl.module import SlotModule
 class ProgressBar(callbacks.ProgressBar):
     """Shows the steps of the whole run, since an epoch of a stream means nothing, and how the run fares.
 
-    That is the loss, the last validation's FG-ARI after refinement and at I = 0, I, images per second, and the time
-    left with validation counted in. Rates are those since I last changed. Validation, testing and prediction have bars
-    of their own.
+    That is the loss, the last validation's FG-ARI and, where the model has it, that at I = 0, I, images per second, and
+    the time left with validation counted in. Rates are those since I last changed. Validation, testing and prediction
+    have bars of their own.
 
     Args:
         minutes: between two lines where the output is no terminal; another line follows each validation.

@@ -52,7 +52,7 @@ def to_table(columns: dict[int, dict[str, Summary]], network: SlotModel) -> Tabl
     """Return the scores of a model as a table, one column for each number of steps."""
     table = Table("metric", *(f"I = {steps}" for steps in columns), "images", title="mean ± standard error over images")
     notes = ["mIoU, mBO and covering leave out the background unless it is named."]
-    if network.term_names:
+    if any(name.startswith("kl_layers/") for name in network.term_names):
         notes.insert(0, "KL at I = 0 sums the terms of all layers; after refinement it is one term.")
     if network.nll_constant:
         constant = f"{network.nll_constant:.4g} nats per channel-pixel"

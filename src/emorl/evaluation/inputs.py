@@ -110,15 +110,10 @@ def chosen_steps(module: SlotModule, steps: int | None) -> int:
     Raises:
         DataError: if they are too few for the model.
     """
-    steps = module.test_refinement_steps if steps is None else steps
-    if steps < module.network.min_steps:
-        raise DataError.of(
-            "steps",
-            expected=f"{module.network.min_steps} or more",
-            got=f"{steps}",
-            remedy=f"give more: {type(module.network).__name__} has no slots before that",
-        )
-    return steps
+    try:
+        return module.network.checked_steps(module.test_refinement_steps if steps is None else steps)
+    except ValueError as error:
+        raise DataError(f"steps: {error}") from error
 
 
 def compared_steps(module: SlotModule, steps: int) -> list[int]:

@@ -19,7 +19,7 @@ from emorl.model.position import PositionCode, PositionEmbedding, RampPosition
 class Components(NamedTuple):
     """The K components of an image."""
 
-    rgb: Float[Tensor, "batch slots 3 h w"]  # x_k, in [0, 1]
+    rgb: Float[Tensor, "batch slots 3 h w"]  # x_k, of images in [0, 1]; IODINE's may leave the range
     log_masks: Float[Tensor, "batch slots 1 h w"]  # log m_k; the masks of a pixel sum to one
 
     @property
@@ -29,7 +29,7 @@ class Components(NamedTuple):
 
     @property
     def reconstruction(self) -> Float[Tensor, "batch 3 h w"]:
-        """The mean image sum_k m_k x_k, in [0, 1]."""
+        """The mean image sum_k m_k x_k."""
         return (self.masks * self.rgb).sum(dim=1)
 
 

@@ -56,6 +56,8 @@ def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
     """
     shapes = [{(name, tuple(value.shape)) for name, value in state.items()} for state in (ours, theirs)]
     names = sorted({name for name, _ in shapes[0] ^ shapes[1]})
+    if not names:
+        return "tensors of the same names and shapes that cannot be copied"
     return f"{len(names)} tensors that differ in name or shape, the first {names[0]!r}"
 
 

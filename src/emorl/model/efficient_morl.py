@@ -68,6 +68,7 @@ class EfficientMORL(SlotModel):
     training_steps: ClassVar[int] = 3
     min_steps: ClassVar[int] = 0
     score_names: ClassVar[tuple[str, ...]] = ("nll", "kl")
+    objective_names: ClassVar[tuple[str, ...]] = ("objective.",)
     nll_constant: ClassVar[float] = 0.5 * log(2 * pi)
 
     gradient_batch: Tensor

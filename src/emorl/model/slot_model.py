@@ -66,14 +66,15 @@ class Reconstruction(NamedTuple):
 class SlotModel(Described, ABC):
     """A model that decomposes an image into K slots without labels.
 
-    A subclass sets ``num_slots``, ``slot_dim`` and ``decoder`` in its constructor, and defines `forward`; all else has
-    a default. Everything that trains, tests, draws, logs or studies a model asks for no more than this class.
+    A subclass sets ``num_slots``, ``slot_dim`` and ``decoder`` in its constructor, ``default_steps`` and
+    ``training_steps`` on the class, and defines `forward`; all else has a default. Everything that trains, tests,
+    draws, logs or studies a model asks for no more than this class.
 
     The contract, which `emorl.testing.check_slot_model` checks: slots are exchangeable; batch size, image size, K and
     the number of steps are arguments of the call; every random number comes from ``noise`` under a name of its own, of
     which ``z0`` alone tells the slots of an image apart (`PosteriorMeans` sets all others to zero); the stage after
-    i steps is what i steps give; in evaluation an image's slots do not depend on the rest of its batch; and no graph is
-    left under ``torch.inference_mode``.
+    i steps is what i steps give, and the first stage is that of no steps where ``min_steps`` is 0; in evaluation an
+    image's slots do not depend on the rest of its batch; and no graph is left under ``torch.inference_mode``.
     """
 
     num_slots: int  # K, the background's included
@@ -84,6 +85,7 @@ class SlotModel(Described, ABC):
     training_steps: ClassVar[int]  # of training and tests, unless a configuration sets them
     min_steps: ClassVar[int] = 1  # 0 where slots are there before the first step
     score_names: ClassVar[tuple[str, ...]] = ()  # those of ``nll`` and ``kl`` that a stage has
+    objective_names: ClassVar[tuple[str, ...]] = ()  # prefixes of state that is of a training, not of the model
     has_attention: ClassVar[bool] = True  # whether an inference has layers
     nll_constant: ClassVar[float] = 0.0  # that its nll leaves out of every channel-pixel, in nats
 
@@ -125,6 +127,7 @@ class SlotModel(Described, ABC):
                 or for fewer than ``min_steps`` steps, or no slots.
         """
         image = unit_range(images).to(next(self.parameters()))
+        self.decoder.grid(image.shape[-2], image.shape[-1])  # which it refuses, if it cannot render it
         return self.infer(image, self.checked_steps(steps), self.checked_slots(num_slots), PosteriorMeans())
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:

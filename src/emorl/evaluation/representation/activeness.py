@@ -29,7 +29,7 @@ def activeness(
         size: height and width of the pictures.
 
     Returns:
-        The mean over scenes, slots, channels and pixels, at most 0.25.
+        The mean over scenes, slots, channels and pixels.
     """
     groups = torch.split(torch.arange(len(values)), _DIMS)
     total = values.new_zeros(len(values))

@@ -37,7 +37,7 @@ def representation(
     out: Path,
     split: str = "test",
     scenes: PositiveInt = _SCENES,
-    refinement_steps: NonNegativeInt | None = None,
+    steps: NonNegativeInt | None = None,
     factors: list[str] | None = None,
     scene: NonNegativeInt = _FIRST,
 ) -> None:
@@ -54,7 +54,7 @@ def representation(
         out: Folder of the results.
         split: Split of the data set.
         scenes: Number of scenes, from the first on.
-        refinement_steps: Steps before the slots are read; by default those of load_pretrained, which are 0 for
+        steps: Steps before the slots are read; by default those of load_pretrained, which are 0 for
             EfficientMORL and 3 for Slot Attention.
         factors: Names of the factors to study; by default all. The paper's eight of CLEVR are
             [x,y,z,rotation,size,material,shape,color].
@@ -62,13 +62,13 @@ def representation(
     """
     chosen = choose(data, Manifest.load(data).factors, factors)
     module = load_model(model)
-    steps = chosen_steps(module, module.network.default_steps if refinement_steps is None else refinement_steps)
+    refinements = chosen_steps(module, module.network.default_steps if steps is None else steps)
     loaded = load_scenes(data, module, split, scenes)
     if scene >= len(loaded.image):
         raise DataError.of(
             "scene", expected=f"a number below the {len(loaded.image)} scenes", got=f"{scene}", remedy="choose another"
         )
-    slots, labels = read(module, loaded, steps)
+    slots, labels = read(module, loaded, refinements)
     matches = match(labels, loaded.segmentation.cpu())
     varying, fitted, scored = halves(chosen, slots, matches, loaded)
     left_out = {f"under {MIN_PIXELS} pixels": matches.small, "without a slot": matches.missed}

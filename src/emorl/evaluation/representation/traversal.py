@@ -50,7 +50,7 @@ def sweep(
         size: height and width of the pictures.
 
     Returns:
-        The reconstructions, in [0, 1].
+        The reconstructions.
     """
     steps = values.shape[1]
     variants = slots[slot].repeat(len(dims), steps, 1)

@@ -46,6 +46,6 @@ class BatchMeanGradient(RefinementGradient):
 
     def forward(self, batch: int) -> float:
         """Return 1 / B."""
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             self.training_batch.fill_(batch * world_size())
         return 1 / (int(self.training_batch) or batch)

@@ -12,6 +12,8 @@ from emorl.model.iodine.coordinates import Coordinates
 from emorl.model.iodine.decoder import Drawing
 from emorl.model.iodine.likelihood import Explained, PixelMixture
 
+CAPACITY = 0.5  # the release's constant input
+
 
 class JointLayerNorm(nn.Module):
     """Stop the gradient, then normalize all of a slot's numbers together: y = gain (x - mean) / sqrt(var + eps) + bias.
@@ -123,6 +125,6 @@ class PixelInputs(nn.Module):
             explained.log_masks.exp(),
         ]
         if self.constants:
-            parts.insert(0, torch.full_like(drawing.logits, 0.5))
+            parts.insert(0, torch.full_like(drawing.logits, CAPACITY))
         shape = drawing.logits.shape
         return torch.cat([part.expand(*shape[:2], -1, *shape[3:]) for part in parts], dim=2)

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from emorl.model.iodine.convolution import SameConv2d
 from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates
-from emorl.model.iodine.inputs import PixelInputs
+from emorl.model.iodine.inputs import CAPACITY, PixelInputs
 from emorl.model.posterior import SoftplusGaussian
-
-CAPACITY = 0.5  # the release's constant input
 
 
 class State(NamedTuple):
