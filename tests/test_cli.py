@@ -353,7 +353,7 @@ def test_a_checkpoint_of_another_model(command, checkpoint, shards, here, emorl,
     data = (f"--data.root={shards}", "--data.batch_size=2")
     line = error_of(emorl, capsys, command, f"--ckpt_path={checkpoint}", *data, *other, *QUIET)
     assert "checkpoint: expected weights of this model, got" in line
-    assert line.endswith("; build the model by the configuration that it was trained with")
+    assert line.endswith("; build the model that it was trained with")
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "predict"])

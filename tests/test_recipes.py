@@ -25,7 +25,7 @@ from emorl.model import (
 )
 from emorl.model.describe import describe
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
-from emorl.pretrained import load_card, load_pretrained
+from emorl.pretrained import load_card, load_pretrained, names
 from emorl.study.run import read_cases
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +41,7 @@ FIRST = {  # the recipe of the first training, and its run
     "tetrominoes": ("tetrominoes-fast", "seeds/tetrominoes-fast/seed_0"),
     "multi_dsprites": ("multi-dsprites-fast", "multi-dsprites-fast"),
 }
+BASELINES = [name for name in names() if "/" in name and not name.startswith("efficient_morl/")]
 FULL = {
     "optimizer": Muon,
     "encoder_stride": 2,
@@ -268,7 +269,15 @@ def test_shipped_weights_come_of_recipes_that_are_here(name, built):
         assert cli.trainer.max_steps == training["steps"] == length
 
 
-@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.parametrize("name", BASELINES)
+def test_shipped_weights_of_a_baseline_come_of_its_fast_recipe(name, built):
+    card, (model, data) = load_card(name), name.split("/")
+    cli = built(["--config=configs/base.yaml", f"--config=configs/{model}/{data}-fast.yaml"])
+    assert without_length(on_record(cli.config.fit.model.as_dict())) == without_length(card["model"])
+    assert cli.trainer.max_steps == card["steps"]
+
+
+@pytest.mark.parametrize("name", [*FURTHER, *BASELINES])
 def test_a_card_tells_of_all_trainings(name):
     card = load_card(name)
     records = trainings(card)
