@@ -261,7 +261,7 @@ def test_a_trial_run_may_be_repeated(shards, here, emorl):
 @pytest.mark.parametrize("option", ["refinement_steps", "test_refinement_steps"])
 def test_fewer_than_no_refinement_steps(option, shards, here, emorl, capsys):
     line = error_of(emorl, capsys, "test", f"--model.{option}=-1", f"--data.root={shards}", *QUIET)
-    assert "Expected 0 steps or more, got -1" in line
+    assert "Expected 0 or more steps, got -1" in line
 
 
 def test_results_that_cannot_be_written(checkpoint, shards, here, emorl, capsys):

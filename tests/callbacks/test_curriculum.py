@@ -97,7 +97,7 @@ def test_without_phases_there_is_no_curriculum(shards, tmp_path):
 def test_a_model_that_does_not_take_a_phase_says_so_at_once(shards, tmp_path):
     model = SlotAttention(slot_dim=8, feature_dim=8)
     trainer = tiny.trainer(tmp_path, max_steps=1, callbacks=RefinementCurriculum({0: 1, 100: 0}))
-    expected = "Expected 1 steps or more, got 0.* Give the curriculum other phases, or null"
+    expected = "Expected 1 or more steps, got 0.* Give the curriculum other phases, or null"
     with pytest.raises(MisconfigurationException, match=expected):
         trainer.fit(SlotModule(model), tiny.data(shards))
 

@@ -155,7 +155,7 @@ def test_too_few_steps_are_one_line_and_status_2(module, checkpoint, shards, tmp
         status = main([name, checkpoint, str(shards), str(tmp_path), "--steps=0", *few(name)])
         error = capsys.readouterr().err
         assert status == (None if zero_step(module) else 2)
-        assert zero_step(module) or "steps: Expected 1 steps or more, got 0." in error
+        assert zero_step(module) or "steps: Expected 1 or more steps, got 0." in error
 
 
 def few(name):

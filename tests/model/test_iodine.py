@@ -284,7 +284,7 @@ def test_a_configuration_rebuilds_the_model(build):
     torch.testing.assert_close(copied, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("steps", "num_slots", "message"), [(0, 3, "1 steps or more"), (1, 0, "num_slots of 1")])
+@pytest.mark.parametrize(("steps", "num_slots", "message"), [(0, 3, "1 or more steps"), (1, 0, "num_slots of 1")])
 def test_rejects_no_steps_and_no_slots(steps, num_slots, message):
     with pytest.raises(ValueError, match=message):
         build()(images(), steps, num_slots)

@@ -177,7 +177,7 @@ class SlotModel(Described, ABC):
         steps = self.default_steps if steps is None else steps
         if steps < self.min_steps:
             raise ValueError(
-                f"Expected {self.min_steps} steps or more, got {steps}. {type(self).__name__} has no slots before that."
+                f"Expected {self.min_steps} or more steps, got {steps}. {type(self).__name__} has no slots before that."
             )
         return steps
 
