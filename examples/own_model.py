@@ -5,7 +5,7 @@
     emorl fit -c configs/base.yaml -c examples/own_model.yaml
     emorl test --ckpt_path runs/version_0/checkpoints/last.ckpt --data.root data/tetrominoes --output_dir out
     emorl predict --ckpt_path runs/version_0/checkpoints/last.ckpt --data.root a/folder/of/images --output_dir out
-    emorl fit -c runs/version_0/config.yaml --ckpt_path runs/version_0/checkpoints/last.ckpt  # goes on where it stopped
+    emorl fit -c runs/version_0/config.yaml --ckpt_path runs/version_0/checkpoints/last.ckpt  # resumes it
 
 or without the recipe, ``--model.network own_model.SoftKMeans --model.network.num_slots 7`` beside options of ``fit``.
 In Python, ``emorl.load_pretrained("runs/version_0/checkpoints/last.ckpt")`` has the trained model.
