@@ -76,8 +76,9 @@ class StageScores(SegmentationScores):
         super().__init__()
         self.constant = model.nll_constant
         self.channel_pixels = 0
+        self.names = model.score_names
         self.mse = ReconstructionMSE()
-        for name in model.score_names:
+        for name in self.names:
             setattr(self, name, ImageMean())
 
     def update(self, batch: Batch, stage: Stage) -> None:
@@ -86,9 +87,8 @@ class StageScores(SegmentationScores):
         real = batch["index"] >= 0
         self.channel_pixels = batch["image"][0].numel()
         self.mse.update(stage.components.reconstruction[real], unit_range(batch["image"])[real])
-        for name in ("nll", "kl"):
-            if hasattr(self, name):
-                getattr(self, name).update(getattr(stage, name)[real])
+        for name in self.names:
+            getattr(self, name).update(getattr(stage, name)[real])
 
     def summary(self) -> dict[str, Summary]:
         """Return mean, standard error and number of images by score; every process must call this."""

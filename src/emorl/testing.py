@@ -137,7 +137,7 @@ def _no_graph(model: SlotModel, images: Tensor) -> None:
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             found = evaluated(images, model.training_steps, noise=_named(images))
-        _expect(not any(t.requires_grad for t in _tensors(found)), f"no graph under {mode.__name__}", "one")
+        _expect(not any(t.requires_grad for t in tensors(found)), f"no graph under {mode.__name__}", "one")
         _expect(
             _close(found.stages[-1].slots, expected.stages[-1].slots), "the slots of a call with gradients", "others"
         )
@@ -218,18 +218,19 @@ def _renders(model: SlotModel, height: int, width: int) -> bool:
     return True
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor of nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
+        yield from tensors(list(value.values()))
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors(item)
 
 
 def _same(ours: Inference, theirs: Inference) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(_tensors(ours), _tensors(theirs), strict=True))
+    return all(torch.equal(a, b) for a, b in zip(tensors(ours), tensors(theirs), strict=True))
 
 
 def _close(ours: Tensor, theirs: Tensor) -> bool:

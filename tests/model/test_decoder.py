@@ -2,9 +2,10 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_morl import enliven, tensors
+from tiny_morl import enliven
 
 from emorl.model import BigDecoder, FourierPosition, IodineDecoder, RampPosition, SmallDecoder
+from emorl.testing import tensors
 
 MARGIN = {SmallDecoder: 6, IodineDecoder: 10}
 STRIDED = partial(SmallDecoder, stride=3)

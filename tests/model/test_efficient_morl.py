@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tiny_morl import assert_same, images, named_noise, tensors, tiny_model
+from tiny_morl import assert_same, images, named_noise, tiny_model
 
 from emorl.model import (
     BigDecoder,
@@ -19,6 +19,7 @@ from emorl.model import (
     ReversedPrior,
     SmallDecoder,
 )
+from emorl.testing import tensors
 
 PRIORS = (ReversedPlusPlusPrior, ReversedPrior, BottomUpPrior)
 VARIANTS = [

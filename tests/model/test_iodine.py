@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jsonargparse import ArgumentParser
-from tiny_morl import assert_same, images, named_noise, tensors
+from tiny_morl import assert_same, images, named_noise
 
 from benchmarks.cases import IODINE_CASES
 from benchmarks.plain_iodine import plain_iodine_loss
@@ -25,6 +25,7 @@ from emorl.model import (
     step_weight,
 )
 from emorl.model.describe import describe
+from emorl.testing import tensors
 
 
 def build(kernel=3, constants=False, lstm=6, coordinates=LinearCoordinates, **arguments):

@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_morl import assert_same, images, named_noise, tensors, tiny_model
+from tiny_morl import assert_same, images, named_noise, tiny_model
 
 from emorl.model import (
     BottomUpPrior,
@@ -13,6 +13,7 @@ from emorl.model import (
     Refinement,
     ReversedPrior,
 )
+from emorl.testing import tensors
 
 WITHOUT_GRAPHS = (torch.no_grad, torch.inference_mode)
 VARIANTS = [{"prior": BottomUpPrior}, {"prior": ReversedPrior, "likelihood": MixtureLikelihood}]

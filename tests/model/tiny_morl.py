@@ -1,12 +1,11 @@
 """Tiny models, images and noise for the tests of the model."""
 
 import zlib
-from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from emorl.model import EfficientMORL
+from emorl.testing import tensors
 
 
 def enliven(module):
@@ -56,17 +55,6 @@ class Recorder:
 
     def replay(self, name, like):
         return self.draws[name]
-
-
-def tensors(value) -> Iterator[Tensor]:
-    """Yield every tensor of nested tuples, lists and dictionaries."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from tensors(tuple(value.values()))
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from tensors(item)
 
 
 def assert_same(ours, theirs, **tolerance):

@@ -98,9 +98,16 @@ class ConvolutionalDecoder(BroadcastDecoder):
         constant = F.conv2d(tiny, layer.weight, padding=border).flatten(2).mT  # (n, regions, C)
         height, width, channels = placed.shape[1:]
         regions = _regions(height, width, border, like=constant)
-        canvas = _Place.apply(placed.reshape(-1, channels), regions, constant)  # type: ignore[no-untyped-call]
+        canvas = place(placed.reshape(-1, channels), regions, constant)
         canvas = self.layers[1](canvas)
         return cast(Tensor, canvas).view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def place(
+    placed: Float[Tensor, "pixels c"], regions: Float[Tensor, "pixels regions"], constant: Float[Tensor, "n regions c"]
+) -> Float[Tensor, "n pixels c"]:
+    """Return placed + regions @ constant, for every slot."""
+    return _Place.apply(placed, regions, constant)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Place(torch.autograd.Function):

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emorl.model.decoder import Components, Decoder, _Place
+from emorl.model.decoder import Components, Decoder, place
 from emorl.model.iodine.convolution import SameConv2d, same_convolution, same_padding
 from emorl.model.iodine.coordinates import ramps
 
@@ -102,8 +102,8 @@ class IodinePixelDecoder(Decoder):
         tiny = slots[:, :, None, None].expand(-1, -1, *seen)
         constant = same_convolution(tiny, of_slots).flatten(2).mT  # (n, regions, C)
         regions = F.one_hot((rows[:, None] * seen[1] + columns).flatten(), constant.shape[1]).to(constant.dtype)
-        canvas = _Place.apply(placed.flatten(0, 2), regions, constant)  # type: ignore[no-untyped-call]
-        return canvas.unflatten(1, size).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        canvas = place(placed.flatten(0, 2), regions, constant)
+        return canvas.view(-1, *size, canvas.shape[-1]).permute(0, 3, 1, 2)
 
 
 def _regions(size: int, kernel: int, device: torch.device) -> Tensor:
