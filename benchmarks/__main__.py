@@ -1,4 +1,4 @@
-"""``python -m benchmarks engine | models | inference | memory | precision | strides | data | all``: ratios, JSON."""
+"""``python -m benchmarks engine | models | inference | memory | precision | strides | recipes | data | all``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from benchmarks import engine as engine_benchmark
 from benchmarks import memory as memory_benchmark
 from benchmarks import models as models_benchmark
 from benchmarks import precision as precision_benchmark
+from benchmarks import recipes as recipes_benchmark
 from benchmarks import strides as strides_benchmark
 from benchmarks.cases import CASES, STEPS, VARIANTS
 from emorl.cpu import tune_cpu
@@ -120,6 +121,18 @@ def strides(case: str = "tetrominoes", steps: int = 1, json: Path | None = None)
     _write(result, json)
 
 
+def recipes(data: Literal["tetrominoes", "multi-dsprites"] = "tetrominoes", json: Path | None = None) -> None:
+    """Measure a training step of each model's fast recipe, without reading data, and say how many an hour has.
+
+    Args:
+        data: which data set's recipes.
+        json: file to write the numbers to.
+    """
+    result = recipes_benchmark.recipes(data)
+    Console().print(recipes_benchmark.table(result))
+    _write(result, json)
+
+
 def data(case: str = "tetrominoes", json: Path | None = None) -> None:
     """Measure reading shards against HDF5 and bare arrays, and how long training waits for data.
 
@@ -191,4 +204,4 @@ def _write(result: Any, path: Path | None) -> None:
 if __name__ == "__main__":
     tune_cpu()
     commands = {"engine": engine, "models": models, "inference": inference, "memory": memory, "precision": precision}
-    auto_cli({**commands, "strides": strides, "data": data, "all": all_cases})
+    auto_cli({**commands, "strides": strides, "recipes": recipes, "data": data, "all": all_cases})

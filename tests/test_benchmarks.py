@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks import engine, memory, models
+from benchmarks import engine, memory, models, recipes
 from benchmarks.cases import MODELS, Step
 from benchmarks.measure import flops, interleaved, workers
 from benchmarks.worker import answers
@@ -147,3 +148,26 @@ def test_memory_asks_for_steps_that_there_are(monkeypatch: pytest.MonkeyPatch) -
     result = memory.memory("clevr6")
     assert result["against_batch"]["engine"] == {2: 2, 4: 4, 8: 8, 16: 16, 32: 32}
     assert result["against_batch"]["engine, decode_chunk 4"][32] == 128
+
+
+def test_a_step_of_a_recipe_counts_each_phase_with_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: dict[str, recipes.RecipeStep] = {}
+
+    def seconds(calls: Mapping[str, recipes.RecipeStep], rounds: int) -> dict[str, float]:
+        steps.update(calls)
+        return {name: float(name[-1]) + 1 for name in calls}  # a second, and one more for each step of refinement
+
+    monkeypatch.setattr(recipes, "interleaved", seconds)
+    result = recipes.recipes("tetrominoes")
+    assert list(steps) == [*(f"efficient_morl, {i}" for i in (1, 3, 0)), "slot_attention, 3", "iodine, 5"]
+    assert result["seconds"] == pytest.approx(
+        {"efficient_morl": 0.65 * 2 + 0.25 * 4 + 0.1 * 1} | {"slot_attention": 4, "iodine": 6}
+    )
+    assert result["ratio"]["efficient_morl"] == 1
+    assert result["steps_in_an_hour"]["iodine"] == 600
+    assert [len(step.image) for step in steps.values()] == [16] * 5
+    before = [parameter.detach().clone() for parameter in steps["slot_attention, 3"].module.network.parameters()]
+    steps["slot_attention, 3"]()
+    after = steps["slot_attention, 3"].module.network.parameters()
+    assert not any(torch.equal(p, q) for p, q in zip(before, after, strict=True))
+    assert list(recipes.table(result).columns[0].cells) == list(recipes.MODELS)

@@ -168,6 +168,29 @@ def test_recipes_of_slot_attention_are_those_of_the_baseline(name, size, slots, 
     assert factors == pytest.approx([1e-4, 0.5])
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "slots", "dim", "batch", "lr", "parameters"),
+    [
+        ("tetrominoes", 35, 4, 32, 256, 3e-4, 199_568 - 2 * 800 - 64),
+        ("multi-dsprites", 64, 6, 16, 128, 3e-4, 339_152 - 2 * 800 - 4 * 128),
+        ("clevr6", 128, 7, 64, 32, 1e-3, 1_177_168 - 2 * 576 - 4 * 256),
+    ],
+)
+def test_recipes_of_iodine_are_those_of_the_authors_code(name, size, slots, dim, batch, lr, parameters, built):
+    """K, D, batch, rate: the code of Greff et al. (2019)."""
+    cli = built(["--config=configs/base.yaml", f"--config=configs/iodine/{name}.yaml"])
+    network = cli.model.network
+    assert (cli.model.image_size, network.num_slots, network.slot_dim) == (size, slots, dim)
+    assert (cli.model.refinement_steps, cli.model.test_refinement_steps, in_use(cli)) == (5, 5, {})
+    assert (cli.datamodule.batch_size, cli.trainer.max_steps, cli.trainer.gradient_clip_val) == (batch, 1_000_000, 5)
+    configured = cli.model.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert (type(optimizer), optimizer.defaults["lr"], optimizer.defaults["betas"]) == (Adam, lr, (0.95, 0.999))
+    factors = [schedule.lr_lambdas[0](step) for step in (0, 1_000_000)]
+    assert factors == pytest.approx([1, 0.1], rel=1e-5)
+    assert sum(p.numel() for p in network.parameters()) == parameters  # without the constant inputs
+
+
 each_fast = pytest.mark.parametrize("path", FAST, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
