@@ -21,7 +21,8 @@ from emorl.data.transforms import Crop
 from emorl.errors import DataError
 from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, PosteriorMeans, SlotModel, unit_range
 from emorl.model.describe import describe, difference
-from emorl.model.slot_model import encoding
+from emorl.model.draws import best_of, checked_draws
+from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.scores import Scores
 from emorl.types import Batch
@@ -54,6 +55,8 @@ class SlotModule(LightningModule):
         test_refinement_steps: I in ``test`` and ``predict``; likewise.
         test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` and
             `load_pretrained` always do (see `PosteriorMeans`): better reconstructions, but no ELBO.
+        test_draws: number N of draws in ``test`` and ``predict``, of which each image's best is kept (see `best_of`); N
+            times the time of one.
         score_attention: whether ``test`` also scores the attention of the last layer as masks, under ``attention/``.
         optimizer: builds the optimizer from the parameters: a class, or a ``functools.partial`` of one. Of a function a
             checkpoint cannot say what it builds, and comes back with the default.
@@ -73,6 +76,7 @@ class SlotModule(LightningModule):
         refinement_steps: int | None = None,
         test_refinement_steps: int | None = None,
         test_means: bool = False,
+        test_draws: int = 1,
         score_attention: bool = False,
         optimizer: OptimizerCallable = lambda parameters: Adam(parameters, lr=4e-4),
         scheduler: LRSchedulerCallable = WarmupExponentialDecay,
@@ -90,6 +94,7 @@ class SlotModule(LightningModule):
         steps = self.network.training_steps
         self.refinement_steps = steps if refinement_steps is None else refinement_steps
         self.test_refinement_steps = steps if test_refinement_steps is None else test_refinement_steps
+        self.test_draws = checked_draws(test_draws)
         self.test_means = test_means
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -136,16 +141,36 @@ class SlotModule(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch with the I of testing; its stage 0 is what I = 0 gives."""
-        inference = self(batch["image"], self.test_refinement_steps, self.test_noise(batch))
+        inference = self.test_inference(batch, self.test_refinement_steps)
         self._score(self.test_scores, "test/", batch, inference)
 
     def test_noise(self, batch: Batch, seed: int = 0) -> Noise:
         """Return the draws of ``test``, or with another seed others like them."""
         return PosteriorMeans(seed) if self.test_means else ImageNoise(batch["index"], seed)
 
+    def test_inference(
+        self, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0, means: bool = False
+    ) -> Inference:
+        """Infer a batch as ``test`` does: of ``test_draws`` draws the best, see `best_of`.
+
+        Args:
+            batch: the batch.
+            steps: I.
+            num_slots: K; the model's unless given.
+            seed: chooses the draws.
+            means: whether to decode the means of posteriors, as ``predict`` does, whatever ``test_means`` is.
+        """
+
+        def infer(number: int) -> Inference:
+            draw = seed * self.test_draws + number
+            noise = PosteriorMeans(draw) if means else self.test_noise(batch, draw)
+            return self(batch["image"], steps, noise, num_slots)  # type: ignore[no-any-return]
+
+        return best_of(self.test_draws, infer, unit_range(batch["image"]).to(self.dtype))
+
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
         """Decompose a batch."""
-        last = self(batch["image"], self.test_refinement_steps, PosteriorMeans()).stages[-1]
+        last = self.test_inference(batch, self.test_refinement_steps, means=True).stages[-1]
         real = batch["index"] >= 0
         found = encoding(last.posterior, last.slots, [])
         tensors = (

@@ -61,17 +61,21 @@ class Pretrained(nn.Module):
         """Stay in evaluation mode, within a model that trains too."""
         return super().train(False)
 
-    def encode(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Encoding:
+    def encode(
+        self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
+    ) -> Encoding:
         """Infer the slots of images, see `SlotModel.encode`."""
-        return self.network.encode(images, steps, num_slots)
+        return self.network.encode(images, steps, num_slots, draws)
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int] | None = None) -> Components:
         """Render slots at ``size`` = (height, width), by default that of training; see `SlotModel.decode`."""
         return self.network.decode(slots, size or (self.image_size, self.image_size))
 
-    def reconstruct(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Reconstruction:
+    def reconstruct(
+        self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
+    ) -> Reconstruction:
         """Decompose images and put them together again, see `SlotModel.reconstruct`."""
-        return self.network.reconstruct(images, steps, num_slots)
+        return self.network.reconstruct(images, steps, num_slots, draws)
 
 
 def load_pretrained(name: str) -> Pretrained:

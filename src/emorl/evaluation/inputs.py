@@ -124,4 +124,4 @@ def compared_steps(module: SlotModule, steps: int) -> list[int]:
 def infer(module: SlotModule, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0) -> Inference:
     """Infer the slots of a batch, without a graph, with the draws of ``emorl test``, or of another seed."""
     with torch.no_grad():
-        return module(batch["image"], steps, module.test_noise(batch, seed), num_slots)  # type: ignore[no-any-return]
+        return module.test_inference(batch, steps, num_slots, seed)

@@ -19,6 +19,7 @@ from emorl.model.decoder import BigDecoder, BroadcastDecoder, Components, Decode
 from emorl.model.efficient_morl import EfficientMORL
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import Geco
+from emorl.model.inference import Encoding, Inference, Layer, Reconstruction, Stage
 from emorl.model.initialisation import (
     BalancedInitialisation,
     Initialisation,
@@ -41,7 +42,7 @@ from emorl.model.prior import BottomUpPrior, Prior, ReversedPlusPlusPrior, Rever
 from emorl.model.recurrent import DualGRU, PlainGRU
 from emorl.model.refinement import Refinement
 from emorl.model.slot_attention import SlotAttention
-from emorl.model.slot_model import Encoding, Inference, Layer, Reconstruction, SlotModel, Stage, unit_range
+from emorl.model.slot_model import SlotModel, unit_range
 
 __all__ = [
     "IODINE",

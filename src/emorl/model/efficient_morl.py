@@ -17,6 +17,7 @@ from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components, Decoder, SmallDecoder
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import START, Geco
+from emorl.model.inference import Encoding, Inference, Layer, Stage, encoding
 from emorl.model.initialisation import Initialisation, ReleasedInitialisation
 from emorl.model.likelihood import GaussianLikelihood, Likelihood
 from emorl.model.noise import Noise, gaussian_noise
@@ -26,7 +27,7 @@ from emorl.model.posterior import Gaussian, slot_kl
 from emorl.model.prior import Prior, ReversedPlusPlusPrior
 from emorl.model.recurrent import DualGRU, PosteriorCell
 from emorl.model.refinement import Refinement, as_leaf
-from emorl.model.slot_model import Encoding, Inference, Layer, SlotModel, Stage, encoding
+from emorl.model.slot_model import SlotModel
 
 logger = logging.getLogger(__name__)
 

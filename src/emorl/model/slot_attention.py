@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from emorl.model.attention import SlotAttend
 from emorl.model.decoder import Decoder, SmallDecoder
 from emorl.model.encoder import ImageEncoder
+from emorl.model.inference import Encoding, Inference, Layer, Stage, encoding
 from emorl.model.initialisation import Initialisation, ReleasedDecoderInitialisation
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian
 from emorl.model.recurrent import ResidualMLP, advance
-from emorl.model.slot_model import Encoding, Inference, Layer, SlotModel, Stage, encoding
+from emorl.model.slot_model import SlotModel
 
 
 class SlotAttention(SlotModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,56 +11,11 @@ from torch import Tensor
 
 from emorl.model.decoder import Components, Decoder
 from emorl.model.describe import Described
+from emorl.model.draws import best_of, checked_draws
+from emorl.model.inference import Encoding, Inference, Reconstruction, encoding
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
-from emorl.model.posterior import Gaussian
 
 UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
-
-
-class Layer(NamedTuple):
-    """One round of attention: a layer of EfficientMORL's bottom-up pass, an iteration of Slot Attention."""
-
-    slots: Float[Tensor, "batch slots dim"]  # that the round ends with
-    attention: Float[Tensor, "batch slots h w"]  # of every pixel, summing to one over slots
-
-
-class Stage(NamedTuple):
-    """Slots, decoded and scored after ``step`` steps."""
-
-    step: int
-    slots: Float[Tensor, "batch slots dim"]
-    posterior: Gaussian | None  # that the slots are a sample of; None where slots are points
-    components: Components
-    nll: Float[Tensor, " batch"] | None  # in nats, summed over channels and pixels; without a graph
-    mean_nll: Float[Tensor, ""] | None  # its batch mean, differentiable
-    kl: Float[Tensor, " batch"] | None  # in nats
-    loss: Float[Tensor, ""]  # of this stage, over the batch
-
-
-class Inference(NamedTuple):
-    """All that a model infers from a batch of images."""
-
-    stages: list[Stage]  # at least one; the last is the result
-    layers: list[Layer]  # none where there is no attention
-    terms: dict[str, Float[Tensor, " batch"]]  # further numbers of each image, named as in ``term_names``
-    loss: Float[Tensor, ""]  # to minimize in training
-
-
-class Encoding(NamedTuple):
-    """Images as slots."""
-
-    slots: Float[Tensor, "batch slots dim"]  # posterior means, or the slots themselves
-    scale: Float[Tensor, "batch slots dim"] | None  # posterior standard deviations; None where slots are points
-    attention: Float[Tensor, "batch slots h w"] | None  # of the last layer, summing to one over slots
-
-
-class Reconstruction(NamedTuple):
-    """Images, put together again from their slots."""
-
-    slots: Float[Tensor, "batch slots dim"]
-    masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
-    rgb: Float[Tensor, "batch slots 3 h w"]  # the color of each slot
-    reconstruction: Float[Tensor, "batch 3 h w"]  # sum of masks times rgb
 
 
 class SlotModel(Described, ABC):
@@ -116,19 +71,32 @@ class SlotModel(Described, ABC):
         inference = self(image, steps, num_slots, noise)
         return encoding(inference.stages[-1].posterior, inference.stages[-1].slots, inference.layers)
 
-    def encode(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Encoding:
+    def encode(
+        self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
+    ) -> Encoding:
         """Infer the slots of images [B, 3, H, W], 8-bit or float in [0, 1], by `PosteriorMeans`.
 
         An image always has the same slots: they depend neither on the call nor on the rest of the batch. Images of
         another size than in training are taken as they are, and may well be decomposed badly.
 
+        Args:
+            images: the images.
+            steps: refinement steps or iterations; ``default_steps`` unless given.
+            num_slots: slots K; those of the constructor unless given.
+            draws: number N of initial slots to infer each image from; of N > 1 the best is kept, see `best_of`. It
+                costs N times the time of `forward`, which decodes, and no more memory.
+
         Raises:
             ValueError: if the images are of another type, range or shape, or of a size that the decoder cannot render;
-                or for fewer than ``min_steps`` steps, or no slots.
+                for fewer than ``min_steps`` steps; or for no slots or no draws.
         """
         image = unit_range(images).to(next(self.parameters()))
         self.decoder.grid(image.shape[-2], image.shape[-1])  # which it refuses, if it cannot render it
-        return self.infer(image, self.checked_steps(steps), self.checked_slots(num_slots), PosteriorMeans())
+        steps, num_slots = self.checked_steps(steps), self.checked_slots(num_slots)
+        if checked_draws(draws) == 1:
+            return self.infer(image, steps, num_slots, PosteriorMeans())
+        best = best_of(draws, lambda number: self(image, steps, num_slots, PosteriorMeans(number)), image)
+        return encoding(best.stages[-1].posterior, best.stages[-1].slots, best.layers)
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Render any number of slots at ``size`` = (height, width).
@@ -143,9 +111,11 @@ class SlotModel(Described, ABC):
             )
         return self.decoder(slots, size)  # type: ignore[no-any-return]
 
-    def reconstruct(self, images: Tensor, steps: int | None = None, num_slots: int | None = None) -> Reconstruction:
+    def reconstruct(
+        self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
+    ) -> Reconstruction:
         """Decompose images and put them together again; arguments and errors are those of `encode`."""
-        slots = self.encode(images, steps, num_slots).slots
+        slots = self.encode(images, steps, num_slots, draws).slots
         components = self.decode(slots, (images.shape[-2], images.shape[-1]))
         return Reconstruction(slots, components.masks, components.rgb, components.reconstruction)
 
@@ -189,14 +159,6 @@ class SlotModel(Described, ABC):
                 f"Expected num_slots of 1 or more, got {num_slots}. Give one slot for each object, and one."
             )
         return num_slots
-
-
-def encoding(posterior: Gaussian | None, slots: Tensor, layers: list[Layer]) -> Encoding:
-    """Return slots by the means of their posterior, where they have one."""
-    attention = layers[-1].attention if layers else None
-    if posterior is None:
-        return Encoding(slots, None, attention)
-    return Encoding(posterior.mean, posterior.std, attention)
 
 
 def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:

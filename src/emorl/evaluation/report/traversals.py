@@ -14,7 +14,7 @@ from emorl.evaluation.outputs import write_figure
 from emorl.evaluation.report.page import Picture, Section
 from emorl.evaluation.representation.activeness import activeness
 from emorl.evaluation.representation.traversal import sweep_values, traversal, traversal_figure
-from emorl.model.slot_model import encoding
+from emorl.model.inference import encoding
 from emorl.module import SlotModule
 
 SHOWN = 3  # dimensions

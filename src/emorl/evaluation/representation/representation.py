@@ -22,7 +22,7 @@ from emorl.evaluation.representation.matching import MIN_PIXELS, Codes, Matches,
 from emorl.evaluation.representation.probe import PROBES, probe, probe_figure, probe_table
 from emorl.evaluation.representation.traversal import animation, sweep_values, traversal, traversal_figure, write_gif
 from emorl.metrics.functional import masks_to_labels
-from emorl.model.slot_model import encoding
+from emorl.model.inference import encoding
 from emorl.module import SlotModule
 
 _SCENES, _FIRST = PositiveInt(320), NonNegativeInt(0)

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components
+from emorl.model.inference import Encoding, Inference, Stage, encoding
 from emorl.model.initialisation import Initialisation
 from emorl.model.iodine.decoder import Drawing, IodinePixelDecoder
 from emorl.model.iodine.drawing_pass import drawing_pass
@@ -22,7 +23,7 @@ from emorl.model.iodine.likelihood import GaussianPixels, PixelMixture
 from emorl.model.iodine.refinement import IodineRefinement, State
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.posterior import SoftplusGaussian, slot_kl
-from emorl.model.slot_model import Encoding, Inference, SlotModel, Stage, encoding
+from emorl.model.slot_model import SlotModel
 
 KEPT = 1  # of the T drawings of a training step, the last so many keep their activations for the backward pass
 

@@ -1,0 +1,77 @@
+"""Choosing among draws: of several inferences of an image, the one that the model itself scores best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from emorl.model.inference import Inference, Stage
+
+_OF_AN_IMAGE = "slots", "posterior", "components", "nll", "kl"  # of a stage
+
+
+def best_of(draws: int, infer: Callable[[int], Inference], image: Float[Tensor, "batch 3 h w"]) -> Inference:
+    """Return each image's best inference among several draws, stage by stage.
+
+    A stage is scored by its bound, nll + KL, or, of a model without a likelihood, by its squared error: the lower, the
+    better; no label is used. So the stage after i steps is what ``best_of`` returns for i steps. Layers and terms are
+    those of the draw that the last stage takes. An image's result does not depend on the rest of its batch, and memory
+    does not grow with the number of draws; time does.
+
+    Args:
+        draws: inferences of each image, N.
+        infer: returns the inference of draw number 0 .. N - 1.
+        image: the images, in [0, 1].
+
+    Returns:
+        The inference; of more than one draw it has no loss to minimize, but NaN.
+    """
+    best = infer(0)
+    for number in range(1, draws):
+        best = _better(best, infer(number), image)
+    return best
+
+
+def checked_draws(draws: int) -> int:
+    """Return the number of draws.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if draws < 1:
+        raise ValueError(f"Expected 1 or more draws, got {draws}. One draw infers each image once.")
+    return draws
+
+
+def bound(stage: Stage, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, " batch"]:
+    """Return what a stage is scored by, in nats, or as a squared error summed over channels and pixels."""
+    if stage.nll is None:
+        return (image - stage.components.reconstruction).square().sum((1, 2, 3))
+    return stage.nll if stage.kl is None else stage.nll + stage.kl
+
+
+def _better(best: Inference, found: Inference, image: Tensor) -> Inference:
+    nothing = image.new_tensor(torch.nan)  # for losses, which are of a batch and not of an image
+    stages = []
+    for old, new in zip(best.stages, found.stages, strict=True):
+        takes = bound(new, image) < bound(old, image)
+        chosen = {name: _choose(takes, getattr(old, name), getattr(new, name)) for name in _OF_AN_IMAGE}
+        stages.append(Stage(step=old.step, mean_nll=None, loss=nothing, **chosen))
+    layers, terms = (_choose(takes, *pair) for pair in ((best.layers, found.layers), (best.terms, found.terms)))
+    return Inference(stages, layers, terms, nothing)
+
+
+def _choose(takes: Bool[Tensor, " batch"], old: Any, new: Any) -> Any:
+    """Return, image by image, the new tensors where they are taken and the old ones elsewhere."""
+    if isinstance(old, Tensor):
+        return torch.where(takes.view(-1, *[1] * (old.ndim - 1)), new, old)
+    if isinstance(old, dict):
+        return {name: _choose(takes, old[name], new[name]) for name in old}
+    if not isinstance(old, list | tuple):
+        return old
+    chosen = [_choose(takes, *pair) for pair in zip(old, new, strict=True)]
+    return type(old)(*chosen) if hasattr(old, "_fields") else type(old)(chosen)  # a NamedTuple, or a list
