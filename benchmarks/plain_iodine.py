@@ -24,7 +24,8 @@ def plain_iodine_loss(model: IODINE, image: Tensor, steps: int, noise: Noise = g
     for t in range(steps + 1):
         slots = posterior.sample(noise(f"refine{t}" if t else "z0", posterior.mean))
         drawing = draw(model, slots, image)
-        loss = model.likelihood.explain(drawing, image).nll + slot_kl(posterior.distribution, model.prior(slots))
+        kl = slot_kl(posterior.distribution, model.prior(slots))
+        loss = model.likelihood.explain(drawing, image).nll + model.kl_weight * kl
         total = total + step_weight(t, steps) * loss.mean()
         if t < steps:
             share = model.gradient(len(image))

@@ -47,7 +47,8 @@ def build(kernel=3, constants=False, lstm=6, coordinates=LinearCoordinates, **ar
 release = partial(
     build, 4, True, None, CosineCoordinates, likelihood=LogisticPixels, prior_variance=0.7, gradient=BatchMeanGradient
 )
-MODELS = pytest.mark.parametrize("build", [build, release], ids=["paper", "release"])
+light = partial(build, kl_weight=0.1)
+MODELS = pytest.mark.parametrize("build", [build, release, light], ids=["paper", "release", "light KL"])
 
 
 def gradients(model, loss):
@@ -171,12 +172,13 @@ def test_takes_any_batch_size_image_size_slots_and_steps(batch, num_slots, size,
     assert inference.loss.isfinite()
 
 
-def test_scores_and_weights_of_the_stages():
-    inference = build()(images(), 3, noise=named_noise())
+@pytest.mark.parametrize("kl_weight", [1.0, 0.1])
+def test_scores_and_weights_of_the_stages(kl_weight):
+    inference = build(kl_weight=kl_weight)(images(), 3, noise=named_noise())
     stages = inference.stages
     assert [step_weight(t, 3) for t in range(4)] == [0, 1 / 3, 2 / 3, 1]
     for stage in stages:
-        torch.testing.assert_close(stage.loss, (stage.nll + stage.kl).mean())
+        torch.testing.assert_close(stage.loss, (stage.nll + kl_weight * stage.kl).mean())
         assert not stage.nll.requires_grad
     torch.testing.assert_close(inference.loss, stages[1].loss / 3 + 2 * stages[2].loss / 3 + stages[3].loss)
 

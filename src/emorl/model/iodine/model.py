@@ -54,6 +54,8 @@ class IODINE(SlotModel):
         prior_variance: variance of the prior N(0, variance); the release's is log 2.
         gradient: builds what says whose loss the refinement network's gradients are of.
         initialisation: builds what fills the weights.
+        kl_weight: weight of the KL in every step's loss, and so in the gradients that refinement follows; an extension,
+            1 in the paper.
 
     >>> model = IODINE(num_slots=3, slot_dim=8)
     >>> inference = model(torch.rand(2, 3, 16, 16), steps=2)
@@ -79,6 +81,7 @@ class IODINE(SlotModel):
         prior_variance: float = 1.0,
         gradient: Callable[[], RefinementGradient] = OwnGradient,
         initialisation: Callable[[], Initialisation] = IodineInitialisation,
+        kl_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_slots = num_slots
@@ -87,6 +90,7 @@ class IODINE(SlotModel):
         self.refinement = refinement(slot_dim)
         self.likelihood = GaussianPixels() if likelihood is None else likelihood()
         self.prior_variance = prior_variance
+        self.kl_weight = kl_weight
         self.gradient = gradient()
         bound = (3 / (2 * slot_dim)) ** 0.5
         self.initial = nn.Parameter(torch.empty(2 * slot_dim).uniform_(-bound, bound))  # lambda_0
@@ -139,16 +143,17 @@ class IODINE(SlotModel):
         )
         kl = slot_kl(now.posterior.distribution, self.prior(slots))
         components = Components(*(part.detach() for part in drawing.components))
-        loss = nll.mean() + kl.mean()
+        loss = nll.mean() + self.kl_weight * kl.mean()
         return Stage(step, slots, now.posterior, components, nll.detach(), nll.mean(), kl, loss), refined
 
     def slope(self, posterior: SoftplusGaussian, epsilon: Tensor, slope: Tensor) -> Float[Tensor, "batch slots dim2"]:
-        """Return d (nll + KL) / d lambda of each image, given d nll / d z."""
+        """Return d (nll + KL) / d lambda of each image, the KL with its weight, given d nll / d z."""
         with torch.inference_mode(False), torch.enable_grad():
             leaf = SoftplusGaussian(*(part.detach().clone().requires_grad_() for part in posterior))
             kl = slot_kl(leaf.distribution, self.prior(leaf.mean))
             slots = leaf.sample(epsilon.clone())
-            return torch.cat(torch.autograd.grad((slots, kl), leaf, (slope.clone(), torch.ones_like(kl))), dim=-1)
+            weight = torch.full_like(kl, self.kl_weight)
+            return torch.cat(torch.autograd.grad((slots, kl), leaf, (slope.clone(), weight)), dim=-1)
 
     def move(self, drawing: Drawing, image: Tensor, share: float, now: Refined, slope: Tensor) -> Refined:
         """Return lambda_{t+1} and the LSTM's state."""
@@ -161,7 +166,7 @@ class IODINE(SlotModel):
         weights = [weight for weight in self.decoder.parameters() if weight.requires_grad]
         components, nll, mean_nll = decode_pass(self.score, slots, image, weights)
         kl = slot_kl(posterior.distribution, self.prior(slots))
-        return Stage(step, slots, posterior, components, nll, mean_nll, kl, mean_nll + kl.mean())
+        return Stage(step, slots, posterior, components, nll, mean_nll, kl, mean_nll + self.kl_weight * kl.mean())
 
     def score(self, slots: Tensor, image: Tensor) -> tuple[Components, Tensor]:
         """Return p(x | z): the components and the nll of each image."""
