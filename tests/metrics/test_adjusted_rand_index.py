@@ -88,12 +88,6 @@ def test_background_alone_is_left_out():
     assert adjusted_rand_index(predicted, true, ignore_background=False).item() < 1.0
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
-def test_any_integer_type(dtype):
-    true, predicted = torch.tensor([HALVES]), torch.tensor([SINGLES])
-    assert adjusted_rand_index(predicted.to(dtype), true.to(dtype)).item() == 0.0
-
-
 def test_empty_batch():
     labels = torch.zeros(0, 4, 4, dtype=torch.int64)
     value = adjusted_rand_index(labels, labels)
@@ -106,9 +100,9 @@ def test_empty_batch():
     [
         (torch.zeros(1, 2, 3).long(), torch.zeros(1, 3, 2).long(), r"got \(1, 2, 3\) and \(1, 3, 2\). Resize"),
         (torch.zeros(2, 3).long(), torch.zeros(2, 3).long(), r"Expected .* shape \(batch, height, width\)"),
-        (torch.zeros(1, 2, 3), torch.zeros(1, 2, 3).long(), "'predicted' as integer labels, got torch.float32"),
-        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 3).bool(), "'true' as integer labels, got torch.bool"),
-        (torch.zeros(1, 2, 3).long(), torch.full((1, 2, 3), -1), "'true' as non-negative labels, got -1"),
+        (torch.zeros(1, 2, 3), torch.zeros(1, 2, 3).long(), "'preds' as integer labels, got torch.float32"),
+        (torch.zeros(1, 2, 3).long(), torch.zeros(1, 2, 3).half(), "'target' as integer labels, got torch.float16"),
+        (torch.zeros(1, 2, 3).long(), torch.full((1, 2, 3), -1), "'target' as non-negative labels, got -1"),
     ],
 )
 def test_bad_input_is_refused(predicted, true, message):

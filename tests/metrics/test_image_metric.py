@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emorl.metrics import AdjustedRandIndex, ImageMean, ReconstructionMSE
+from emorl.metrics import ImageMean
 
 
 def filled(*batches):
@@ -129,12 +129,3 @@ def test_copies_are_independent(duplicate):
     other.update(torch.tensor([3.0]))
     assert metric.compute() == 1.0
     assert other.compute() == 2.0
-
-
-def test_flags():
-    assert AdjustedRandIndex.higher_is_better is True
-    assert ReconstructionMSE.higher_is_better is False
-    assert ImageMean.higher_is_better is None
-    for metric in (AdjustedRandIndex, ReconstructionMSE, ImageMean):
-        assert metric.full_state_update is False
-        assert metric.is_differentiable is False

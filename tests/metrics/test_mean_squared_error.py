@@ -34,7 +34,7 @@ def test_nan_shows_in_its_image_alone(images):
     [
         (torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4), r"got \(2, 3, 4, 4\) and \(2, 1, 4, 4\). Resize"),
         (torch.zeros(3, 4, 4), torch.zeros(3, 4, 4), r"Expected .* shape \(batch, channels, height, width\)"),
-        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4).byte(), "'image' as floats .* got torch.uint8"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4).byte(), "'target' as floats .* got torch.uint8"),
     ],
 )
 def test_bad_input_is_refused(reconstruction, image, message):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float64, Int64
@@ -37,17 +38,46 @@ class ImageMetric(Metric, ABC):
     when the module around it is cast, and so cannot move to a device without float64 (MPS). A NaN among the
     values makes the mean NaN until `reset`: only `SegmentationMetric` can be asked to skip it.
 
-    In a `MetricCollection`, pass `compute_groups=False`: by default torchmetrics takes metrics for one and the
-    same whose first batch happens to give equal states.
+    In a `MetricCollection`, torchmetrics takes metrics for one and the same whose states have the same names and, after
+    the first batch, the same values. The state's name holds class and arguments, so that only equal metrics are merged.
+
+    Args:
+        kwargs: keyword arguments of `torchmetrics.Metric`: ``sync_on_compute``, ``process_group``..
     """
 
+    __jit_ignored_attributes__: ClassVar = [*Metric.__jit_ignored_attributes__, "_arguments"]
+    __jit_unused_properties__: ClassVar = [*Metric.__jit_unused_properties__, "moments", "_state"]
     full_state_update = False
     is_differentiable = False
-    moments: Tensor
+    _arguments: dict[str, str]  # as they are written, by name
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("moments", torch.zeros(3, dtype=torch.float64), dist_reduce_fx=pool)
+    def __new__(cls, *args: Any, **kwargs: Any) -> ImageMetric:
+        """Note the arguments, those of subclasses too."""
+        metric = super().__new__(cls)
+        metric.__dict__["_arguments"] = _written(cls.__init__, args, kwargs)
+        return metric
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state(self._state, torch.zeros(3, dtype=torch.float64), dist_reduce_fx=pool)
+
+    @property
+    def moments(self) -> Float64[Tensor, 3]:
+        """The state: number of images, mean, and sum of squared deviations from it."""
+        return getattr(self, self._state)  # type: ignore[no-any-return]
+
+    @moments.setter
+    def moments(self, value: Float64[Tensor, 3]) -> None:
+        setattr(self, self._state, value)
+
+    @property
+    def _state(self) -> str:
+        own = {name: text for name, text in self._arguments.items() if name not in _TORCHMETRICS}
+        return f"moments of {type(self).__module__}.{type(self).__qualname__}({_joined(own)})"
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return _joined(self._arguments)
 
     @abstractmethod
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -56,6 +86,21 @@ class ImageMetric(Metric, ABC):
     def compute(self) -> Float64[Tensor, ""]:
         """Mean over all images of all processes; NaN without an image."""
         return _summarise(self.moments).mean
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Plot values, as all metrics of torchmetrics do.
+
+        Args:
+            val: what `compute` or `forward` returned, or a list of it; by default what `compute` returns now.
+            ax: axes of matplotlib to draw on; by default those of a new figure.
+
+        Returns:
+            The figure, None for given axes, and the axes.
+
+        Raises:
+            ModuleNotFoundError: without matplotlib.
+        """
+        return self._plot(val, ax)
 
     def summary(self) -> Summary:
         """Mean, standard error and number of images; in a distributed run every process must call this."""
@@ -72,9 +117,15 @@ class ImageMetric(Metric, ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load a state that was made persistent, from before its name told class and arguments too."""
+        if (former := f"{prefix}moments") in state_dict:
+            state_dict[prefix + self._state] = state_dict.pop(former)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
 
 class ImageMean(ImageMetric):
-    """Mean over images of any value: a KL divergence, a negative log-likelihood.
+    """Mean over images of any value: a KL divergence, a negative log-likelihood. Arguments as of `ImageMetric`.
 
     >>> kl = ImageMean()
     >>> kl.update(torch.tensor([1.0, 2.0]))
@@ -84,6 +135,8 @@ class ImageMean(ImageMetric):
     >>> kl.summary().standard_error
     tensor(1.5275, dtype=torch.float64)
     """
+
+    is_differentiable = True
 
     def update(self, values: Tensor) -> None:
         """Add one value an image.
@@ -128,3 +181,35 @@ def _summarise(moments: Float64[Tensor, 3]) -> Summary:
         standard_error=torch.where(n > 1, (variance / n).sqrt(), torch.nan),
         images=n.long(),
     )
+
+
+_TORCHMETRICS = (  # its own arguments, which say how to compute and not what
+    "compute_on_cpu",
+    "compute_with_cache",
+    "dist_sync_fn",
+    "dist_sync_on_step",
+    "distributed_available_fn",
+    "process_group",
+    "sync_on_compute",
+)
+
+
+def _written(init: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, str]:
+    """Return the arguments of a call of ``__init__`` as they are written, by name; defaults too."""
+    own = list(inspect.signature(init).parameters.values())[1:]
+    try:
+        bound = inspect.Signature(own).bind_partial(*args, **kwargs)
+    except TypeError:  # which the call itself will raise
+        return {}
+    bound.apply_defaults()
+    found = {}
+    for parameter in own:
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD and parameter.name in bound.arguments:
+            found[parameter.name] = bound.arguments[parameter.name]
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            found |= bound.arguments[parameter.name]
+    return {name: repr(value) for name, value in found.items()}
+
+
+def _joined(arguments: dict[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in arguments.items())

@@ -3,11 +3,14 @@
 from torch import Tensor
 
 from emorl.metrics.functional import mean_squared_error
+from emorl.metrics.functional.names import also_called
 from emorl.metrics.image_metric import ImageMetric
 
 
 class ReconstructionMSE(ImageMetric):
     """Mean squared error of each image over its channels and pixels, averaged over images.
+
+    Arguments as of `ImageMetric`.
 
     >>> import torch
     >>> mse = ReconstructionMSE()
@@ -17,12 +20,15 @@ class ReconstructionMSE(ImageMetric):
     """
 
     higher_is_better = False
+    is_differentiable = True
+    plot_lower_bound = 0.0
 
-    def update(self, reconstruction: Tensor, image: Tensor) -> None:
+    @also_called(reconstruction="preds", image="target")
+    def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch; arguments and errors as in `emorl.metrics.functional.mean_squared_error`.
 
         Args:
-            reconstruction: floats (B, 3, H, W), nominally in [0, 1].
-            image: floats (B, 3, H, W) in [0, 1].
+            preds: reconstructions, floats (B, 3, H, W), nominally in [0, 1].
+            target: images, floats (B, 3, H, W) in [0, 1].
         """
-        self._add(mean_squared_error(reconstruction, image))
+        self._add(mean_squared_error(preds, target))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from math import nan
+from typing import Any
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -13,6 +14,8 @@ from emorl.metrics.functional import (
     mean_iou,
     segmentation_covering,
 )
+from emorl.metrics.functional.names import also_called
+from emorl.metrics.functional.overlaps import check_ignore_index
 from emorl.metrics.image_metric import ImageMetric
 
 
@@ -24,32 +27,45 @@ class SegmentationMetric(ImageMetric, ABC):
         undefined: value of an image whose score is 0/0, such as one without an object; the conventions in use are 1
             (scikit-learn), 0, NaN, which makes the mean NaN, and "skip", which leaves the image out of the mean and of
             the number of images.
+        ignore_index: true label of void pixels, such as 255 or -1, which have no part in any score; None if there are
+            none.
+        kwargs: as of `ImageMetric`.
 
     Raises:
-        ValueError: if ``undefined`` is a word other than "skip".
+        ValueError: if ``undefined`` is a word other than "skip", or ``ignore_index`` is no integer.
     """
 
     higher_is_better = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
 
-    def __init__(self, ignore_background: bool = True, undefined: float | str = 1.0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        ignore_background: bool = True,
+        undefined: float | str = 1.0,
+        ignore_index: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
         if isinstance(undefined, str) and undefined != "skip":
             raise ValueError(f"Expected 'undefined' as a number or \"skip\", got {undefined!r}.")
         self.ignore_background = ignore_background
         self.undefined = undefined
+        self.ignore_index = check_ignore_index(ignore_index)
 
-    def update(self, predicted: Tensor, true: Tensor) -> None:
+    @also_called(predicted="preds", true="target")
+    def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch; errors as of the score's function.
 
         Args:
-            predicted: integer labels (B, H, W).
-            true: integer labels (B, H, W), 0 for the background.
+            preds: labels (B, H, W), of any integer type or boolean.
+            target: labels (B, H, W) likewise, 0 for the background.
         """
-        values = self._values(predicted, true, nan if self.undefined == "skip" else float(self.undefined))
+        values = self._values(preds, target, nan if self.undefined == "skip" else float(self.undefined))
         self._add(values[~values.isnan()] if self.undefined == "skip" else values)
 
     @abstractmethod
-    def _values(self, predicted: Tensor, true: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
+    def _values(self, preds: Tensor, target: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
         """Return the score of each image."""
 
 
@@ -66,8 +82,10 @@ class AdjustedRandIndex(SegmentationMetric):
     tensor(0.5000, dtype=torch.float64)
     """
 
-    def _values(self, predicted: Tensor, true: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
-        return adjusted_rand_index(predicted, true, self.ignore_background, undefined)
+    plot_lower_bound = -0.5
+
+    def _values(self, preds: Tensor, target: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
+        return adjusted_rand_index(preds, target, self.ignore_background, undefined, self.ignore_index)
 
 
 class MeanIoU(SegmentationMetric):
@@ -82,8 +100,8 @@ class MeanIoU(SegmentationMetric):
     tensor(0.4167, dtype=torch.float64)
     """
 
-    def _values(self, predicted: Tensor, true: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
-        return mean_iou(predicted, true, self.ignore_background, undefined)
+    def _values(self, preds: Tensor, target: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
+        return mean_iou(preds, target, self.ignore_background, undefined, self.ignore_index)
 
 
 class MeanBestOverlap(SegmentationMetric):
@@ -92,8 +110,8 @@ class MeanBestOverlap(SegmentationMetric):
     See `emorl.metrics.functional.mean_best_overlap`. Arguments as of `SegmentationMetric`.
     """
 
-    def _values(self, predicted: Tensor, true: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
-        return mean_best_overlap(predicted, true, self.ignore_background, undefined)
+    def _values(self, preds: Tensor, target: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
+        return mean_best_overlap(preds, target, self.ignore_background, undefined, self.ignore_index)
 
 
 class SegmentationCovering(SegmentationMetric):
@@ -102,12 +120,19 @@ class SegmentationCovering(SegmentationMetric):
     See `emorl.metrics.functional.segmentation_covering`. Arguments as of `SegmentationMetric`.
     """
 
-    def _values(self, predicted: Tensor, true: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
-        return segmentation_covering(predicted, true, self.ignore_background, undefined)
+    def _values(self, preds: Tensor, target: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
+        return segmentation_covering(preds, target, self.ignore_background, undefined, self.ignore_index)
 
 
 class ActiveSlots(ImageMetric):
     """Number of slots of each image that win at least one pixel, averaged over images.
+
+    Args:
+        ignore_index: true label of void pixels: a slot that wins no others is not active; None if there are none.
+        kwargs: as of `ImageMetric`.
+
+    Raises:
+        ValueError: if ``ignore_index`` is no integer.
 
     >>> import torch
     >>> active = ActiveSlots()
@@ -116,10 +141,18 @@ class ActiveSlots(ImageMetric):
     tensor(1.5000, dtype=torch.float64)
     """
 
-    def update(self, predicted: Tensor) -> None:
-        """Add a batch; argument and errors as in `emorl.metrics.functional.active_slots`.
+    plot_lower_bound = 0.0
+
+    def __init__(self, ignore_index: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ignore_index = check_ignore_index(ignore_index)
+
+    @also_called(predicted="preds", true="target")
+    def update(self, preds: Tensor, target: Tensor | None = None) -> None:
+        """Add a batch; errors as in `emorl.metrics.functional.active_slots`.
 
         Args:
-            predicted: integer labels (B, H, W).
+            preds: slot labels (B, H, W).
+            target: true labels (B, H, W), of which the void ones count; needed with ``ignore_index`` alone.
         """
-        self._add(active_slots(predicted))
+        self._add(active_slots(preds, target, self.ignore_index))

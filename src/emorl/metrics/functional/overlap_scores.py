@@ -14,11 +14,17 @@ from jaxtyping import Float64
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor
 
+from emorl.metrics.functional.names import also_called
 from emorl.metrics.functional.overlaps import Overlaps, count_overlaps, ratio
 
 
+@also_called(predicted="preds", true="target")
 def mean_iou(
-    predicted: Tensor, true: Tensor, ignore_background: bool = True, undefined: float = 1.0
+    preds: Tensor,
+    target: Tensor,
+    ignore_background: bool = True,
+    undefined: float = 1.0,
+    ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
     r"""Mean over an image's objects of the IoU with the segment matched to each ("mIoU", Hungarian matching).
 
@@ -28,23 +34,28 @@ def mean_iou(
     matchings are best their mean is the same.
 
     Args:
-        predicted: integer labels of shape (B, H, W), non-negative but otherwise arbitrary.
-        true: integer labels of shape (B, H, W), non-negative, 0 for the background.
+        preds: labels of shape (B, H, W), of any integer type or boolean, non-negative but otherwise arbitrary.
+        target: labels likewise, 0 for the background.
         ignore_background: leave the background out of the objects: no segment is matched to it.
         undefined: value of an image without an object, M = 0.
+        ignore_index: label in ``target`` of void pixels, which have no part in the score: they count in no object, in
+            no segment and in no image.
 
     Returns:
         One value in [0, 1] an image, shape (B,). The matching itself is scipy's, on the CPU.
 
     Raises:
-        ValueError: if the shapes differ or are not (B, H, W), or if labels are not integers or are negative.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
+            negative, or if ``ignore_index`` is no integer.
 
-    >>> true = torch.tensor([[[0, 1, 1, 2]]])
-    >>> predicted = torch.tensor([[[5, 5, 7, 7]]])
-    >>> mean_iou(predicted, true)
+    >>> target = torch.tensor([[[0, 1, 1, 2]]])
+    >>> preds = torch.tensor([[[5, 5, 7, 7]]])
+    >>> mean_iou(preds, target)
     tensor([0.4167], dtype=torch.float64)
+    >>> mean_iou(preds, torch.tensor([[[255, 1, 255, 2]]]), ignore_index=255)
+    tensor([1.], dtype=torch.float64)
     """
-    cells, iou = _objects(predicted, true, ignore_background)
+    cells, iou = _objects(preds, target, ignore_background, ignore_index)
     _, image, _ = cells.segments(cells.true)
     objects = cells.sums(torch.ones_like(image), image)
     sizes = cells.sums(torch.ones_like(cells.image), cells.image).tolist()
@@ -53,8 +64,13 @@ def mean_iou(
     return ratio(iou.new_tensor(matched), objects, undefined)
 
 
+@also_called(predicted="preds", true="target")
 def mean_best_overlap(
-    predicted: Tensor, true: Tensor, ignore_background: bool = True, undefined: float = 1.0
+    preds: Tensor,
+    target: Tensor,
+    ignore_background: bool = True,
+    undefined: float = 1.0,
+    ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
     r"""Mean over an image's objects of the best IoU with any segment ("mBO"), which several objects may share.
 
@@ -63,17 +79,22 @@ def mean_best_overlap(
     On label maps it is the plain, unweighted segmentation covering, "mSC" (Engelcke et al., "GENESIS", 2020).
     Arguments, result and errors as in `mean_iou`, which it never falls short of.
 
-    >>> true = torch.tensor([[[0, 1, 1, 2]]])
-    >>> mean_best_overlap(torch.tensor([[[5, 5, 7, 7]]]), true)
+    >>> target = torch.tensor([[[0, 1, 1, 2]]])
+    >>> mean_best_overlap(torch.tensor([[[5, 5, 7, 7]]]), target)
     tensor([0.4167], dtype=torch.float64)
-    >>> mean_best_overlap(torch.zeros_like(true), true)
+    >>> mean_best_overlap(torch.zeros_like(target), target)
     tensor([0.3750], dtype=torch.float64)
     """
-    return _covering(*_objects(predicted, true, ignore_background), undefined, by_area=False)
+    return _covering(*_objects(preds, target, ignore_background, ignore_index), undefined, by_area=False)
 
 
+@also_called(predicted="preds", true="target")
 def segmentation_covering(
-    predicted: Tensor, true: Tensor, ignore_background: bool = True, undefined: float = 1.0
+    preds: Tensor,
+    target: Tensor,
+    ignore_background: bool = True,
+    undefined: float = 1.0,
+    ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
     r"""Best IoU of an image's objects, weighted by their areas ("SC").
 
@@ -82,16 +103,18 @@ def segmentation_covering(
     (Arbelaez et al., "Contour detection and hierarchical image segmentation", 2011; Engelcke et al., "GENESIS", 2020).
     Without the weights it is `mean_best_overlap`. Arguments, result and errors as in `mean_iou`.
 
-    >>> true = torch.tensor([[[0, 1, 1, 2]]])
-    >>> segmentation_covering(torch.zeros_like(true), true)
+    >>> target = torch.tensor([[[0, 1, 1, 2]]])
+    >>> segmentation_covering(torch.zeros_like(target), target)
     tensor([0.4167], dtype=torch.float64)
     """
-    return _covering(*_objects(predicted, true, ignore_background), undefined, by_area=True)
+    return _covering(*_objects(preds, target, ignore_background, ignore_index), undefined, by_area=True)
 
 
-def _objects(predicted: Tensor, true: Tensor, ignore_background: bool) -> tuple[Overlaps, Float64[Tensor, " cells"]]:
+def _objects(
+    preds: Tensor, target: Tensor, ignore_background: bool, ignore_index: int | None
+) -> tuple[Overlaps, Float64[Tensor, " cells"]]:
     """Return the overlaps of the objects with the segments, and the IoU of each."""
-    cells = count_overlaps(predicted, true)
+    cells = count_overlaps(preds, target, ignore_index)
     object_, segment = cells.segments(cells.true), cells.segments(cells.predicted)
     union = object_.pixels[object_.cell] + segment.pixels[segment.cell] - cells.pixels
     iou = cells.pixels.double() / union

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 
@@ -44,19 +45,26 @@ class Overlaps(NamedTuple):
         return values.new_zeros(self.batch).index_add_(0, image, values)
 
 
-def count_overlaps(predicted: Tensor, true: Tensor) -> Overlaps:
+def count_overlaps(preds: Tensor, target: Tensor, ignore_index: int | None = None) -> Overlaps:
     """Count the pixels of each pair of a true and a predicted segment.
 
     Args:
-        predicted: integer labels of shape (B, H, W), non-negative but otherwise arbitrary.
-        true: integer labels of shape (B, H, W), non-negative, 0 for the background.
+        preds: labels of shape (B, H, W), of any integer type or boolean, non-negative but otherwise arbitrary.
+        target: labels likewise, 0 for the background.
+        ignore_index: label in ``target`` of void pixels, which are left out, whatever the labels there.
 
     Raises:
-        ValueError: if the shapes differ or are not (B, H, W), or if labels are not integers or are negative.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
+            negative, or if ``ignore_index`` is no integer.
     """
-    check_labels(predicted=predicted, true=true)
-    batch, (t, t_count), (p, p_count) = len(true), _number(true), _number(predicted)
-    image = torch.arange(batch, device=true.device)[:, None, None]
+    check_maps(preds=preds, target=target)
+    batch = len(target)
+    image = torch.arange(batch, device=target.device)[:, None, None].expand(target.shape)
+    if (void := check_ignore_index(ignore_index)) is not None:
+        keep = ~_is_void(target, void)
+        image, target, preds = image[keep], target[keep], preds[keep]
+    check_signs(preds=preds, target=target)
+    (t, t_count), (p, p_count) = _number(target), _number(preds)
     keys, pixels = torch.unique((image * t_count + t) * p_count + p, return_counts=True)
     pair = keys // p_count
     return Overlaps(batch, pair // t_count, pair % t_count, keys % p_count, pixels)
@@ -71,12 +79,39 @@ def ratio(numerator: Tensor, denominator: Tensor, undefined: float) -> Float64[T
     return torch.where(denominator == 0, undefined, numerator.double() / denominator)
 
 
+def check_ignore_index(ignore_index: object) -> int | None:
+    """Return the label of void pixels, or None if there is none.
+
+    Raises:
+        ValueError: if it is neither an integer nor None.
+    """
+    if ignore_index is None:
+        return None
+    try:
+        if isinstance(ignore_index, bool):
+            raise TypeError
+        return index(ignore_index)  # type: ignore[arg-type]
+    except TypeError:
+        got = f"{ignore_index!r}. Give the label of the void pixels, such as 255."
+        raise ValueError(f"Expected 'ignore_index' as an integer or None, got {got}") from None
+
+
 # Checked by hand rather than by annotation, which nothing enforces outside the tests.
 def check_labels(**maps: Tensor) -> None:
     """Refuse what is not label maps of one shape.
 
     Raises:
         ValueError: if the shapes differ or are not (B, H, W), or if labels are not integers or are negative.
+    """
+    check_maps(**maps)
+    check_signs(**maps)
+
+
+def check_maps(**maps: Tensor) -> None:
+    """Refuse what is not maps of one shape (B, H, W), boolean or of any integer type.
+
+    Raises:
+        ValueError: if the shapes differ or are not (B, H, W), or if labels are not integers.
     """
     shapes = [tuple(labels.shape) for labels in maps.values()]
     if len(shapes[0]) != 3 or len(set(shapes)) > 1:
@@ -85,22 +120,39 @@ def check_labels(**maps: Tensor) -> None:
             f" got {' and '.join(map(str, shapes))}. Resize one to the other first."
         )
     for name, labels in maps.items():
-        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        if labels.is_floating_point() or labels.is_complex():
             raise ValueError(
                 f"Expected '{name}' as integer labels, got {labels.dtype}. Use masks_to_labels on slot masks."
             )
-        if (labels < 0).any():
+
+
+def check_signs(**maps: Tensor) -> None:
+    """Refuse negative labels.
+
+    Raises:
+        ValueError: if there are any.
+    """
+    for name, labels in maps.items():
+        if labels.dtype.is_signed and (labels < 0).any():
             raise ValueError(
                 f"Expected '{name}' as non-negative labels, got {int(labels.min())}."
-                " Use 0 for background or unlabelled pixels."
+                " Use 0 for background or unlabelled pixels, or leave void pixels out with ignore_index."
             )
 
 
-def _number(labels: Integer[Tensor, "batch height width"]) -> tuple[Int64[Tensor, "batch height width"], int]:
+def _is_void(target: Tensor, ignore_index: int) -> Bool[Tensor, "batch height width"]:
+    limits = torch.iinfo(torch.uint8 if target.dtype == torch.bool else target.dtype)
+    if not limits.min <= ignore_index <= limits.max:
+        return torch.zeros_like(target, dtype=torch.bool)
+    return target.long() == (ignore_index if ignore_index < 2**63 else ignore_index - 2**64)
+
+
+def _number(labels: Shaped[Tensor, "*shape"]) -> tuple[Int64[Tensor, "*shape"], int]:
     """Return small labels, 0 still 0, and a bound above them, so that products of two cannot overflow."""
-    labels = labels.long()
-    largest = int(labels.max()) if labels.numel() else 0
-    if largest < 2**20:
+    wide = labels.dtype == torch.uint64  # whose order int64 has once the highest bit is flipped
+    zero = -(2**63) if wide else 0
+    labels = labels.long() ^ zero
+    if not wide and (largest := int(labels.max()) if labels.numel() else 0) < 2**20:
         return labels, largest + 1
-    values, numbers = torch.unique(torch.cat((labels.new_zeros(1), labels.flatten())), return_inverse=True)
+    values, numbers = torch.unique(torch.cat((labels.new_full((1,), zero), labels.flatten())), return_inverse=True)
     return numbers[1:].view_as(labels), len(values)

@@ -2,19 +2,21 @@
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
+from emorl.metrics.functional.names import also_called
 from emorl.metrics.functional.overlaps import check_labels, count_overlaps, ratio
 
 
 def masks_to_labels(
-    masks: Float[Tensor, "batch slots 1 height width"],
+    masks: Shaped[Tensor, "batch slots 1 height width"],
 ) -> Int64[Tensor, "batch height width"]:
     """Give every pixel to the slot with the largest mask; of equal masks, to the first.
 
     Args:
-        masks: slot masks, or their logits. To score at another resolution, `resize_masks` first.
+        masks: slot masks, or their logits, of any type: soft, integer or boolean. To score at another resolution,
+            `resize_masks` first.
 
     Returns:
         Slot indices in 0, ..., K - 1. None of them means background.
@@ -22,24 +24,37 @@ def masks_to_labels(
     >>> masks_to_labels(torch.tensor([0.2, 0.8, 0.5, 0.5]).reshape(2, 2, 1, 1, 1)).flatten()
     tensor([1, 0])
     """
-    return masks.squeeze(2).argmax(dim=1)
+    comparable = masks if masks.is_floating_point() else masks.long()
+    return comparable.squeeze(2).argmax(dim=1)
 
 
 def resize_masks(
-    masks: Float[Tensor, "batch slots 1 h w"], height: int, width: int
+    masks: Shaped[Tensor, "batch slots 1 h w"], height: int, width: int
 ) -> Float[Tensor, "batch slots 1 height width"]:
     """Resize soft masks bilinearly, to score them against a true segmentation of another resolution.
 
-    The released code scores CLEVR so: masks of 96 x 96 resized to 192 x 192, the size of the crop, before the argmax.
+    The authors' code scores CLEVR so, with masks of 96 x 96 resized to 192 x 192, the size of the crop, before the
+    argmax; but its filter is Pillow's bicubic one, so that scores differ a little.
+
+    Args:
+        masks: slot masks, or their logits; integer or boolean ones become float32.
+        height: of the result, in pixels.
+        width: likewise.
 
     >>> resize_masks(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 1, 2), 1, 4).flatten()
     tensor([0.0000, 0.2500, 0.7500, 1.0000])
     """
-    return F.interpolate(masks.squeeze(2), (height, width), mode="bilinear", align_corners=False).unsqueeze(2)
+    soft = masks if masks.is_floating_point() else masks.float()
+    return F.interpolate(soft.squeeze(2), (height, width), mode="bilinear", align_corners=False).unsqueeze(2)
 
 
+@also_called(predicted="preds", true="target")
 def adjusted_rand_index(
-    predicted: Tensor, true: Tensor, ignore_background: bool = True, undefined: float = 1.0
+    preds: Tensor,
+    target: Tensor,
+    ignore_background: bool = True,
+    undefined: float = 1.0,
+    ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
     r"""Adjusted Rand index (ARI) of each image's segmentation.
 
@@ -57,26 +72,28 @@ def adjusted_rand_index(
     1, as of scikit-learn's `adjusted_rand_score`. A single object that is split scores 0.
 
     Args:
-        predicted: integer labels of shape (B, H, W), non-negative but otherwise arbitrary.
-        true: integer labels of shape (B, H, W), non-negative, 0 for the background.
+        preds: labels of shape (B, H, W), of any integer type or boolean, non-negative but otherwise arbitrary.
+        target: labels likewise, 0 for the background.
         ignore_background: leave out the pixels with true label 0, as in the field's "FG-ARI". Label 0 in
-            `predicted` has no such meaning.
+            `preds` has no such meaning.
         undefined: value of an image whose score is 0/0.
+        ignore_index: label in ``target`` of void pixels, which have no part in the score.
 
     Returns:
         One value in [-0.5, 1] an image, shape (B,). Pairs are counted exactly, in integers.
 
     Raises:
-        ValueError: if the shapes differ or are not (B, H, W), or if labels are not integers or are negative.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
+            negative, or if ``ignore_index`` is no integer.
 
-    >>> true = torch.tensor([[[0, 1, 1, 2, 2]]])
-    >>> predicted = torch.tensor([[[9, 7, 7, 9, 9]]])
-    >>> adjusted_rand_index(predicted, true)
+    >>> target = torch.tensor([[[0, 1, 1, 2, 2]]])
+    >>> preds = torch.tensor([[[9, 7, 7, 9, 9]]])
+    >>> adjusted_rand_index(preds, target)
     tensor([1.], dtype=torch.float64)
-    >>> adjusted_rand_index(predicted, true, ignore_background=False)
+    >>> adjusted_rand_index(preds, target, ignore_background=False)
     tensor([0.5455], dtype=torch.float64)
     """
-    cells = count_overlaps(predicted, true)
+    cells = count_overlaps(preds, target, ignore_index)
     if ignore_background:
         cells = cells.foreground()
     _, true_image, true_pixels = cells.segments(cells.true)
@@ -90,26 +107,37 @@ def adjusted_rand_index(
     )
 
 
-def active_slots(predicted: Tensor) -> Float64[Tensor, " batch"]:
+@also_called(predicted="preds", true="target")
+def active_slots(
+    preds: Tensor, target: Tensor | None = None, ignore_index: int | None = None
+) -> Float64[Tensor, " batch"]:
     r"""Number of slots of each image that win at least one pixel.
 
     $$ \bigl| \{ k : \exists\, h, w: \; k = \operatorname{argmax}_{k'} m_{k'hw} \} \bigr| $$
 
     Args:
-        predicted: slot labels of shape (B, H, W), see `masks_to_labels`.
+        preds: slot labels of shape (B, H, W), see `masks_to_labels`.
+        target: true labels of shape (B, H, W), which say where void pixels are.
+        ignore_index: label in ``target`` of void pixels: a slot that wins no others is not active.
 
     Returns:
-        One number in 1, ..., K an image, shape (B,); 0 for an image without a pixel.
+        One number in 1, ..., K an image, shape (B,); 0 for an image without a pixel that counts.
 
     Raises:
-        ValueError: if the shape is not (B, H, W), or if labels are not integers or are negative.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
+            negative, or if ``ignore_index`` is no integer or comes without ``target``.
 
     >>> active_slots(torch.tensor([[[0, 0, 3]], [[2, 2, 2]]]))
     tensor([2., 1.], dtype=torch.float64)
     """
-    check_labels(predicted=predicted)
-    cells = count_overlaps(predicted, torch.zeros_like(predicted))
-    return cells.sums(torch.ones_like(cells.image), cells.image).double()
+    if target is None:
+        if ignore_index is not None:
+            raise ValueError(f"Expected 'target' with ignore_index={ignore_index}, got none. Give the true labels too.")
+        check_labels(preds=preds)
+        target = torch.zeros_like(preds)
+    cells = count_overlaps(preds, target, ignore_index)
+    _, image, pixels = cells.segments(cells.predicted)
+    return cells.sums(torch.ones_like(pixels), image).double()
 
 
 def _pairs(n: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
