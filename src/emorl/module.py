@@ -24,7 +24,7 @@ from emorl.model.describe import describe, difference
 from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
-from emorl.scores import Scores
+from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
 
@@ -136,13 +136,21 @@ class SlotModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> Inference:  # type: ignore[override]
         """Score a batch with the current I."""
         inference: Inference = self(batch["image"], self.refinement_steps, ImageNoise(batch["index"]))
-        self._score(self.validation_scores, "val/", batch, inference)
+        self.validation_scores.update(batch, inference)
         return inference
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores."""
+        log_scores(self, self.validation_scores, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch with the I of testing; its stage 0 is what I = 0 gives."""
         inference = self.test_inference(batch, self.test_refinement_steps)
-        self._score(self.test_scores, "test/", batch, inference)
+        self.test_scores.update(batch, inference)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores."""
+        log_scores(self, self.test_scores, "test")
 
     def test_noise(self, batch: Batch, seed: int = 0) -> Noise:
         """Return the draws of ``test``, or with another seed others like them."""
@@ -218,10 +226,6 @@ class SlotModule(LightningModule):
         except RuntimeError as error:
             got, remedy = difference(self.state_dict(), state_dict), "build the model that it was trained with"
             raise DataError.of("checkpoint", expected="weights of this model", got=got, remedy=remedy) from error
-
-    def _score(self, scores: Scores, prefix: str, batch: Batch, inference: Inference) -> None:
-        scores.update(batch, inference)
-        self.log_dict(scores.named(prefix), on_step=False, on_epoch=True, batch_size=len(batch["key"]))
 
     def _log_training(self, values: dict[str, Tensor], images: int) -> None:
         self.log("train/loss", values.pop("loss"), prog_bar=True, batch_size=images)

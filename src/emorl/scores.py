@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -19,13 +24,23 @@ from emorl.metrics.segmentation import (
 from emorl.model import Inference, SlotModel, Stage, unit_range
 from emorl.types import Batch
 
+logger = logging.getLogger(__name__)
+
+FOREGROUND = ("fg_ari", "fg_miou", "fg_mbo", "fg_covering")
+NEED_TRUTH = (*FOREGROUND, "ari", "miou")  # scores that compare with the true segmentation
+WITHOUT_TRUTH = (
+    "no object is marked in any scene, so scores that compare with the truth are left out: "
+    "FG-ARI, ARI, mIoU, mBO and covering."
+)
+
 
 class SegmentationScores(nn.Module):
     """The scores of one segmentation, each a mean over images; where ``fg_`` stands the background does not count.
 
     ``fg_ari`` and ``ari``, ``fg_miou`` and ``miou``, ``fg_mbo`` and the area-weighted ``fg_covering`` compare the
     pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one. Images in
-    which no object is to be seen have no part in the scores without background.
+    which no object is to be seen have no part in the scores without background. If there is no other image, as in a
+    data set without masks, none of the scores that compare means anything, and none is reported.
     """
 
     def __init__(self) -> None:
@@ -49,15 +64,23 @@ class SegmentationScores(nn.Module):
             masks = resize_masks(masks, *true.shape[-2:])
         predicted = masks_to_labels(masks)[real]
         objects = (true > 0).any(dim=(1, 2))
-        for metric in (self.fg_ari, self.fg_miou, self.fg_mbo, self.fg_covering):
-            metric.update(predicted[objects], true[objects])
-        for metric in (self.ari, self.miou):
-            metric.update(predicted, true)
+        for name in NEED_TRUTH:
+            chosen = objects if name in FOREGROUND else torch.ones_like(objects)
+            getattr(self, name).update(predicted[chosen], true[chosen])
         self.active_slots.update(predicted)
 
+    def has_truth(self) -> bool:
+        """Return whether an object was to be seen in any image; every process must call this."""
+        return int(self.fg_ari.summary().images) > 0
+
     def summary(self) -> dict[str, Summary]:
-        """Return mean, standard error and number of images by score; every process must call this."""
-        return {name: metric.summary() for name, metric in self.named_children()}  # type: ignore[operator]
+        """Return mean, standard error and number of images by score; every process must call this.
+
+        Without an object in any image, scores that need truth are left out.
+        """
+        found = {name: metric.summary() for name, metric in self.named_children()}  # type: ignore[operator]
+        truth = found["fg_ari"].images > 0
+        return {name: score for name, score in found.items() if truth or name not in NEED_TRUTH}
 
 
 class StageScores(SegmentationScores):
@@ -113,6 +136,7 @@ class Scores(nn.Module):
         super().__init__()
         self.last = StageScores(model)
         self.zero_step = StageScores(model) if model.min_steps == 0 else None
+        self.told = False  # that scores are left out
         self.terms = nn.ModuleDict({name: ImageMean() for name in model.term_names})
         self.attention = SegmentationScores() if attention else None
 
@@ -127,9 +151,13 @@ class Scores(nn.Module):
             self.attention.update_masks(batch, inference.layers[-1].attention.unsqueeze(2))
 
     def named(self, prefix: str) -> dict[str, Metric]:
-        """Return the metrics for ``LightningModule.log_dict``."""
+        """Return all metrics by the names under which they are logged."""
         metrics = {name: metric for name, metric in self.named_modules() if isinstance(metric, Metric)}
         return {prefix + _public(name).replace(".", "/"): metric for name, metric in metrics.items()}
+
+    def has_truth(self) -> bool:
+        """Return whether an object was to be seen in any image; every process must call this."""
+        return self.last.has_truth()
 
     def summary(self) -> dict[str, dict[str, Summary]]:
         """Return mean, standard error and number of images by group and score; every process must call this.
@@ -143,6 +171,51 @@ class Scores(nn.Module):
         if self.attention is not None:
             found["attention"] = self.attention.summary()
         return found
+
+
+def log_scores(module: LightningModule, scores: Scores, split: str) -> None:
+    """Log all scores of an evaluation that is over; without an object in any image, say which are left out.
+
+    Whether there is anything to compare with, no single batch or process knows.
+
+    Args:
+        module: the module that logs.
+        scores: its scores.
+        split: ``val`` or ``test``.
+
+    Raises:
+        MisconfigurationException: if a checkpoint, early stopping or a scheduler of a training waits for a score that
+            is left out.
+    """
+    truth, trainer = scores.has_truth(), module.trainer
+    for name, metric in scores.named(f"{split}/").items():
+        if truth or not needs_truth(name):
+            module.log(name, metric)
+        else:
+            metric.reset()
+    if truth or trainer.sanity_checking:
+        return
+    if trainer.is_global_zero and not scores.told:
+        logger.warning("%s: %s", split, WITHOUT_TRUTH)
+    scores.told = True
+    if trainer.state.fn == TrainerFn.FITTING:
+        waiting = (*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks, *trainer.lr_scheduler_configs)
+        for part in waiting:
+            if needs_truth(monitor := getattr(part, "monitor", None) or ""):
+                name = type(part).__name__
+                raise MisconfigurationException(
+                    f"Expected {name} to monitor a score that there is without masks, got {monitor!r}. Monitor val/nll "
+                    "or val/mse with mode min; emorl.callbacks.BestCheckpoint does so by itself."
+                )
+
+
+def needs_truth(name: str) -> bool:
+    """Return whether a score compares with the true segmentation.
+
+    >>> needs_truth("val/zero_step/fg_ari"), needs_truth("val/mse")
+    (True, False)
+    """
+    return name.rpartition("/")[2] in NEED_TRUTH
 
 
 def _public(name: str) -> str:

@@ -1,6 +1,7 @@
 """Callbacks: the curriculum, pictures, alarms, progress, and what a run, a test or a prediction leaves behind."""
 
 from emorl.callbacks.alarm import CollapseAlarm
+from emorl.callbacks.best import BestCheckpoint
 from emorl.callbacks.clock import Clock
 from emorl.callbacks.cost import Cost
 from emorl.callbacks.curriculum import RefinementCurriculum
@@ -13,6 +14,7 @@ from emorl.callbacks.report import TestReport
 from emorl.callbacks.wandb import WandbCheckpoints, WandbSegmentations
 
 __all__ = [
+    "BestCheckpoint",
     "Clock",
     "CollapseAlarm",
     "Cost",

@@ -51,14 +51,14 @@ class TestReport(Callback):
 def to_table(columns: dict[int, dict[str, Summary]], network: SlotModel) -> Table:
     """Return the scores of a model as a table, one column for each number of steps."""
     table = Table("metric", *(f"I = {steps}" for steps in columns), "images", title="mean ± standard error over images")
-    notes = ["mIoU, mBO and covering leave out the background unless it is named."]
+    first = next(iter(columns.values()))
+    notes = ["mIoU, mBO and covering leave out the background unless it is named."] if "fg_miou" in first else []
     if any(name.startswith("kl_layers/") for name in network.term_names):
         notes.insert(0, "KL at I = 0 sums the terms of all layers; after refinement it is one term.")
     if network.nll_constant:
         constant = f"{network.nll_constant:.4g} nats per channel-pixel"
         notes.insert(0, f"NLL leaves out a constant of {constant}, log-likelihood has it.")
-    table.caption = " ".join(notes)
-    first = next(iter(columns.values()))
+    table.caption = " ".join(notes) or None
     for name in first:
         cells = (_cell(scores[name]) if name in scores else "" for scores in columns.values())
         table.add_row(LABELS.get(name, name), *cells, f"{int(first[name].images)}")

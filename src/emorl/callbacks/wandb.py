@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class WandbSegmentations(Callback):
     """Logs, at each validation, scenes under W&B's segmentation overlay as ``segmentations``.
 
-    The overlay ``slots`` is the last stage's segmentation, ``objects`` the true one where the data has it.
+    The overlay ``slots`` is the last stage's segmentation, ``objects`` the true one where objects are marked.
 
     Args:
         images: scenes, taken from the first validation batch, whose padding is left out.
@@ -51,7 +51,7 @@ def overlays(batch: Batch, inference: Inference) -> list[dict[str, Any]]:
     masks = inference.stages[-1].components.masks
     labels = {"slots": masks_to_labels(masks) + 1}
     names = {"slots": {slot: f"slot {slot}" for slot in range(1, masks.shape[1] + 1)}}
-    if "segmentation" in batch:
+    if "segmentation" in batch and batch["segmentation"].any():
         labels["objects"] = batch["segmentation"]
         objects = range(1, int(batch["segmentation"].max()) + 1)
         names["objects"] = {0: "background"} | {number: f"object {number}" for number in objects}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ from emorl.data.records import ALL_LABELS, Objects
 from emorl.errors import DataError
 from emorl.model import Inference
 from emorl.module import SlotModule
+from emorl.scores import WITHOUT_TRUTH
 from emorl.types import Batch
+
+logger = logging.getLogger(__name__)
 
 BATCH = 32
 
@@ -81,6 +85,8 @@ def load_scenes(
 ) -> Scenes:
     """Load the first scenes of a split as ``emorl test`` reads them, onto the model's device.
 
+    Says so if no object is marked in any: studies leave out the scores that need truth.
+
     Args:
         data: folder of shards: a local path or a URL.
         module: the model, which tells how images are cropped and resized.
@@ -101,7 +107,10 @@ def load_scenes(
         eval_labels=ALL_LABELS,
     )
     source.setup("test")
-    return Scenes.of(source.scoring_dataloader(split, count)).to(module.device)
+    scenes = Scenes.of(source.scoring_dataloader(split, count))
+    if not scenes.segmentation.any():
+        logger.warning("%s: %s", split, WITHOUT_TRUTH)
+    return scenes.to(module.device)
 
 
 def chosen_steps(module: SlotModule, steps: int | None) -> int:

@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emorl.evaluation.report.run import read_history
+from emorl.scores import needs_truth
 
 _PANELS = {"fg_ari": "FG-ARI, validation", "mse": "MSE, validation"}
 _MINUTES = "time/minutes"
 
 
 def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
-    """Draw FG-ARI and MSE against minutes of training: a line for each run, a color for each case.
+    """Draw FG-ARI, if any run has it, and MSE against minutes of training: a line for each run, a color for each case.
 
     They are those at I = 0 of a model that has slots there, and else those of its last step.
 
@@ -24,11 +25,12 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     """
     histories = {case: [read_history(file) for file in files] for case, files in runs.items()}
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.set_ylim(-0.02, 1.02)
-    right.set_yscale("log")
-    for (score, label), axes in zip(_PANELS.items(), (left, right), strict=True):
-        axes.set(xlabel="minutes of training", ylabel=label)
+    logged = {name.rpartition("/")[2] for curves in histories.values() for history in curves for name in history}
+    shown = [score for score in _PANELS if score in logged or not logged or not needs_truth(score)]
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for score, axes in zip(shown, panels, strict=True):
+        axes.set(xlabel="minutes of training", ylabel=_PANELS[score])
+        axes.set(**{"ylim": (-0.02, 1.02)} if score == "fg_ari" else {"yscale": "log"})
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):
             style = "-" if number < 10 else "--"  # matplotlib has ten colours
@@ -38,6 +40,6 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
                     steps, values = zip(*curve, strict=True)
                     known, minutes = zip(*history[_MINUTES], strict=True)
                     axes.plot(np.interp(steps, known, minutes), values, style, color=f"C{number}", label=case)
-    cases = dict(zip(*left.get_legend_handles_labels()[::-1], strict=True))
-    left.legend(cases.values(), cases.keys())
+    cases = dict(zip(*panels[0].get_legend_handles_labels()[::-1], strict=True))
+    panels[0].legend(cases.values(), cases.keys())
     return figure

@@ -127,7 +127,8 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
             write_table(summary, out, "summary")
             write_figure(seeds_figure(scored), out, "summary")
             write_figure(training_figure(histories(runs)), out, "curves")
-    shown = ("case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd", "mse", "mse_sd")
+    wanted = ("case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd", "mse", "mse_sd")
+    shown = [name for name in wanted if name in summary[0]]
     drawn = Table(*shown, title="mean and standard deviation over seeds")
     for row in summary:
         drawn.add_row(*(cell(row[name]) for name in shown))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from emorl.results import LABELS, stage_label
+from emorl.scores import needs_truth
 
 SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
 
@@ -37,14 +38,18 @@ def score_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
 
 
 def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
-    """Return a row for each case and I: mean, ``NAME``, and deviation, ``NAME_sd``, of scores over finished runs."""
+    """Return a row for each case and I: mean, ``NAME``, and deviation, ``NAME_sd``, of scores over finished runs.
+
+    Scores that need truth have no column where no finished run has them.
+    """
     rows = []
+    known = known_scores(runs, SUMMARY)
     for case, group in _by_case(runs).items():
         failed = " ".join(str(run.seed) for run in group if run.failed)
         for stage in _stages(group) or [""]:
             finished = [run for run in group if stage in run.stages]
             row = {"case": case, "I": stage.removeprefix("I="), "runs": len(finished), "failed seeds": failed}
-            for score in SUMMARY:
+            for score in known:
                 values = [value for run in finished if (value := run.mean(stage, score)) is not None]
                 whole = 0 < len(values) == len(finished)  # a mean without the runs that have none would flatter
                 row[score] = statistics.fmean(values) if whole else None
@@ -54,22 +59,30 @@ def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
 
 
 def seeds_figure(runs: Sequence[Scored]) -> Figure:
-    """Draw FG-ARI and MSE of every run, by case: one mark for each I."""
+    """Draw FG-ARI, if any run has it, and MSE of every run, by case: one mark for each I."""
     cases = list(_by_case(runs))
     figure = Figure(figsize=(9, 1.2 + 0.3 * len(cases)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    right.set_xscale("log")
-    for axes, score in ((left, "fg_ari"), (right, "mse")):
+    scores = known_scores(runs, ("fg_ari", "mse"))
+    panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for axes, score in zip(panels, scores, strict=True):
         for number, stage in enumerate(_stages(runs)):
             known = [run for run in runs if run.mean(stage, score) is not None]
             places = [cases.index(run.case) + 0.15 * number for run in known]
             values, label = [run.mean(stage, score) for run in known], stage_label(stage)
             axes.plot(values, places, "o", color=f"C{number}", ms=4, label=label)
+        if score == "mse":
+            axes.set_xscale("log")
         axes.set(xlabel=LABELS[score], yticks=range(len(cases)), yticklabels=cases, ylim=(len(cases) - 0.5, -0.5))
         axes.grid(alpha=0.3)
     if _stages(runs):
-        left.legend()
+        panels[0].legend()
     return figure
+
+
+def known_scores(runs: Sequence[Scored], names: Sequence[str]) -> list[str]:
+    """Return some scores without those that need truth, if finished runs have none of these."""
+    found = {name for run in runs for scores in run.stages.values() for name in scores}
+    return [name for name in names if name in found or not found or not needs_truth(name)]
 
 
 def _by_case(runs: Sequence[Scored]) -> dict[str, list[Scored]]:

@@ -58,7 +58,7 @@ def report(
     median = ranking[len(ranking) // 2]
     source = ", ".join(f"{key} {value}" for key, value in manifest.source.items())
     shown = (
-        sections.comparison(metrics, paper, source) if paper else None,
+        sections.comparison(metrics, paper, source) if paper and module.test_scores.has_truth() else None,
         sections.scores(metrics, module.network),
         sections.training(run, out),
         sections.examples(module, scenes, readings, out),

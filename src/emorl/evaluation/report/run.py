@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterable
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ def read_history(metrics: Path) -> dict[str, Curve]:
 def _history(lines: Iterable[str]) -> dict[str, Curve]:
     rows: dict[int, dict[str, float]] = {}
     for row in csv.DictReader(lines):
-        values = {name: float(value) for name, value in row.items() if value and name.startswith(_LOGGED)}
+        read = {name: float(value) for name, value in row.items() if value and name.startswith(_LOGGED)}
+        values = {name: value for name, value in read.items() if not isnan(value)}  # FG-ARI without masks, once logged
         step = int(row["step"] or 0)
         if not values:
             continue

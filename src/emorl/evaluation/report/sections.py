@@ -21,6 +21,7 @@ from emorl.evaluation.studies.layers import Readings, layer_picture
 from emorl.model import SlotModel, unit_range
 from emorl.module import SlotModule
 from emorl.results import LABELS, stage_label
+from emorl.scores import WITHOUT_TRUTH
 from emorl.viz import colourise, decomposition, grid
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # what metrics.json holds: I, score, and its mean and standard error
@@ -40,9 +41,13 @@ TRAINING = {
 
 
 def headline(metrics: Metrics) -> dict[str, str]:
-    """Return FG-ARI and MSE at each I."""
-    shown = ("fg_ari", "mse")
-    return {f"{LABELS[score]}, {stage_label(key)}": _score(metrics[key][score]) for score in shown for key in metrics}
+    """Return FG-ARI, if known, and MSE at each I."""
+    return {
+        f"{LABELS[score]}, {stage_label(key)}": _score(column[score])
+        for score in ("fg_ari", "mse")
+        for key, column in metrics.items()
+        if score in column
+    }
 
 
 def comparison(metrics: Metrics, paper: Published, source: str) -> Section:
@@ -72,7 +77,11 @@ def scores(metrics: Metrics, network: SlotModel) -> Section:
         [_label(name), *(_score(column[name]) if name in column else "" for column in metrics.values())]
         for name in names
     ]
-    text = "I is the number of steps at test. FG-ARI, mIoU, mBO and covering leave the background out."
+    text = "I is the number of steps at test."
+    if "fg_ari" in names:
+        text += " FG-ARI, mIoU, mBO and covering leave the background out."
+    else:
+        text += f" {WITHOUT_TRUTH[0].upper()}{WITHOUT_TRUTH[1:]}"
     if network.min_steps == 0:
         text += " I = 0 is what is there before the first step: in EfficientMORL the bottom-up pass, whose KL is a sum"
         text += " over layers; after refinement it is one term."
@@ -115,21 +124,27 @@ def examples(module: SlotModule, scenes: Scenes, readings: Readings, out: Path) 
         caption = f"The {kind} scenes by {score}: {listed}."
         pictures.append(Picture(path, f"{caption} Columns: {', '.join(columns)}.", caption, wide=True))
     text = (
-        f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn on white through its mask;"
-        " the truth is the true segmentation, its background dark."
-    )
+        f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn on white through its mask"
+    ) + ("; the truth is the true segmentation, its background dark." if scenes.segmentation.any() else ".")
     return Section("scenes", "Scenes", text, pictures=pictures)
 
 
 def decompositions(module: SlotModule, scenes: Scenes, places: list[int]) -> tuple[UInt8[Tensor, "3 h w"], list[str]]:
-    """Draw the decompositions of some scenes, and their true segmentations; return the picture and its columns."""
+    """Draw the decompositions of some scenes, and, if any scene has objects, their true segmentations.
+
+    Returns:
+        The picture, and its columns.
+    """
     parts = infer(module, scenes.batch(places), module.test_refinement_steps).stages[-1].components
     image = unit_range(scenes.image[places])
     drawn = decomposition(image, parts.reconstruction, parts.masks, parts.rgb)
+    slots = [f"slot {slot}" for slot in range(parts.masks.shape[1])]
+    columns = ["image", "reconstruction", "segmentation", *slots]
+    if not scenes.segmentation.any():
+        return drawn.cpu(), columns
     labels = interpolate(scenes.segmentation[places].unsqueeze(1), image.shape[-2:], mode="nearest-exact").squeeze(1)
     truth = grid(colourise(labels), columns=1, padding=2)[..., 2:]  # whose left edge is there
-    slots = [f"slot {slot}" for slot in range(parts.masks.shape[1])]
-    return torch.cat((drawn, truth), dim=-1).cpu(), ["image", "reconstruction", "segmentation", *slots, "truth"]
+    return torch.cat((drawn, truth), dim=-1).cpu(), [*columns, "truth"]
 
 
 def spread(readings: Readings, out: Path) -> Section | None:
@@ -150,8 +165,10 @@ def spread(readings: Readings, out: Path) -> Section | None:
 def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int, out: Path) -> Section:
     """Score what the layers and steps make of all scenes, and show what they make of the one at ``place``."""
     rows = readings.table()
-    chart = write_figure(by_reading(rows, "fg_ari", "FG-ARI"), out, "layers_fg_ari")
-    ends = ", ".join(f"{row['slots']} {cell(row['fg_ari'])}" for row in rows)
+    known = [score for score in ("fg_ari", "mse") if score in rows[0]]
+    drawn_score, label = known[0], LABELS[known[0]]
+    chart = write_figure(by_reading(rows, drawn_score, label), out, f"layers_{drawn_score}")
+    ends = ", ".join(f"{row['slots']} {cell(row[drawn_score])}" for row in rows)
     batch = scenes.batch([place])
     inference = infer(module, batch, module.test_refinement_steps)
     drawn = write_figure(labelled(*layer_picture(module.network, batch, inference)), out, "layers")
@@ -162,13 +179,13 @@ def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int,
             " Attention is drawn from black (none) to white (each map's maximum)."
         )
     pictures = [
-        Picture(chart, f"FG-ARI by layer and step: {ends}.", "FG-ARI, mean ± standard error over scenes."),
+        Picture(chart, f"{label} by layer and step: {ends}.", f"{label}, mean ± standard error over scenes."),
         Picture(drawn, f"Reconstruction and masks of scene {place}, by layer and step.", f"Scene {place}.", wide=True),
     ]
     table = Table(
         "Mean ± standard error over scenes",
-        ["slots", "FG-ARI", "MSE"],
-        [[f"{row['slots']}", *(f"{cell(row[s])} ± {row[f'{s}_se']:.2g}" for s in ("fg_ari", "mse"))] for row in rows],
+        ["slots", *(LABELS[score] for score in known)],
+        [[f"{row['slots']}", *(f"{cell(row[s])} ± {row[f'{s}_se']:.2g}" for s in known)] for row in rows],
     )
     return Section("layers", "Layer by layer", text, [table], pictures)
 

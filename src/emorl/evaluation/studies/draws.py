@@ -68,7 +68,7 @@ def over_draws(rows: Rows) -> Rows:
     for i in sorted({row["I"] for row in rows}):
         own = [row for row in rows if row["I"] == i]
         found: dict[str, float | None] = {"I": i, "scenes": own[0]["scenes"], "draws": len(own)}
-        for score in SCORES:
+        for score in (name for name in SCORES if name in own[0]):
             values = torch.tensor([row[score] for row in own], dtype=torch.float64)
             found |= {score: values.mean().item(), f"{score}_sd": values.std().item() if len(own) > 1 else None}
         summary.append(found)

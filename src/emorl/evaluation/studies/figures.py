@@ -29,7 +29,8 @@ def curves(
         lines: rows with a column ``x`` and the columns of `emorl.evaluation.studies.scores.cells`, by name of the line.
         x: column of the horizontal axis.
         label: label of the horizontal axis.
-        scores: the scores to draw, a panel each; those that the model does not have are left out.
+        scores: the scores to draw, a panel each; those that the first line does not have are left out, and rows without
+            a score have no point in its panel.
         title: title of the figure.
         legend: title of the legend, which is there if there are several lines.
     """
@@ -37,10 +38,11 @@ def curves(
     columns = min(len(scores), 3)
     rows = -(-len(scores) // columns)
     figure = Figure(figsize=(3.6 * columns, 0.5 + 2.8 * rows), layout="constrained")
-    figure.suptitle(f"{title}: mean ± standard error over scenes")
+    figure.suptitle(f"{title}:{' ' if columns > 1 else chr(10)}mean ± standard error over scenes")
     for place, score in enumerate(scores, start=1):
         axes = figure.add_subplot(rows, columns, place, xlabel=label, title=LABELS[score])
-        for name, points in lines.items():
+        for name, rows_ in lines.items():
+            points = [row for row in rows_ if score in row]
             places, means, errors = ([number(row[column]) for row in points] for column in (x, score, f"{score}_se"))
             axes.errorbar(places, means, errors, marker="o", markersize=4, capsize=3, label=name)
         axes.set_xticks(sorted({number(row[x]) for points in lines.values() for row in points}))

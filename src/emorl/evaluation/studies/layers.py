@@ -58,9 +58,11 @@ class Readings(NamedTuple):
         return "FG-ARI", fg_ari, known[fg_ari[known].argsort(descending=True, stable=True)].tolist()
 
     def table(self) -> list[dict[str, Any]]:
-        """Return one row a reading: mean and standard error over the scenes."""
+        """Return one row a reading: mean and standard error over the scenes; FG-ARI if an object is seen in any."""
         return [
-            {"slots": name, "scenes": len(mse), **_cells("fg_ari", fg_ari), **_cells("mse", mse)}
+            {"slots": name, "scenes": len(mse)}
+            | ({} if fg_ari.isnan().all() else _cells("fg_ari", fg_ari))
+            | _cells("mse", mse)
             for name, fg_ari, mse in zip(self.names, self.fg_ari, self.mse, strict=True)
         ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,8 @@ def refinement(
     steps = chosen_steps(module, steps)
     rows = by_steps(module, load_scenes(data, module, split, count), steps)
     paths = *write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")
-    print(summary(rows), *paths, sep="\n")
+    said = [summary(rows)] if "fg_ari" in rows[0] else []
+    print(*said, *paths, sep="\n")
 
 
 def by_steps(module: SlotModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:
@@ -57,26 +57,28 @@ def by_steps(module: SlotModule, scenes: Scenes, steps: int) -> list[dict[str, A
 
 
 def zero_step_shares(zero: dict[str, Any], row: dict[str, Any]) -> dict[str, float]:
-    """Return which share of a row's quality the row of I = 0 has: of FG-ARI, and of the inverse of MSE.
+    """Return which share of a row's quality the row of I = 0 has: of FG-ARI, if known, and of the inverse of MSE.
 
     The paper's model has 99.1 % of its refined quality after zero steps (Emami et al., ICML 2021, abstract).
     """
     return {
-        "fg_ari_zero_step_share": zero["fg_ari"] / row["fg_ari"] if row["fg_ari"] > 0 else float("nan"),
-        "mse_zero_step_share": row["mse"] / zero["mse"] if zero["mse"] else float("nan"),
+        **({"fg_ari_zero_step_share": _share(zero["fg_ari"], row["fg_ari"])} if "fg_ari" in row else {}),
+        "mse_zero_step_share": _share(row["mse"], zero["mse"]),
     }
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
     """Say which share of the best FG-ARI the first row has."""
     first = rows[0]
-    if math.isnan(first["fg_ari"]):
-        return "no object is to be seen in any scene: FG-ARI is undefined"
     best = max(rows, key=lambda row: float(row["fg_ari"]))
     if best["fg_ari"] <= 0:
         return f"FG-ARI is {best['fg_ari']:.4f} at best, at I = {best['I']}: no object is found"
     share = f"{first['fg_ari'] / best['fg_ari']:.1%} of the best, {best['fg_ari']:.4f} at I = {best['I']}"
     return f"FG-ARI {first['fg_ari']:.4f} at I = {first['I']} is {share}"
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else float("nan")
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:

@@ -54,10 +54,11 @@ def stage_scores(
 def cells(scores: StageScores, names: Iterable[str]) -> dict[str, float]:
     """Return the scores as cells of a row: each mean over scenes under its name, its standard error as ``NAME_se``.
 
-    Of the names, those that the model has no score of are left out.
+    Of the names, those that the model has no score of are left out, and without an object in any scene those that need
+    truth.
     """
-    known = {name: getattr(scores, name) for name in names if hasattr(scores, name)}
-    return {column: value for name, score in known.items() for column, value in pair(name, score.summary()).items()}
+    known = scores.summary()
+    return {column: value for name in names if name in known for column, value in pair(name, known[name]).items()}
 
 
 def pair(name: str, summary: Summary) -> dict[str, float]:
