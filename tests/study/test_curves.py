@@ -38,3 +38,10 @@ def test_a_run_that_was_never_scored_has_no_line(tmp_path, curve):
 def test_a_run_without_a_clock_has_no_line(tmp_path, curve):
     (tmp_path / "bare").write_text("step,val/zero_step/fg_ari\n9,0.5\n")
     assert len(training_figure({"a": [tmp_path / "bare"], "b": [curve("1")]}).axes[0].lines) == 1
+
+
+def test_without_masks_there_is_no_panel_of_fg_ari(tmp_path):
+    (tmp_path / "unmasked").write_text("step,time/minutes,val/mse\n9,1.0,\n14,,0.25\n19,2.0,\n")
+    (panel,) = training_figure({"a": [tmp_path / "unmasked"]}).axes
+    assert panel.get_ylabel() == "MSE, validation"
+    assert list(panel.lines[0].get_ydata()) == [0.25]

@@ -46,3 +46,13 @@ def test_every_run_is_a_mark_in_the_line_of_its_case():
 
 def test_a_study_without_scores_yet_has_a_figure():
     assert len(seeds_figure([scored("a", 0)]).axes) == 2
+
+
+def test_scores_that_need_truth_have_no_column_and_no_panel_where_no_run_has_them():
+    runs = [Scored("a", 0, {"I=0": {"mse": {"mean": 0.5}, "nll": {"mean": 1.0}}}), Scored("a", 1, {})]
+    (row,) = summary_rows(runs)
+    assert {"fg_ari", "ari_sd", "fg_miou"} & row.keys() == set()
+    assert row["mse"] == 0.5
+    (panel,) = seeds_figure(runs).axes
+    assert panel.get_xlabel() == "MSE"
+    assert "fg_ari" in summary_rows([Scored("a", 0, {})])[0]  # nothing is known yet
