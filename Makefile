@@ -1,6 +1,8 @@
 # Every target installs what it needs first; `make demo` and `make test` are all that a fresh machine asks for.
 PYTHON ?= python3
 VENV ?= .venv
+BLENDER ?= .blender
+BLENDER_PYTHON ?= python3.11
 BIN := $(VENV)/bin
 RUN := demo/run
 SHIPPED := demo/shipped
@@ -9,7 +11,7 @@ CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml 
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data test quick lint types golden seeds bench clean
+.PHONY: help setup blender demo demo-data test quick lint types golden seeds bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +21,14 @@ setup: $(VENV)/.installed  ## make a virtual environment with the tested version
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+blender: $(BLENDER)/.installed  ## make an environment with Blender (bpy, GPL-3.0) that renders CLEVR; needs Python 3.11
+
+$(BLENDER)/.installed:
+	$(BLENDER_PYTHON) -m venv $(BLENDER)
+	$(BLENDER)/bin/pip install --quiet 'bpy==4.5.*' 'numpy<2'
+	$(BLENDER)/bin/python src/emorl/data/generate/clevr_blender.py
 	touch $@
 
 demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, predict; shipped weights on fresh scenes

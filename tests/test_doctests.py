@@ -6,7 +6,8 @@ import pytest
 
 import emorl
 
-NAMES = [module.name for module in pkgutil.walk_packages(emorl.__path__, "emorl.") if module.name != "emorl.__main__"]
+SCRIPTS = ("emorl.__main__", "emorl.data.generate.clevr_blender")  # the second is for the Python of Blender
+NAMES = [module.name for module in pkgutil.walk_packages(emorl.__path__, "emorl.") if module.name not in SCRIPTS]
 MODULES = [importlib.import_module(name) for name in NAMES]
 EXAMPLES = [test for module in MODULES for test in doctest.DocTestFinder().find(module) if test.examples]
 

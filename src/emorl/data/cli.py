@@ -12,6 +12,7 @@ COMMANDS: dict[str, Any] = {
         "_help": "Generate a data set.",
         "tetrominoes": generate.tetrominoes,
         "multi_dsprites": generate.multi_dsprites,
+        "clevr": generate.clevr,
     },
     "convert": {
         "_help": "Convert a published data set.",

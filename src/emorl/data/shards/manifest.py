@@ -45,7 +45,8 @@ class Manifest:
     Args:
         dataset: name, such as `tetrominoes`.
         variant: variant of the data set.
-        source: where the records come from: file and checksum, or generator, version and seed.
+        source: where the records come from: file and checksum, or generator, version and seed; and the crop that the
+            images show, if they are no whole frames.
         image_size: height and width in pixels.
         max_objects: largest number of objects in a scene, the background not counted.
         factors: factors of every object.
@@ -78,6 +79,12 @@ class Manifest:
     def slots(self) -> int:
         """Number of slots that the data set needs: one per object and one for the background."""
         return self.max_objects + 1
+
+    @property
+    def crop(self) -> str | None:
+        """Name of the crop that the images show already; none if they are whole."""
+        crop = self.source.get("crop")
+        return None if crop is None else str(crop)
 
     @property
     def checksum(self) -> str:

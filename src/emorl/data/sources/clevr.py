@@ -1,35 +1,16 @@
-"""CLEVR with masks as DeepMind published it: https://github.com/google-deepmind/multi_object_datasets.
-
-The codes of the classes, which DeepMind does not list, were read off the pictures.
-"""
+"""CLEVR with masks as DeepMind published it: https://github.com/google-deepmind/multi_object_datasets."""
 
 from collections.abc import Iterator
 from os import PathLike
 
 import numpy as np
 
-from emorl.data.records import Factor, Objects, Record, label_map
+from emorl.data.generate.clevr_scene import CLASSES, FACTORS, IMAGE_SIZE, MAX_OBJECTS
+from emorl.data.records import Objects, Record, label_map
 from emorl.data.sources.example import Example, class_name, take
 from emorl.data.sources.tfrecord import TFRecordSource
 
-IMAGE_SIZE = (240, 320)
-MAX_OBJECTS = 10
-CLASSES = {  # in the order of their codes, which start at 1
-    "size": ("large", "small"),
-    "material": ("rubber", "metal"),
-    "shape": ("sphere", "cylinder", "cube"),
-    "color": ("red", "cyan", "green", "blue", "brown", "gray", "purple", "yellow"),
-}
-FACTORS = (
-    Factor("x", "continuous"),  # place in the scene, the ground being x and y
-    Factor("y", "continuous"),
-    Factor("z", "continuous"),
-    Factor("rotation", "continuous"),  # degrees
-    Factor("pixel_x", "continuous"),  # column of the centre in the image
-    Factor("pixel_y", "continuous"),  # row
-    Factor("pixel_z", "continuous"),  # distance from the camera
-    *(Factor(name, "discrete", classes) for name, classes in CLASSES.items()),
-)
+__all__ = ["CLASSES", "FACTORS", "IMAGE_SIZE", "MAX_OBJECTS", "ClevrTFRecords"]
 
 _ENTITIES = MAX_OBJECTS + 1
 _NUMBERS = ("x", "y", "z", "rotation")

@@ -21,6 +21,7 @@ from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.samples import Sample, read_parts, read_shard
 from emorl.data.stream.plan import Indices
 from emorl.data.transforms import Crop, fit
+from emorl.errors import DataError
 from emorl.types import Batch
 
 
@@ -54,6 +55,9 @@ class ShardReader:
         label_size: side of the square segmentations, in pixels.
         labels: what is read beside the images; what is not read is not checked either.
         cache: local folder that keeps shards from URLs.
+
+    Raises:
+        DataError: if the stored images show another crop already.
     """
 
     root: str
@@ -64,6 +68,12 @@ class ShardReader:
     label_size: int
     labels: tuple[Label, ...] = ("segmentation",)
     cache: str | None = None
+
+    def __post_init__(self) -> None:
+        stored = self.manifest.crop
+        if stored is not None and self.crop not in (stored, "square"):
+            expected, remedy = f"the crop {stored!r}, which its images show already", "choose it, or another data set"
+            raise DataError.of(self.root, expected=expected, got=repr(self.crop), remedy=remedy)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -93,7 +103,8 @@ class ShardReader:
 
     def _decode(self, sample: Sample) -> Scene:
         parts = read_parts(sample, self.manifest, self.labels)
-        return fitted(sample["__key__"], parts, self.crop, self.size, self.label_size)
+        crop = self.crop if self.manifest.crop is None else "square"
+        return fitted(sample["__key__"], parts, crop, self.size, self.label_size)
 
 
 @dataclass(frozen=True)

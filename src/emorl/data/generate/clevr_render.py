@@ -1,0 +1,189 @@
+"""Blender at work: finding it, and having it paint scenes of CLEVR in a process of its own."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import AbstractContextManager, ExitStack, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from emorl.data.generate.clevr_labels import View
+from emorl.data.generate.clevr_scene import FOCAL_LENGTH, IMAGE_SIZE, TARGET, Scene
+from emorl.data.images import read_image
+from emorl.errors import DataError
+
+SCENES_PER_PROCESS = 200  # Blender's memory grows from scene to scene
+"""Scenes that a process of Blender paints before the next one takes its place."""
+
+_SCRIPT = Path(__file__).with_name("clevr_blender.py")
+_OLDEST = (4, 0)
+_SENSOR = 32.0  # mm
+_VERSION = "emorl renders with Blender "  # what our script says first
+_REMEDY = (
+    "run `make blender` in a checkout of emorl, which makes .blender/bin/python here, or install Blender 4.5 "
+    "(https://www.blender.org), and name either with --blender PATH if it is not found by itself"
+)
+
+
+class Blender(NamedTuple):
+    """A Blender that works.
+
+    Attributes:
+        command: runs our script, whose arguments follow.
+        version: such as `4.5.15 LTS`.
+    """
+
+    command: tuple[str, ...]
+    version: str
+
+
+def find_blender(path: str | None = None) -> Blender:
+    """Return a Blender that can run our script.
+
+    Args:
+        path: a program `blender`, or a Python with bpy. By default the first that is there of `.blender/bin/python`,
+            which `make blender` makes, this Python, if it has bpy, and the program `blender`.
+
+    Raises:
+        DataError: if there is none, or it does not work or is too old.
+    """
+    program = _default() if path is None else shutil.which(path)
+    expected = "Blender 4.5, or a Python with bpy, to render CLEVR"
+    if program is None:
+        raise DataError.of(path or "Blender", expected=expected, got="none", remedy=_REMEDY)
+    command: tuple[str, ...] = (program, str(_SCRIPT))
+    if "python" not in Path(program).name:
+        options = ("--background", "--factory-startup", "--python-exit-code", "1", "--python")
+        command = (program, *options, str(_SCRIPT), "--")
+    try:
+        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise DataError.of(program, expected=expected, got=f"{error.strerror}", remedy=_REMEDY) from error
+    version = _version(answer.stdout) if answer.returncode == 0 else None
+    if version is None:
+        got = f"`{_last_line(answer.stderr)}`"
+        raise DataError.of(program, expected=expected, got=got, remedy=_REMEDY)
+    if tuple(int(number) for number in version.split()[0].split(".")[:2]) < _OLDEST:
+        raise DataError.of(program, expected=expected, got=f"Blender {version}", remedy=_REMEDY)
+    return Blender(command, version)
+
+
+class Painter(AbstractContextManager["Painter"]):
+    """Paints scenes in a process of Blender, which ends with this context.
+
+    Args:
+        blender: what to run.
+    """
+
+    def __init__(self, blender: Blender) -> None:
+        self._blender = blender
+        self._painted = 0
+        self._stack = ExitStack()
+        self._process: _Process
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, scene: Scene, view: View) -> UInt8[np.ndarray, "height width 3"]:
+        """Paint a scene.
+
+        Raises:
+            DataError: if Blender fails.
+        """
+        if self._painted % SCENES_PER_PROCESS == 0:
+            self._stack.close()
+            self._process = self._stack.enter_context(_Process(self._blender))
+        self._painted += 1
+        return self._process.paint({"name": f"{self._painted}", **description(scene, view)})
+
+
+class _Process(AbstractContextManager["_Process"]):
+    """A process of our script: a scene goes in as a line, and its name comes out once it is painted."""
+
+    def __init__(self, blender: Blender) -> None:
+        self._program, *_ = blender.command
+        with ExitStack() as stack:
+            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emorl-clevr-")))
+            self._log = self._folder / "log.txt"
+            log = stack.enter_context(self._log.open("w"))
+            self._popen = subprocess.Popen(
+                [*blender.command, str(self._folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for us; the process ends with its stdin
+            )
+            self._stack = stack.pop_all()
+
+    def __exit__(self, *_: object) -> None:
+        """Let the process end."""
+        with self._stack, suppress(BrokenPipeError):
+            self._popen.communicate()
+
+    def paint(self, scene: dict[str, object]) -> UInt8[np.ndarray, "height width 3"]:
+        """Send a scene, wait until it is painted and return its picture.
+
+        Raises:
+            DataError: if the process ends before.
+        """
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        with suppress(BrokenPipeError):  # it has ended, as its answers tell
+            self._popen.stdin.write(f"{json.dumps(scene)}\n")
+            self._popen.stdin.flush()
+        if not any(answer.strip() == scene["name"] for answer in self._popen.stdout):
+            got = f"one that ended with `{_last_line(self._log.read_text(errors='replace'))}`"
+            remedy = "run the same command again, with fewer processes if memory is short: finished shards are kept"
+            raise DataError.of(self._program, expected="a process that renders to the end", got=got, remedy=remedy)
+        path = self._folder / f"{scene['name']}.png"
+        image = read_image(path)
+        path.unlink()
+        return image
+
+
+def description(scene: Scene, view: View) -> dict[str, object]:
+    """Return a scene as the script reads it, but for its name."""
+    height, width = IMAGE_SIZE
+    rows, columns = (pixels * view.step for pixels in view.size)
+    left, upper = view.left / width, view.upper / height
+    camera = scene.setting.camera
+    lens = FOCAL_LENGTH * _SENSOR / width
+    return {
+        "size": view.size,
+        "view": (left, upper, left + columns / width, upper + rows / height),
+        "camera": {"position": camera.position, "target": TARGET, "lens": lens, "sensor": _SENSOR},
+        "lamps": dict(scene.setting.lamps),
+        "objects": [
+            {
+                **{name: factors[name] for name in ("shape", "material", "color", "rotation")},
+                "position": [factors[name] for name in ("x", "y", "z")],
+                "half_height": factors["z"],
+            }
+            for factors in scene.objects
+        ],
+    }
+
+
+def _default() -> str | None:
+    made = Path(".blender", "bin", "python")
+    if made.exists():
+        return str(made)
+    return sys.executable if find_spec("bpy") else shutil.which("blender")
+
+
+def _version(answer: str) -> str | None:
+    """Return the version that our script printed, after whatever a program `blender` prints first."""
+    versions = [line.removeprefix(_VERSION) for line in answer.splitlines() if line.startswith(_VERSION)]
+    return versions[-1] if versions else None
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "nothing on stderr"
