@@ -77,9 +77,9 @@ def report(
     for name, text in {"metrics.json": json.dumps(metrics, indent=2) + "\n", "report.html": page}.items():
         with atomic(out / name) as stream:
             stream.write(text.encode())
-    shown = ("fg_ari", "ari", "fg_miou", "mse")
+    scores = ("fg_ari", "ari", "fg_miou", "mse")
     rows = [
-        {"I": key.removeprefix("I="), **{name: column[name]["mean"] for name in shown}}
+        {"I": key.removeprefix("I="), **{name: column[name]["mean"] for name in scores}}
         for key, column in metrics.items()
     ]
     show(rows, f"Mean over {len(scenes.image)} scenes")
