@@ -79,7 +79,7 @@ def report(
             stream.write(text.encode())
     scores = ("fg_ari", "ari", "fg_miou", "mse")
     rows = [
-        {"I": key.removeprefix("I="), **{name: column[name]["mean"] for name in scores}}
+        {"I": key.removeprefix("I="), **{name: column[name]["mean"] for name in scores if name in column}}
         for key, column in metrics.items()
     ]
     show(rows, f"Mean over {len(scenes.image)} scenes")
