@@ -32,7 +32,7 @@ def seeded(monkeypatch):
 @pytest.fixture
 def emorl(seeded):
     """Run ``emorl`` with a list of arguments, leaving the process as it was."""
-    from emorl.cli import main
+    from emorl.entry import main
 
     return lambda *arguments: main([str(argument) for argument in arguments])
 

@@ -9,7 +9,20 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ROOMS = [  # from the ground floor up
-    *("errors", "files", "command", "types", "distributed", "cpu", "viz", "optim", "loggers", "provenance"),
+    *(
+        "errors",
+        "mistakes",
+        "command",
+        "files",
+        "history",
+        "types",
+        "distributed",
+        "cpu",
+        "viz",
+        "optim",
+        "loggers",
+        "provenance",
+    ),
     *(
         "model",
         "metrics",
@@ -23,7 +36,7 @@ ROOMS = [  # from the ground floor up
         "testing",
         "weights",
     ),
-    *("callbacks", "evaluation", "study", "words", "cli", "__main__"),
+    *("callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
 ]
 DATA = [
     *("schema", "runs", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),

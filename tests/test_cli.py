@@ -89,7 +89,10 @@ def folder(tmp_path):
 def test_bare_prediction_of_a_folder_needs_only_checkpoint_and_root(checkpoint, folder, here, emorl, capsys):
     emorl("predict", f"--ckpt_path={checkpoint}", f"--data.root={folder}")
     (place,) = here.rglob("predictions")
-    assert {path.name for path in place.iterdir()} == {f"{name}.{kind}" for name in "abcd" for kind in ("npz", "png")}
+    assert {path.name for path in place.iterdir()} == {
+        "overview.png",
+        *(f"{name}{kind}" for name in "abcd" for kind in (".npz", ".png", "_labels.png")),
+    }
     with np.load(place / "a.npz") as arrays:
         assert arrays["image"].shape == (3, 20, 20)  # the checkpoint's image size
         assert arrays["slots"].shape == (4, 8)

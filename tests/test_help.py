@@ -10,7 +10,7 @@ import emorl.callbacks
 import emorl.loggers
 import emorl.model
 import emorl.optim
-from emorl.cli import SUBCOMMANDS
+from emorl.entry import SUBCOMMANDS
 
 OPTION = re.compile(r"^  --(?P<name>\S+) (?P<value>\{.*?\}|\S+)\s+(?P<help>.*)$", re.MULTILINE)
 # Named in a configuration: parts of the model, schedules, callbacks and loggers that take arguments.

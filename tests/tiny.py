@@ -77,6 +77,21 @@ def trainer(folder, **arguments):
     return Trainer(**dict.fromkeys(quiet, False) | defaults | arguments)
 
 
+def tile(picture, row, column, rows, columns, size=35, factor=4):
+    """Return a tile of a labeled sheet, before it was enlarged; tiles fill the sheet from below and from the right."""
+    gap, side = 4, size * factor
+    bottom, right = (
+        length - gap - after * (side + gap)
+        for length, after in zip(picture.shape[1:], (rows - 1 - row, columns - 1 - column), strict=True)
+    )
+    return picture[:, bottom - side : bottom : factor, right - side : right : factor]
+
+
+def sheet_size(rows, columns, size=35, factor=4):
+    """Return height and width of the tiles of a labeled sheet without its labels."""
+    return rows * (size * factor + 4), columns * (size * factor + 4)
+
+
 def saved(module, path):
     """Write a checkpoint of a module as it is; return its path, a string."""
     writer = trainer(path.parent, max_steps=0)

@@ -24,9 +24,8 @@ from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
 from emorl.evaluation.inputs import load_scenes
 from emorl.evaluation.outputs import to_csv, write_figure
-from emorl.evaluation.report.figures import Curve
-from emorl.evaluation.report.run import read_history
 from emorl.evaluation.report.sections import TRAINING
+from emorl.history import Curve, read_history
 from emorl.pretrained import WEIGHTS, Pretrained, load_card, load_module, names, save_pretrained
 from emorl.study.curves import training_figure
 from emorl.viz import decomposition, save_png
@@ -163,11 +162,7 @@ def decomposed(name: str, data: str) -> None:
     with torch.inference_mode():
         found = model.reconstruct(scenes.image)
     picture = decomposition(scenes.image / 255, found.reconstruction, found.masks, found.rgb)
-    zoom = round(140 / model.image_size)
-    save_png(
-        picture.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2),
-        IMAGES / f"{name.removeprefix('efficient_morl/').replace('/', '_')}.png",
-    )
+    save_png(picture, IMAGES / f"{name.removeprefix('efficient_morl/').replace('/', '_')}.png")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """``python -m emorl``."""
 
-from emorl.cli import main
+from emorl.entry import main
 
 main()

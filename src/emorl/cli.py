@@ -16,27 +16,28 @@ from typing import Any, cast
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
+from pytorch_lightning.accelerators import AcceleratorRegistry
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from emorl.callbacks import PredictionWriter, ProgressBar, RefinementCurriculum, RunRecord, TestReport
+from emorl import __version__
+from emorl.callbacks import NextSteps, PredictionWriter, ProgressBar, RefinementCurriculum, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
+from emorl.entry import DESCRIPTION, SUBCOMMANDS
 from emorl.errors import DataError
+from emorl.mistakes import ShortErrors, did_you_mean
 from emorl.module import SlotModule
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
 from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
 
-SUBCOMMANDS = {
-    "fit": "Train a model.",
-    "validate": "Score a model on the split val, as training does.",
-    "test": "Score a model on the split test: a table, and metrics.json.",
-    "predict": "Decompose shards or a folder of images: arrays and pictures.",
-}
-
-
 LIGHTNINGS = ("last", "best", "hpc", "registry")  # words for checkpoints that Lightning finds itself, in training
 
 logger = logging.getLogger(__name__)
+
+
+class Parser(ShortErrors, LightningArgumentParser):
+    """Lightning's parser, with errors in one line."""
 
 
 class EmorlCLI(LightningCLI):
@@ -163,7 +164,20 @@ class EmorlCLI(LightningCLI):
             self._parser(self.subcommand).callback_keys.remove("progress")
         if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
-        return super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run leaves a line of its curve, too
+            kwargs["log_every_n_steps"] = min(trainer["log_every_n_steps"] or 50, trainer["max_steps"])
+        try:
+            built = super().instantiate_trainer(**kwargs)
+        except ValueError as error:  # Lightning's word for a strategy or an accelerator that is none
+            known = {"strategy": ["auto", *StrategyRegistry], "accelerator": ["auto", "gpu", *AcceleratorRegistry]}
+            for name, names_ in known.items():
+                if isinstance(trainer[name], str) and trainer[name] not in names_:
+                    got = f"got {trainer[name]!r}{did_you_mean(trainer[name], names_)}"
+                    raise MisconfigurationException(f"Expected a trainer.{name} of Lightning's, {got}") from error
+            raise
+        if self.subcommand == "fit":
+            built.callbacks.append(NextSteps())  # type: ignore[attr-defined]
+        return built
 
     def run(self) -> None:
         """Run the subcommand."""
@@ -188,19 +202,27 @@ def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> No
                 action._typehint = int | float | None  # type: ignore[attr-defined]
 
 
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Tell Lightning's messages about runs from those about other products."""
+    return not record.getMessage().startswith(("💡 Tip", "TPU available: False"))
+
+
 def build(args: list[str] | None = None) -> EmorlCLI:
     """Parse the command line, or ``args``, and build model, data and trainer; what it returns is ready to `run`."""
     return EmorlCLI(
         SlotModule,
         MultiObjectDataModule,
         args=args,
+        parser_class=Parser,
         seed_everything_default=0,
         auto_configure_optimizers=False,  # the model's own arguments build them
         save_config_callback=RunRecord,
+        trainer_defaults={"enable_model_summary": False},  # Lightning's counts no FLOPs here; `Cost` tells the size
         save_config_kwargs={"overwrite": True},
         parser_kwargs={
             "prog": "emorl",
-            "description": "Train, test and apply slot models.",
+            "description": DESCRIPTION,
+            "version": __version__,
             **{name: {"description": description} for name, description in SUBCOMMANDS.items()},
         },
     )
@@ -209,6 +231,7 @@ def build(args: list[str] | None = None) -> EmorlCLI:
 def main(args: list[str] | None = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; exits with 2 and one line on bad input."""
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
     try:
         build(args).run()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from emorl.errors import DataError
 from emorl.files import atomic
+from emorl.mistakes import did_you_mean
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.describe import difference
 from emorl.module import SlotModule
@@ -188,6 +189,7 @@ def read_checkpoint(path: str | Path) -> Weights:
         got = str(error).partition("\n")[0] if told else "an empty file, or one of another kind"
         known = ", ".join(names())
         remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
+        remedy += did_you_mean(str(path), names())
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: value for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from emorl.metrics import Summary
+if TYPE_CHECKING:
+    from emorl.metrics import Summary  # takes seconds
 
 LABELS = {
     "fg_ari": "FG-ARI",
@@ -21,6 +22,20 @@ LABELS = {
     "log_likelihood": "log-likelihood",
     "kl": "KL (nats per image)",
 }
+
+
+def label(name: str) -> str:
+    """Return the label of a score for people: that of its logged name without its split; other names stay as they are.
+
+    >>> label("fg_ari"), label("kl_layers/1"), label("attention/fg_ari"), label("fg_ari_change"), label("K")
+    ('FG-ARI', 'KL, layer 1', "attention's FG-ARI", 'FG-ARI change', 'K')
+    """
+    if name.startswith("attention/"):
+        return f"attention's {label(name.removeprefix('attention/'))}"
+    if name.startswith("kl_layers/"):
+        return name.replace("kl_layers/", "KL, layer ")
+    longest = max((score for score in LABELS if f"{name}_".startswith(f"{score}_")), key=len, default="")
+    return LABELS[longest] + name.removeprefix(longest).replace("_", " ") if longest else name
 
 
 def to_columns(summary: dict[str, dict[str, Summary]], steps: int) -> dict[int, dict[str, Summary]]:

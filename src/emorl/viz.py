@@ -1,41 +1,54 @@
 """Pictures of scenes: tensors in, 8-bit RGB tensors or PNG files out.
 
-Nothing here knows of a logger or a trainer: `grid`, `decomposition` and `attention` return one picture as a
+Nothing here knows of a logger or a trainer: `decomposition`, `attention` and `sheet` return one labeled picture as a
 tensor, for `save_png` or for whatever shows it.
 """
 
+from __future__ import annotations
+
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool2d, pad
 
 from emorl.files import atomic
 
+TILE = 128  # pixels that a smaller tile is enlarged to at least, by a whole factor
 BACKGROUND = (32, 32, 32)
-# Sasha Trubetskoy, "List of 20 simple, distinct colors" (2017), without grey and navy (too close to
-# BACKGROUND), olive (to brown), beige and apricot (to white and pink).
-COLOURS = (
-    (230, 25, 75),
-    (60, 180, 75),
-    (255, 225, 25),
-    (67, 99, 216),
-    (245, 130, 49),
-    (145, 30, 180),
-    (70, 240, 240),
-    (240, 50, 230),
-    (188, 246, 12),
-    (250, 190, 190),
-    (0, 128, 128),
-    (230, 190, 255),
-    (154, 99, 36),
-    (128, 0, 0),
-    (170, 255, 195),
+# Okabe and Ito's seven colors, then those farthest from all before for normal sight, deuteranopia and protanopia.
+COLORS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (0, 0, 255),
+    (204, 238, 153),
+    (51, 34, 170),
+    (119, 51, 17),
+    (102, 119, 255),
+    (119, 0, 102),
+    (238, 17, 85),
+    (85, 221, 170),
 )
+COLOURS = COLORS  # the name from before
+
+PAGE = 228  # gray of a sheet, on which white tiles show
+_INK = (32, 32, 32)
+_CHECKS, _CHECK = (112, 144), 8  # grays of the checkerboard behind components, and pixels of a square
+_GAP, _SWATCH = 4, 5  # pixels between tiles, and of the bar of color under a slot's name
+_FONT = 14, 9  # pixels of letters: at least so many, and a tile's side over so many
+_OUTLINE = 2  # pixels of a slot's outline on its side of an edge
+_LONGEST = 28  # letters of a row's label
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
@@ -47,27 +60,56 @@ def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     return (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def colourise(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*batch 3 height width"]:
-    """Paint a label map: label 0 in the dark `BACKGROUND`, labels 1, 2, ... in `COLOURS`, over and over.
+def colorize(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*batch 3 height width"]:
+    """Paint a label map: label 0 in the dark `BACKGROUND`, labels 1, 2, ... in `COLORS`, over and over.
 
     Args:
         labels: non-negative integer labels.
     """
-    palette = torch.tensor((BACKGROUND, *COLOURS), dtype=torch.uint8, device=labels.device)
+    palette = torch.tensor((BACKGROUND, *COLORS), dtype=torch.uint8, device=labels.device)
     index = labels.long()
-    index = torch.where(index == 0, 0, 1 + (index - 1) % len(COLOURS))
+    index = torch.where(index == 0, 0, 1 + (index - 1) % len(COLORS))
     return palette[index].movedim(-1, -3)
 
 
+colourise = colorize  # the name from before
+
+
+def enlarge(images: Tensor, least: int = TILE) -> Tensor:
+    """Repeat the pixels of images [.., H, W] by the smallest whole factor that makes H and W ``least`` or more.
+
+    >>> enlarge(torch.zeros(3, 35, 35)).shape, enlarge(torch.zeros(3, 240, 320)).shape
+    (torch.Size([3, 140, 140]), torch.Size([3, 240, 320]))
+    """
+    factor = max(1, math.ceil(least / min(images.shape[-2:])))
+    return images.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
+def outlined(
+    image: UInt8[Tensor, "*batch 3 height width"], labels: Integer[Tensor, "*batch height width"], width: int = _OUTLINE
+) -> UInt8[Tensor, "*batch 3 height width"]:
+    """Draw the outline of each label's region over an image, inside the region and in the label's color.
+
+    Args:
+        image: images.
+        labels: non-negative integer labels.
+        width: pixels of a line.
+    """
+    both = torch.stack((labels, -labels)).flatten(0, -3)[:, None].float()
+    highest, lowest = max_pool2d(both, 2 * width + 1, stride=1, padding=width).view(2, *labels.shape)
+    return torch.where((highest != -lowest).unsqueeze(-3), colorize(labels), image)
+
+
 def grid(
-    images: UInt8[Tensor, "n 3 height width"], columns: int, padding: int = 2
+    images: UInt8[Tensor, "n 3 height width"], columns: int, padding: int = 2, page: int = 255
 ) -> UInt8[Tensor, "3 grid_height grid_width"]:
-    """Lay images out row by row on white.
+    """Lay images out row by row, on white by default.
 
     Args:
         images: at least one image.
-        columns: images in a row; the last row is filled up with white.
-        padding: white pixels between the images and around them.
+        columns: images in a row; the last row is filled up with page.
+        padding: pixels between the images and around them.
+        page: what is between them, from black, 0, to white, 255.
 
     Raises:
         ValueError: without an image, or with fewer than one column.
@@ -79,9 +121,48 @@ def grid(
         )
     rows = math.ceil(len(images) / columns)
     blanks = rows * columns - len(images)
-    tiles = pad(images, (0, padding, 0, padding, 0, 0, 0, blanks), value=255)
+    tiles = pad(images, (0, padding, 0, padding, 0, 0, 0, blanks), value=page)
     tiles = tiles.reshape(rows, columns, *tiles.shape[1:]).permute(2, 0, 3, 1, 4)
-    return pad(tiles.flatten(3).flatten(1, 2), (padding, 0, padding, 0), value=255)
+    return pad(tiles.flatten(3).flatten(1, 2), (padding, 0, padding, 0), value=page)
+
+
+def sheet(
+    tiles: UInt8[Tensor, "rows columns 3 height width"], columns: Sequence[str], rows: Sequence[str] = ()
+) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
+    """Lay tiles out on light gray, as large as `enlarge` makes them, under names of columns and beside names of rows.
+
+    A column called ``slot N`` has a bar of the color that `colorize` gives to the label N.
+
+    Args:
+        tiles: at least one row and one column.
+        columns: names.
+        rows: names, which may have several lines; too long ones lose their middle. None by default.
+
+    Raises:
+        ValueError: if there are no tiles, or other numbers of names.
+    """
+    if len(columns) != tiles.shape[1] or (rows and len(rows) != len(tiles)):
+        got = f"{len(rows)} rows and {len(columns)} columns"
+        raise ValueError(f"Expected names of {len(tiles)} rows and {tiles.shape[1]} columns, got {got}. Name each.")
+    tiles = enlarge(tiles.cpu())
+    size = max(_FONT[0], tiles.shape[-1] // _FONT[1])
+    font = ImageFont.load_default(size)
+    names = ["\n".join(_shortened(line) for line in row.split("\n")) for row in rows]
+    left = max((math.ceil(font.getlength(line)) + 2 * _GAP for name in names for line in name.split("\n")), default=0)
+    top = size + _SWATCH + 3 * _GAP
+    page = pad(grid(tiles.flatten(0, 1), len(columns), _GAP, PAGE), (left, 0, top, 0), value=PAGE)
+    picture = Image.fromarray(page.permute(1, 2, 0).contiguous().numpy())
+    draw = ImageDraw.Draw(picture)
+    height, width = (side + _GAP for side in tiles.shape[-2:])
+    for place, name in enumerate(columns):
+        x = left + _GAP + place * width
+        draw.text((x + (width - _GAP) / 2, _GAP + size / 2), name, _INK, font, anchor="mm")
+        if name.startswith("slot "):
+            color = COLORS[(int(name[5:]) - 1) % len(COLORS)]
+            draw.rectangle((x, top - _SWATCH, x + width - _GAP - 1, top - 1), color)
+    for place, name in enumerate(names):
+        draw.text((_GAP, top + _GAP + (place + 0.5) * height), name, _INK, font, anchor="lm")
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def decomposition(
@@ -89,34 +170,73 @@ def decomposition(
     reconstruction: Float[Tensor, "batch 3 height width"],
     masks: Float[Tensor, "batch slots 1 height width"],
     components: Float[Tensor, "batch slots 3 height width"],
-) -> UInt8[Tensor, "3 grid_height grid_width"]:
-    """One row a scene: image, reconstruction, segmentation, then each slot's masked component on white.
+    truth: Integer[Tensor, "batch height width"] | None = None,
+    rows: Sequence[str] = (),
+) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
+    """One row a scene: image, outlines of slots, reconstruction, masks, truth, each slot's component; see `sheet`.
 
-    The segmentation gives each pixel to the slot with the largest mask. Slots take colours 1 to K, never the
-    background's: no slot is known to hold the background.
+    Outlines and masks give each pixel to the slot with the largest mask. Slots take colors 1 to K, never the
+    background's: no slot is known to hold the background. Where a component is masked, it is a gray checkerboard.
 
     Args:
         image: scenes in [0, 1].
         reconstruction: their reconstructions in [0, 1].
         masks: slot masks in [0, 1], summing to one over the slots.
         components: slot images in [0, 1].
+        truth: true label maps, if they are known.
+        rows: names of the scenes, if they are to be named.
     """
-    segmentation = colourise(masks.squeeze(2).argmax(1) + 1)
-    slots = to_uint8(masks * components + (1 - masks))
-    whole = torch.stack((to_uint8(image), to_uint8(reconstruction), segmentation), dim=1)
-    tiles = torch.cat((whole, slots), dim=1)
-    return grid(tiles.flatten(0, 1), columns=tiles.shape[1])
+    names, tiles = summary_tiles(image, reconstruction, masks, truth)
+    masks, components = enlarge(masks.float()), enlarge(components.float())
+    slots = to_uint8(masks * components + (1 - masks) * _checkerboard(*masks.shape[-2:]).to(masks.device))
+    return sheet(torch.cat((tiles, slots), dim=1), [*names, *slot_names(masks.shape[1])], rows)
 
 
-def attention(maps: Float[Tensor, "batch slots 1 height width"]) -> UInt8[Tensor, "3 grid_height grid_width"]:
-    """One row a scene, one grey tile a slot: attention from black (none) to white (that map's own maximum).
+def summary_tiles(
+    image: Float[Tensor, "batch 3 height width"],
+    reconstruction: Float[Tensor, "batch 3 height width"],
+    masks: Float[Tensor, "batch slots 1 height width"],
+    truth: Integer[Tensor, "batch height width"] | None = None,
+) -> tuple[list[str], UInt8[Tensor, "batch columns 3 tile_height tile_width"]]:
+    """Return names and enlarged tiles of a `decomposition` that show all slots together; arguments likewise."""
+    labels = enlarge(masks.squeeze(2).argmax(1) + 1)
+    tiles = {
+        "image": enlarge(to_uint8(image)),
+        "outlines": outlined(enlarge(to_uint8(image)), labels),
+        "reconstruction": enlarge(to_uint8(reconstruction)),
+        "masks": colorize(labels),
+    }
+    if truth is not None:
+        tiles["truth"] = enlarge(colorize(truth))
+    return list(tiles), torch.stack(list(tiles.values()), dim=1)
+
+
+def attention(
+    maps: Float[Tensor, "batch slots 1 height width"], rows: Sequence[str] = ()
+) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
+    """One row a scene, one gray tile a slot: attention from black (none) to white (that map's own maximum).
 
     Args:
         maps: non-negative attention; a map of zeros stays black.
+        rows: names of the scenes, if they are to be named.
     """
-    peak = maps.amax(dim=(-2, -1), keepdim=True)
-    tiles = to_uint8(maps / torch.where(peak > 0, peak, 1)).expand(-1, -1, 3, -1, -1)
-    return grid(tiles.flatten(0, 1), columns=tiles.shape[1])
+    return sheet(gray(maps), slot_names(maps.shape[1]), rows)
+
+
+def gray(maps: Float[Tensor, "*batch 1 height width"], white: float | None = None) -> UInt8[Tensor, "*batch 3 _ _"]:
+    """Draw maps from black, 0, to white, which is each map's own maximum unless a value is given."""
+    peak = maps.amax(dim=(-2, -1), keepdim=True) if white is None else torch.full_like(maps[..., :1, :1], white)
+    tiles = to_uint8(maps / torch.where(peak > 0, peak, 1))
+    return tiles.expand(*maps.shape[:-3], 3, *maps.shape[-2:])
+
+
+def slot_names(slots: int) -> list[str]:
+    """Return the names of slots in pictures: they count from 1, as labels do.
+
+    >>> slot_names(2)
+    ['slot 1', 'slot 2']
+    """
+    return [f"slot {slot}" for slot in range(1, slots + 1)]
 
 
 def save_png(image: UInt8[Tensor, "3 height width"], path: str | os.PathLike[str]) -> None:
@@ -125,5 +245,37 @@ def save_png(image: UInt8[Tensor, "3 height width"], path: str | os.PathLike[str
     Raises:
         DataError: if it cannot be written.
     """
+    _save(Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()), path)
+
+
+def save_labels(labels: Integer[Tensor, "height width"], path: str | os.PathLike[str]) -> None:
+    """Write a label map as a PNG with a palette: its pixels are the labels, shown in the colors of `colorize`.
+
+    Args:
+        labels: labels from 0 to 255.
+        path: the file.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    pixels = labels.to(torch.uint8).cpu().numpy()
+    picture = Image.frombytes("P", pixels.shape[::-1], pixels.tobytes())
+    picture.putpalette(colorize(torch.arange(256)[None]).movedim(0, -1).flatten().tolist())
+    _save(picture, path)
+
+
+def _save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     with atomic(Path(path)) as stream:
-        Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()).save(stream, format="PNG")
+        picture.save(stream, format="PNG")
+
+
+def _checkerboard(height: int, width: int) -> Float[Tensor, "height width"]:
+    odd = (torch.arange(height)[:, None] // _CHECK + torch.arange(width) // _CHECK) % 2
+    return torch.where(odd == 1, _CHECKS[1] / 255, _CHECKS[0] / 255)
+
+
+def _shortened(name: str) -> str:
+    """Return a name that can be drawn, without its middle if it is long."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in name)
+    half = (_LONGEST - 1) // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}…{text[-half:]}"

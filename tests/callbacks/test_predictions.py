@@ -5,6 +5,8 @@ from PIL import Image
 
 import tiny
 from emorl.callbacks import PredictionWriter
+from emorl.callbacks.predictions import crop_boxes
+from emorl.errors import DataError
 
 SHAPES = {
     "image": (3, 35, 35),
@@ -27,22 +29,74 @@ def arrays_of(path):
         return dict(content)
 
 
-def test_each_image_has_its_arrays_and_a_picture(shards, tmp_path, capsys):
+def pixels_of(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_each_image_has_its_arrays_a_picture_and_a_label_map(shards, tmp_path, capsys):
     predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out")))
     names = [f"test-{i:08d}" for i in range(5)]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        f"{name}.{kind}" for name in names for kind in ("npz", "png")
-    )
+    kinds = (".npz", ".png", "_labels.png")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "overview.png",
+        *(f"{name}{kind}" for name in names for kind in kinds),
+    }
     for name in names:
-        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
-            assert picture.size == (2 + 7 * 37, 2 + 37)
-    assert f"Wrote slots, masks and a picture of 5 images to {tmp_path / 'out'}" in capsys.readouterr().out
+        arrays = arrays_of(tmp_path / "out" / f"{name}.npz")
+        picture = pixels_of(tmp_path / "out" / f"{name}.png").transpose(2, 0, 1)
+        height, width = tiny.sheet_size(1, 8)
+        assert (picture.shape[2], picture.shape[1] > height) == (width + 4, True)
+        image = tiny.tile(picture, 0, 0, rows=1, columns=8)
+        np.testing.assert_array_equal(image, (arrays["image"] * 255).round())
+        labels = pixels_of(tmp_path / "out" / f"{name}_labels.png")
+        np.testing.assert_array_equal(labels, arrays["masks"].argmax(0)[0] + 1)  # slot k is k, from 1 on
+    text = capsys.readouterr().out
+    assert (
+        f"Wrote slots, masks and a picture of 5 images to {tmp_path / 'out'}; the first 5 are in overview.png" in text
+    )
+
+
+@pytest.mark.parametrize("overview", [0, 3])
+def test_the_overview_has_the_first_images(overview, shards, tmp_path):
+    predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out"), overview=overview))
+    path = tmp_path / "out" / "overview.png"
+    assert path.exists() == (overview > 0)
+    if overview:
+        picture = pixels_of(path).transpose(2, 0, 1)
+        assert 0 < picture.shape[1] - tiny.sheet_size(overview, 4)[0] < 40
+        last = tiny.tile(picture, 2, 0, rows=3, columns=4)
+        expected = arrays_of(tmp_path / "out" / "test-00000002.npz")["image"]
+        np.testing.assert_array_equal(last, (expected * 255).round())
+
+
+def test_arrays_may_be_left_out(shards, tmp_path, capsys):
+    predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out"), arrays=False))
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".png"}
+    assert "Wrote a picture and a label map of 5 images" in capsys.readouterr().out
+
+
+def test_the_crop_is_in_the_arrays(tmp_path):
+    """Where the data tell it: top, left, bottom, right."""
+    batch = {"index": torch.tensor([0, -1, 1]), "box": torch.tensor([[16, 0, 112, 96], [0, 0, 0, 0], [0, 4, 9, 13]])}
+    assert crop_boxes(batch).tolist() == [[0, 16, 96, 112], [4, 0, 13, 9]]
+    assert crop_boxes({"index": batch["index"]}) is None
+
+
+@pytest.mark.parametrize("names", [("overview",), ("a", "a_labels")])
+def test_no_picture_is_written_over_another(names, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in names:
+        Image.new("RGB", (40, 50)).save(tmp_path / "in" / f"{name}.png")
+    with pytest.raises(DataError, match=rf"{names[-1]}\.png: expected one file of each name, got two"):
+        predict(tmp_path / "in", tmp_path, PredictionWriter(str(tmp_path / "out")))
 
 
 def test_arrays_have_their_shapes_and_ranges(shards, tmp_path):
     predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out")))
     for path in (tmp_path / "out").glob("*.npz"):
         arrays = arrays_of(path)
+        arrays.pop("crop_box", None)
         assert {name: array.shape for name, array in arrays.items()} == SHAPES
         assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
         np.testing.assert_allclose(arrays["masks"].sum(0), 1, atol=1e-5)
@@ -63,7 +117,7 @@ def test_arrays_are_the_predictions(shards, tmp_path):
 
 def test_by_default_they_go_to_the_run(shards, tmp_path):
     predict(shards, tmp_path, PredictionWriter())
-    assert len(list((tmp_path / "predictions").iterdir())) == 10
+    assert len(list((tmp_path / "predictions").iterdir())) == 16
 
 
 def test_images_keep_their_names(tmp_path):

@@ -37,5 +37,5 @@ def test_what_goes_wrong_is_one_line(error, status, message, monkeypatch, capsys
         raise error
 
     monkeypatch.setattr(shared, "auto_cli", fails)
-    assert main([]) == status
+    assert main(["slots"]) == status
     assert capsys.readouterr().err == f"emorl-evaluate: {message}\n"

@@ -1,20 +1,14 @@
-import csv
-
-import numpy as np
 import pytest
 import torch
-from jsonargparse import auto_cli
-from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 import tiny
 from emorl.evaluation.inputs import infer, load_scenes
-from emorl.evaluation.outputs import write_figure
-from emorl.evaluation.studies.figures import labelled
-from emorl.evaluation.studies.layers import Readings, layer_picture, layers, read, score
+from emorl.evaluation.studies import layers as study
+from emorl.evaluation.studies.layers import Readings, layer_picture, read, score
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, resize_masks
 from emorl.model import ImageNoise, SlotAttention
-from emorl.viz import colourise, grid, to_uint8
+from emorl.viz import colorize, sheet, to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +71,7 @@ def test_without_layers_the_stages_are_read_and_drawn(module, scenes):
     network, batch, inference = look(module, scenes.batch([0]))
     plain = inference._replace(layers=[])
     assert [(reading.name, reading.step) for reading in read(network, plain)] == [(f"step {i}", i) for i in (0, 1, 2)]
-    assert layer_picture(network, batch, plain)[1] == [f"step {i}\ndecoded" for i in (0, 1, 2)]
+    assert layer_picture(network, batch, plain).shape[1] - tiny.sheet_size(3, 6)[0] < 40  # three rows, and a head
 
 
 def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):
@@ -127,48 +121,27 @@ def test_means_are_read_where_they_are_tested(scenes):
     torch.testing.assert_close(read(network, inference)[0].components.rgb, expected.rgb)
 
 
-def test_a_picture_has_attention_then_what_is_decoded(module, scenes):
+def test_a_picture_has_attention_then_what_is_decoded(module, scenes, monkeypatch):
     network, batch, inference = look(module, scenes.batch([2]))
-    picture, rows, columns = layer_picture(network, batch, inference)
-    assert [row.replace("\n", " ") for row in rows] == [
+    names = {}
+    monkeypatch.setattr(
+        study, "sheet", lambda tiles, columns, rows: names.update(c=columns, r=rows) or sheet(tiles, columns, rows)
+    )
+    picture = layer_picture(network, batch, inference)
+    assert [row.replace("\n", " ") for row in names["r"]] == [
         *(f"layer {layer} attention" for layer in (1, 2, 3)),
         *(f"layer {layer} decoded" for layer in (1, 2, 3)),
         *(f"step {step} decoded" for step in (1, 2)),
     ]
-    assert columns == ["image", "segmentation", "slot 0", "slot 1", "slot 2", "slot 3"]
-    assert picture.shape == (3, 8 * 37 + 2, 6 * 37 + 2)
+    assert names["c"] == ["image", "masks", "slot 1", "slot 2", "slot 3", "slot 4"]
     attention, last = inference.layers[1].attention[0], inference.stages[-1].components
-    assert torch.equal(tile(picture, 1, 0), scenes.image[2])
-    assert torch.equal(tile(picture, 1, 1), colourise(attention.argmax(0) + 1))
-    assert torch.equal(tile(picture, 1, 5)[0], to_uint8(attention[3] / attention[3].max()))
-    assert torch.equal(tile(picture, 7, 0), to_uint8(last.reconstruction[0]))
-    assert torch.equal(tile(picture, 7, 1), colourise(last.masks[0, :, 0].argmax(0) + 1))
-    assert torch.equal(tile(picture, 7, 2)[1], to_uint8(last.masks[0, 0, 0]))
 
+    def at(row, column):
+        return tiny.tile(picture, row, column, 8, 6)
 
-def test_labels_stand_beside_pixels_enlarged_by_a_whole_factor(tmp_path):
-    tiles = torch.randint(256, (6, 3, 40, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    figure = labelled(grid(tiles, 3), ["first", "second\nrow"], ["a", "b", "c"])
-    with Image.open(write_figure(figure, tmp_path, "labelled")) as image:
-        drawn = np.asarray(image.convert("RGB"))
-    enlarged = grid(tiles, 3).repeat_interleave(3, 1).repeat_interleave(3, 2).permute(1, 2, 0).numpy()
-    height, width, _ = enlarged.shape
-    assert np.array_equal(drawn[-height:, -width:], enlarged)
-    assert (drawn[:-height, -width:] < 128).any()  # the columns' labels
-    assert (drawn[-height:, :-width] < 128).any()  # the rows'
-    assert (drawn[:, 0] == 255).all()  # none is cut off
-
-
-def test_the_command_writes_a_table_and_pictures(shards, module, tmp_path, capsys):
-    arguments = [tiny.saved(module, tmp_path / "a.ckpt"), str(shards), str(tmp_path / "out")]
-    auto_cli({"layers": layers}, args=["layers", *arguments, "--count=3", "--pictures=2"])
-    names = ["layers.csv", "layers.md", "scene_000.png", "scene_001.png"]
-    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in names]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-    with (tmp_path / "out" / "layers.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    scenes = load_scenes(str(shards), module, count=3)
-    expected = score(*look(module, scenes.batch(range(3))))
-    assert [row["slots"] for row in rows] == expected.names
-    assert [float(row["fg_ari"]) for row in rows] == pytest.approx(expected.fg_ari.mean(1).tolist())
-    assert {row["scenes"] for row in rows} == {"3"}
+    assert torch.equal(at(1, 0), scenes.image[2])
+    assert torch.equal(at(1, 1), colorize(attention.argmax(0) + 1))
+    assert torch.equal(at(1, 5)[0], to_uint8(attention[3] / attention[3].max()))
+    assert torch.equal(at(7, 0), to_uint8(last.reconstruction[0]))
+    assert torch.equal(at(7, 1), colorize(last.masks[0, :, 0].argmax(0) + 1))
+    assert torch.equal(at(7, 2)[1], to_uint8(last.masks[0, 0, 0]))

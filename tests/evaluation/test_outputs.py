@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from emorl.errors import DataError
-from emorl.evaluation.outputs import cell, write_figure, write_table
+from emorl.evaluation.outputs import cell, show, tell, write_figure, write_table
 
 ROWS = [{"K": 2, "ARI": 0.123456789, "model": "a|b"}, {"K": 3, "ARI": None, "share": 1e-7 / 3}]
 
@@ -55,3 +55,23 @@ def test_a_file_in_place_of_the_folder_is_one_error(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(DataError, match=r"slots\.csv: cannot be written"):
         write_table(ROWS, tmp_path / "out", "slots")
+
+
+def test_a_table_is_shown_with_labels_and_errors_beside_their_scores(capsys):
+    rows = [{"K": 2, "fg_ari": 0.5, "fg_ari_se": 0.01234, "empty": None}, {"K": 3, "fg_ari": None, "mse_sd": 0.25}]
+    show(rows, "A title")
+    text = capsys.readouterr().out
+    for expected in ("A title", "FG-ARI", "0.5 ± 0.012", "MSE sd", "0.25"):
+        assert expected in text
+    assert "empty" not in text
+    assert "fg_ari" not in text
+
+
+def test_a_wide_table_is_not_folded_where_the_output_is_no_terminal(capsys):
+    show([dict.fromkeys(("fg_ari", "ari", "fg_miou", "mse", "nll", "kl", "active_slots"), 1.0)])
+    assert "ARI with background" in capsys.readouterr().out
+
+
+def test_the_files_are_named_with_their_folder(tmp_path, capsys):
+    tell([tmp_path / "a.csv", tmp_path / "a.md"])
+    assert capsys.readouterr().out == f"Wrote a.csv, a.md to {tmp_path}\n"

@@ -20,7 +20,7 @@ from emorl.evaluation.report.run import read_run
 from emorl.evaluation.report.sections import decompositions, examples
 from emorl.evaluation.studies.layers import Readings
 from emorl.results import LABELS
-from emorl.viz import colourise
+from emorl.viz import colorize
 
 VOID = {"meta", "img", "br", "hr"}
 METRICS = """epoch,step,train/kl,train/nll,train/refinement_steps,train/zero_step/nll,val/fg_ari,val/zero_step/fg_ari
@@ -255,11 +255,9 @@ def test_examples_are_the_best_the_middle_and_the_worst(shards, tmp_path):
     ]
 
 
-def test_the_true_segmentation_is_the_last_column(shards):
+def test_the_true_segmentation_stands_beside_the_masks(shards):
     model = module(test_refinement_steps=0).eval()
     scenes = load_scenes(str(shards), model)
-    picture, columns = decompositions(model, scenes, [3, 1])
-    assert columns == ["image", "reconstruction", "segmentation", "slot 0", "slot 1", "slot 2", "slot 3", "truth"]
-    assert picture.shape == (3, 2 * 37 + 2, 8 * 37 + 2)
-    assert torch.equal(picture[:, 2:37, 2:37], scenes.image[3])
-    assert torch.equal(picture[:, -37:-2, -37:-2], colourise(scenes.segmentation[1]))
+    picture = decompositions(model, scenes, [3, 1], ["three", "one"])
+    assert torch.equal(tiny.tile(picture, 0, 0, 2, 9), scenes.image[3])
+    assert torch.equal(tiny.tile(picture, 1, 4, 2, 9), colorize(scenes.segmentation[1]))

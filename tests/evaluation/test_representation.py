@@ -48,13 +48,14 @@ def test_the_command_writes_everything(checkpoint, folder, tmp_path, capsys, mon
     for name, fewer in {"SWEPT": 1, "STEPS": 3}.items():
         monkeypatch.setattr(f"emorl.evaluation.representation.representation.{name}", fewer)
     out = tmp_path / "out"
-    arguments = [checkpoint, str(folder), str(out), "--factors", "[x,color]", "--scene", "3", "--scenes", "24"]
+    arguments = [checkpoint, str(folder), str(out), "--factors", "[x,color]", "--scene", "3", "--count", "24"]
     auto_cli(representation, args=arguments)
     expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md")}
     pictures = {"importance.png", "probes.png", "activeness.png", "traversals.png", "traversals.gif"}
     assert {path.name for path in out.iterdir()} == expected | pictures
     printed = capsys.readouterr().out.splitlines()
-    assert set(printed[1:]) == {str(out / name) for name in expected | pictures}
+    assert set(printed[-1].removeprefix("Wrote ").removesuffix(f" to {out}").split(", ")) == expected | pictures
+    assert {"DCI", "Property probes"} <= {line.strip() for line in printed}
     [objects] = rows(out / "objects.csv")
     counts = [int(objects[name]) for name in ("fitted", "scored", "under 50 pixels", "without a slot")]
     assert sum(counts) == 24 * 3

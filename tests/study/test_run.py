@@ -14,7 +14,8 @@ from PIL import Image
 from emorl.errors import DataError
 from emorl.files import locked
 from emorl.study import run as study
-from emorl.study.run import Run, main, read_cases
+from emorl.study.cli import main
+from emorl.study.run import Run, read_cases
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMOKE = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/tetrominoes-fast", "overlays/smoke")]
@@ -175,11 +176,11 @@ def start(tmp_path):
         program = f"""
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-from emorl.study import run as study
+from emorl.study import cli, run as study
 study.Run.commands = lambda run: iter([[]])
 call = study._call
 study._call = lambda command, log, lock: call([sys.executable, "-c", {child!r}], log, lock)
-sys.exit(study.main(["cases.yaml", "out", "--seeds=1"]))
+sys.exit(cli.main(["cases.yaml", "out", "--seeds=1"]))
 """
         (tmp_path / "cases.yaml").write_text("a: []")
         process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, process_group=0)

@@ -5,6 +5,7 @@ from emorl.callbacks.best import BestCheckpoint
 from emorl.callbacks.clock import Clock
 from emorl.callbacks.cost import Cost
 from emorl.callbacks.curriculum import RefinementCurriculum
+from emorl.callbacks.next_steps import NextSteps
 from emorl.callbacks.pictures import LogReconstructions
 from emorl.callbacks.predictions import PredictionWriter
 from emorl.callbacks.preemption import Preemption
@@ -19,6 +20,7 @@ __all__ = [
     "CollapseAlarm",
     "Cost",
     "LogReconstructions",
+    "NextSteps",
     "PredictionWriter",
     "Preemption",
     "ProgressBar",

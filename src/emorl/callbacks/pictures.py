@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from jaxtyping import Int, UInt8
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from emorl.callbacks.folder import run_folder
-from emorl.model import Inference, unit_range
+from emorl.model import ImageNoise, Inference, unit_range
+from emorl.module import SlotModule
 from emorl.types import Batch
 from emorl.viz import attention, decomposition, save_png
 
@@ -19,25 +21,52 @@ from emorl.viz import attention, decomposition, save_png
 class LogReconstructions(Callback):
     """Logs, at each validation, one picture for every stage and the attention of every layer.
 
-    A stage's picture has a row for each scene: image, reconstruction, segmentation, components. Every logger that takes
+    A stage's picture has a row for each scene, see `emorl.viz.decomposition`. Every logger that takes
     images gets them; without one they are PNG files in ``pictures/`` of the run's folder.
 
     Args:
-        images: scenes in a picture, taken from the first validation batch, whose padding is left out.
+        images: scenes in a picture, taken from the first validation batch, whose padding is left out. A run that ends
+            before its first validation shows some of its last training batch.
     """
 
     def __init__(self, images: int = 8) -> None:
         self.images = images
+        self.unseen: Batch | None = None  # the last training batch, while there is no picture
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there is no picture yet."""
+        self.shown = False
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Show the first batch."""
-        if batch_idx != 0 or trainer.sanity_checking:
+        if batch_idx == 0 and not trainer.sanity_checking:
+            self._show(trainer, batch, outputs)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the batch, for want of a better one."""
+        self.unseen = None if self.shown else batch
+
+    @torch.no_grad()
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the last training batch, if no picture was made."""
+        module, batch, self.unseen = cast(SlotModule, pl_module), self.unseen, None
+        if batch is None or self.shown:
+            return
+        module.eval()
+        self._show(trainer, batch, module(batch["image"], module.refinement_steps, ImageNoise(batch["index"])))
+        module.train()
+
+    def _show(self, trainer: Trainer, batch: Batch, inference: Inference) -> None:
+        self.shown = True
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # which is to leave nothing
             return
         folder = run_folder(trainer) / "pictures"
         if trainer.is_global_zero:
-            for name, picture in pictures(batch, outputs, self.images).items():
+            for name, picture in pictures(batch, inference, self.images).items():
                 log_picture(trainer, name, picture, folder)
 
 
@@ -50,15 +79,16 @@ def pictures(batch: Batch, inference: Inference, images: int) -> dict[str, UInt8
     """Return the pictures of the first scenes of a batch by name."""
     first = first_scenes(batch, images)
     image = unit_range(batch["image"])[first]
+    keys = [batch["key"][place] for place in first.tolist()]
     shown = {}
     for stage in inference.stages:
         reconstruction, masks, rgb = (
             part[first].float()
             for part in (stage.components.reconstruction, stage.components.masks, stage.components.rgb)
         )
-        shown[f"stage_{stage.step}"] = decomposition(image, reconstruction, masks, rgb)
+        shown[f"stage_{stage.step}"] = decomposition(image, reconstruction, masks, rgb, rows=keys)
     for number, layer in enumerate(inference.layers, start=1):
-        shown[f"attention_{number}"] = attention(layer.attention[first].float().unsqueeze(2))
+        shown[f"attention_{number}"] = attention(layer.attention[first].float().unsqueeze(2), keys)
     return shown
 
 

@@ -1,34 +1,47 @@
-"""What ``emorl predict`` leaves behind: an array file and a picture for each image."""
+"""What ``emorl predict`` leaves behind: arrays, a picture and a label map of each image, and an overview."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from emorl.callbacks.folder import run_folder
 from emorl.errors import DataError
 from emorl.files import atomic
+from emorl.metrics.functional import masks_to_labels
 from emorl.module import Prediction
-from emorl.viz import decomposition, save_png
+from emorl.types import Batch
+from emorl.viz import decomposition, save_labels, save_png, sheet, summary_tiles
+
+OVERVIEW = "overview.png"
 
 
 class PredictionWriter(Callback):
-    """Writes ``NAME.npz`` and ``NAME.png`` for each image.
+    """Writes ``NAME.npz``, ``NAME.png`` and ``NAME_labels.png`` for each image, and ``overview.png`` of the first ones.
 
     The npz file holds ``image`` [3, H, W], ``slots`` and, unless they are points, their ``scale`` [K, D], ``masks``
     [K, 1, H, W], ``components`` [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, masks in [0, 1], and so are
-    colors but IODINE's. The picture shows image, reconstruction, segmentation and components.
+    colors but IODINE's; and ``crop_box``, int64: top, left, bottom and right of what the model saw, in pixels of the
+    stored image. The picture is that of `emorl.viz.decomposition`. The label map is a PNG with a palette, H x W pixels:
+    k is the slot k of the pictures, from 1 to K, which the arrays have at k - 1.
 
     Args:
         output_dir: folder to write to; by default ``predictions/`` in the run's folder.
+        arrays: whether to write the npz files.
+        overview: images in ``overview.png``, the first ones; 0 for no such picture.
     """
 
-    def __init__(self, output_dir: str | None = None) -> None:
+    def __init__(self, output_dir: str | None = None, arrays: bool = True, overview: int = 12) -> None:
         self.output_dir = output_dir
+        self.arrays = arrays
+        self.overview = overview
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folder.
@@ -37,6 +50,8 @@ class PredictionWriter(Callback):
             DataError: if it is the one that the images are read from.
         """
         self.written = 0
+        self.names = {OVERVIEW} if self.overview else set[str]()
+        self.rows: list[Row] = []
         self.folder = Path(self.output_dir) if self.output_dir else run_folder(trainer) / "predictions"
         root = getattr(getattr(trainer, "datamodule", None), "root", None)
         if root is not None and self.folder.resolve() == Path(root).resolve():
@@ -47,24 +62,69 @@ class PredictionWriter(Callback):
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Write a batch."""
-        write_prediction(outputs, self.folder)
+        """Write a batch.
+
+        Raises:
+            DataError: if two files would have the same name.
+        """
+        boxes = crop_boxes(batch)
+        for place, arrays in enumerate(split(outputs)):
+            key = outputs.key[place]
+            found = {name: array.numpy() for name, array in arrays.items()}
+            box = {} if boxes is None else {"crop_box": boxes[place].numpy()}
+            if self.arrays:
+                with atomic(self._new(f"{key}.npz")) as stream:
+                    np.savez_compressed(stream, **found, **box)  # type: ignore[arg-type]
+            image, reconstruction, masks, components = (
+                arrays[name][None] for name in ("image", "reconstruction", "masks", "components")
+            )
+            save_png(decomposition(image, reconstruction, masks, components), self._new(f"{key}.png"))
+            save_labels(masks_to_labels(masks)[0] + 1, self._new(f"{key}_labels.png"))
+            if trainer.is_global_zero and len(self.rows) < self.overview:
+                self.rows.append(Row(key, *summary_tiles(image, reconstruction, masks)))
         self.written += len(outputs.key)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where things are, of all processes."""
+        """Write the overview, and say where things are, of all processes."""
         written = trainer.strategy.reduce(torch.tensor(self.written, device=pl_module.device), reduce_op="sum")
-        if trainer.is_global_zero:
-            print(f"Wrote slots, masks and a picture of {int(written)} images to {self.folder.resolve()}")
+        if not trainer.is_global_zero:
+            return
+        if self.rows:
+            tiles = torch.cat([row.tiles for row in self.rows])
+            save_png(sheet(tiles, self.rows[0].columns, [row.key for row in self.rows]), self.folder / OVERVIEW)
+        what = "slots, masks and a picture" if self.arrays else "a picture and a label map"
+        shown = f"; the first {len(self.rows)} are in {OVERVIEW}" if self.rows else ""
+        print(f"Wrote {what} of {int(written)} images to {self.folder.resolve()}{shown}")
+
+    def _new(self, name: str) -> Path:
+        """Return the path of a file that none of this prediction has yet."""
+        path = self.folder / name
+        if name in self.names:
+            got, remedy = "two of this name", "rename the image that it belongs to"
+            raise DataError.of(path, expected="one file of each name", got=got, remedy=remedy)
+        self.names.add(name)
+        return path
 
 
-def write_prediction(prediction: Prediction, folder: Path) -> None:
-    """Write one npz file and one picture for each image, each of them whole or not at all."""
+class Row(NamedTuple):
+    """An image in the overview."""
+
+    key: str
+    columns: list[str]
+    tiles: UInt8[Tensor, "1 columns 3 h w"]
+
+
+def split(prediction: Prediction) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors of each image of a batch by name, float32 and on the CPU."""
     _, *values = prediction
     known = zip(prediction._fields[1:], values, strict=True)
-    arrays = {name: value.float().cpu() for name, value in known if value is not None}
-    for i, key in enumerate(prediction.key):
-        with atomic(folder / f"{key}.npz") as stream:
-            np.savez_compressed(stream, **{name: array[i].numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
-        one = {name: arrays[name][i : i + 1] for name in ("image", "reconstruction", "masks", "components")}
-        save_png(decomposition(**one), folder / f"{key}.png")
+    tensors = {name: value.float().cpu() for name, value in known if value is not None}
+    for place in range(len(prediction.key)):
+        yield {name: tensor[place] for name, tensor in tensors.items()}
+
+
+def crop_boxes(batch: Batch) -> Tensor | None:
+    """Return top, left, bottom and right of what is seen of each stored image, padding left out, if they are known."""
+    if "box" not in batch:
+        return None
+    return batch["box"][batch["index"] >= 0][:, [1, 0, 3, 2]].cpu()

@@ -15,7 +15,7 @@ from emorl.files import atomic
 from emorl.metrics import Summary
 from emorl.model import SlotModel
 from emorl.module import SlotModule
-from emorl.results import LABELS, to_columns, to_json
+from emorl.results import label, to_columns, to_json
 
 
 class TestReport(Callback):
@@ -61,7 +61,7 @@ def to_table(columns: dict[int, dict[str, Summary]], network: SlotModel) -> Tabl
     table.caption = " ".join(notes) or None
     for name in first:
         cells = (_cell(scores[name]) if name in scores else "" for scores in columns.values())
-        table.add_row(LABELS.get(name, name), *cells, f"{int(first[name].images)}")
+        table.add_row(label(name), *cells, f"{int(first[name].images)}")
     return table
 
 

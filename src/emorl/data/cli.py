@@ -1,32 +1,29 @@
 """`emorl-data`: make, check and look at data sets. A further data set is a further entry of `COMMANDS`."""
 
-from typing import Any
-
-from emorl.command import run_command
-from emorl.data.commands import convert, generate, inspect
+from emorl.command import Commands, run_command
 
 _DESCRIPTION = "Make, check and look at data sets of shards."
 
-COMMANDS: dict[str, Any] = {
+COMMANDS: Commands = {
     "generate": {
         "_help": "Generate a data set.",
-        "tetrominoes": generate.tetrominoes,
-        "multi_dsprites": generate.multi_dsprites,
-        "clevr": generate.clevr,
+        "tetrominoes": "emorl.data.commands.generate:tetrominoes",
+        "multi_dsprites": "emorl.data.commands.generate:multi_dsprites",
+        "clevr": "emorl.data.commands.generate:clevr",
     },
     "convert": {
         "_help": "Convert a published data set.",
-        "tetrominoes": convert.tetrominoes,
-        "multi_dsprites": convert.multi_dsprites,
-        "clevr": convert.clevr,
-        "hdf5": convert.hdf5,
-        "clevrtex": convert.clevrtex,
-        "folder": convert.folder,
+        "tetrominoes": "emorl.data.commands.convert:tetrominoes",
+        "multi_dsprites": "emorl.data.commands.convert:multi_dsprites",
+        "clevr": "emorl.data.commands.convert:clevr",
+        "hdf5": "emorl.data.commands.convert:hdf5",
+        "clevrtex": "emorl.data.commands.convert:clevrtex",
+        "folder": "emorl.data.commands.convert:folder",
     },
-    "export": {"_help": "Write a data set in another format.", "hdf5": inspect.export_hdf5},
-    "info": inspect.info,
-    "verify": inspect.verify,
-    "preview": inspect.preview,
+    "export": {"_help": "Write a data set in another format.", "hdf5": "emorl.data.commands.inspect:export_hdf5"},
+    "info": "emorl.data.commands.inspect:info",
+    "verify": "emorl.data.commands.inspect:verify",
+    "preview": "emorl.data.commands.inspect:preview",
 }
 
 

@@ -8,10 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
 
 from emorl.files import atomic
+from emorl.results import label
 
 DPI = 150  # of a figure: pixels per inch of its `figsize`
+_SPREADS = "_se", "_sd"
+_WIDTH = 200  # letters of a line, where the output is no terminal
 
 
 def write_table(rows: Sequence[Mapping[str, object]], out: Path, name: str) -> tuple[Path, Path]:
@@ -59,6 +64,27 @@ def write_figure(figure: Figure, out: Path, name: str) -> Path:
     return path
 
 
+def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
+    """Print a table with the labels of scores, each with its standard error or deviation, ``NAME_se`` or ``NAME_sd``.
+
+    Args:
+        rows: the rows, as of `write_table`; a column in which all cells are empty is left out.
+        title: what they are, in a few words.
+    """
+    filled = dict.fromkeys(column for row in rows for column, value in row.items() if value not in (None, ""))
+    columns = [name for name in filled if name[-3:] not in _SPREADS or name[:-3] not in filled]
+    table = Table(*map(label, columns), title=title)
+    for row in rows:
+        table.add_row(*(_with_spread(row, column) for column in columns))
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=_WIDTH).print(table)
+
+
+def tell(paths: Sequence[Path]) -> None:
+    """Print which files were written, all to one folder."""
+    print(f"Wrote {', '.join(path.name for path in paths)} to {paths[0].parent.resolve()}")
+
+
 def cell(value: object) -> str:
     """Return a value as text for people: a float with four significant digits, None as nothing."""
     if value is None:
@@ -73,6 +99,11 @@ def to_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _with_spread(row: Mapping[str, object], column: str) -> str:
+    spreads = [value for end in _SPREADS if isinstance(value := row.get(f"{column}{end}"), float)]
+    return " ± ".join([cell(row.get(column)), *(f"{value:.2g}" for value in spreads)])
 
 
 def _markdown(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from emorl.evaluation.report.run import read_history
+from emorl.history import read_history
+from emorl.results import LABELS
 
-_PANELS = {"fg_ari": "FG-ARI, validation", "mse": "MSE, validation"}
+_SCORES = "fg_ari", "mse"
 _MINUTES = "time/minutes"
 
 
@@ -25,10 +26,10 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     histories = {case: [read_history(file) for file in files] for case, files in runs.items()}
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     logged = {name.rpartition("/")[2] for curves in histories.values() for history in curves for name in history}
-    shown = [score for score in _PANELS if score in logged or "mse" not in logged]  # without masks MSE alone
+    shown = [score for score in _SCORES if score in logged or "mse" not in logged]  # without masks MSE alone
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for score, axes in zip(shown, panels, strict=True):
-        axes.set(xlabel="minutes of training", ylabel=_PANELS[score])
+        axes.set(xlabel="minutes of training", ylabel=f"{LABELS[score]}, validation")
         axes.set(**{"ylim": (-0.02, 1.02)} if score == "fg_ari" else {"yscale": "log"})
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):

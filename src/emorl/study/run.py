@@ -1,9 +1,8 @@
-"""``emorl-study``: train configurations for several seeds each, one after another, and put their scores in a table."""
+"""Train configurations for several seeds each, one after another, and put their scores in a table."""
 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,18 +11,13 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import yaml
-from jsonargparse.typing import PositiveInt
-from rich.console import Console
-from rich.table import Table
 
-from emorl.command import run_command
 from emorl.errors import DataError
-from emorl.evaluation.outputs import cell, write_figure, write_table
+from emorl.evaluation.outputs import show, write_figure, write_table
 from emorl.files import atomic, locked
 from emorl.study.curves import training_figure
 from emorl.study.table import Scored, score_rows, seeds_figure, summary_rows
 
-_SEEDS = PositiveInt(3)
 COMMON = "common"
 
 
@@ -92,21 +86,8 @@ class Run(NamedTuple):
         return Scored(self.case, self.seed, stages, failed)
 
 
-def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
-    """Train every case for every seed, test it, and write the scores' mean and spread over seeds.
-
-    An interrupted study goes on where it stopped when it is started again; a run that fails is listed, and the others
-    go on. Runs log to CSV files alone. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` every score of
-    every run, ``OUT/summary.md`` and ``.png`` mean and standard deviation by case, and ``OUT/curves.png`` FG-ARI and
-    MSE against minutes of training.
-
-    Args:
-        cases: YAML file that maps the name of each case to the options of its ``emorl fit``, as a list; those under
-            ``common``, if any, come first in every case. Checkpoints as in ``configs/base.yaml`` are taken for granted.
-        out: Folder of the study.
-        seeds: Number of seeds, 0 and up.
-        options: Options that every case has besides its own, as a list: --options '[-c, configs/overlays/short.yaml]'.
-    """
+def run_study(cases: Path, out: Path, seeds: int, options: Sequence[str]) -> int:
+    """Run a study, see `emorl.study.cli.study`; return its status."""
     runs = [
         Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
         for (case, own), seed in product(read_cases(cases).items(), range(seeds))
@@ -128,11 +109,8 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
             write_figure(seeds_figure(scored), out, "summary")
             write_figure(training_figure(histories(runs)), out, "curves")
     wanted = ("case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd", "mse", "mse_sd")
-    shown = [name for name in wanted if name in summary[0]]
-    drawn = Table(*shown, title="mean and standard deviation over seeds")
-    for row in summary:
-        drawn.add_row(*(cell(row[name]) for name in shown))
-    Console().print(drawn)
+    shown = [{name: row[name] for name in wanted if name in row} for row in summary]
+    show(shown, "Mean ± standard deviation over seeds")
     return 1 if failed else 0
 
 
@@ -190,14 +168,3 @@ def _call(command: list[str], log: IO[str], lock: int) -> int:
         process.terminate()
         process.wait()
         raise
-
-
-def main(args: list[str] | None = None) -> int | None:
-    """Run ``emorl-study``, see `run_command`."""
-    ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-    before = [signal.signal(number, lambda received, _: sys.exit(128 + received)) for number in ending]
-    try:
-        return run_command("emorl-study", "Train configurations for several seeds each.", study, args)
-    finally:
-        for number, handler in zip(ending, before, strict=True):
-            signal.signal(number, handler)

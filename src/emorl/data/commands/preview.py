@@ -10,16 +10,18 @@ from torch import Tensor
 from emorl.data.records import Record
 from emorl.data.shards.manifest import Manifest
 from emorl.data.shards.samples import read_records
-from emorl.viz import colourise, grid
+from emorl.viz import PAGE, colorize, sheet
 
-TILE = 128  # pixels that a smaller image is enlarged towards, by a whole factor
+COLUMNS = ("image", "objects")
 SCENES_PER_ROW = 4
 
 
 def contact_sheet(
     root: str | os.PathLike[str], split: str | None = None, count: int = 16
 ) -> UInt8[Tensor, "3 height width"]:
-    """Lay out the first scenes of a split, each image to the left of its coloured segmentation.
+    """Lay out the first scenes of a split, each image to the left of its colored segmentation.
+
+    Rows are named by the place of their first scene in the split.
 
     Args:
         root: folder of the data set: a local path or a URL.
@@ -33,11 +35,15 @@ def contact_sheet(
     name = split or next(iter(manifest.splits), "")
     records = itertools.islice(read_records(root, manifest, name), count)
     tiles = torch.stack([tile for record in records for tile in _tiles(record)])
-    factor = max(1, TILE // max(manifest.image_size))
-    enlarged = tiles.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
-    return grid(enlarged, columns=min(2 * SCENES_PER_ROW, len(tiles)))
+    wide = min(len(COLUMNS) * SCENES_PER_ROW, len(tiles))
+    missing = -len(tiles) % wide
+    filled = torch.cat((tiles, torch.full_like(tiles[:1], PAGE).expand(missing, -1, -1, -1)))
+    places = range(0, len(tiles) // len(COLUMNS), wide // len(COLUMNS))
+    return sheet(
+        filled.view(-1, wide, *tiles.shape[1:]), COLUMNS * (wide // len(COLUMNS)), [f"{name} {i}" for i in places]
+    )
 
 
 def _tiles(record: Record) -> tuple[Tensor, Tensor]:
     image = torch.from_numpy(record.image).movedim(-1, 0)
-    return image, colourise(torch.from_numpy(record.segmentation))
+    return image, colorize(torch.from_numpy(record.segmentation))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-Curve = list[tuple[int, float]]  # (step, value)
+from emorl.history import Curve
 
 _CHART = (5.0, 3.2)  # inches
 _BINS = 20  # from 0 to 1

@@ -13,6 +13,7 @@ from jsonargparse.typing import PositiveInt
 import emorl
 from emorl.data.shards.manifest import Manifest
 from emorl.evaluation.inputs import Scenes, infer, load_model, load_scenes
+from emorl.evaluation.outputs import show
 from emorl.evaluation.report import sections
 from emorl.evaluation.report.page import render
 from emorl.evaluation.report.paper import published
@@ -76,7 +77,13 @@ def report(
     for name, text in {"metrics.json": json.dumps(metrics, indent=2) + "\n", "report.html": page}.items():
         with atomic(out / name) as stream:
             stream.write(text.encode())
-    print(out / "report.html")
+    scores = ("fg_ari", "ari", "fg_miou", "mse")
+    rows = [
+        {"I": key.removeprefix("I="), **{name: column[name]["mean"] for name in scores if name in column}}
+        for key, column in metrics.items()
+    ]
+    show(rows, f"Mean over {len(scenes.image)} scenes")
+    print(f"Wrote {(out / 'report.html').resolve()}")
 
 
 def scored(module: SlotModule, scenes: Scenes) -> Iterator[Readings]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable
 from itertools import pairwise
-from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
 from emorl import pretrained
-from emorl.evaluation.report.figures import Curve
-
-_LOGGED = ("train/", "val/", "time/")  # by training
+from emorl.history import Curve, history, read_history
 
 
 class Run(NamedTuple):
@@ -38,7 +33,7 @@ def read_run(model: str) -> Run:
         card = pretrained.load_card(model)
         parts = ("trainer", "curriculum", "model", "data")
         settings = {"seed_everything": card["seed"], **{part: card[part] for part in parts if part in card}}
-        return Run(yaml.safe_dump(settings, sort_keys=False), card["versions"], _history(card["history"].splitlines()))
+        return Run(yaml.safe_dump(settings, sort_keys=False), card["versions"], history(card["history"].splitlines()))
     checkpoint = Path(model).absolute()
     if checkpoint.parent.name != "checkpoints":
         return Run("", {}, {})
@@ -50,31 +45,3 @@ def read_run(model: str) -> Run:
         json.loads(versions.read_text()) if versions.exists() else {},
         read_history(metrics) if metrics.exists() else {},
     )
-
-
-def read_history(metrics: Path) -> dict[str, Curve]:
-    """Return the values of each column of a `CSVLogger`'s file, with their steps.
-
-    A row has only some of them. A run that was resumed repeats steps: the later rows count. A last line that is not yet
-    whole does not.
-    """
-    with metrics.open(newline="") as file:
-        return _history([line for line in file if line.endswith("\n")])
-
-
-def _history(lines: Iterable[str]) -> dict[str, Curve]:
-    rows: dict[int, dict[str, float]] = {}
-    for row in csv.DictReader(lines):
-        read = {name: float(value) for name, value in row.items() if value and name.startswith(_LOGGED)}
-        values = {name: value for name, value in read.items() if not isnan(value)}  # FG-ARI without masks, once logged
-        step = int(row["step"] or 0)
-        if not values:
-            continue
-        while rows and next(reversed(rows)) > step:
-            rows.popitem()
-        rows[step] = rows.get(step, {}) | values
-    history: dict[str, Curve] = {}
-    for step, values in rows.items():
-        for name, value in values.items():
-            history.setdefault(name, []).append((step, value))
-    return history

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -16,17 +15,17 @@ from emorl.evaluation.report.figures import by_reading, distribution, training_c
 from emorl.evaluation.report.page import Picture, Section, Table
 from emorl.evaluation.report.paper import Published
 from emorl.evaluation.report.run import Run
-from emorl.evaluation.studies.figures import labelled
 from emorl.evaluation.studies.layers import Readings, layer_picture
 from emorl.model import SlotModel, unit_range
 from emorl.module import SlotModule
-from emorl.results import LABELS, stage_label
+from emorl.results import LABELS, label, stage_label
 from emorl.scores import WITHOUT_TRUTH
-from emorl.viz import colourise, decomposition, grid
+from emorl.viz import decomposition, save_png
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # what metrics.json holds: I, score, and its mean and standard error
 
 SHOWN = 3  # scenes of a kind
+COLUMNS = "image, outlines, reconstruction, masks, truth if it is known, and a component for each slot"
 _PAIR = ("what", "value")
 
 # What a training curve shows: its title, the logged values by name, whether their axis is logarithmic.
@@ -74,7 +73,7 @@ def scores(metrics: Metrics, network: SlotModel) -> Section:
     """List all scores, and say what those of the model mean."""
     names = list(dict.fromkeys(name for column in metrics.values() for name in column))
     rows = [
-        [_label(name), *(_score(column[name]) if name in column else "" for column in metrics.values())]
+        [label(name), *(_score(column[name]) if name in column else "" for column in metrics.values())]
         for name in names
     ]
     text = "I is the number of steps at test."
@@ -99,10 +98,10 @@ def training(run: Run, out: Path) -> Section | None:
         if lines:
             path = write_figure(training_curves(lines, title, run.switches, logarithmic), out, name)
             ends = ", ".join(f"{label}: {cell(curve[-1][1])}" for label, curve in lines.items())
-            alt = f"{title} against optimiser steps; last values: {ends}."
+            alt = f"{title} against optimizer steps; last values: {ends}."
             pictures.append(Picture(path, alt, f"{title}; last values: {ends}."))
     text = (
-        "Against optimiser steps. The last step is that of the curriculum at that time; a dotted line marks where it"
+        "Against optimizer steps. The last step is that of the curriculum at that time; a dotted line marks where it"
         " changes."
     )
     if minutes := run.history.get("time/minutes"):
@@ -117,34 +116,28 @@ def examples(module: SlotModule, scenes: Scenes, readings: Readings, out: Path) 
     kinds = {"best": order[:SHOWN], "median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
     pictures = []
     for kind, places in kinds.items():
-        drawn, columns = decompositions(module, scenes, places)
         rows = [f"scene {place}\n{score} {values[place]:#.3g}" for place in places]
-        path = write_figure(labelled(drawn, rows, columns), out, kind)
+        save_png(decompositions(module, scenes, places, rows), path := out / f"{kind}.png")
         listed = ", ".join(f"{place} ({values[place]:#.3g})" for place in places)
         caption = f"The {kind} scenes by {score}: {listed}."
-        pictures.append(Picture(path, f"{caption} Columns: {', '.join(columns)}.", caption, wide=True))
+        pictures.append(Picture(path, f"{caption} Columns: {COLUMNS}.", caption, wide=True))
     text = (
-        f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn on white through its mask"
+        f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn through its mask on a gray"
+        " checkerboard"
     ) + ("; the truth is the true segmentation, its background dark." if scenes.segmentation.any() else ".")
     return Section("scenes", "Scenes", text, pictures=pictures)
 
 
-def decompositions(module: SlotModule, scenes: Scenes, places: list[int]) -> tuple[UInt8[Tensor, "3 h w"], list[str]]:
-    """Draw the decompositions of some scenes, and, if any scene has objects, their true segmentations.
-
-    Returns:
-        The picture, and its columns.
-    """
+def decompositions(
+    module: SlotModule, scenes: Scenes, places: list[int], rows: list[str]
+) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
+    """Draw decompositions of scenes under names, and, if any scene has objects, their true segmentations."""
     parts = infer(module, scenes.batch(places), module.test_refinement_steps).stages[-1].components
-    image = unit_range(scenes.image[places])
-    drawn = decomposition(image, parts.reconstruction, parts.masks, parts.rgb)
-    slots = [f"slot {slot}" for slot in range(parts.masks.shape[1])]
-    columns = ["image", "reconstruction", "segmentation", *slots]
-    if not scenes.segmentation.any():
-        return drawn.cpu(), columns
-    labels = interpolate(scenes.segmentation[places].unsqueeze(1), image.shape[-2:], mode="nearest-exact").squeeze(1)
-    truth = grid(colourise(labels), columns=1, padding=2)[..., 2:]  # whose left edge is there
-    return torch.cat((drawn, truth), dim=-1).cpu(), [*columns, "truth"]
+    image, truth = unit_range(scenes.image[places]), None
+    if scenes.segmentation.any():
+        stored = scenes.segmentation[places].unsqueeze(1)
+        truth = interpolate(stored, image.shape[-2:], mode="nearest-exact").squeeze(1)
+    return decomposition(image, parts.reconstruction, parts.masks, parts.rgb, truth, rows)
 
 
 def spread(readings: Readings, out: Path) -> Section | None:
@@ -171,7 +164,8 @@ def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int,
     ends = ", ".join(f"{row['slots']} {cell(row[drawn_score])}" for row in rows)
     batch = scenes.batch([place])
     inference = infer(module, batch, module.test_refinement_steps)
-    drawn = write_figure(labelled(*layer_picture(module.network, batch, inference)), out, "layers")
+    drawn = out / "layers.png"
+    save_png(layer_picture(module.network, batch, inference), drawn)
     text = "What the slots of each step decode to, masks from 0 to 1. The model has no layers of attention."
     if inference.layers:
         text = (
@@ -201,10 +195,6 @@ def record(run: Run, facts: dict[str, object]) -> Section:
     if run.versions:
         tables.append(Table("The run", _PAIR, [[name, str(value)] for name, value in run.versions.items()]))
     return Section("record", "Record", "", tables, files={"config.yaml of the run": run.config} if run.config else {})
-
-
-def _label(name: str) -> str:
-    return LABELS.get(name, name.replace("kl_layers/", "KL, layer "))
 
 
 def _scenes(metrics: Metrics) -> int:

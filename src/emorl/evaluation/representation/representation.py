@@ -15,7 +15,7 @@ from emorl.data.records import Factor
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
-from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.representation.activeness import activeness, activeness_figure
 from emorl.evaluation.representation.dci import dci, importance_figure, importance_table, scores_table
 from emorl.evaluation.representation.matching import MIN_PIXELS, Codes, Matches, match
@@ -25,7 +25,7 @@ from emorl.metrics.functional import masks_to_labels
 from emorl.model.inference import encoding
 from emorl.module import SlotModule
 
-_SCENES, _FIRST = PositiveInt(320), NonNegativeInt(0)
+_COUNT, _FIRST = PositiveInt(320), NonNegativeInt(0)
 STEPS = 11  # values of a sweep
 SWEPT = 10  # scenes that activeness is averaged over
 SHOWN = 5  # dimensions of a traversal
@@ -36,7 +36,7 @@ def representation(
     data: str,
     out: Path,
     split: str = "test",
-    scenes: PositiveInt = _SCENES,
+    count: PositiveInt = _COUNT,
     steps: NonNegativeInt | None = None,
     factors: list[str] | None = None,
     scene: NonNegativeInt = _FIRST,
@@ -53,7 +53,7 @@ def representation(
         data: Folder of shards whose objects have factors: a local path or a URL.
         out: Folder of the results.
         split: Split of the data set.
-        scenes: Number of scenes, from the first on.
+        count: Number of scenes, the first ones of the split.
         steps: Steps before the slots are read; by default those of load_pretrained, which are 0 for
             EfficientMORL and 3 for Slot Attention.
         factors: Names of the factors to study; by default all. The paper's eight of CLEVR are
@@ -63,7 +63,7 @@ def representation(
     chosen = choose(data, Manifest.load(data).factors, factors)
     module = load_model(model)
     refinements = chosen_steps(module, module.network.default_steps if steps is None else steps)
-    loaded = load_scenes(data, module, split, scenes)
+    loaded = load_scenes(data, module, split, count)
     if scene >= len(loaded.image):
         raise DataError.of(
             "scene", expected=f"a number below the {len(loaded.image)} scenes", got=f"{scene}", remedy="choose another"
@@ -81,7 +81,7 @@ def representation(
         *study_factors(varying, fitted, scored, out),
         *study_dimensions(module, slots, scene, out),
     ]
-    print("\n".join(str(path) for path in written))
+    tell(written)
 
 
 def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) -> list[Factor]:
@@ -141,11 +141,13 @@ def study_factors(factors: Sequence[Factor], fitted: Codes, scored: Codes, out: 
     """Write DCI and probes of the factors, and return the files."""
     scores = {name: probe(name, factors, fitted, scored) for name in PROBES}
     result = dci(factors, fitted, scored)
+    show(of_factors := scores_table(factors, result, scores["baseline"]), "DCI")
+    show(of_probes := probe_table(factors, scores), "Property probes")
     return [
-        *write_table(scores_table(factors, result, scores["baseline"]), out, "dci"),
+        *write_table(of_factors, out, "dci"),
         *write_table(importance_table(factors, result), out, "importance"),
         write_figure(importance_figure(factors, result), out, "importance"),
-        *write_table(probe_table(factors, scores), out, "probes"),
+        *write_table(of_probes, out, "probes"),
         write_figure(probe_figure(factors, scores), out, "probes"),
     ]
 

@@ -89,7 +89,7 @@ def animation(frames: UInt8[Tensor, "slots dims steps 3 h w"]) -> UInt8[Tensor, 
 def traversal_figure(frames: UInt8[Tensor, "slots dims steps 3 h w"], dims: Sequence[int]) -> Figure:
     """Draw traversals, a row for each slot and dimension and a column for each value."""
     slots, _, steps, _, height, width = frames.shape
-    rows = [f"slot {slot}, $z_{{{dim}}}$" for slot in range(slots) for dim in dims]
+    rows = [f"slot {slot + 1}, $z_{{{dim}}}$" for slot in range(slots) for dim in dims]
     columns = ["lowest", *[""] * (steps - 2), "highest"]
     figure = Figure(figsize=(_INCHES * steps + 1.2, _INCHES * len(rows) * height / width + 0.5), layout="constrained")
     axes = figure.add_subplot()

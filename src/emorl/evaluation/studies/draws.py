@@ -10,7 +10,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
 from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model, load_scenes
-from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.module import SlotModule
@@ -51,8 +51,10 @@ def draws(
     refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)
     rows = [row for seed in range(number) for row in of_draw(module, scenes, refinements, seed)]
+    summary = over_draws(rows)
+    show(summary, "Draws of the noise: mean ± standard deviation over draws")
     paths = *write_table(rows, out, "draws"), write_figure(figure(rows), out, "draws")
-    print(*paths, *write_table(over_draws(rows), out, "summary"), sep="\n")
+    tell([*paths, *write_table(summary, out, "summary")])
 
 
 def of_draw(module: SlotModule, scenes: Scenes, steps: int, seed: int) -> Rows:

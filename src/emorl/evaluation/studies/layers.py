@@ -12,14 +12,13 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from emorl.evaluation.inputs import infer, load_model, load_scenes
-from emorl.evaluation.outputs import write_figure, write_table
-from emorl.evaluation.studies.figures import labelled
+from emorl.evaluation.outputs import show, tell, write_table
 from emorl.evaluation.studies.scores import pair
 from emorl.metrics import ImageMean
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error, resize_masks
 from emorl.model import Components, Inference, SlotModel, unit_range
 from emorl.types import Batch
-from emorl.viz import colourise, grid, to_uint8
+from emorl.viz import colorize, gray, save_png, sheet, slot_names, to_uint8
 
 _COUNT, _PICTURES = PositiveInt(320), NonNegativeInt(4)
 
@@ -97,9 +96,10 @@ def layers(
     paths = [*write_table(readings.table(), out, "layers")]
     for place in range(min(pictures, len(scenes.image))):
         batch = scenes.batch([place])
-        figure = labelled(*layer_picture(network, batch, infer(module, batch, steps)))
-        paths.append(write_figure(figure, out, f"scene_{place:03d}"))
-    print(*paths, sep="\n")
+        save_png(layer_picture(network, batch, infer(module, batch, steps)), path := out / f"scene_{place:03d}.png")
+        paths.append(path)
+    show(readings.table(), "Slots of layers and steps: mean ± standard error over scenes")
+    tell(paths)
 
 
 def read(network: SlotModel, inference: Inference) -> list[Reading]:
@@ -150,7 +150,7 @@ def score(network: SlotModel, batch: Batch, inference: Inference) -> Readings:
 
 def layer_picture(
     network: SlotModel, batch: Batch, inference: Inference
-) -> tuple[UInt8[Tensor, "3 h w"], list[str], list[str]]:
+) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
     """Draw the attention of each layer, then what the slots of each layer and step decode to.
 
     A row has the image, or its reconstruction; the segmentation; and for each slot its attention, from black (none) to
@@ -160,29 +160,22 @@ def layer_picture(
         network: the model.
         batch: one scene.
         inference: what is inferred from it.
-
-    Returns:
-        The picture, and the labels of its rows and of its columns, for `labelled`.
     """
     image = unit_range(batch["image"])[0]
     rows = {}
     for number, layer in enumerate(inference.layers, start=1):
-        maps = layer.attention[0].unsqueeze(1)
-        rows[f"layer {number}\nattention"] = _row(image, maps, maps.amax(dim=(1, 2, 3), keepdim=True))
+        rows[f"layer {number}\nattention"] = _row(image, layer.attention[0].unsqueeze(1))
     for name, _, components in read(network, inference):
-        masks = components.masks[0]
-        rows[f"{name}\ndecoded"] = _row(components.reconstruction[0], masks, torch.ones_like(masks))
+        rows[f"{name}\ndecoded"] = _row(components.reconstruction[0], components.masks[0], white=1.0)
     slots = inference.stages[-1].slots.shape[1]
-    columns = ["image", "segmentation", *(f"slot {slot}" for slot in range(slots))]
-    return grid(torch.cat(list(rows.values())), len(columns)), list(rows), columns
+    return sheet(torch.stack(list(rows.values())), ["image", "masks", *slot_names(slots)], list(rows))
 
 
 def _row(
-    image: Float[Tensor, "3 h w"], maps: Float[Tensor, "slots 1 h w"], white: Float[Tensor, "slots 1 _ _"]
+    image: Float[Tensor, "3 h w"], maps: Float[Tensor, "slots 1 h w"], white: float | None = None
 ) -> UInt8[Tensor, "tiles 3 h w"]:
-    segmentation = colourise(maps.squeeze(1).argmax(0) + 1)
-    grey = to_uint8(maps / white).expand(-1, 3, -1, -1)
-    return torch.cat((to_uint8(image)[None], segmentation[None], grey)).cpu()
+    masks = colorize(maps.squeeze(1).argmax(0) + 1)
+    return torch.cat((to_uint8(image)[None], masks[None], gray(maps, white))).cpu()
 
 
 def _cells(name: str, values: Float64[Tensor, " scenes"]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from matplotlib.figure import Figure
 
 from emorl.evaluation.inputs import Scenes, chosen_steps, load_model, load_scenes
-from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.module import SlotModule
@@ -44,9 +44,10 @@ def refinement(
     module = load_model(model)
     steps = chosen_steps(module, steps)
     rows = by_steps(module, load_scenes(data, module, split, count), steps)
-    paths = *write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")
-    said = [summary(rows)] if "fg_ari" in rows[0] else []
-    print(*said, *paths, sep="\n")
+    show(rows, "Steps I at test: mean ± standard error over scenes")
+    if "fg_ari" in rows[0]:
+        print(summary(rows))
+    tell([*write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")])
 
 
 def by_steps(module: SlotModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:

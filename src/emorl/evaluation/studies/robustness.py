@@ -17,7 +17,7 @@ from emorl.data.shards.manifest import Manifest
 from emorl.data.stream.scenes import collate, fitted
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model
-from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.changes import UNMODIFIED, Draw, multi_dsprites_changes, tetrominoes_changes
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.module import SlotModule
@@ -63,7 +63,8 @@ def robustness(
     for change, draw in changes(dataset, count, seed, noise).items():
         rows += by_steps(module, as_seen(module, draw()), change, refinements)
     rows = against_unmodified(rows)
-    print(*write_table(rows, out, "robustness"), write_figure(figure(rows), out, "robustness"), sep="\n")
+    show(rows, "Changed scenes: mean ± standard error over scenes")
+    tell([*write_table(rows, out, "robustness"), write_figure(figure(rows), out, "robustness")])
 
 
 def changes(dataset: str, count: int, seed: int = 0, noise: Sequence[float] = ()) -> dict[str, Draw]:

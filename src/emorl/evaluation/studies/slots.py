@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
-from emorl.evaluation.outputs import write_figure, write_table
+from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells
 from emorl.module import SlotModule
@@ -54,7 +54,8 @@ def slots(
     refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)
     rows = [row for k in range(smallest, largest + 1) for row in by_objects(module, scenes, refinements, k)]
-    print(*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots"), sep="\n")
+    show(rows, "Slots K at test: mean ± standard error over scenes")
+    tell([*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots")])
 
 
 def by_objects(module: SlotModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:

@@ -1,0 +1,65 @@
+"""Says where a run keeps its files and, at its end, what to type next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import yaml
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from emorl.callbacks.folder import run_folder
+
+
+class NextSteps(Callback):
+    """Prints the run's folder before training, and after it the checkpoint and the commands that test and predict.
+
+    The commands take the run's ``config.yaml`` and write into its folder; paths are relative to the working directory.
+    A trial run (``fast_dev_run``) leaves nothing to go on with.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the folder."""
+        self.folder = run_folder(trainer)
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            print(f"Run folder: {_short(self.folder)}", flush=True)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the checkpoint and the commands, if there is a checkpoint."""
+        path = None if trainer.fast_dev_run else checkpoint(trainer)  # type: ignore[attr-defined]
+        if trainer.is_global_zero and path is not None:
+            print(f"Checkpoint: {_short(path)}. To test it, and to decompose images:")
+            for command in commands(self.folder, path):
+                print(f"  {command}", flush=True)
+
+
+def checkpoint(trainer: Trainer) -> Path | None:
+    """Return a run's last checkpoint, or else its best one; None without any."""
+    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    paths = [keeper.last_model_path for keeper in keepers] + [keeper.best_model_path for keeper in keepers]
+    return next((Path(path) for path in paths if path and Path(path).is_file()), None)
+
+
+def commands(folder: Path, path: Path) -> list[str]:
+    """Return what tests a checkpoint of a run, and what predicts with it.
+
+    Args:
+        folder: the run's folder, with its ``config.yaml``.
+        path: the checkpoint.
+    """
+    config = folder / "config.yaml"
+    pretrained = yaml.safe_load(config.read_text()).get("pretrained") is not None
+    options = ["-c", _short(config), "--ckpt_path", _short(path), *(["--pretrained", "null"] if pretrained else [])]
+    places = {"test": folder, "predict": folder / "predictions"}
+    return [
+        shlex.join(["emorl", name, *options, "--trainer.logger", "false", "--output_dir", _short(place)])
+        for name, place in places.items()
+    ]
+
+
+def _short(path: Path) -> str:
+    """Return a path as seen from the working directory, if it lies in it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

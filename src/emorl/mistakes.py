@@ -1,0 +1,274 @@
+"""Mistyped options and values: one line that says what was meant, instead of the parser's usage."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+import yaml
+from jsonargparse import ArgumentParser
+
+_KEY = re.compile(r'Parser key "([^"]+)"')
+_UNKNOWN = re.compile(r"(?:Option|option) '([^']+)'")
+_VALUE = re.compile(r"(?:Got value|Given value): (.+)")
+_PATH = re.compile(r"dot import path string: (\S+)")
+_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
+_MODULE = re.compile(r"given class_path '([^']+)':\s+No module named|No module named .*?Got value: ([\w.]+)", re.DOTALL)
+_NUMBER = re.compile(r"Not of type (\w+): (?:(\S+) does not conform|.*'(.*)')")
+_NUMBERS = {
+    "PositiveInt": "a whole number above 0",
+    "NonNegativeInt": "a whole number, 0 or more",
+    "PositiveFloat": "a number above 0",
+    "NonNegativeFloat": "a number, 0 or more",
+}
+_TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
+_CLOSE = 0.6  # likeness of words from which on one may be meant by the other
+_RENAMED = {"scenes": "count"}
+_DEPTH = 3  # of parts in parts of the model whose options are known
+
+
+def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
+    """Return the question to end an error with, or nothing if no known word is close to the one that was given.
+
+    >>> did_you_mean("tetrominos", ["tetrominoes", "multi_dsprites"])
+    '; did you mean tetrominoes?'
+    """
+    found = _closest(word, known)
+    return "" if found is None else f"; did you mean {form.format(found)}?"
+
+
+class ShortErrors(ArgumentParser):
+    """A parser whose errors are one line on stderr, with what was probably meant; the status is 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong, and end."""
+        if not self.exit_on_error:  # a parser within the parser
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        words = getattr(self, "args", None) or getattr(getattr(self, "parent_parser", None), "args", sys.argv[1:])
+        prog = parser.prog.replace(" [options]", "")
+        print(f"{prog}: error: {explain(message, parser, words)}", file=sys.stderr)
+        self.exit(2)
+        raise AssertionError  # not reached: `exit` does not return
+
+
+def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
+    """Return an error of jsonargparse in one line.
+
+    Args:
+        message: the error.
+        parser: the parser that knows the options.
+        words: the command line.
+    """
+    keys = list(dict.fromkeys(_KEY.findall(message)))
+    if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
+        given = found[1].split()
+        option = next((word for word in given if word.startswith("-")), None)
+        return _unknown(option.partition("=")[0], parser, words) if option else f"unexpected argument {given[0]!r}"
+    if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+        known = re.findall(r"[\w-]+", found[2])
+        return f"expected one of {', '.join(known)}, got {found[1]!r}{did_you_mean(found[1], known)}"
+    if found := _UNKNOWN.search(message):
+        return _unknown(".".join((*keys, found[1])), parser, words)
+    if message.startswith("Problems parsing config"):
+        message = f"{', '.join(path for path in _configurations(words) if path not in files_of(words))}: {message}"
+    if not keys:
+        return f"{' '.join(message.split())}; {_help(parser)}"
+    return f"{_place(keys, words)}: {_value(message, _action(parser, keys, words))}"
+
+
+def files_of(words: Sequence[str]) -> dict[str, Any]:
+    """Return the contents of the configuration files of a command line by path; those of no YAML are left out."""
+    found = {}
+    for path in _configurations(words):
+        try:
+            found[path] = yaml.safe_load(Path(path).read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # the parser tells what is wrong with it
+            continue
+    return found
+
+
+def _configurations(words: Sequence[str]) -> list[str]:
+    return [path for word, path in pairwise(_split(words)) if word in ("-c", "--config")]
+
+
+def _split(words: Sequence[str]) -> list[str]:
+    """Return a command line with ``--option=value`` as two words."""
+    return [part for word in words for part in (word.split("=", 1) if word.startswith("-") else [word])]
+
+
+def _closest(word: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(word.lower(), by_lower := {name.lower(): name for name in known}, 1, _CLOSE)
+    return by_lower[found[0]] if found else None
+
+
+def _unknown(name: str, parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
+    """Say that an option is unknown, where it is, and what was meant."""
+    dashed = [word.partition("=")[0] for word in words if word.startswith("--")]
+    given = next((word for word in dashed if _plain(word) == _plain(name)), None)
+    file = next((path for path, content in files_of(words).items() if _within(content, name)), None)
+    known = {_plain(option): option for option in _options(parser, words)}
+    renamed = _RENAMED.get(_plain(name))
+    meant = renamed if renamed in known else _meant(_plain(name), known)
+    if given is None and file is not None:
+        return f"{file}: unknown key {name}" + (f"; did you mean {meant}?" if meant else "")
+    remedy = f"; did you mean --{meant}?" if meant else f"; {_help(parser)}"
+    return f"unknown option {given or name}{remedy}"
+
+
+def _help(parser: argparse.ArgumentParser) -> str:
+    return f"see {parser.prog.replace(' [options]', '')} --help"
+
+
+def _meant(name: str, known: dict[str, str]) -> str | None:
+    """Return the known option closest to a name: as a whole, but for the parts after it, or by its last part."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        found = max(known, key=lambda option: _likeness(parts[:end], option.split(".")), default="")
+        if end < len(parts) and _likeness(parts[:end], found.split(".")) == 1:
+            break  # what comes after it is wrong
+        if _likeness(parts[:end], found.split(".")) >= _CLOSE:
+            return ".".join((known[found], *parts[end:]))
+    by_last = {option.rpartition(".")[2]: option for option in reversed(known)}
+    last = _closest(parts[-1], by_last)
+    return None if last is None else known[by_last[last]]
+
+
+def _likeness(parts: Sequence[str], others: Sequence[str]) -> float:
+    """Return how alike the least alike of the parts of two options are, from 0 to 1."""
+    if len(parts) != len(others):
+        return 0.0
+    return min(difflib.SequenceMatcher(None, *pair).ratio() for pair in zip(parts, others, strict=True))
+
+
+def _options(parser: argparse.ArgumentParser, words: Sequence[str], depth: int = _DEPTH) -> Iterator[str]:
+    """Yield the options of a parser, and those of the classes that are chosen for them."""
+    for action in parser._actions:
+        names = [option[2:] for option in action.option_strings if option.startswith("--")]
+        yield from (name for name in names if not name.endswith(".help"))
+        path = _chosen(action.dest, action.default, words)
+        if depth and names and path and (part := _parser_of(path)):
+            yield from (f"{action.dest}.init_args.{name}" for name in _options(part, (), depth - 1) if name != "help")
+
+
+def _chosen(dest: str, default: Any, words: Sequence[str]) -> str | None:
+    """Return the path of the class that an option has, be it on the command line, in a file or by default."""
+    named = [after for word, after in pairwise(_split(words)) if word in (f"--{dest}", f"--{dest}.class_path")]
+    named = [word for word in named if word != "null"]
+    filed = [value for content in files_of(words).values() if (value := _get(content, dest)) is not None]
+    value = next(reversed([default, *filed, *named]))
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    path = value if isinstance(value, str) else getattr(value, "class_path", None)
+    if isinstance(value, dict):
+        path = value.get("class_path")
+    return path if isinstance(path, str) and path.replace(".", "").isidentifier() else None
+
+
+def _parser_of(path: str) -> ArgumentParser | None:
+    """Return a parser of a class's arguments, or None if there is no such class."""
+    module, _, name = path.rpartition(".")
+    modules: list[str] = (
+        [module] if module else ["emorl.model", "emorl.optim", "torch.optim", "torch.optim.lr_scheduler"]
+    )
+    for each in modules:
+        try:
+            cls = getattr(import_module(each), name)
+            parser = ArgumentParser()
+            parser.add_class_arguments(cls, fail_untyped=False)
+        except Exception:  # whatever a class of the user's raises: there are fewer options to choose from
+            continue
+        return parser
+    return None
+
+
+def _value(message: str, action: Any) -> str:
+    """Say what was expected of a value, and what it is."""
+    given = [value.strip() for value in _VALUE.findall(message)]
+    got = given[-1] if given else ""
+    choices = [str(one) for some in re.findall(r"Literal\[(.*?)\]", message) for one in ast.literal_eval(f"[{some}]")]
+    if choices and got:
+        return f"expected one of {', '.join(dict.fromkeys(choices))}, got {got!r}{did_you_mean(got, choices)}"
+    if found := _PATH.search(message) or _ATTRIBUTE.search(message) or _MODULE.search(message):
+        path = ".".join(part for part in found.groups() if part)
+        path = got if got.startswith(path) else path
+        return f"expected a class, got {path!r}{_class_meant(path, action)}"
+    if found := _NUMBER.search(message):
+        return f"expected {_NUMBERS.get(found[1], found[1])}, got {found[2] or found[3]}"
+    types = [one or other for one, other in _TYPE.findall(message)]
+    if types and got:
+        named = ["null" if name == "NoneType" else name for name in dict.fromkeys(types)]
+        return f"expected {' or '.join(named)}, got {got!r:.100}"
+    return " ".join(_KEY.sub("", message).lstrip(": \n").split())
+
+
+def _class_meant(path: str, action: Any) -> str:
+    """Ask for a class of the module that was named, or else for one that the option takes."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = _closest(name, [n for n, v in vars(import_module(module)).items() if isinstance(v, type)])
+        if found:
+            return f"; did you mean {module}.{found}?"
+    except (ImportError, ValueError):
+        pass
+    names = {cls.__name__ for base in _classes(getattr(action, "_typehint", None)) for cls in _subclasses(base)}
+    return did_you_mean(name, sorted(names))
+
+
+def _classes(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type) and hint.__module__ not in ("builtins", "collections.abc"):
+        yield hint
+    for part in get_args(hint):
+        inner: list[Any] = part if isinstance(part, list) else [part]
+        yield from (cls for one in inner for cls in _classes(one))
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    yield cls
+    direct: list[type] = cls.__subclasses__()
+    yield from (one for subclass in direct for one in _subclasses(subclass))
+
+
+def _action(parser: argparse.ArgumentParser, keys: Sequence[str], words: Sequence[str]) -> Any:
+    """Return what takes an option: of the parser, or of the class that is chosen for the first key, and so on."""
+    action = next((action for action in parser._actions if action.dest == keys[0]), None)
+    path = _chosen(keys[0], action.default, words) if action and keys[1:] else None
+    inner = _parser_of(path) if path else None
+    return _action(inner, keys[1:], ()) if inner else action
+
+
+def _place(keys: Sequence[str], words: Sequence[str]) -> str:
+    """Return where a value comes from: an option, or a key of a file."""
+    key = ".".join(keys)
+    asked = (word.partition("=") for word in words)
+    dashed = any(_plain(word) in (key, keys[0]) and value != "null" for word, _, value in asked if word[:2] == "--")
+    files = [path for path, content in files_of(words).items() if _within(content, keys[0])]
+    return f"{files[-1]}: {key}" if files and not dashed else f"--{key}"
+
+
+def _plain(name: str) -> str:
+    """Return an option's name without what stands between the names of parts."""
+    parts = name.removeprefix("--").removesuffix("+").split(".")
+    return ".".join(part for part in parts if part not in ("init_args", "class_path", "dict_kwargs"))
+
+
+def _get(content: Any, name: str) -> Any:
+    for part in name.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
+
+
+def _within(content: Any, name: str) -> bool:
+    """Tell whether a configuration has a key, be it among the arguments of a class."""
+    first, *rest = _plain(name).split(".")
+    content = content.get("init_args", content) | content if isinstance(content, dict) else {}
+    found = next((key for key in content if str(key).removesuffix("+") == first), None)
+    return found is not None and (not rest or _within(content[found], ".".join(rest)))

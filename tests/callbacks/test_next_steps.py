@@ -1,0 +1,61 @@
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tiny
+
+BASE = tiny.CONFIGS / "base.yaml"
+# Lightning's advice that short, quiet runs do not need.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
+]
+
+
+@pytest.fixture
+def fit(shards, tmp_path, emorl, monkeypatch):
+    """Train a small model for a step in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pre.ckpt").symlink_to(tiny.saved(tiny.module(image_size=20), tmp_path / "first.ckpt"))
+    weights, data = ("--pretrained=pre.ckpt",), (f"--data.root={shards}", "--data.batch_size=2", "--data.num_workers=0")
+    run = ("--trainer.max_steps=2", "--trainer.accelerator=cpu", "--trainer.precision=32-true")
+    return lambda *options: emorl("fit", "-c", BASE, *weights, *data, *run, *options)
+
+
+@pytest.mark.parametrize("folder", ["runs", "a folder"])
+def test_a_short_run_says_where_it_is_and_what_to_type_next(folder, fit, emorl, capsys, caplog):
+    fit("--trainer.logger.save_dir", folder)
+    text, errors = capsys.readouterr()
+    run = Path(folder) / "version_0"
+    last = run / "checkpoints" / "last.ckpt"
+    lines = text.splitlines()
+    assert lines[0] == f"Run folder: {run}"
+    assert f"Checkpoint: {last}. To test it, and to decompose images:" in lines
+    test, predict = (shlex.split(line) for line in lines if line.startswith("  emorl "))
+    assert (test[:2], predict[:2]) == (["emorl", "test"], ["emorl", "predict"])
+    for command in (test, predict):
+        emorl(*command[1:])
+    assert (run / "metrics.json").exists()
+    assert len(list((run / "predictions").glob("*.npz"))) == 5
+    assert list((run / "pictures").glob("*.png"))
+    assert "train/loss" in (run / "metrics.csv").read_text()
+    for advertisement in ("Tip", "litlogger", "FLOPs", "TPU"):
+        assert advertisement not in text + errors
+
+
+def test_a_run_without_weights_to_begin_with_needs_no_word_about_them(fit, capsys):
+    network = [f"--model.network.init_args.{name}={value}" for name, value in tiny.SIZES.items()]
+    fit("--pretrained=null", "--model.network=emorl.model.EfficientMORL", *network)
+    text = capsys.readouterr().out
+    assert "--pretrained" not in text
+    assert yaml.safe_load(Path("runs/version_0/config.yaml").read_text())["pretrained"] is None
+
+
+def test_a_trial_run_says_nothing(fit, capsys):
+    fit("--trainer.fast_dev_run=1")
+    text = capsys.readouterr().out
+    assert "Run folder" not in text
+    assert "Checkpoint" not in text

@@ -1,0 +1,99 @@
+"""What the four commands answer at once, and what they import for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+import emorl as package
+
+COMMANDS = {
+    "emorl": "emorl.entry",
+    "emorl-data": "emorl.data.cli",
+    "emorl-evaluate": "emorl.evaluation.cli",
+    "emorl-study": "emorl.study.cli",
+}
+HEAVY = ("torch", "pytorch_lightning", "torchmetrics", "matplotlib", "scipy", "sklearn", "wandb")
+PROGRAM = """
+import sys
+from {module} import main
+try:
+    status = main({words})
+except SystemExit as exit_:
+    status = exit_.code
+print(status, [name for name in {heavy} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def run(command, words, heavy=HEAVY):
+    """Return what a command prints, its errors, its status and which modules it has imported, as text."""
+    program = PROGRAM.format(module=COMMANDS[command], words=words, heavy=heavy)
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    *errors, last = ran.stderr.splitlines()
+    return ran.stdout, errors, last
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_version(command):
+    assert run(command, ["--version"]) == (f"{command} {package.__version__}\n", [], "0 []")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_needs_nothing_that_takes_seconds(option, command):
+    text, errors, last = run(command, [option])
+    assert f"usage: {command}" in text
+    assert (errors, last) == ([], "0 []")
+
+
+@pytest.mark.parametrize("command", ["emorl", "emorl-data", "emorl-evaluate"])
+@pytest.mark.parametrize("words", [[], ["fit-a-model"]])
+def test_a_missing_or_mistyped_subcommand_needs_nothing_either(words, command):
+    _, errors, last = run(command, words)
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{command}: error: ")
+    assert last == "2 []"
+
+
+@pytest.mark.parametrize("group", ["generate", "convert", "export"])
+def test_help_of_a_group(group):
+    text, _, last = run("emorl-data", [group, "--help"])
+    assert f"usage: emorl-data {group}" in text
+    assert last == "0 []"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("emorl-data", "--variant"), ("emorl-evaluate", "--count"), ("emorl-study", "--seeds")]
+)
+def test_the_shell_completes_options(command, option, monkeypatch):
+    pytest.importorskip("shtab")
+    monkeypatch.setenv("JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT", "true")
+    text, _, last = run(command, ["--print_completion=shtab-bash"], heavy=())
+    assert option in text
+    assert last == "0 []"
+
+
+def test_data_commands_need_no_lightning(tmp_path):
+    words = ["generate", "tetrominoes", str(tmp_path / "out"), "--train", "1", "--val", "0", "--test", "0"]
+    unneeded = ("pytorch_lightning", "torchmetrics", "matplotlib", "scipy.signal", "torch._dynamo", "sklearn")
+    assert run("emorl-data", [*words, "--processes", "1"], unneeded)[2] == "None []"
+    words = ["preview", str(tmp_path / "out"), "--output", str(tmp_path / "out.png")]
+    assert run("emorl-data", words, unneeded)[2] == "None []"
+
+
+def test_a_study_imports_what_draws_its_figures_alone():
+    code = (
+        "import sys, emorl.study.run; print([name for name in ('torch', 'pytorch_lightning') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_a_study_of_scores_needs_no_scikit_learn():
+    assert run("emorl-evaluate", ["draws", "--help"], ("sklearn", "jinja2.environment", "wandb"))[2] == "0 []"
+
+
+def test_public_names_are_listed_before_they_are_imported():
+    code = "import sys, emorl; print(set(emorl.__all__) <= set(dir(emorl)), 'torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "True False\n"

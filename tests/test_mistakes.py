@@ -1,0 +1,119 @@
+"""Mistyped options and values, in every command: one line on stderr, what was meant, and status 2."""
+
+import pytest
+
+from emorl.data.cli import main as data
+from emorl.evaluation.cli import main as evaluate
+from emorl.study.cli import main as study
+
+FILES = {
+    "key.yaml": "model:\n  optimzer:\n    class_path: torch.optim.Adam\n",
+    "trainer.yaml": "trainer:\n  max_stpes: 4\n",
+    "network.yaml": "model: {network: {class_path: emorl.model.EfficientMORL, init_args: {num_slot: 4}}}\n",
+    "value.yaml": "model:\n  crop: sqare\n",
+    "class.yaml": "model:\n  network: emorl.model.EfficientMRL\n",
+    "callback.yaml": "trainer:\n  callbacks:\n  - class_path: emorl.callbacks.Clok\n",
+    "muon.yaml": "model:\n  optimizer:\n    class_path: emorl.optim.Muon\n    init_args:\n      lr: 1\n",
+    "broken.yaml": "model: [\n",
+    "data.yaml": "train: 5\nvall: 4\n",
+}
+LR = "--model.optimizer.init_args.lr"
+EMORL = [
+    (f"fit {LR}r 1", f"unknown option {LR}r; did you mean {LR}?"),
+    ("fit --model.optimizer.lrr 1", f"unknown option --model.optimizer.lrr; did you mean {LR}?"),
+    ("fit --model.optimzer.init_args.lr 1", f"did you mean {LR}?"),
+    ("fit --optimizer.lr=1", f"unknown option --optimizer.lr; did you mean {LR}?"),
+    ("fit --lr 1", f"unknown option --lr; did you mean {LR}?"),
+    ("fit -c muon.yaml --model.optimizer.init_args.momentm 1", "did you mean --model.optimizer.init_args.momentum?"),
+    ("fit --data.batch_sze 4", "unknown option --data.batch_sze; did you mean --data.batch_size?"),
+    ("fit --pretraned tetrominoes", "did you mean --pretrained?"),
+    ("predict --outptu_dir x", "did you mean --output_dir?"),
+    ("fit --model.network.init_args.num_slot 3", "did you mean --model.network.init_args.num_slots?"),
+    ("fit --model.network.decoder.strde 3", "did you mean --model.network.init_args.decoder.init_args.stride?"),
+    ("fit --model.network SlotAttention --model.network.num_slts 3", "--model.network.init_args.num_slots?"),
+    ("fit --zzzz 1", "unknown option --zzzz; see emorl fit --help"),
+    ("fit strayword", "unexpected argument 'strayword'"),
+    ("fit -c key.yaml", "key.yaml: unknown key model.optimzer.class_path; did you mean model.optimizer?"),
+    ("fit -c trainer.yaml", "trainer.yaml: unknown key trainer.max_stpes; did you mean trainer.max_steps?"),
+    (
+        "fit --config=network.yaml",
+        "network.yaml: unknown key model.network.num_slot; did you mean model.network.init_a",
+    ),
+    ("fit -c value.yaml", "value.yaml: model.crop: expected one of square, center"),
+    ("fit -c class.yaml", "class.yaml: model.network: expected a class, got 'emorl.model.EfficientMRL'; did you mean"),
+    ("fit -c callback.yaml", "callback.yaml: trainer.callbacks: expected a class, got 'emorl.callbacks.Clok'; did you"),
+    ("fit -c broken.yaml", "broken.yaml: Problems parsing config"),
+    ("fit --model.crop sqare", "got 'sqare'; did you mean square?"),
+    ("fit --data.train_labels [segmentaton]", "got 'segmentaton'; did you mean segmentation?"),
+    ("fit --trainer.precision bf16-mixd", "did you mean bf16-mixed?"),
+    (
+        "fit --model.network SlotAttenton",
+        "--model.network: expected a class, got 'SlotAttenton'; did you mean SlotAtte",
+    ),
+    ("fit --model.network emorl.model.SlotAttenton", "did you mean emorl.model.SlotAttention?"),
+    ("fit --model.network.decoder SmalDecoder", "--model.network.decoder: expected a class, got 'SmalDecoder'; did"),
+    ("fit --model.optimizer torch.optim.Adm", "got 'torch.optim.Adm'; did you mean torch.optim.Adam?"),
+    ("fit --model.optimizer torch.optm.Adam", "got 'torch.optm.Adam'; did you mean Adam?"),
+    ("fit --model.scheduler WarmupCosineDecy", "did you mean WarmupCosineDecay?"),
+    ("fit --trainer.logger CSVLoger", "did you mean CSVLogger?"),
+    ("fit --trainer.callbacks+=emorl.callbacks.Clok", "did you mean emorl.callbacks.Clock?"),
+    ("fit --trainer.strategy ddpp", "got 'ddpp'; did you mean ddp?"),
+    ("fit --trainer.accelerator gpuu", "got 'gpuu'; did you mean gpu?"),
+    ("fit --trainer.max_steps abc", "--trainer.max_steps: expected int, got 'abc'"),
+    ("fit --trainer.enable_progress_bar maybe", "expected bool or null, got 'maybe'"),
+    ("fit --pretrained tetrominos", "did you mean tetrominoes?"),
+    ("test --pretrained slot_atention/tetrominoes", "did you mean slot_attention/tetrominoes?"),
+    ("fti", "expected one of fit, validate, test, predict, got 'fti'; did you mean fit?"),
+]
+OTHERS = [
+    (data, "genrate", "expected one of generate, convert, export, info, verify, preview, got 'genrate'; did you mean"),
+    (data, "generate tetrominos x", "emorl-data generate: error: expected one of tetrominoes, multi_dsprites, got"),
+    (data, "generate tetrominoes x --trian 5", "unknown option --trian; did you mean --train?"),
+    (data, "generate tetrominoes x --variant standrd", "got 'standrd'; did you mean standard?"),
+    (data, "generate tetrominoes x --config data.yaml", "data.yaml: unknown key vall; did you mean val?"),
+    (data, "generate tetrominoes x --train=-3", "--train: expected a whole number, 0 or more, got -3"),
+    (data, "generate tetrominoes x --train 1.5", "--train: expected a whole number, 0 or more, got 1.5"),
+    (
+        data,
+        "generate tetrominoes",
+        "the following arguments are required: out; see emorl-data generate tetrominoes --help",
+    ),
+    (evaluate, "drwas", "got 'drwas'; did you mean draws?"),
+    (evaluate, "draws --cuont 3 a b c", "emorl-evaluate draws: error: unknown option --cuont; did you mean --count?"),
+    (evaluate, "representation a b c --scenes 3", "unknown option --scenes; did you mean --count?"),
+    (evaluate, "draws tetrominos b c", "did you mean tetrominoes?"),
+    (study, "a b --sed 3", "emorl-study: error: unknown option --sed; did you mean --seeds?"),
+    (study, "a", "the following arguments are required: out; see emorl-study --help"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        (tmp_path / name).write_text(content)
+
+
+def error_of(capsys):
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Seed set to")]
+    assert len(lines) == 1, lines
+    assert ": error: " in lines[0]
+    return lines[0]
+
+
+@pytest.mark.parametrize(("words", "expected"), EMORL, ids=[words for words, _ in EMORL])
+def test_emorl_says_what_was_meant(words, expected, emorl, capsys):
+    with pytest.raises(SystemExit) as caught:
+        emorl(*words.split())
+    assert caught.value.code == 2
+    assert expected in error_of(capsys)
+
+
+@pytest.mark.parametrize(("main", "words", "expected"), OTHERS, ids=[words for _, words, _ in OTHERS])
+def test_the_other_commands_say_what_was_meant(main, words, expected, capsys):
+    try:
+        status = main(words.split())
+    except SystemExit as exit_:
+        status = exit_.code
+    assert status == 2
+    assert expected in error_of(capsys)
