@@ -16,7 +16,7 @@ from jsonargparse.typing import PositiveInt
 from rich.console import Console
 from rich.table import Table
 
-from emorl.command import run_command
+from emorl.command import expand_home, run_command
 from emorl.errors import DataError
 from emorl.evaluation.outputs import cell, write_figure, write_table
 from emorl.files import atomic, locked
@@ -152,7 +152,7 @@ def read_cases(path: Path) -> dict[str, list[str]]:
 
 
 def _word(option: Any) -> str:
-    return "null" if option is None else str(option)
+    return "null" if option is None else str(expand_home(option))
 
 
 def _read(path: Path) -> Any:
