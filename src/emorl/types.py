@@ -14,5 +14,6 @@ class Batch(TypedDict):
     image: UInt8[Tensor, "batch 3 h w"]  # 0 to 255: made float on the device
     index: Int[Tensor, " batch"]  # of the sample in its split; -1 pads a batch and counts for nothing
     key: list[str]  # names the sample
+    box: NotRequired[Int[Tensor, "batch 4"]]  # of the stored image that is shown: left, upper, right, lower, in pixels
     segmentation: NotRequired[UInt8[Tensor, "batch h2 w2"]]  # label map, 0 = background; absent unless it was read
     factors: NotRequired[list[list[dict[str, float | str]]]]  # of each scene's objects, object i at i - 1; likewise
