@@ -39,8 +39,8 @@ ROOMS = [  # from the ground floor up
     *("callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
 ]
 DATA = [
-    *("schema", "runs", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),
-    *("datamodule", "commands", "cli"),
+    *("schema", "runs", "records", "images", "folders", "transforms", "shards", "generate", "sources", "write"),
+    *("stream", "datamodule", "commands", "cli"),
 ]
 EVALUATION = ["outputs", "inputs", "representation", "studies", "report", "cli"]
 

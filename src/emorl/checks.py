@@ -8,6 +8,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
+from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
     Raises:
         DataError: if the scenes need more slots than K.
         MisconfigurationException: if there are too few steps for the model; if the device has no float64, which the
-            scores need; if the data have another image size than the model, or one that the decoder cannot render; or
-            if precision or strategy cannot train the model.
+            scores need; if the data have another image size than the model, or one that the decoder cannot render; if
+            precision or strategy cannot train the model; or if validation is to come at an interval that never comes.
     """
     network, strategy = module.network, trainer.strategy
     if strategy.root_device.type == "mps":
@@ -44,6 +45,8 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
     except ValueError as error:
         raise MisconfigurationException(str(error)) from error
     _check_data(module, getattr(trainer, "datamodule", None))
+    if stage == "fit":
+        _check_validation(trainer, getattr(trainer, "datamodule", None))
 
 
 def _check_data(module: SlotModule, data: object) -> None:
@@ -61,3 +64,22 @@ def _check_data(module: SlotModule, data: object) -> None:
             got=f"scenes of up to {manifest.max_objects} objects and a background",
             remedy=f"set num_slots to {manifest.slots} or more",
         )
+
+
+def _check_validation(trainer: Trainer, data: object) -> None:
+    """Check that the intervals of validation are ones that Lightning can keep."""
+    every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch
+    for name, value in (("val_check_interval", every), ("check_val_every_n_epoch", epochs)):
+        if isinstance(value, int) and value < 1:
+            raise MisconfigurationException(
+                f"Expected {name} to be 1 or more, got {value}. Set limit_val_batches to 0 to train without validation."
+            )
+    counted = isinstance(every, int) and epochs is not None and trainer.limit_val_batches > 0
+    if counted and isinstance(data, MultiObjectDataModule):
+        loader = data.train_dataloader()
+        batches = len(loader) if loader.limit is None else min(len(loader), loader.limit)
+        if every > batches:
+            raise MisconfigurationException(
+                f"Expected val_check_interval to be at most {batches}, the batches of an epoch, got {every}. "
+                "Set check_val_every_n_epoch to null, so that the steps between validations are counted across epochs."
+            )

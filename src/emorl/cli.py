@@ -25,9 +25,10 @@ from emorl import __version__
 from emorl.callbacks import NextSteps, PredictionWriter, ProgressBar, RefinementCurriculum, RunRecord, TestReport
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
-from emorl.errors import DataError
+from emorl.errors import DataError, printable
 from emorl.mistakes import ShortErrors, did_you_mean
 from emorl.module import SlotModule
+from emorl.paths import command_line, expand_home, print_any_name
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
 from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
 
@@ -94,7 +95,7 @@ class EmorlCLI(LightningCLI):
         """
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
         self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # they are written, not kept
-        words = sys.argv[1:] if args is None else cast("list[str]", args)
+        words = command_line(cast("list[str] | None", args))
         named = weights_parser().parse_known_args(words)[0]
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
         if subcommand and not {"-h", "--help"} & set(words):
@@ -119,7 +120,7 @@ class EmorlCLI(LightningCLI):
         if subcommand:
             default = self._subcommand_parsers[subcommand].get_default("model.network")
             words = begin_networks_anew(words, class_of(default))
-        self.config = parser.parse_args(words)
+        self.config = expand_home(parser.parse_args(words))
 
     def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:
         """Make the configuration of trained weights the model's defaults; return whether there are such weights."""
@@ -233,10 +234,15 @@ def main(args: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
+    print_any_name()
     try:
         build(args).run()
     except (DataError, MisconfigurationException, OSError, FloatingPointError) as error:
-        print(f"emorl: error: {error}", file=sys.stderr)
+        print(f"emorl: error: {printable(str(error))}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except UnicodeEncodeError as error:
+        name = printable(f"{error.object}")
+        print(f"emorl: error: expected folders to write to with names in UTF-8, got {name}", file=sys.stderr)
         raise SystemExit(2) from error
     except SIGTERMException as error:  # Lightning's, which would end with status 0, as if all were done
         raise SystemExit(128 + signal.SIGTERM) from error

@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 from jsonargparse import auto_cli
 
 from emorl import __version__
-from emorl.errors import DataError
+from emorl.errors import DataError, printable
 from emorl.mistakes import ShortErrors, explain
+from emorl.paths import command_line, expand_home, print_any_name
 
 Commands = Mapping[str, "str | Commands"]
 """Subcommands by name: each a function, ``module:name``, or further subcommands, whose ``_help`` says what they do."""
@@ -36,7 +37,8 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
     Returns:
         The status: what the function returned, 2 for bad input, 130 if interrupted.
     """
-    words, prog = sys.argv[1:] if args is None else list(args), name
+    words, prog = command_line(args), name
+    print_any_name()
     while not isinstance(commands, str):
         answer(prog, description, {each: summary(commands[each]) for each in commands if each != "_help"}, words)
         if words[0].startswith("-"):  # an option before the subcommand: all of them have to be known
@@ -45,7 +47,7 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
         prog, commands = f"{prog} {subcommand}", commands[subcommand]
         description = summary(commands)
     try:
-        parser = partial(ShortErrors, version=__version__) if prog == name else ShortErrors
+        parser = partial(_Parser, version=__version__) if prog == name else _Parser
         status: int | None = auto_cli(
             _loaded(commands),
             args=words,
@@ -54,7 +56,7 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
             parser_class=parser,  # type: ignore[arg-type]
         )
     except (DataError, OSError) as error:
-        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted: run the same command again", file=sys.stderr)
@@ -95,6 +97,14 @@ def summary(command: str | Commands) -> str:
     source = spec.loader.get_source(module) if spec and spec.loader else None  # type: ignore[attr-defined]
     found = (node for node in ast.parse(source or "").body if isinstance(node, ast.FunctionDef) and node.name == name)
     return inspect.cleandoc(ast.get_docstring(next(found)) or "").partition("\n")[0]
+
+
+class _Parser(ShortErrors):
+    """A parser of paths that may begin with ``~``, in configuration files too."""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, and expand ``~``."""
+        return expand_home(super().parse_args(*args, **kwargs))
 
 
 class _TopParser(argparse.ArgumentParser):

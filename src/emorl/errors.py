@@ -1,4 +1,4 @@
-"""The one error of the data layer."""
+"""The one error of the data layer, and text that fits into a line."""
 
 
 class DataError(ValueError):
@@ -7,6 +7,10 @@ class DataError(ValueError):
     The message is a single line and the only argument, so that the error survives pickling and the worker
     processes of a `DataLoader`.
     """
+
+    def __str__(self) -> str:
+        """Return the message as `printable` text: names of files may hold anything."""
+        return printable(super().__str__())
 
     @staticmethod
     def of(where: object, *, expected: str, got: str, remedy: str) -> "DataError":
@@ -19,3 +23,12 @@ class DataError(ValueError):
             remedy: what the reader of the message can do about it.
         """
         return DataError(f"{where}: expected {expected}, got {got}; {remedy}")
+
+
+def printable(text: str) -> str:
+    r"""Return a text in one line that any terminal shows, with escapes for what it does not.
+
+    >>> print(printable("photos/a\nb\udcff.png"))
+    photos/a\nb\udcff.png
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -40,7 +40,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     Raises:
         DataError: if it cannot be written, as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    temporary = path.with_name(f".{uuid4().hex}.tmp")  # whatever the name's length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -104,8 +104,9 @@ def test_convert_takes_the_papers_splits_of_a_file_that_is_long_enough(out, tfre
 
 def test_convert_with_splits_longer_than_the_file(out, tfrecords, capsys):
     assert main(["convert", "tetrominoes", str(tfrecords), str(out), "--train", "60000"]) == 2
-    message = "mini.tfrecords: expected a record 4, counted from 0, for the split train, got the end of the source"
+    message = "mini.tfrecords: expected at most 4 scenes in all splits, as many as there are, got 60000 train = 60000"
     assert message in error_of(capsys)
+    assert not out.exists()
     assert main(["info", str(out)]) == 2
     assert "manifest.json: cannot be read (No such file or directory)" in error_of(capsys)
 

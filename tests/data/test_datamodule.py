@@ -9,17 +9,19 @@ import tiny
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.shards import remote
-from emorl.data.shards.manifest import Manifest
+from emorl.data.sources.folder import ImageFolder
 from emorl.data.stream.loader import TrainingLoader
 from emorl.data.stream.plan import Order
 from emorl.data.transforms import fit
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
 from emorl.errors import DataError
 
 BICUBIC = Image.Resampling.BICUBIC
 
 
 def data(root, stage="fit", **arguments):
-    module = MultiObjectDataModule(str(root), **{"batch_size": 2, "num_workers": 0} | arguments)
+    module = MultiObjectDataModule(str(root), **{"batch_size": 2, "num_workers": 0, "image_size": 35} | arguments)
     module.setup(stage)
     return module
 
@@ -63,7 +65,7 @@ def test_training_is_cropped_and_shuffled_as_asked_for(shards):
 def test_training_reads_images_alone_and_evaluation_segmentations_unless_asked_for_more(shards):
     plain, rich = data(shards), data(shards, train_labels=("factors",), eval_labels=("segmentation", "factors"))
     read = [
-        next(iter(loader)).keys() - {"image", "index", "key"}
+        next(iter(loader)).keys() - {"image", "index", "key", "box"}
         for module in (plain, rich)
         for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader())
     ]
@@ -129,19 +131,16 @@ def test_prediction_reads_a_folder_of_images(folder):
 @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
 def test_without_a_validation_split_training_says_so_and_goes_on(shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(MultiObjectDataModule, "setup", without_validation)
+    setup = MultiObjectDataModule.setup
+    monkeypatch.setattr(
+        MultiObjectDataModule, "setup", lambda module, stage: (setup(module, stage), module.manifest.splits.pop("val"))
+    )
     trainer = tiny.trainer(tmp_path, max_steps=1)
     with pytest.warns(UserWarning, match=r"expected a split 'val', got train, test; there will be no scores"):
         trainer.fit(tiny.module(), tiny.data(shards))
     assert trainer.global_step == 1
     with pytest.raises(DataError, match="expected a split 'val', got train, test"):
         tiny.trainer(tmp_path).validate(tiny.module(), tiny.data(shards))
-
-
-def without_validation(module, stage):
-    del stage
-    module.manifest = Manifest.load(module.root)
-    del module.manifest.splits["val"]
 
 
 def test_a_split_that_is_not_there(shards):
@@ -153,7 +152,120 @@ def test_a_split_that_is_not_there(shards):
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])
 def test_training_and_testing_need_a_manifest(folder, stage):
     with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
-        data(folder, stage=stage)
+        data(folder / "empty", stage=stage)
+    match = r"expected a data set of shards, got images; make one of it \(emorl-data convert folder .* OUT\)"
+    for images in (folder, folder.parent, folder / "b.png"):
+        with pytest.raises(DataError, match=match):
+            data(images, stage=stage)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Shards of frames of 24x32 pixels, half red from the left, with an object in the red half."""
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "masks").mkdir()
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    pixels[:, :16, 0] = 255
+    for name in ("a", "b", "c"):
+        Image.fromarray(pixels).save(tmp_path / "frames" / f"{name}.png")
+        Image.fromarray(pixels[..., 0]).save(tmp_path / "masks" / f"{name}.png")
+    source = ImageFolder(tmp_path / "frames", tmp_path / "masks")
+    write_shards({"test": Selection(source, range(3))}, tmp_path / "shards")
+    return tmp_path
+
+
+def test_images_have_the_size_of_the_crop_unless_told_otherwise(frames, shards):
+    sizes = {"square": 24, "center": 19, "pad": 32, "emorl": 19}
+    for crop, size in sizes.items():
+        module = data(frames / "shards", "test", image_size=None, crop=crop)
+        batch = next(iter(module.test_dataloader()))
+        assert (module.image_size, batch["image"].shape[-1], batch["segmentation"].shape[-1]) == (size, size, size)
+    assert MultiObjectDataModule(str(shards)).image_size is None
+    with pytest.raises(
+        DataError, match="image_size: expected a size for images, got none; give the size that the model"
+    ):
+        data(frames / "frames", "predict", image_size=None)
+
+
+def test_padding_keeps_all_of_an_image_and_adds_background(frames):
+    for batch in (
+        next(iter(data(frames / "shards", "test", image_size=16, crop="pad").test_dataloader())),
+        next(iter(data(frames / "frames", "predict", image_size=16, crop="pad").predict_dataloader())),
+    ):
+        assert not batch["image"][:, :, :2].any()
+        assert not batch["image"][:, :, 14:].any()
+        assert (batch["image"][0, 0, 2:14, :7] > 250).all()
+        assert batch["box"].tolist() == [[0, -4, 32, 28]] * 2
+        if "segmentation" in batch:
+            assert (batch["segmentation"][0] == (batch["image"][0, 0] > 127)).all()
+
+
+@pytest.mark.parametrize(("root", "stage"), [("shards", "test"), ("frames", "predict")])
+def test_what_a_crop_cuts_away_is_said_in_a_line(frames, root, stage, caplog):
+    Image.new("RGB", (20, 20)).save(frames / "frames" / "d.png")
+    module = data(frames / root, stage, crop="square")
+    (line,) = (record.getMessage() for record in caplog.records)
+    number = "3 of 3" if root == "shards" else "3 of 4"
+    cut = "24x32 (height x width) to rows 0:24, columns 4:28"
+    assert line.endswith(
+        f"{root}: the crop 'square' cuts {number} images, such as one of {cut}; the crop 'pad' keeps them whole"
+    )
+    loader = module.test_dataloader() if stage == "test" else module.predict_dataloader()
+    assert next(iter(loader))["box"].tolist() == [[4, 0, 28, 24]] * 2
+    caplog.clear()
+    data(frames / root, stage, crop="pad")
+    assert caplog.records == []
+
+
+def test_prediction_says_what_it_leaves_out_and_reads_subfolders_if_asked(folder, caplog):
+    for path in ("sub/deep/a.PNG", "sub/.hidden.png", ".sub/b.png"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (35, 35)).save(folder / path, "PNG")
+    module = data(folder, stage="predict", crop="pad")
+    text = (
+        "left out 1 file without an image's suffix (notes.txt) and 1 subfolder (sub; the option recursive reads them)"
+    )
+    assert [record.getMessage() for record in caplog.records] == [f"{folder}: {text}"]
+    assert keys(module.predict_dataloader()) == ["a", "b", "c", ""]
+    module = data(folder, stage="predict", crop="pad", recursive=True, num_workers=0)
+    assert keys(module.predict_dataloader()) == ["a", "b", "c", "sub/deep/a"]
+
+
+def test_prediction_reads_a_single_image(folder):
+    assert keys(data(folder / "a.JPG", stage="predict", batch_size=1).predict_dataloader()) == ["a"]
+
+
+def test_a_file_that_does_not_suit_the_crop_is_named(folder):
+    loader = data(folder, stage="predict", crop="emorl").predict_dataloader()
+    with pytest.raises(DataError, match=r"a\.JPG: crop 'emorl': expected CLEVR frames"):
+        next(iter(loader))
+
+
+def test_a_home_folder_is_expanded(shards, monkeypatch):
+    monkeypatch.setenv("HOME", str(shards.parent))
+    module = data(f"~/{shards.name}", cache="~/cache")
+    assert (module.root, module.cache) == (str(shards), str(shards.parent / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "least"),
+    [
+        ("batch_size", 0, 1),
+        ("num_workers", -1, 0),
+        ("window", 0, 1),
+        ("image_size", 0, 1),
+        ("score_size", 0, 1),
+        ("seed", -1, 0),
+    ],
+)
+def test_a_number_out_of_range(shards, emorl, capsys, name, number, least):
+    message = f"data.{name}: expected {least} or more, got {number}; choose a number in this range"
+    with pytest.raises(DataError, match=message):
+        MultiObjectDataModule(str(shards), **{name: number})
+    if name not in ("image_size", "seed"):  # they are linked
+        with pytest.raises(SystemExit, match="2"):
+            emorl("test", "--pretrained=tetrominoes", f"--data.root={shards}", f"--data.{name}={number}")
+        assert f"emorl: error: {message}" in capsys.readouterr().err
 
 
 def test_too_small_a_data_set(shards):

@@ -1,3 +1,4 @@
+import os
 import re
 
 import numpy as np
@@ -8,7 +9,8 @@ from emorl.data.cli import main
 from emorl.data.records import check_record
 from emorl.data.shards.manifest import Manifest
 from emorl.data.shards.samples import decode_sample, read_shard, verify
-from emorl.data.sources.folder import ImageFolder, read_masks
+from emorl.data.sources.folder import ImageFolder
+from emorl.data.sources.masks import Masks
 from emorl.errors import DataError
 
 SIZE = (12, 16)  # height and width
@@ -38,7 +40,7 @@ def images(tmp_path):
 
 @pytest.fixture
 def masks(tmp_path):
-    save(tmp_path / "masks/a.png", labels((7, 0, 0), (3, 6, 6)))
+    save(tmp_path / "masks/a.PNG", labels((7, 0, 0), (3, 6, 6)))
     save(tmp_path / "masks/b.png", labels())
     for number, box in enumerate([(255, 1, 1), (1, 6, 2), (9, 6, 9)]):
         save(tmp_path / f"masks/c/{number}.png", labels(box))
@@ -79,7 +81,7 @@ def test_images_of_any_size_are_cropped_to_squares_of_one(images, masks):
     save(images / "a.png", np.full((30, 24, 3), (10, 200, 30), np.uint8))
     mask = np.zeros((30, 24), np.uint8)
     mask[:2], mask[10:20, :12] = 1, 2  # the first one is above the square
-    save(masks / "a.png", mask)
+    save(masks / "a.PNG", mask)
     record, *others = ImageFolder(images, masks, size=8).records()
     assert {other.image.shape for other in (record, *others)} == {(8, 8, 3)}
     assert (record.image == (10, 200, 30)).all()
@@ -110,7 +112,7 @@ def test_images_of_other_sizes_need_a_size(images):
     [
         (lambda masks: (masks / "b.png").unlink(), r"a label map b\.png or a folder b of binary masks, got neither"),
         (lambda masks: save(masks / "b.png", labels()[1:]), r"masks: b: expected 12x16 pixels .*, got 11x16"),
-        (lambda masks: save(masks / "b.png", PIXELS["b"]), r"b\.png: expected a label map in grey.*, got the mode RGB"),
+        (lambda masks: save(masks / "b.png", PIXELS["b"]), r"b\.png: expected a label map in gray.*, got the mode RGB"),
         (lambda masks: (masks / "b.png").write_bytes(b"PNG"), r"b\.png: expected an image, got cannot identify"),
         (lambda masks: save(masks / "c/3.png", labels((1, 7, 3))), r"c/3\.png: expected masks that do not overlap"),
         (lambda masks: save(masks / "c/3.png", labels()[:, 1:]), r"c/3\.png: expected 12x16 pixels .*, got 12x15"),
@@ -149,7 +151,7 @@ def test_a_mask_of_256_objects(tmp_path):
         mask.flat[number] = True
         save(tmp_path / f"a/{number}.png", mask)
     with pytest.raises(DataError, match="a: expected at most 255 objects, got 256"):
-        read_masks(tmp_path, "a")
+        Masks(tmp_path, ["a"]).read("a")
 
 
 def test_provenance_covers_the_masks(images, masks):
@@ -157,6 +159,141 @@ def test_provenance_covers_the_masks(images, masks):
     assert (before["folder"], before["files"]) == ("photos", 8)
     save(masks / "c/2.png", labels((1, 6, 10)))
     assert ImageFolder(images, masks).provenance != before
+
+
+def test_the_files_of_masks_are_read_as_images_are(images, masks):
+    (masks / "c/1.png").rename(masks / "c/1.PNG")
+    with Image.open(masks / "c/2.png") as mask:
+        mask.point(lambda value: 255 * (value > 0)).save(masks / "c/2.jpg", quality=60)
+    (masks / "c/2.png").unlink()
+    (masks / "c/._3.png").write_bytes(b"of a Mac")
+    (masks / "._b.png").write_bytes(b"of a Mac")
+    (masks / "b.png").unlink()
+    save(masks / "b.Tiff", labels((2, 5, 5)))
+    _, b, c = ImageFolder(images, masks).records()
+    np.testing.assert_array_equal(b.segmentation, labels((1, 5, 5)))
+    np.testing.assert_array_equal(c.segmentation, labels((1, 1, 1), (2, 6, 2), (3, 6, 9)))
+
+
+def test_a_jpeg_is_no_label_map(images, masks):
+    (masks / "b.png").unlink()
+    save(masks / "b.jpg", labels((2, 5, 5)))
+    with pytest.raises(DataError, match=r"b\.jpg: expected a label map .*, got a JPEG, which changes labels"):
+        ImageFolder(images, masks)
+
+
+@pytest.mark.parametrize("other", ["a.tif", "a/0.png"])
+def test_two_kinds_of_masks_for_an_image(images, masks, other):
+    save(masks / other, labels((1, 0, 0)))
+    with pytest.raises(DataError, match=r"masks: expected one label map of a, or .*, got .*a\.PNG.*; remove all"):
+        ImageFolder(images, masks)
+
+
+def test_subfolders_have_masks_in_subfolders(images, masks):
+    save(images / "x/a.png", PIXELS["b"])
+    save(images / "x/y/b.png", PIXELS["c"])
+    save(masks / "x/a.png", labels((4, 0, 0)))
+    save(masks / "x/y/b/0.png", labels((4, 4, 4)))
+    source = ImageFolder(images, masks, recursive=True)
+    records = list(source.records())
+    assert len(records) == 5
+    np.testing.assert_array_equal(records[3].segmentation, labels((1, 0, 0)))
+    np.testing.assert_array_equal(records[4].segmentation, labels((1, 4, 4)))
+    np.testing.assert_array_equal(next(source.records(3)).image, PIXELS["b"])
+
+
+def test_what_is_left_out_is_said(images, masks):
+    (images / "notes.txt").touch()
+    save(images / "x/a.png", PIXELS["a"])
+    (masks / "b.npy").touch()
+    save(masks / "d.png", labels())
+    assert list(ImageFolder(images, masks).remarks()) == [
+        f"{images}: left out 1 file without an image's suffix (notes.txt) "
+        "and 1 subfolder (x; the option recursive reads them)",
+        f"{masks}: left out 1 file without an image's suffix (b.npy) and 1 mask without an image (d.png)",
+    ]
+
+
+def test_what_is_cut_away_is_said(images):
+    (remark,) = ImageFolder(images, size=8).remarks()
+    assert "cuts 3 of 3 images, such as one of 12x16 (height x width) to rows 0:12, columns 2:14" in remark
+    assert list(ImageFolder(images, size=8, crop="pad").remarks()) == []
+
+
+def test_padding_keeps_all_with_background_around(images, masks):
+    source = ImageFolder(images, masks, size=16, crop="pad")
+    record = next(source.records())
+    np.testing.assert_array_equal(record.image[2:14], PIXELS["a"])
+    np.testing.assert_array_equal(record.segmentation[2:14], labels((2, 0, 0), (1, 6, 6)))
+    assert not record.image[[0, 1, 14, 15]].any()
+    assert not record.segmentation[[0, 1, 14, 15]].any()
+    assert source.provenance != ImageFolder(images, masks, size=16).provenance
+
+
+def outlined(*boxes):
+    """A label map as of PASCAL VOC: each object has an outline of 255."""
+    pixels = np.zeros(SIZE, np.uint8)
+    for label, top, left in boxes:
+        pixels[top : top + 6, left : left + 6] = 255
+        pixels[top + 1 : top + 5, left + 1 : left + 5] = label
+    return pixels
+
+
+def test_void_is_background_if_it_is_named(images, masks):
+    save(masks / "b.png", outlined((1, 0, 0), (2, 6, 8)))
+    void, ignored = ImageFolder(images, masks), ImageFolder(images, masks, ignore=255)
+    assert (void.survey.labels, ignored.survey.labels) == ((1, 2, 3, 7, 255), (1, 2, 3, 7))
+    expected = np.where(outlined((1, 0, 0), (2, 6, 8)) == 255, 0, outlined((1, 0, 0), (2, 6, 8)))
+    records = list(ignored.records())
+    np.testing.assert_array_equal(records[1].segmentation, expected)
+    assert len(records[2].factors) == 3  # masks of single objects may be 255
+    (warning,) = void.remarks()
+    assert warning.startswith(f"{masks}: the label 255 is counted as an object, and is the only one with a gap")
+    assert "add --ignore 255" in warning
+    assert list(ignored.remarks()) == []
+    assert void.provenance != ignored.provenance
+
+
+@pytest.mark.parametrize("boxes", [[(255, 0, 0)], [(85, 0, 0), (170, 0, 8), (255, 6, 0)], [(1, 0, 0), (2, 6, 6)]])
+def test_other_labels_are_no_void(tmp_path, boxes):
+    save(tmp_path / "images/a.png", PIXELS["a"])
+    save(tmp_path / "masks/a.png", labels(*boxes))
+    assert list(ImageFolder(tmp_path / "images", tmp_path / "masks").remarks()) == []
+
+
+def test_the_gray_levels_of_an_antialiased_mask_are_noticed(tmp_path, capsys, caplog):
+    row, column = np.indices((128, 128)) - 63.5
+    disc = Image.fromarray(np.uint8(row**2 + column**2 < 40**2) * 255)
+    save(tmp_path / "images/a.png", np.zeros((32, 32, 3), np.uint8))
+    for mode in ("BILINEAR", "NEAREST"):
+        save(tmp_path / "masks/a.png", np.asarray(disc.resize((32, 32), Image.Resampling[mode])))
+        caplog.clear()
+        arguments = [str(tmp_path / name) for name in ("images", mode)]
+        assert not main(["convert", "folder", *arguments, "--masks", str(tmp_path / "masks"), "--processes", "1"])
+        objects = capsys.readouterr().out.splitlines()[0]
+        warnings = [record.getMessage() for record in caplog.records]
+        if mode == "BILINEAR":
+            assert int(re.search(r"masks: (\d+) objects counted, at most \1 in an image", objects)[1]) > 15
+            (warning,) = warnings
+            assert "have a handful of pixels: gray levels of an anti-aliased mask?" in warning
+        else:
+            assert (objects, warnings) == (f"{tmp_path / 'masks'}: 1 object counted, at most 1 in an image", [])
+
+
+def test_names_of_any_bytes(tmp_path, capsys):
+    folder, out = (tmp_path / os.fsdecode(name) for name in (b"im\xff\nages", b"out\xff"))
+    for name in (b"a\xff", b"new\nline", b"-dash", b"a:b", b"  ", b"x" * 251):
+        save(folder / os.fsdecode(name + b".png"), PIXELS["a"])
+        save(tmp_path / "masks" / os.fsdecode(name + b".png"), labels((1, 0, 0)))
+    masks = ("--masks", str(tmp_path / "masks"))
+    assert not main(["convert", "folder", str(folder), str(out), *masks, "--processes", "1"])
+    assert "out\\udcff: im\\udcff\\nages, 6 train, manifest checksum" in capsys.readouterr().out.splitlines()[-1]
+    assert verify(out) == []
+    assert not main(["info", str(out)])
+    (folder / os.fsdecode(b"a\xff.png")).write_bytes(b"damaged")
+    assert main(["convert", "folder", str(folder), str(tmp_path / "again"), "--processes", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "im\\udcff\\nages/a\\udcff.png: expected an image, got cannot identify" in line
 
 
 def records_of(out, split):
@@ -188,8 +325,11 @@ def test_convert_takes_splits_in_order(images, tmp_path):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: expected a folder, got no such folder; check the path"),
-        (["photos", "--masks", "nowhere"], r"nowhere: expected a label map a\.png or a folder a of binary masks"),
-        (["photos", "--train", "4"], "photos: expected a record 3, .* got the end of the source; choose smaller"),
+        (["photos", "--masks", "nowhere"], r"nowhere: expected a folder, got no such folder; check the path"),
+        (["photos", "--train", "3", "--val", "2"], r"photos: expected at most 3 scenes .*, got 3 train \+ 2 val = 5"),
+        (["photos", "--crop", "pad"], "crop 'pad': expected a size for the crop .*, got none; add --size"),
+        (["photos", "--ignore", "255"], "ignore: expected masks with that label, got no masks; add --masks"),
+        (["photos", "--masks", "photos/x", "--recursive", "true"], "photos/x: expected a folder outside of that of"),
         (["photos", "--max_objects", "256"], "max_objects: expected 1 to 255, got 256"),
     ],
 )

@@ -191,6 +191,22 @@ def test_factors_of_unknown_columns(tmp_path):
     assert len(list(HDF5File(path, factors=False).records())) == 1
 
 
+def test_masks_may_be_boolean(tmp_path):
+    arrays = group(2)
+    plain = HDF5File(write(tmp_path / "a.h5", {"train": arrays}))
+    boolean = HDF5File(write(tmp_path / "b.h5", {"train": {**arrays, "masks": arrays["masks"] > 0}}))
+    for record, other in zip(boolean.records(), plain.records(), strict=True):
+        assert_same(record, other)
+
+
+def test_groups_of_other_names_are_left_out_with_a_word(tmp_path, caplog):
+    path = write(tmp_path / "a.h5", {"train": group(1), "valid": group(1), "extra": {"imgs": np.zeros(1)}})
+    assert HDF5File(path).left_out == ["extra", "valid"]
+    assert not main(["convert", "hdf5", str(path), str(tmp_path / "out"), "--processes", "1"])
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == f"{path}: left out extra, valid: only the groups train, val, test are read"
+
+
 def test_groups_must_agree(tmp_path):
     arrays = group(1)
     smaller = {"imgs": arrays["imgs"], "masks": arrays["masks"][:, :3]}

@@ -82,7 +82,7 @@ def test_shards_give_the_scenes_that_were_written(reader):
 @pytest.mark.parametrize("labels", [(), ("segmentation",), ("factors",), ALL_LABELS])
 def test_a_batch_has_the_labels_that_are_asked_for_padding_too(shards, labels):
     batch = collate([(i, decode()) for i, decode in shard_reader(shards, labels)(np.array([3, -1]))])
-    assert batch.keys() == {"image", "index", "key", *labels}
+    assert batch.keys() == {"image", "index", "key", "box", *labels}
     if "factors" in labels:
         assert batch["factors"] == [Tetrominoes(12).scene(3).factors, []]
 
@@ -125,7 +125,7 @@ def test_each_shard_is_fetched_once(reader, monkeypatch):
 
 def test_images_are_read_with_their_names(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "one.png")
-    read = ImageReader((tmp_path / "one.png",), "square", 6)
+    read = ImageReader((tmp_path / "one.png",), ("one",), "square", 6)
     (index, decode), (padding, blank) = read(np.array([0, -1]))
     assert (index, decode().key, decode().segmentation) == (0, "one", None)
     np.testing.assert_array_equal(decode().image, PIXELS[:, 1:7])

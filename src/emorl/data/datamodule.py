@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from os.path import expanduser, isdir, isfile
 from pathlib import Path
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
-from emorl.data.images import find_images
+from emorl.data.folders import Images, find_images, list_folder
+from emorl.data.images import IMAGE_SUFFIXES, read_size
 from emorl.data.records import Label
 from emorl.data.shards.manifest import MANIFEST, Manifest
 from emorl.data.shards.remote import is_url
 from emorl.data.stream.loader import EvaluationLoader, TrainingLoader
 from emorl.data.stream.plan import Order
 from emorl.data.stream.scenes import ImageReader, ShardReader
-from emorl.data.transforms import Crop
-from emorl.errors import DataError
+from emorl.data.transforms import Crop, crop_box, describe_cut
+from emorl.errors import DataError, printable
+
+_log = logging.getLogger(__name__)
 
 
 class MultiObjectDataModule(LightningDataModule):
-    """Streams a folder of shards; for ``predict``, also any folder of PNG or JPEG images.
+    """Streams a folder of shards; for ``predict``, also any folder of images, or a single one.
 
     Batches are `emorl.types.Batch`: images stay 8-bit until they are on the device. Labels that are not
     asked for are not decoded, and so not checked: ``emorl-data verify`` finds those that are damaged.
 
     Args:
         root: folder of shards with its ``manifest.json``: a local path, or a URL (``https://``; ``s3://`` with s3fs
-            installed; any other that fsspec knows). For ``predict``, alternatively a local folder of images.
-        image_size: side of the square images given to the model, in pixels.
-        crop: what is cut out of a stored image before resizing: ``square`` (the largest centred square), ``center``
-            (0.8 of it, as ClevrTex and GENESIS do) or ``emorl`` (rows 29:221, columns 64:256 of CLEVR's frames).
+            installed; any other that fsspec knows). For ``predict`` it may be a local folder of images, or an image.
+        image_size: side of the square images given to the model, in pixels; by default that of the crop of a stored
+            image, and for a folder of images the model's.
+        crop: what of a stored image is resized: ``square`` (the largest centered square), ``center`` (0.8 of it, as
+            ClevrTex and GENESIS do), ``emorl`` (rows 29:221, columns 64:256 of CLEVR's frames) or ``pad`` (all of it,
+            with black, and in label maps background, around it). What is cut away is said in a line.
         batch_size: images of a batch, in each process.
         num_workers: worker processes that read and decode; 0 does it in the training process.
         window: images that are shuffled together; a worker holds so many of them, compressed, in memory.
@@ -45,12 +53,16 @@ class MultiObjectDataModule(LightningDataModule):
             labels, nothing. With segmentations reading takes a third longer, with both more than half.
         eval_labels: what validation, testing and prediction read beside images. Without segmentations there is nothing
             to score masks against.
+        recursive: whether ``predict`` reads the subfolders of a folder of images, too.
+
+    Raises:
+        DataError: if a number is out of its range.
     """
 
     def __init__(
         self,
         root: str = "data/tetrominoes",
-        image_size: int = 35,
+        image_size: int | None = None,
         crop: Crop = "square",
         batch_size: int = 32,
         num_workers: int = 1,
@@ -61,10 +73,13 @@ class MultiObjectDataModule(LightningDataModule):
         cache: str | None = None,
         train_labels: tuple[Label, ...] = (),
         eval_labels: tuple[Label, ...] = ("segmentation",),
+        recursive: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.root = root
+        _check_range(1, image_size=image_size, batch_size=batch_size, window=window, score_size=score_size)
+        _check_range(0, num_workers=num_workers, seed=seed)
+        self.root = expanduser(root)
         self.image_size = image_size
         self.crop = crop
         self.batch_size = batch_size
@@ -73,25 +88,51 @@ class MultiObjectDataModule(LightningDataModule):
         self.seed = seed
         self.predict_split = predict_split
         self.score_size = score_size
-        self.cache = cache
+        self.cache = None if cache is None else expanduser(cache)
         self.train_labels = train_labels
         self.eval_labels = eval_labels
+        self.recursive = recursive
         self.manifest: Manifest | None = None
+        self.images: Images | None = None
 
     def setup(self, stage: str) -> None:
-        """Read the manifest.
+        """Read the manifest, or list the images; say what of them is left out or cut away.
 
         Raises:
-            DataError: if there is none, unless ``root`` is a folder of images and ``stage`` is ``predict``.
+            DataError: if there is no manifest, unless ``root`` has images and ``stage`` is ``predict``; if the crop
+                does not suit the data set; or if images have no size to be resized to.
         """
-        if stage != "predict" or is_url(self.root) or (Path(self.root) / MANIFEST).exists():
+        path = Path(self.root)
+        if is_url(self.root) or isfile(path / MANIFEST) or not (stage == "predict" or _holds_images(path)):
             self.manifest = Manifest.load(self.root)
+            height, width = self.manifest.image_size
+            left, _, right, _ = crop_box(height, width, self.crop)
+            self.image_size = self.image_size or right - left
+            total = sum(split.samples for split in self.manifest.splits.values())
+            cut = describe_cut({(height, width): total}, self.crop)
+            _say(cut and f"{self.root}: {cut}")
+        elif stage == "predict":
+            self._find_images(path)
+        else:
+            remedy = f"make one of it (emorl-data convert folder {self.root} OUT) and give its folder OUT"
+            raise DataError.of(self.root, expected="a data set of shards", got="images", remedy=remedy)
 
     def train_dataloader(self) -> TrainingLoader:
         """Stream the split ``train``, every sample once an epoch, in an order that depends on the epoch."""
-        read = self._reader("train", self.image_size, self.train_labels)
+        read = self._reader("train", self._size, self.train_labels)
         order = Order(tuple(shard.samples for shard in read.shards), self.window, self.seed)
-        return TrainingLoader(read, order, self.batch_size, self.num_workers, *self._place())
+        if (trainer := self.trainer) is None:
+            return TrainingLoader(read, order, self.batch_size, self.num_workers)
+        return TrainingLoader(
+            read,
+            order,
+            self.batch_size,
+            self.num_workers,
+            *self._place(),
+            epoch=trainer.current_epoch,
+            limit=trainer.limit_train_batches,
+            repeat=trainer.overfit_batches > 0,  # type: ignore[attr-defined]
+        )
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """Stream the split ``val``; without one, training goes on without validation, and says so.
@@ -107,7 +148,7 @@ class MultiObjectDataModule(LightningDataModule):
                 "as --train, to have them."
             )
             return []
-        return self._evaluation("val", self.image_size)
+        return self._evaluation("val", self._size)
 
     def test_dataloader(self) -> EvaluationLoader:
         """Stream the split ``test``."""
@@ -120,15 +161,14 @@ class MultiObjectDataModule(LightningDataModule):
             split: name of the split.
             samples: scenes, the first ones of the split; all of them unless given, or if there are fewer.
         """
-        return self._evaluation(split, self.score_size or self.image_size, samples)
+        return self._evaluation(split, self.score_size or self._size, samples)
 
     def predict_dataloader(self) -> EvaluationLoader:
         """Stream ``predict_split``, or the images of the folder."""
-        if self.manifest is not None:
-            return self._evaluation(self.predict_split, self.image_size)
-        paths = find_images(Path(self.root))
-        read = ImageReader(paths, self.crop, self.image_size)
-        return EvaluationLoader(read, len(paths), self.batch_size, self.num_workers, *self._place())
+        if self.images is None:
+            return self._evaluation(self.predict_split, self._size)
+        read = ImageReader(self.images.paths, self.images.keys, self.crop, self._size)
+        return EvaluationLoader(read, len(read.paths), self.batch_size, self.num_workers, *self._place())
 
     def _evaluation(self, split: str, label_size: int, samples: int | None = None) -> EvaluationLoader:
         read = self._reader(split, label_size, self.eval_labels)
@@ -145,7 +185,41 @@ class MultiObjectDataModule(LightningDataModule):
                 got=f"{', '.join(self.manifest.splits)}",
                 remedy="convert or generate the data set with that split",
             )
-        return ShardReader(self.root, self.manifest, split, self.crop, self.image_size, label_size, labels, self.cache)
+        return ShardReader(self.root, self.manifest, split, self.crop, self._size, label_size, labels, self.cache)
+
+    def _find_images(self, path: Path) -> None:
+        model = None if self.trainer is None else self.trainer.lightning_module
+        self.image_size = self.image_size or getattr(model, "image_size", None)
+        if self.image_size is None:
+            remedy = "give the size that the model was trained on"
+            raise DataError.of("image_size", expected="a size for images", got="none", remedy=remedy)
+        self.images = find_images(path, self.recursive)
+        cut = describe_cut(Counter(filter(None, map(read_size, self.images.paths))), self.crop)
+        _say(self.images.left_out, cut and f"{self.root}: {cut}")
+
+    @property
+    def _size(self) -> int:
+        assert self.image_size is not None
+        return self.image_size
 
     def _place(self) -> tuple[int, int]:
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+
+@rank_zero_only
+def _say(*lines: str) -> None:
+    for line in filter(None, lines):
+        _log.warning(printable(line))
+
+
+def _holds_images(path: Path) -> bool:
+    if isdir(path):
+        return bool(list_folder(path, recursive=True).images)
+    return isfile(path) and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _check_range(least: int, **numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            remedy = "choose a number in this range"
+            raise DataError.of(f"data.{name}", expected=f"{least} or more", got=f"{number}", remedy=remedy)

@@ -1,88 +1,129 @@
-"""Files of images and label maps, and folders of them."""
+"""Files of pictures, label maps and masks: whatever their bytes, what cannot be read is a `DataError`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Integer, UInt8
-from PIL import Image, ImageOps
+from jaxtyping import Bool, Integer, UInt8
+from PIL import ExifTags, Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.data.records import file_provenance
 from emorl.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
 MAX_LABEL = 255
 
-_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+_PICTURES = ("RGB", "L", "1", "P", "LA", "PA", "RGBA", "RGBa")  # modes whose colors are known
+_LABELS = ("L", "P", "1", "I", "I;16", "I;16B")
+_TURNS = {  # what turns a picture upright, by its EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_COLORED = 64  # difference of channels that no lossy compression makes of gray
 
-
-def find_images(folder: Path) -> tuple[Path, ...]:
-    """Return the PNG and JPEG files of a folder, sorted by name.
-
-    Raises:
-        DataError: if it is no folder, holds none, or two that differ in their suffix alone.
-    """
-    if not folder.is_dir():
-        raise DataError.of(folder, expected="a folder", got="no such folder", remedy="check the path")
-    paths = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
-    if not paths:
-        expected = f"a folder with images in it ({', '.join(IMAGE_SUFFIXES)}), or with shards and their manifest.json"
-        raise DataError.of(folder, expected=expected, got="neither", remedy="check the path, or convert the images")
-    if twins := sorted(stem for stem, count in Counter(path.stem for path in paths).items() if count > 1):
-        raise DataError.of(folder, expected="one image of each name", got=f"several {twins}", remedy="rename them")
-    return paths
-
-
-@contextmanager
-def open_image(path: Path, modes: Sequence[str], expected: str, remedy: str) -> Iterator[Image.Image]:
-    """Open an image of one of Pillow's modes; whatever goes wrong while it is decoded is a `DataError`.
-
-    Args:
-        path: the file.
-        modes: the modes that are welcome.
-        expected: what they are, in words.
-        remedy: what to do about an image of another mode.
-
-    Raises:
-        DataError: if it is no image, damaged, or of another mode.
-    """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            mode = image.mode
-            if mode in modes:
-                yield image
-                return
-    except _ERRORS as error:
-        got = f"{getattr(error, 'strerror', None) or error}"
-        raise DataError.of(path, expected="an image", got=got, remedy="remove or replace the file") from error
-    raise DataError.of(path, expected=expected, got=f"the mode {mode}", remedy=remedy)
+T = TypeVar("T")
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Read a picture as 8-bit RGB, turned upright as its EXIF data says.
+    """Read a picture as 8-bit RGB, turned upright as its EXIF data say; an opaque alpha channel is left out.
 
     Raises:
-        DataError: if it is no image, or of a mode whose colours cannot be told, such as transparency.
+        DataError: if it is no image of `FORMATS`, damaged, transparent, of several frames, or of a mode whose colors
+            are not known, such as CMYK or 16-bit gray.
     """
-    with open_image(path, ("RGB", "L", "1"), "an RGB or greyscale image", "convert it to RGB") as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+    def take(image: Image.Image, _: str) -> np.ndarray:
+        _require_mode(path, image, _PICTURES, "an RGB or grayscale image", "convert it to 8-bit RGB")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            if (lowest := image.getchannel("A").getextrema()[0]) != 255:
+                got, remedy = f"transparent pixels (alpha {lowest})", "put it on a background and save it as RGB"
+                raise DataError.of(path, expected="an opaque image", got=got, remedy=remedy)
+        return np.asarray(image.convert("RGB"))
+
+    return _decode(path, take)
+
+
+def read_colors(path: Path, remedy: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Read an RGB image of a data set whose images may have an alpha channel that means nothing.
+
+    Args:
+        path: the file.
+        remedy: what to do about another image.
+
+    Raises:
+        DataError: if it is no such image.
+    """
+
+    def take(image: Image.Image, _: str) -> np.ndarray:
+        _require_mode(path, image, ("RGB", "RGBA"), "an RGB image", remedy)
+        return np.asarray(image.convert("RGB"))
+
+    return _decode(path, take)
 
 
 def read_labels(path: Path) -> Integer[np.ndarray, "height width"]:
-    """Read a label map: the pixels of a greyscale image of any depth, or the palette indices of a palette image.
+    """Read a label map: the pixels of a grayscale image of any depth, or the palette indices of a palette image.
 
     Raises:
-        DataError: if it is no image, or one of colours.
+        DataError: if it is no image, compressed with loss, one of colors, or has negative labels.
     """
-    expected, remedy = "a label map in greyscale or with a palette", "save the labels, not their colours, as a PNG"
-    with open_image(path, ("L", "P", "I;16", "1"), expected, remedy) as image:
-        return np.asarray(image).astype(np.int32)
+
+    def take(image: Image.Image, kind: str) -> np.ndarray:
+        expected, remedy = "a label map in grayscale or with a palette", "save the labels, not their colors, as a PNG"
+        if kind == "JPEG":
+            raise DataError.of(path, expected=expected, got="a JPEG, which changes labels", remedy=remedy)
+        return _labels(path, image, expected, remedy)
+
+    return _decode(path, take)
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+    """Read the mask of one object: the object is where the pixels are above half of the largest value.
+
+    In JPEG and WebP, which may be compressed with loss, it is where they are above half of white.
+
+    Raises:
+        DataError: if it is no image, or one of colors.
+    """
+
+    def take(image: Image.Image, kind: str) -> np.ndarray:
+        expected, remedy = "a black and white mask", "save the mask in black and white, as a PNG"
+        if kind not in ("JPEG", "WEBP"):
+            labels = _labels(path, image, expected, remedy)
+            return np.asarray(labels > labels.max() / 2)
+        _require_mode(path, image, ("L", "RGB"), expected, remedy)
+        pixels = np.asarray(image.convert("RGB"))
+        if np.ptp(pixels, axis=-1).max() > _COLORED:
+            raise DataError.of(path, expected=expected, got="colors", remedy=remedy)
+        return np.asarray(pixels[..., 1] > 127)
+
+    return _decode(path, take)
+
+
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Return height and width of a picture that is upright, from the front of its file; None if it has none."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow turns TIFF by itself
+            return (width, height) if turned else (height, width)
+    except Exception:  # of any kind, as in `_decode`: the error is that of reading it
+        return None
 
 
 def renumber(
@@ -115,5 +156,70 @@ def files_provenance(folder: Path, paths: Sequence[Path]) -> dict[str, str | int
     """
     checksum = hashlib.sha256()
     for path in tqdm(paths, "checksum", unit="file", disable=None, leave=False):
-        checksum.update(f"{path.parent.name}/{path.name} {file_provenance(path)['sha256']}\n".encode())
+        checksum.update(os.fsencode(f"{path.parent.name}/{path.name} {file_provenance(path)['sha256']}\n"))
     return {"folder": folder.resolve().name, "files": len(paths), "sha256": checksum.hexdigest()}
+
+
+def _decode(path: Path, take: Callable[[Image.Image, str], T]) -> T:
+    """Return what ``take`` makes of a file's only picture, turned upright, and the name of its format.
+
+    Pillow's decoders meet damage with errors of every kind, and with warnings that name no file.
+
+    Raises:
+        DataError: whatever goes wrong.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                kind = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG with a preview after it
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1 and kind != "JPEG":
+                    got, remedy = f"{frames} frames", "save the one that you mean as an image"
+                    raise DataError.of(path, expected="a single picture", got=got, remedy=remedy)
+                with _quiet_libtiff(kind):
+                    image.load()
+                turn = _TURNS.get(_orientation(image))
+                return take(image if turn is None else image.transpose(turn), kind)
+    except DataError:
+        raise
+    except Exception as error:
+        got = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
+        raise DataError.of(path, expected="an image", got=got, remedy="remove or replace the file") from error
+
+
+@contextmanager
+def _quiet_libtiff(kind: str) -> Iterator[None]:
+    """Keep what libtiff prints of damage, past Python, from the terminal: the error says it."""
+    if kind != "TIFF":
+        yield
+        return
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 for upright; nothing else of EXIF is needed, and what is damaged is none."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1
+
+
+def _labels(path: Path, image: Image.Image, expected: str, remedy: str) -> np.ndarray:
+    _require_mode(path, image, _LABELS, expected, remedy)
+    labels = np.asarray(image).astype(np.int32)
+    if labels.min() < 0:
+        raise DataError.of(path, expected="labels from 0 on", got=f"{labels.min()}", remedy="renumber the labels")
+    return labels
+
+
+def _require_mode(path: Path, image: Image.Image, modes: Sequence[str], expected: str, remedy: str) -> None:
+    if image.mode not in modes:
+        raise DataError.of(path, expected=expected, got=f"the mode {image.mode}", remedy=remedy)

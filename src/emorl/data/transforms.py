@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 import numpy as np
@@ -11,18 +12,18 @@ from PIL import Image
 
 from emorl.errors import DataError
 
-Crop = Literal["square", "center", "emorl"]
+Crop = Literal["square", "center", "emorl", "pad"]
 Box = tuple[int, int, int, int]  # left, upper, right, lower
 
 
 def square_box(height: int, width: int) -> Box:
-    """Return the largest centred square."""
-    return _centred(height, width, min(height, width))
+    """Return the largest centered square."""
+    return _centered(height, width, min(height, width))
 
 
 def center_box(height: int, width: int) -> Box:
-    """Return the centred square of 0.8 times the shorter side: rows 24:216 of CLEVR's 240 (ClevrTex, GENESIS)."""
-    return _centred(height, width, round(0.8 * min(height, width)))
+    """Return the centered square of 0.8 times the shorter side: rows 24:216 of CLEVR's 240 (ClevrTex, GENESIS)."""
+    return _centered(height, width, max(1, round(0.8 * min(height, width))))
 
 
 def emorl_box(height: int, width: int) -> Box:
@@ -36,13 +37,35 @@ def emorl_box(height: int, width: int) -> Box:
             "crop 'emorl'",
             expected="CLEVR frames, 240x320 or another 4:3 size",
             got=f"{height}x{width}",
-            remedy="choose the crop 'square' or 'center'",
+            remedy="choose the crop 'square', 'center' or 'pad'",
         )
     left, upper, side = (round(edge * height / 240) for edge in (64, 29, 192))
     return left, upper, left + side, upper + side
 
 
-BOXES: dict[Crop, Callable[[int, int], Box]] = {"square": square_box, "center": center_box, "emorl": emorl_box}
+def pad_box(height: int, width: int) -> Box:
+    """Return the smallest square around the image, which is in its middle: edges outside are negative, or beyond it."""
+    return _centered(height, width, max(height, width))
+
+
+BOXES: dict[Crop, Callable[[int, int], Box]] = {
+    "square": square_box,
+    "center": center_box,
+    "emorl": emorl_box,
+    "pad": pad_box,
+}
+
+
+def crop_box(height: int, width: int, crop: Crop) -> Box:
+    """Return the square of a stored image that the model sees, in pixels of the image: left, upper, right, lower.
+
+    >>> crop_box(96, 128, "square"), crop_box(96, 128, "pad")
+    ((16, 0, 112, 96), (0, -16, 128, 112))
+
+    Raises:
+        DataError: if the crop does not suit the image.
+    """
+    return BOXES[crop](height, width)
 
 
 def fit(
@@ -50,17 +73,50 @@ def fit(
 ) -> UInt8[np.ndarray, "size size *channels"]:
     """Crop to a square and resize to ``size`` x ``size``; bicubic for images, nearest for label maps.
 
+    What ``pad`` adds is 0: black, and background.
+
     Raises:
         DataError: if the crop does not suit the image.
     """
     height, width = pixels.shape[:2]
-    left, upper, right, lower = BOXES[crop](height, width)
-    square = pixels[upper:lower, left:right]
-    if square.shape[:2] == (size, size):
-        return square
-    return np.asarray(Image.fromarray(square).resize((size, size), resample))
+    left, upper, right, lower = crop_box(height, width, crop)
+    inside = pixels[max(0, upper) : lower, max(0, left) : right]
+    rows, columns = (max(1, round(side * size / (right - left))) for side in inside.shape[:2])
+    if inside.shape[:2] != (rows, columns):
+        inside = np.asarray(Image.fromarray(inside).resize((columns, rows), resample))
+    if (rows, columns) == (size, size):
+        return inside
+    square = np.zeros((size, size, *pixels.shape[2:]), np.uint8)
+    first_row, first_column = (size - rows) // 2, (size - columns) // 2
+    square[first_row : first_row + rows, first_column : first_column + columns] = inside
+    return square
 
 
-def _centred(height: int, width: int, side: int) -> Box:
+def describe_cut(sizes: Mapping[tuple[int, int], int], crop: Crop) -> str:
+    """Say in a sentence what a crop cuts away, nothing if it keeps all.
+
+    Args:
+        sizes: number of images of each height and width.
+        crop: name of the crop.
+
+    >>> describe_cut({(96, 128): 2, (64, 64): 3}, "square")
+    "the crop 'square' cuts 2 of 5 images, such as one of 96x128 (height x width) to rows 0:96, columns 16:112; \
+the crop 'pad' keeps them whole"
+    """
+    cut = {}
+    for (height, width), number in sizes.items():
+        with suppress(DataError):  # which reading such an image raises
+            left, upper, right, lower = crop_box(height, width, crop)
+            if left > 0 or upper > 0 or right < width or lower < height:
+                cut[(height, width)] = number, f"rows {upper}:{lower}, columns {left}:{right}"
+    if not cut:
+        return ""
+    ((height, width), (_, kept)) = max(cut.items(), key=lambda item: item[1][0])
+    number, total = sum(number for number, _ in cut.values()), sum(sizes.values())
+    example = f"such as one of {height}x{width} (height x width) to {kept}"
+    return f"the crop {crop!r} cuts {number} of {total} images, {example}; the crop 'pad' keeps them whole"
+
+
+def _centered(height: int, width: int, side: int) -> Box:
     left, upper = (width - side) // 2, (height - side) // 2
     return left, upper, left + side, upper + side

@@ -15,6 +15,7 @@ import yaml
 from emorl.errors import DataError
 from emorl.evaluation.outputs import show, write_figure, write_table
 from emorl.files import atomic, locked
+from emorl.paths import expand_home
 from emorl.study.curves import training_figure
 from emorl.study.table import Scored, score_rows, seeds_figure, summary_rows
 
@@ -130,7 +131,7 @@ def read_cases(path: Path) -> dict[str, list[str]]:
 
 
 def _word(option: Any) -> str:
-    return "null" if option is None else str(option)
+    return "null" if option is None else str(expand_home(option))
 
 
 def _read(path: Path) -> Any:

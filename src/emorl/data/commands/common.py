@@ -8,6 +8,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from emorl.data.write.selection import Selection
 from emorl.data.write.writer import SHARD_SIZE as SAMPLES
 from emorl.data.write.writer import write_shards
+from emorl.errors import printable
 
 TRAIN, VAL, TEST = map(NonNegativeInt, (60000, 320, 320))  # the splits of the paper, and one to validate
 SHARD_SIZE, PROCESSES = map(PositiveInt, (SAMPLES, os.cpu_count() or 1))
@@ -17,4 +18,4 @@ def write(selections: Mapping[str, Selection], out: str, shard_size: int, proces
     """Write a data set and say what it is."""
     manifest = write_shards(selections, out, shard_size, processes)
     splits = ", ".join(f"{split.samples} {name}" for name, split in manifest.splits.items())
-    print(f"{out}: {manifest.dataset}, {splits}, manifest checksum {manifest.checksum}")
+    print(printable(f"{out}: {manifest.dataset}, {splits}, manifest checksum {manifest.checksum}"))

@@ -1,5 +1,6 @@
 """`emorl-data convert`: data sets from the files in which they were published, and from folders of images."""
 
+import logging
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -13,13 +14,16 @@ from emorl.data.records import Source
 from emorl.data.sources.clevr import ClevrTFRecords
 from emorl.data.sources.clevrtex import ClevrTexFolder
 from emorl.data.sources.folder import ImageFolder
-from emorl.data.sources.hdf5 import HDF5File
+from emorl.data.sources.hdf5 import SPLITS, HDF5File
 from emorl.data.sources.multi_dsprites import MultiDSpritesTFRecords
 from emorl.data.sources.splits import PRESETS, choose
 from emorl.data.sources.tetrominoes import TetrominoesTFRecords
 from emorl.data.sources.tfrecord import TFRecordSource, read_records
+from emorl.data.transforms import Crop
 from emorl.data.write.selection import Selection, consecutive
-from emorl.errors import DataError
+from emorl.errors import DataError, printable
+
+_log = logging.getLogger(__name__)
 
 
 def tetrominoes(
@@ -125,6 +129,9 @@ def hdf5(
         processes: Number of processes that convert. The bytes are the same for any number.
     """
     scenes = HDF5File(source, factors)
+    if scenes.left_out:
+        names, read = ", ".join(scenes.left_out), ", ".join(SPLITS)
+        _log.warning(printable(f"{source}: left out {names}: only the groups {read} are read"))
     splits, given = dict(scenes.splits), {"train": train, "val": val, "test": test}
     if val:
         splits.setdefault("val", splits.get("train", range(0))[train or 0 :])
@@ -166,6 +173,9 @@ def folder(
     out: str,
     masks: str | None = None,
     size: PositiveInt | None = None,
+    crop: Crop = "square",
+    ignore: NonNegativeInt | None = None,
+    recursive: bool = False,
     max_objects: PositiveInt | None = None,
     train: NonNegativeInt | None = None,
     val: NonNegativeInt | None = None,
@@ -173,18 +183,24 @@ def folder(
     shard_size: PositiveInt = SHARD_SIZE,
     processes: PositiveInt = PROCESSES,
 ) -> None:
-    """Convert a folder of PNG and JPEG images, in the order of their names: first train, then val, then test.
+    """Convert a folder of images, in the order of their names: first train, then val, then test.
 
-    Unless a split is given all images are to train.
+    Unless a split is given all images are to train. PNG, JPEG, BMP, WebP, TIFF, GIF and PPM are read, each a single
+    opaque picture; names that begin with a dot are skipped.
 
     Args:
         images: Folder of the images.
         out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
-        masks: Folder of the masks; without it everything is background. For the image NAME.jpg or NAME.png it has
-            either NAME.png, a label map in greyscale or with a palette (0 is the background), or a folder NAME of
-            black and white PNG images, one for each object.
-        size: Side of the square images to write: the largest square in the middle of each image, resized. Without it
-            the images are taken as they are, and must have one size.
+        masks: Folder of the masks; without it everything is background. For the image NAME.jpg it has either NAME.png,
+            a label map in grayscale or with a palette (0 is the background), or a folder NAME of black and white
+            images, one for each object.
+        size: Side of the square images to write: what crop keeps of each image, resized. Without it the images are
+            taken as they are, and must have one size.
+        crop: What of an image becomes the square: its largest square in the middle, 0.8 of that (center), CLEVR's
+            published crop (emorl), or all of it, with black and background around it (pad).
+        ignore: Label of pixels without a label (void) in label maps, often 255: they become background. Without it
+            every label but 0 is an object.
+        recursive: Whether to read images in subfolders too. The masks of SUB/NAME.jpg are SUB/NAME.png or SUB/NAME.
         max_objects: Largest number of objects in a scene; counted in the masks unless given.
         train: Number of training images.
         val: Number of validation images.
@@ -192,28 +208,43 @@ def folder(
         shard_size: Samples in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
     """
-    scenes = ImageFolder(images, masks, size, max_objects)
+    scenes = ImageFolder(images, masks, size, max_objects, crop, ignore, recursive)
+    for remark in scenes.remarks():
+        _log.warning(printable(remark))
+    if scenes.survey is not None:
+        total, most = scenes.survey.objects, scenes.survey.most
+        print(printable(f"{masks}: {total} object{'s'[: total != 1]} counted, at most {most} in an image"))
     given = {"train": train, "val": val, "test": test}
     sizes = {split: number or 0 for split, number in given.items()}
     if set(given.values()) == {None}:
         sizes = {"train": len(scenes.paths)}
+    _require(images, sizes, len(scenes.paths))
     write(consecutive(scenes, sizes), out, shard_size, processes)
 
 
-def _paper_splits(path: Path, sizes: dict[str, int]) -> dict[str, int]:
-    """Return the paper's splits if the file is long enough, otherwise all of it as test data."""
-    needed = sum(sizes.values())
-    records = tqdm(islice(read_records(path), needed), "counting", needed, unit="record", disable=None, leave=False)
-    count = sum(1 for _ in records)
-    return sizes if count == needed else {"test": count}
-
-
 def _convert(source: TFRecordSource, out: str, given: dict[str, NonNegativeInt | None], shard_size: int) -> None:
-    """Take the given splits one after the other; unless any is given the paper's, and after them one to validate."""
-    sizes = {split: samples or 0 for split, samples in given.items()}
-    if set(given.values()) == {None}:
-        sizes = _paper_splits(source.path, sizes={"train": TRAIN, "test": TEST, "val": VAL})
+    """Take the given splits one after the other; unless any is given the paper's, and after them one to validate.
+
+    A file too short for the paper's splits is one test split.
+    """
+    asked = set(given.values()) != {None}
+    sizes = {s: n or 0 for s, n in given.items()} if asked else {"train": TRAIN, "test": TEST, "val": VAL}
+    needed = sum(sizes.values())
+    records = islice(read_records(source.path), needed)
+    count = sum(1 for _ in tqdm(records, "counting", needed, unit="record", disable=None, leave=False))
+    if asked:
+        _require(source.path, sizes, count)
+    elif count < needed:
+        sizes = {"test": count}
     write(consecutive(source, sizes), out, shard_size)
+
+
+def _require(where: str | Path, sizes: Mapping[str, int], scenes: int) -> None:
+    """Check that there are as many scenes as all splits need."""
+    if (needed := sum(sizes.values())) > scenes:
+        got = " + ".join(f"{number} {split}" for split, number in sizes.items() if number)
+        expected = f"at most {scenes} scenes in all splits, as many as there are"
+        raise DataError.of(where, expected=expected, got=f"{got} = {needed}", remedy="choose smaller splits")
 
 
 def _first_of(

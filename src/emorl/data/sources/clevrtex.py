@@ -18,9 +18,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from emorl.data.images import files_provenance, open_image, read_labels, renumber
+from emorl.data.images import files_provenance, read_colors, read_labels, renumber
 from emorl.data.records import Factor, Record, Source, Value
 from emorl.errors import DataError
 
@@ -125,8 +123,7 @@ class ClevrTexFolder(Source):
 
     def _scene(self, path: Path) -> Record:
         flat, metadata = _companions(path)
-        with open_image(path, ("RGB", "RGBA"), "an RGB image", _UNPACK) as picture:
-            image = np.asarray(picture.convert("RGB"))
+        image = read_colors(path, _UNPACK)
         segmentation, labels = renumber(read_labels(flat), flat)
         objects = _read_objects(metadata, tuple(factor.name for factor in self.factors if factor.kind == "discrete"))
         if strangers := [label for label in labels if label not in objects]:

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from emorl.data.images import files_provenance, find_images, read_image, read_labels, renumber
+from emorl.data.folders import find_images
+from emorl.data.images import MAX_LABEL, files_provenance, read_image, read_size, renumber
 from emorl.data.records import Record, Source
 from emorl.data.shards.samples import MAX_PIXELS
-from emorl.data.transforms import fit
+from emorl.data.sources.masks import Masks, Survey, require_size
+from emorl.data.transforms import Crop, describe_cut, fit
 from emorl.errors import DataError
 
 _ONE_SIZE = "give all images one size: a square of N pixels cut out of the middle of each with --size N"
 
 
 class ImageFolder(Source):
-    """A source over the PNG and JPEG images of a folder, in the order of their names.
+    """A source over the images of a folder, in the order of their names.
 
     Objects have no factors. Labels may have gaps: the objects are numbered consecutively. Without masks everything is
-    background.
+    background. All masks are read first, to count objects.
 
     Args:
-        images: the folder of images.
-        masks: a folder that has for the image `NAME.jpg` or `NAME.png` either `NAME.png`, a label map in greyscale or
-            with a palette, 0 being the background, or a folder `NAME` of PNG images, one for each object and none for
-            the background, black where the object is not. Masks have the size of the image, upright as it is seen.
-        size: side of the largest centred square of each image after resizing, in pixels; without it the images are
-            taken as they are, and must all have the size of the first one.
+        images: the folder of images, of the formats `emorl.data.images.FORMATS`.
+        masks: a folder that has for the image `NAME.jpg` either `NAME.png`, a label map in grayscale or with a palette,
+            0 being the background, or a folder `NAME` of black and white images, one for each object and none for the
+            background, black where the object is not. Masks have the size of the image, upright as it is seen.
+        size: side of the square images after cropping and resizing, in pixels; without it the images are taken as they
+            are, and must all have the size of the first one.
         max_objects: largest number of objects in a scene; counted in the masks unless given, 1 without masks.
+        crop: what of an image becomes the square, see `MultiObjectDataModule`.
+        ignore: label of pixels without a label in label maps, such as 255; they become background.
+        recursive: whether to read the images of subfolders too, whose masks lie in subfolders of the same names.
+
+    Attributes:
+        survey: what the masks hold; None without masks.
 
     Raises:
-        DataError: if there are no images, the first one cannot be read, or objects have to be counted and masks cannot
-            be read.
+        DataError: if there are no images, the first one or a mask cannot be read, or options contradict each other.
     """
 
     variant = "folder"  # whatever its name, it is not the data set of that name
@@ -51,20 +59,30 @@ class ImageFolder(Source):
         masks: str | PathLike[str] | None = None,
         size: int | None = None,
         max_objects: int | None = None,
+        crop: Crop = "square",
+        ignore: int | None = None,
+        recursive: bool = False,
     ) -> None:
         self.folder = Path(images)
-        self.masks = None if masks is None else Path(masks)
         self.size = size
-        self.paths = find_images(self.folder)
+        self.crop: Crop = crop
+        self.ignore = ignore
+        self._check_options(masks, max_objects, recursive)
+        self.paths, self._keys, self._left_out = find_images(self.folder, recursive)
+        self.masks = None if masks is None else Masks(Path(masks), self._keys, ignore)
         self.dataset = self.folder.resolve().name
         self.image_size = self._image_size()
-        self.max_objects = max_objects or self._count_objects()
+        self.survey = self._read_masks()
+        self.max_objects = max_objects or (1 if self.survey is None else max(1, self.survey.most))
 
     @cached_property
     def provenance(self) -> dict[str, str | int]:
-        """Name of the folder, number and checksum of the images and masks."""
-        masks = () if self.masks is None else sorted(self.masks.rglob("*.png"))
-        return files_provenance(self.folder, (*self.paths, *masks))
+        """Name of the folder, number and checksum of the images and masks, and what of them is kept."""
+        masks = () if self.masks is None else self.masks.paths
+        options: dict[str, str | int] = {} if self.crop == "square" else {"crop": self.crop}
+        if self.ignore is not None:
+            options["ignore"] = self.ignore
+        return {**files_provenance(self.folder, (*self.paths, *masks)), **options}
 
     def records(self, start: int = 0) -> Iterator[Record]:
         """Yield the scenes from index `start` on.
@@ -72,21 +90,52 @@ class ImageFolder(Source):
         Raises:
             DataError: on an image or mask that is missing, damaged or of another size.
         """
-        return map(self._scene, self.paths[start:])
+        return (self._scene(path, key) for path, key in zip(self.paths[start:], self._keys[start:], strict=True))
 
-    def _scene(self, path: Path) -> Record:
+    def remarks(self) -> Iterator[str]:
+        """Yield what was left out, is cut away or looks wrong, a line each."""
+        if self._left_out:
+            yield self._left_out
+        if self.masks is not None and self.masks.left_out:
+            yield self.masks.left_out
+        if self.size is not None:
+            sizes = Counter(size for path in self.paths if (size := read_size(path)))
+            if cut := describe_cut(sizes, self.crop):
+                yield f"{self.folder}: {cut}"
+        if self.masks is not None and self.survey is not None:
+            yield from (f"{self.masks.folder}: {warning}" for warning in self.survey.warnings())
+
+    def _scene(self, path: Path, key: str) -> Record:
         image = read_image(path)
-        labels = np.zeros(image.shape[:2], np.uint8) if self.masks is None else read_masks(self.masks, path.stem)
-        _require_size(f"{self.masks}: {path.stem}", labels, image.shape[:2], "save masks in the size of their image")
+        labels = np.zeros(image.shape[:2], np.uint8) if self.masks is None else self.masks.read(key)[0]
+        if self.masks is not None:
+            remedy = "save masks in the size of their image"
+            require_size(f"{self.masks.folder}: {key}", labels, image.shape[:2], remedy)
         segmentation, objects = renumber(self._crop(labels, Image.Resampling.NEAREST), path)
         image = self._crop(image, Image.Resampling.BICUBIC)
-        _require_size(f"{path}", image, self.image_size, _ONE_SIZE)
+        require_size(f"{path}", image, self.image_size, _ONE_SIZE)
         return Record(image, segmentation, [{} for _ in objects])
 
     def _crop(
-        self, pixels: UInt8[np.ndarray, "height width *channels"], resample: Image.Resampling
+        self,
+        pixels: UInt8[np.ndarray, "height width *channels"],
+        resample: Image.Resampling = Image.Resampling.NEAREST,
     ) -> UInt8[np.ndarray, "new_height new_width *channels"]:
-        return pixels if self.size is None else fit(pixels, "square", self.size, resample)
+        return pixels if self.size is None else fit(pixels, self.crop, self.size, resample)
+
+    def _check_options(self, masks: str | PathLike[str] | None, max_objects: int | None, recursive: bool) -> None:
+        if max_objects is not None and max_objects > MAX_LABEL:
+            got, remedy = f"{max_objects}", "leave it out, to have the objects counted"
+            raise DataError.of("max_objects", expected=f"1 to {MAX_LABEL}", got=got, remedy=remedy)
+        if self.crop != "square" and self.size is None:
+            expected, got = "a size for the crop to be resized to", "none"
+            raise DataError.of(f"crop {self.crop!r}", expected=expected, got=got, remedy="add --size")
+        if self.ignore is not None and masks is None:
+            remedy = "add --masks, or leave --ignore out"
+            raise DataError.of("ignore", expected="masks with that label", got="no masks", remedy=remedy)
+        if masks is not None and recursive and Path(masks).resolve().is_relative_to(self.folder.resolve()):
+            expected, got = "a folder outside of that of the images, which is read with its subfolders", "one in it"
+            raise DataError.of(masks, expected=expected, got=got, remedy="move the masks")
 
     def _image_size(self) -> tuple[int, int]:
         height, width = (self.size, self.size) if self.size else read_image(self.paths[0]).shape[:2]
@@ -95,48 +144,8 @@ class ImageFolder(Source):
             raise DataError.of(self.folder, expected=expected, got=got, remedy="choose a smaller size with --size")
         return height, width
 
-    def _count_objects(self) -> int:
-        """Return the largest number of objects that are seen in a scene."""
+    def _read_masks(self) -> Survey | None:
         if self.masks is None:
-            return 1
-        bar = tqdm(self.paths, "counting objects", unit="image", disable=None, leave=False)
-        maps = (self._crop(read_masks(self.masks, path.stem), Image.Resampling.NEAREST) for path in bar)
-        return max(1, *(np.unique(labels[labels > 0]).size for labels in maps))
-
-
-def read_masks(folder: Path, name: str) -> UInt8[np.ndarray, "height width"]:
-    """Return the segmentation of the image of that name: from a label map, or from a folder of binary masks.
-
-    Raises:
-        DataError: if there is neither, or masks are damaged, overlap, differ in size or are of more than 255 objects.
-    """
-    label_map, masks = folder / f"{name}.png", folder / name
-    if label_map.is_file():
-        return renumber(read_labels(label_map), label_map)[0]
-    if masks.is_dir():
-        return renumber(_combine(masks), masks)[0]
-    expected, remedy = f"a label map {name}.png or a folder {name} of binary masks", "check the path and the names"
-    raise DataError.of(folder, expected=expected, got="neither", remedy=remedy)
-
-
-def _combine(folder: Path) -> Int[np.ndarray, "height width"]:
-    """Number the binary masks of a folder, in the order of their names."""
-    paths = sorted(folder.glob("*.png"))
-    if not paths:
-        remedy = "add the masks, or for an image without objects a black one"
-        raise DataError.of(folder, expected="binary masks (.png)", got="none", remedy=remedy)
-    labels = np.zeros_like(read_labels(paths[0]))
-    for number, path in enumerate(paths, start=1):
-        mask = read_labels(path) > 0
-        _require_size(f"{path}", mask, labels.shape, "save all masks in the size of their image")
-        if labels[mask].any():
-            remedy = "give each pixel to one object, or convert to label maps"
-            raise DataError.of(path, expected="masks that do not overlap", got="a pixel of two objects", remedy=remedy)
-        labels[mask] = number
-    return labels
-
-
-def _require_size(where: str, pixels: np.ndarray, size: tuple[int, ...], remedy: str) -> None:
-    if pixels.shape[:2] != size:
-        expected, got = (f"{height}x{width} pixels (height x width)" for height, width in (size, pixels.shape[:2]))
-        raise DataError.of(where, expected=expected, got=got, remedy=remedy)
+            return None
+        bar = tqdm(self._keys, "counting objects", unit="image", disable=None, leave=False)
+        return Survey.of(self.masks, bar, self._crop)

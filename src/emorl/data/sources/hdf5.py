@@ -3,7 +3,8 @@
 A file has one group for each split, `train`, `test` or, in ours, `val`, with the arrays
 
     imgs     [N, H, W, C]      0 to 255, as bytes or floats; C is 3, or 1 for grey
-    masks    [N, E, H, W, 1]   not 0 where the entity is seen: entity 0 is the background, each pixel has one entity
+    masks    [N, E, H, W, 1]   not 0 (or true) where the entity is seen: entity 0 is the background, and each pixel
+                               has one entity
     factors  [N, E, columns]   optional: a row for each entity, a column for each factor, one of them `visibility`
 
 A discrete factor is stored as the number of its class, from 1, as in DeepMind's TFRecords. Entities of visibility 0 are
@@ -83,6 +84,7 @@ class HDF5File(Source):
 
     Attributes:
         splits: indices of the scenes of each group.
+        left_out: names of what else is in the file.
 
     Raises:
         DataError: if the file cannot be read or has another layout.
@@ -95,6 +97,7 @@ class HDF5File(Source):
         with _open(self.path) as file:
             contents = _contents(file, self.path)
             groups = [split for split in SPLITS if split in file]
+            self.left_out = [name for name in file if name not in SPLITS]
             has_factors = factors and any(f"{split}/factors" in file for split in groups)
             if has_factors and not contents.columns:
                 expected = "factors of known columns, as of the authors' CLEVR files and of exported ones"
@@ -174,16 +177,16 @@ def _arrays(file: h5py.File, split: str, columns: tuple[str, ...]) -> list[h5py.
     """Return images, masks and, if there are columns to read, factors of a split."""
     images = _array(file, f"{split}/imgs", "N", "H", "W", "C")
     scenes, height, width, _ = images.shape
-    masks = _array(file, f"{split}/masks", scenes, "E", height, width, 1)
+    masks = _array(file, f"{split}/masks", scenes, "E", height, width, 1, kinds="uifb")
     if not columns:
         return [images, masks]
     return [images, masks, _array(file, f"{split}/factors", scenes, masks.shape[1], len(columns), remedy=_NO_FACTORS)]
 
 
-def _array(file: h5py.File, name: str, *shape: int | str, remedy: str = _REMEDY) -> h5py.Dataset:
-    """Return an array of numbers of a shape in which letters stand for any length."""
+def _array(file: h5py.File, name: str, *shape: int | str, kinds: str = "uif", remedy: str = _REMEDY) -> h5py.Dataset:
+    """Return an array of a kind and of a shape in which letters stand for any length."""
     array = file.get(name)
-    found = isinstance(array, h5py.Dataset) and array.dtype.kind in "uif"
+    found = isinstance(array, h5py.Dataset) and array.dtype.kind in kinds
     got = array.shape if found else ()
     if len(got) == len(shape) and all(isinstance(a, str) or a == b for a, b in zip(shape, got, strict=True)):
         return array

@@ -68,20 +68,35 @@ class TrainingLoader:
         num_workers: worker processes; 0 reads in the process itself.
         ranks: processes.
         rank: this process.
+        epoch: the first epoch.
+        limit: batches that each process takes of an epoch before it begins the next, or their share of all; all of them
+            unless given.
+        repeat: whether every epoch is the first one again.
 
     Raises:
         DataError: if there are too few samples for one batch.
     """
 
     def __init__(
-        self, read: Read, order: Order, batch_size: int, num_workers: int = 0, ranks: int = 1, rank: int = 0
+        self,
+        read: Read,
+        order: Order,
+        batch_size: int,
+        num_workers: int = 0,
+        ranks: int = 1,
+        rank: int = 0,
+        *,
+        epoch: int = 0,
+        limit: int | float | None = None,
+        repeat: bool = False,
     ) -> None:
         self.read = read
         self.order = order
         self.num_workers = num_workers
         self.rank = rank
         self.new_sitting = partial(Sitting, ranks, max(1, num_workers), batch_size)
-        self.epoch = 0
+        self.epoch = epoch
+        self.repeat = repeat
         self.past: list[Sitting] = []  # of this epoch, before a restart
         self.current: Sitting | None = None
         samples = sum(order.shards)
@@ -92,6 +107,7 @@ class TrainingLoader:
                 got=f"{samples}",
                 remedy="lower the batch size, or generate more samples",
             )
+        self.limit = limit if isinstance(limit, int) else None if limit in (None, 1) else int(limit * len(self))
 
     def __len__(self) -> int:
         """Batches of each process in an epoch, at most: Lightning asks once, in an epoch that may be a resumed one."""
@@ -105,7 +121,7 @@ class TrainingLoader:
             self._next_epoch()
         self.past, self.current = self._sit()
         samples = self.order.remaining(self.epoch, self.past)
-        if self.current.batches == self.current.whole_batches(len(samples)):  # restored at an epoch's end
+        if self.current.batches >= self._left(self.current.whole_batches(len(samples))):  # restored at an epoch's end
             self._next_epoch()
             self.past, self.current = self._sit()
             samples = self.order.epoch(self.epoch)
@@ -115,6 +131,10 @@ class TrainingLoader:
             sitting.batches += 1  # before the batch is handed out: a checkpoint is written while it is in use
             yield batch
 
+    def _left(self, batches: int) -> int:
+        """Return how many batches of a stretch are to be taken, of those that are there."""
+        return batches if self.limit is None else min(batches, self.limit - sum(past.batches for past in self.past))
+
     def _sit(self) -> tuple[list[Sitting], Sitting]:
         """Return the earlier sittings of the epoch and the one to go on with."""
         sitting = self.new_sitting()
@@ -123,7 +143,7 @@ class TrainingLoader:
         return self.past, sitting
 
     def _next_epoch(self) -> None:
-        self.epoch += 1
+        self.epoch += not self.repeat
         self.past, self.current = [], None
 
     def state_dict(self) -> dict[str, Any]:
@@ -158,7 +178,7 @@ def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Itera
             stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory, worker_init_fn=_outlive_signals
         )
     except DataError as error:  # of a worker: its message stands at the end of a whole traceback
-        raise DataError(str(error).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
+        raise DataError(str(error.args[0]).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
 
 
 def _outlive_signals(worker: int) -> None:

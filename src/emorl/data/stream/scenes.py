@@ -20,7 +20,7 @@ from emorl.data.records import Label, Objects, Parts, Record
 from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.samples import Sample, read_parts, read_shard
 from emorl.data.stream.plan import Indices
-from emorl.data.transforms import Crop, fit
+from emorl.data.transforms import Box, Crop, crop_box, fit
 from emorl.errors import DataError
 from emorl.types import Batch
 
@@ -32,6 +32,7 @@ class Scene(NamedTuple):
     image: UInt8[np.ndarray, "size size 3"]
     segmentation: UInt8[np.ndarray, "label_size label_size"] | None = None  # None if it was not read
     factors: Objects | None = None  # of each object, object i at i - 1; None likewise
+    box: Box = (0, 0, 0, 0)  # of the stored image that the image shows, see `crop_box`; of none if this pads a batch
 
 
 Decode = Callable[[], Scene]
@@ -113,21 +114,27 @@ class ImageReader:
 
     Args:
         paths: the image files.
+        keys: the name of each.
         crop: name of the crop.
         size: side of the square images, in pixels.
     """
 
     paths: tuple[Path, ...]
+    keys: tuple[str, ...]
     crop: Crop
     size: int
 
     def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
         """Open nothing yet."""
         for index in map(int, indices):
-            yield index, partial(blank, self.size, self.size) if index < 0 else partial(self._decode, self.paths[index])
+            yield index, partial(blank, self.size, self.size) if index < 0 else partial(self._decode, index)
 
-    def _decode(self, path: Path) -> Scene:
-        return fitted(path.stem, Parts(read_image(path), None, None), self.crop, self.size, self.size)
+    def _decode(self, index: int) -> Scene:
+        parts = Parts(read_image(self.paths[index]), None, None)
+        try:
+            return fitted(self.keys[index], parts, self.crop, self.size, self.size)
+        except DataError as error:
+            raise DataError(f"{self.paths[index]}: {error}") from error
 
 
 class SceneStream(IterableDataset[Batch]):
@@ -168,10 +175,11 @@ def fitted(key: str, parts: Record | Parts, crop: Crop, size: int, label_size: i
         DataError: if the crop does not suit the image.
     """
     image, segmentation, factors = parts
+    box = crop_box(image.shape[0], image.shape[1], crop)
     image = fit(image, crop, size, Image.Resampling.BICUBIC)
     if segmentation is not None:
         segmentation = fit(segmentation, crop, label_size, Image.Resampling.NEAREST)
-    return Scene(key, image, segmentation, factors)
+    return Scene(key, image, segmentation, factors, box)
 
 
 def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
@@ -181,6 +189,7 @@ def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
         "image": torch.from_numpy(np.ascontiguousarray(images)),
         "index": torch.tensor([index for index, _ in scenes]),
         "key": [scene.key for _, scene in scenes],
+        "box": torch.tensor([scene.box for _, scene in scenes]),
     }
     segmentations = [scene.segmentation for _, scene in scenes if scene.segmentation is not None]
     if segmentations:

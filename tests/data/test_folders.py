@@ -1,0 +1,88 @@
+import os
+
+import pytest
+from PIL import Image
+
+from emorl.data.folders import find_images, list_folder
+from emorl.errors import DataError
+
+
+def save(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (9, 6)).save(path, "PNG")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.png", "a.JPG", "c.jpeg", "d.Webp", ".e.png", "._a.JPG"):
+        save(tmp_path / name)
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+def test_images_come_in_the_order_of_their_names(folder):
+    found = find_images(folder)
+    assert [path.name for path in found.paths] == ["a.JPG", "b.png", "c.jpeg", "d.Webp"]
+    assert found.keys == ("a", "b", "c", "d")
+    assert found.left_out == f"{folder}: left out 1 file without an image's suffix (notes.txt)"
+
+
+def test_subfolders_are_read_if_asked(folder):
+    for path in ("x/a.png", "x/y/v1.2.png", ".z/a.png", "w.png/a.bmp"):
+        save(folder / path)
+    (folder / "loop").symlink_to(folder)
+    named = "3 subfolders (loop, w.png, x; the option recursive reads them)"
+    flat, deep = find_images(folder), find_images(folder, recursive=True)
+    assert flat.keys == ("a", "b", "c", "d")
+    assert named in flat.left_out
+    assert deep.keys == ("a", "b", "c", "d", "w.png/a", "x/a", "x/y/v1.2")
+    assert "1 subfolder (loop; " in deep.left_out
+
+
+def test_a_single_image(folder):
+    assert find_images(folder / "a.JPG") == ((folder / "a.JPG",), ("a",), "")
+
+
+def test_at_most_three_names_are_given(folder):
+    for number in range(5):
+        (folder / f"{number}.avi").touch()
+    assert "left out 6 files without an image's suffix (0.avi, 1.avi, 2.avi, ...)" in find_images(folder).left_out
+
+
+def test_names_of_any_bytes(tmp_path):
+    names = [b"a\xff.png", b"new\nline.png", b"-dash.png", b"a:b.png", b"  .png", b"x" * 251 + b".png"]
+    for name in names:
+        save(tmp_path / os.fsdecode(name))
+    assert {os.fsencode(key) + b".png" for key in find_images(tmp_path).keys} == set(names)
+
+
+def test_what_is_no_file_is_left_out(folder):
+    os.mkfifo(folder / "pipe.png")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    listing = list_folder(folder, recursive=False)
+    assert [path.name for path in listing.others] == ["notes.txt", "pipe.png"]
+    assert folder / "gone.png" in listing.images  # reading it says that it is not there
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="nowhere: expected a folder, got no such folder; check the path"):
+        find_images(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="expected a folder, got File name too long; check the path"):
+        find_images(tmp_path / ("x" * 300))
+
+
+def test_a_folder_without_images(tmp_path):
+    (tmp_path / "a.avi").touch()
+    save(tmp_path / "sub/a.png")
+    match = r"with images in it \(\.png, \.jpg, .*\), or .* got neither \(left out 1 file .* and 1 subfolder \(sub; "
+    with pytest.raises(DataError, match=match):
+        find_images(tmp_path)
+
+
+def test_two_images_of_one_name(folder):
+    save(folder / "a.png")
+    with pytest.raises(DataError, match=r"expected one image of each name, got several named a; rename them"):
+        find_images(folder)
+    save(folder / "x/a.png")
+    with pytest.raises(DataError, match="several named a; rename"):
+        find_images(folder, recursive=True)
