@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 ROOMS = [  # from the ground floor up
     *(
         "errors",
+        "paths",
         "mistakes",
         "command",
         "files",

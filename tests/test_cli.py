@@ -329,7 +329,7 @@ def test_images_are_not_written_over(checkpoint, folder, here, emorl, capsys):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     arguments = (f"--ckpt_path={checkpoint}", f"--data.root={folder}", f"--output_dir={folder}", *QUIET)
     line = error_of(emorl, capsys, "predict", *arguments)
-    assert "expected a folder other than that of the images" in line
+    assert "expected a folder without the images" in line
     assert before.items() <= {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}.items()
 
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 import tiny
-from emorl.paths import command_line, expand_home
 from emorl.data.cli import main as data
 from emorl.evaluation.cli import main as evaluate
-from emorl.study import run as study
+from emorl.paths import command_line, expand_home
+from emorl.study import run
+from emorl.study.cli import main as study
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
@@ -69,8 +70,8 @@ def test_emorl_data_and_emorl_evaluate(home):
 def test_emorl_study(home, monkeypatch):
     (home / "cases.yaml").write_text("case: [--data.root=~/shards, --config, ~/recipe.yaml]")
     (home / "recipe.yaml").write_text("seed_everything: 0")
-    monkeypatch.setattr(study, "_call", lambda *_: 1)
-    assert study.main(["~/cases.yaml", "~/out", "--seeds=1", "--options=[--trainer.logger.save_dir=~/runs]"]) == 1
+    monkeypatch.setattr(run, "_call", lambda *_: 1)
+    assert study(["~/cases.yaml", "~/out", "--seeds=1", "--options=[--trainer.logger.save_dir=~/runs]"]) == 1
     kept = json.loads((home / "out/case/seed_0/options.json").read_text())
     recipe = f"{home}/recipe.yaml"
     options = [f"--data.root={home}/shards", "--config", recipe, f"--trainer.logger.save_dir={home}/runs"]

@@ -18,10 +18,10 @@ SHAPES = {
 }
 
 
-def predict(root, folder, writer, **arguments):
+def predict(root, folder, writer, data=None, **arguments):
     module = tiny.module(network=tiny.lively(tiny.network()), **arguments)
     trainer = tiny.trainer(folder, callbacks=writer)
-    return trainer.predict(module, tiny.data(root))
+    return trainer.predict(module, tiny.data(root, **data or {}))
 
 
 def arrays_of(path):
@@ -90,6 +90,26 @@ def test_no_picture_is_written_over_another(names, tmp_path):
         Image.new("RGB", (40, 50)).save(tmp_path / "in" / f"{name}.png")
     with pytest.raises(DataError, match=rf"{names[-1]}\.png: expected one file of each name, got two"):
         predict(tmp_path / "in", tmp_path, PredictionWriter(str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize(
+    ("root", "out", "recursive"),
+    [("in", "in", False), ("in/a.png", "in", False), ("in", "in/sub", True), ("in/overview.png", "in", False)],
+)
+def test_no_image_is_written_over(root, out, recursive, tmp_path):
+    for name in ("a", "overview", "sub/a"):
+        (path := tmp_path / "in" / f"{name}.png").parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 50)).save(path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    with pytest.raises(DataError, match="expected a folder without the images"):
+        predict(tmp_path / root, tmp_path, PredictionWriter(str(tmp_path / out)), {"recursive": recursive})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_pictures_of_an_image_may_lie_beside_it(tmp_path):
+    Image.new("RGB", (40, 50)).save(tmp_path / "a.jpg")
+    predict(tmp_path / "a.jpg", tmp_path, PredictionWriter(str(tmp_path)))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.jpg", "a.png", "a.npz", "a_labels.png", "overview.png"}
 
 
 def test_arrays_have_their_shapes_and_ranges(shards, tmp_path):

@@ -21,6 +21,7 @@ from emorl.types import Batch
 from emorl.viz import decomposition, save_labels, save_png, sheet, summary_tiles
 
 OVERVIEW = "overview.png"
+PICTURE, LABELS = ".png", "_labels.png"  # after an image's key
 
 
 class PredictionWriter(Callback):
@@ -47,17 +48,24 @@ class PredictionWriter(Callback):
         """Make the folder.
 
         Raises:
-            DataError: if it is the one that the images are read from.
+            DataError: if it is the folder that images are read from, or a file would replace one of them.
         """
         self.written = 0
         self.names = {OVERVIEW} if self.overview else set[str]()
         self.rows: list[Row] = []
         self.folder = Path(self.output_dir) if self.output_dir else run_folder(trainer) / "predictions"
-        root = getattr(getattr(trainer, "datamodule", None), "root", None)
-        if root is not None and self.folder.resolve() == Path(root).resolve():
-            expected, got = "a folder other than that of the images", "the same, whose images would be lost"
-            raise DataError.of(self.folder, expected=expected, got=got, remedy="choose another --output_dir")
+        self._spare_images(getattr(trainer, "datamodule", None))
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _spare_images(self, data: Any) -> None:
+        """Check that pictures go elsewhere than the images that are read, and replace none of them."""
+        if (images := getattr(data, "images", None)) is None:
+            return
+        names = {OVERVIEW, *(f"{key}{end}" for key in images.keys for end in (PICTURE, LABELS))}
+        read = {path.resolve() for path in (Path(data.root), *images.paths)}
+        if any(path.resolve() in read for path in (self.folder, *map(self.folder.joinpath, names))):
+            got, remedy = "theirs, in which they could be lost", "choose another --output_dir"
+            raise DataError.of(self.folder, expected="a folder without the images", got=got, remedy=remedy)
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -78,8 +86,8 @@ class PredictionWriter(Callback):
             image, reconstruction, masks, components = (
                 arrays[name][None] for name in ("image", "reconstruction", "masks", "components")
             )
-            save_png(decomposition(image, reconstruction, masks, components), self._new(f"{key}.png"))
-            save_labels(masks_to_labels(masks)[0] + 1, self._new(f"{key}_labels.png"))
+            save_png(decomposition(image, reconstruction, masks, components), self._new(f"{key}{PICTURE}"))
+            save_labels(masks_to_labels(masks)[0] + 1, self._new(f"{key}{LABELS}"))
             if trainer.is_global_zero and len(self.rows) < self.overview:
                 self.rows.append(Row(key, *summary_tiles(image, reconstruction, masks)))
         self.written += len(outputs.key)
