@@ -29,6 +29,7 @@ ROOMS = [  # from the ground floor up
         "scores",
         "results",
         "data",
+        "preprocess",
         "checks",
         "module",
         "released",
@@ -39,7 +40,19 @@ ROOMS = [  # from the ground floor up
     *("callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
 ]
 DATA = [
-    *("schema", "runs", "records", "images", "transforms", "shards", "generate", "sources", "write", "stream"),
+    *(
+        "schema",
+        "runs",
+        "records",
+        "images",
+        "transforms",
+        "shards",
+        "generate",
+        "sources",
+        "write",
+        "stream",
+        "scenes",
+    ),
     *("datamodule", "commands", "cli"),
 ]
 EVALUATION = ["outputs", "inputs", "representation", "studies", "report", "cli"]

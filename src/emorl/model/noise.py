@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from emorl.model.recording import seeded_normals
+from emorl.model.recording import compiled_as_constant, seeded_normals
 
 Noise = Callable[[str, Float[Tensor, "batch slots dim"]], Float[Tensor, "batch slots dim"]]
 """``noise(name, like)`` returns standard normal draws with the shape, dtype and device of ``like``."""
@@ -86,7 +86,7 @@ class PosteriorMeans:
         return torch.zeros_like(like)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@compiled_as_constant
 def _seed(seed: int, step: int, index: int, name: str) -> int:
     key = f"{seed} {step} {index} {name}"
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled_as_constant(function: F) -> F:
+    """Do what ``torch.compiler.assume_constant_result`` does, which would import the whole compiler with the model."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def jit_traced() -> bool:
@@ -34,7 +44,7 @@ def refuse_recording(model: str) -> None:
         )
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@compiled_as_constant
 def seeded_normals(seed: int, count: int) -> tuple[float, ...]:
     """Return what ``torch.randn`` draws in float32 from a generator of its own, as numbers: a program's constants.
 
