@@ -30,14 +30,17 @@ ROOMS = [  # from the ground floor up
         "results",
         "data",
         "preprocess",
+        "export",
         "checks",
         "module",
         "released",
+        "model_card",
         "pretrained",
+        "hub",
         "testing",
         "weights",
     ),
-    *("callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
+    *("export_command", "callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
 ]
 DATA = [
     *(

@@ -92,6 +92,20 @@ class Pretrained(nn.Module):
         """Crop and resize pictures as those of training were, ``crop`` apart; see `emorl.preprocess.preprocess`."""
         return preprocess(images, self.image_size, crop or self.crop).to(next(self.parameters()))
 
+    def export(self, path: str | Path, steps: int | None = None, num_slots: int | None = None) -> list[Path]:
+        """Write encode, decode and reconstruct as ONNX or torch.export programs, see `emorl.export.export`."""
+        from emorl.export import export  # which loading does not need
+
+        return export(self, path, steps, num_slots, self.card.get("weights", "model"))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save as a folder of safetensors, JSON and a model card, see `emorl.hub.HubModel`."""
+        _hub().HubModel.of(self).save_pretrained(folder)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload to the Hugging Face Hub, with the options of its mixin; returns the address of the commit."""
+        return str(_hub().HubModel.of(self).push_to_hub(repo_id, **options))
+
     def encode(
         self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
     ) -> Encoding:
@@ -118,7 +132,7 @@ def load_pretrained(name: str) -> Pretrained:
     Raises:
         DataError: if it is neither.
     """
-    return assembled(read_weights(name), load_card(name) if name in names() else {})
+    return assembled(read_weights(name), {**load_card(name), "weights": name} if name in names() else {})
 
 
 @torch.inference_mode(mode=False)  # weights made in it have no gradients to refine with
@@ -132,6 +146,30 @@ def assembled(weights: Weights, card: dict[str, Any]) -> Pretrained:
     load_weights(network, weights)
     size, crop = weights.model.get("image_size", 35), weights.model.get("crop", "square")
     return Pretrained(network, size, card, crop).eval()
+
+
+def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
+    """Load shipped weights, a folder of ``save_pretrained``, or a repository ``user/repo`` of the Hugging Face Hub.
+
+    Args:
+        name: name, folder or repository, looked for in this order.
+        options: those of the hub's mixin, such as ``revision`` and ``token``.
+
+    Raises:
+        DataError: if it is none of them, if huggingface_hub is missing, or if a file is damaged or of another kind.
+    """
+    if name in names():
+        return load_pretrained(str(name))
+    return _hub().HubModel.from_pretrained(name, **options)  # type: ignore[no-any-return]
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub  # noqa: F401  # an option of the installation
+    except ImportError as error:
+        remedy = "pip install 'emorl[hub]'"
+        raise DataError.of("hub", expected="the package huggingface_hub", got=f"{error}", remedy=remedy) from error
+    return import_module("emorl.hub")
 
 
 def list_pretrained() -> list[Listed]:
@@ -218,6 +256,13 @@ def load_card(name: str) -> dict[str, Any]:
         DataError: if there are none of that name.
     """
     return json.loads(_file(name, ".json").read_text())  # type: ignore[no-any-return]
+
+
+def picture_of(card: dict[str, Any]) -> bytes | None:
+    """Return the PNG picture that shipped weights have, None for others."""
+    if card.get("weights") not in names() or not (file := _file(card["weights"], ".png")).is_file():
+        return None
+    return file.read_bytes()
 
 
 def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card: dict[str, Any]) -> None:

@@ -128,8 +128,7 @@ class EfficientMORL(SlotModel):
             ValueError: if I is below 0, or K below 1; or if the decoder cannot render the image's size.
         """
         steps = self.checked_steps(steps)
-        if steps:
-            refuse_recording("EfficientMORL with I > 0")
+        refuse_recording(self.unrecordable(steps))
         training = self.training and torch.is_grad_enabled()
         if training:
             self.gradient_batch.fill_(len(image) * world_size())
@@ -142,6 +141,10 @@ class EfficientMORL(SlotModel):
         with torch.inference_mode(False), torch.enable_grad():
             inference = self.top_down(image.clone(), bottom_up, steps, noise, training=False)
         return _detach(inference)  # type: ignore[no-any-return]
+
+    def unrecordable(self, steps: int) -> str | None:
+        """Refinement follows gradients."""
+        return "EfficientMORL with I > 0, whose steps follow gradients of the loss" if steps else None
 
     def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
         """Return the slots alone: with I = 0 nothing is decoded."""

@@ -31,16 +31,16 @@ def has_values(tensor: Tensor) -> bool:
     return not (recorded or tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
-def refuse_recording(model: str) -> None:
-    """Refuse to be recorded as a program that runs without this package.
+def refuse_recording(reason: str | None) -> None:
+    """Refuse to be recorded as a program that runs without this package, if there is a reason.
 
     Raises:
         ValueError: within ``torch.export`` and ``torch.jit.trace``; ``torch.compile`` runs what it cannot record.
     """
-    if torch.compiler.is_exporting() or jit_traced():
+    if reason and (torch.compiler.is_exporting() or jit_traced()):
         raise ValueError(
-            f"Expected a model whose steps are plain tensor operations, got {model}, whose steps follow gradients of "
-            "the loss, which cannot be recorded: export EfficientMORL with I = 0, or Slot Attention."
+            f"Expected a model of plain tensor operations, got {reason}, which cannot be recorded: export "
+            "EfficientMORL with I = 0, or Slot Attention."
         )
 
 

@@ -120,6 +120,10 @@ class SlotModel(Described, ABC):
         components = self.decode(slots, (images.shape[-2], images.shape[-1]))
         return Reconstruction(slots, components.masks, components.rgb, components.reconstruction)
 
+    def unrecordable(self, steps: int) -> str | None:
+        """Return why ``steps`` steps cannot be a program that runs without this package, None if they can."""
+        return None
+
     def end_step(self) -> None:
         """Call once after every optimizer step."""
 

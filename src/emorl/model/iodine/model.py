@@ -118,6 +118,10 @@ class IODINE(SlotModel):
         loss = torch.stack([step_weight(stage.step, steps) * stage.loss for stage in stages]).sum()
         return Inference(stages, [], {}, loss)
 
+    def unrecordable(self, steps: int) -> str | None:
+        """Every step follows gradients."""
+        return "IODINE, whose steps follow gradients of the loss"
+
     def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
         """Return the slots alone: those of the last posterior are not drawn."""
         _, posterior = self.refine(image, steps, num_slots, noise)
@@ -125,7 +129,7 @@ class IODINE(SlotModel):
 
     def refine(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> tuple[list[Stage], SoftplusGaussian]:
         """Return the stages 0 .. T - 1 and lambda_T."""
-        refuse_recording("IODINE")
+        refuse_recording(self.unrecordable(steps))
         mean, rho = self.initial.repeat(image.shape[0], num_slots, 1).chunk(2, dim=-1)
         now, stages = Refined(SoftplusGaussian(mean, rho), self.refinement.start(mean)), []
         for step in range(steps):
