@@ -1,4 +1,4 @@
-"""``python -m benchmarks CASE``: engine, models, inference, memory, precision, strides, recipes, data, export or all."""
+"""``python -m benchmarks CASE``: engine, models, inference, memory, precision, strides, recipes, data, export, all."""
 
 from __future__ import annotations
 
