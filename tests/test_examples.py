@@ -37,6 +37,7 @@ def test_training_without_lightning(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # which is what it wants
 @pytest.mark.parametrize("finetune", [False, True])
 def test_ones_own_module_around_the_encoder(finetune, tmp_path):
     from own_module import main
