@@ -1,4 +1,4 @@
-"""``python -m benchmarks engine | models | inference | memory | precision | strides | recipes | data | all``."""
+"""``python -m benchmarks CASE``: engine, models, inference, memory, precision, strides, recipes, data, export, all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks import data as data_benchmark
 from benchmarks import engine as engine_benchmark
+from benchmarks import export as export_benchmark
 from benchmarks import memory as memory_benchmark
 from benchmarks import models as models_benchmark
 from benchmarks import precision as precision_benchmark
@@ -145,6 +146,26 @@ def data(case: str = "tetrominoes", json: Path | None = None) -> None:
     _write(result, json)
 
 
+def export(weights: tuple[str, ...] = export_benchmark.COMPARED, rounds: int = 5, json: Path | None = None) -> None:
+    """Measure images per second of shipped weights: eager, torch.compile, onnxruntime, at batch 1 and 32.
+
+    Args:
+        weights: names of shipped weights.
+        rounds: how often each way takes its turn.
+        json: file to write the numbers to.
+    """
+    results = [export_benchmark.rates(name, rounds) for name in weights]
+    table = Table(title="reconstruct, images per second: larger is better")
+    for column in ("weights", "steps", "batch", "eager", "torch.compile", "onnxruntime"):
+        table.add_column(column)
+    for result in results:
+        for batch, rates in result["images_per_second"].items():
+            cells = [f"{rates[way]:.0f}" if way in rates else "-" for way in ("eager", "torch.compile", "onnxruntime")]
+            table.add_row(result["weights"], str(result["steps"]), str(batch), *cells)
+    Console(width=120).print(table)
+    _write(results, json)
+
+
 def all_cases(json: Path | None = None) -> None:
     """Measure every case with I = 0, 1, 3, and inference.
 
@@ -204,4 +225,5 @@ def _write(result: Any, path: Path | None) -> None:
 if __name__ == "__main__":
     tune_cpu()
     commands = {"engine": engine, "models": models, "inference": inference, "memory": memory, "precision": precision}
-    auto_cli({**commands, "strides": strides, "recipes": recipes, "data": data, "all": all_cases})
+    commands |= {"strides": strides, "recipes": recipes, "data": data, "export": export, "all": all_cases}
+    auto_cli(commands)

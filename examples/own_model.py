@@ -70,7 +70,7 @@ class SoftKMeans(SlotModel):
         """Infer and decode the slots of images in [0, 1]."""
         steps = self.checked_steps(steps)
         features = self.norm(self.encoder(2 * image - 1))  # (B, N, D)
-        start = features.new_zeros(len(image), self.checked_slots(num_slots), self.slot_dim)
+        start = features.new_zeros(image.shape[0], self.checked_slots(num_slots), self.slot_dim)
         slots = noise("z0", start)  # which tells slots apart
         layers = []
         for _ in range(steps):

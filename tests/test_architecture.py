@@ -30,18 +30,22 @@ ROOMS = [  # from the ground floor up
         "scores",
         "results",
         "data",
+        "preprocess",
+        "export",
         "checks",
         "module",
         "released",
+        "model_card",
         "pretrained",
+        "hub",
         "testing",
         "weights",
     ),
-    *("callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
+    *("export_command", "callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
 ]
 DATA = [
     *("schema", "runs", "records", "images", "folders", "transforms", "shards", "generate", "sources", "write"),
-    *("stream", "datamodule", "commands", "cli"),
+    *("stream", "scenes", "datamodule", "commands", "cli"),
 ]
 EVALUATION = ["outputs", "inputs", "representation", "studies", "report", "cli"]
 

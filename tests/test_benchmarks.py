@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import engine, memory, models, recipes
+from benchmarks import engine, export, memory, models, recipes
 from benchmarks.cases import MODELS, Step
 from benchmarks.measure import flops, interleaved, workers
 from benchmarks.worker import answers
@@ -171,3 +171,9 @@ def test_a_step_of_a_recipe_counts_each_phase_with_its_share(monkeypatch: pytest
     after = steps["slot_attention, 3"].module.network.parameters()
     assert not any(torch.equal(p, q) for p, q in zip(before, after, strict=True))
     assert list(recipes.table(result).columns[0].cells) == list(recipes.MODELS)
+
+
+def test_shipped_weights_that_cannot_be_exported_run_in_eager_alone() -> None:
+    result = export.rates("iodine/tetrominoes", rounds=1, batches=(1,))
+    assert result["images_per_second"].keys() == {1}
+    assert result["images_per_second"][1].keys() == {"eager"}

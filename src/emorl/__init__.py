@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from emorl.data.datamodule import MultiObjectDataModule
     from emorl.model import IODINE, EfficientMORL, SlotAttention, SlotModel
     from emorl.module import EfficientMORLModule, SlotModule
-    from emorl.pretrained import load_pretrained
+    from emorl.pretrained import from_pretrained, list_pretrained, load_pretrained
     from emorl.released import load_released, save_released
 
 __version__ = "0.1.0"
@@ -21,6 +21,8 @@ __all__ = [
     "SlotAttention",
     "SlotModel",
     "SlotModule",
+    "from_pretrained",
+    "list_pretrained",
     "load_pretrained",
     "load_released",
     "save_released",
@@ -34,6 +36,8 @@ _HOMES = {
     "SlotAttention": "emorl.model",
     "SlotModel": "emorl.model",
     "SlotModule": "emorl.module",
+    "from_pretrained": "emorl.pretrained",
+    "list_pretrained": "emorl.pretrained",
     "load_pretrained": "emorl.pretrained",
     "load_released": "emorl.released",
     "save_released": "emorl.released",

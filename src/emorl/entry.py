@@ -14,10 +14,13 @@ SUBCOMMANDS = {
     "test": "Score a model on the split test: a table, and metrics.json.",
     "predict": "Decompose shards or a folder of images: arrays and pictures.",
 }
+EXPORT = "Write a trained model for use without emorl: ONNX, or torch.export."
 
 
 def main(args: list[str] | None = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; see `emorl.cli.main`."""
     words = sys.argv[1:] if args is None else args
-    answer("emorl", DESCRIPTION, SUBCOMMANDS, words)
+    answer("emorl", DESCRIPTION, {**SUBCOMMANDS, "export": EXPORT}, words)
+    if words[:1] == ["export"]:  # which is no subcommand of a trainer, and needs no Lightning
+        raise SystemExit(import_module("emorl.export_command").main(words[1:]))
     import_module("emorl.cli").main(words)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import import_module, resources
 from importlib.resources.abc import Traversable
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import fsspec  # type: ignore[import-untyped]
 import torch
 from jaxtyping import Float
-from pytorch_lightning.cli import instantiate_module
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -20,9 +19,14 @@ from emorl.errors import DataError
 from emorl.files import atomic
 from emorl.mistakes import did_you_mean
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
+from emorl.model.build import build
 from emorl.model.describe import difference
-from emorl.module import SlotModule
+from emorl.preprocess import Picture, preprocess
 from emorl.released import UNREADABLE
+
+if TYPE_CHECKING:
+    from emorl.data.transforms import Crop
+    from emorl.module import SlotModule  # which imports Lightning
 
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint
@@ -37,13 +41,32 @@ class Weights(NamedTuple):
     state: dict[str, Tensor]  # of its network
 
 
+class Listed(NamedTuple):
+    """Shipped weights in a few words."""
+
+    name: str  # that `load_pretrained` takes
+    data_set: str  # and its variant
+    model: str  # the class
+    image_size: int  # side in pixels
+    num_slots: int  # K
+    slot_dim: int  # D
+    megabytes: float  # of the file of weights
+    scores: dict[str, float]  # test means, of slots by posterior means: FG-ARI, ARI, MSE and others, at the most steps
+
+
 class Pretrained(nn.Module):
-    """A trained model behind three methods, all of which work under ``torch.inference_mode``.
+    """A trained model behind a few methods, all of which work under ``torch.inference_mode``.
+
+    Downstream, `encode` is what a project builds on: ``slots`` [B, K, D] (posterior means, a set without order),
+    ``scale`` (their standard deviations, None for Slot Attention) and ``attention`` [B, K, H, W]; `decode` adds the
+    masks. It stays in evaluation mode, so that an image keeps its slots. To freeze it, ``requires_grad_(False)``; to
+    fine-tune it, pass its parameters to an optimizer: `encode` is differentiable.
 
     Args:
         network: the model.
         image_size: side of the images that it was trained on, in pixels; it decodes to that size by default.
         card: what is known about the weights.
+        crop: what was cut out of the images that it was trained on, see `emorl.data.transforms`.
 
     >>> model = load_pretrained("tetrominoes")
     >>> with torch.inference_mode():
@@ -52,15 +75,36 @@ class Pretrained(nn.Module):
     torch.Size([2, 4, 1, 35, 35])
     """
 
-    def __init__(self, network: SlotModel, image_size: int, card: dict[str, Any]) -> None:
+    def __init__(self, network: SlotModel, image_size: int, card: dict[str, Any], crop: Crop = "square") -> None:
         super().__init__()
         self.network = network
         self.image_size = image_size
         self.card = card
+        self.crop = crop
 
     def train(self, mode: bool = True) -> Pretrained:
         """Stay in evaluation mode, within a model that trains too."""
         return super().train(False)
+
+    def preprocess(
+        self, images: Picture | Sequence[Picture], crop: Crop | None = None
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """Crop and resize pictures as those of training were, ``crop`` apart; see `emorl.preprocess.preprocess`."""
+        return preprocess(images, self.image_size, crop or self.crop).to(next(self.parameters()))
+
+    def export(self, path: str | Path, steps: int | None = None, num_slots: int | None = None) -> list[Path]:
+        """Write encode, decode and reconstruct as ONNX or torch.export programs, see `emorl.export.export`."""
+        from emorl.export import export  # which loading does not need
+
+        return export(self, path, steps, num_slots, self.card.get("weights", "model"))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save as a folder of safetensors, JSON and a model card, see `emorl.hub.HubModel`."""
+        _hub().HubModel.of(self).save_pretrained(folder)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload to the Hugging Face Hub, with the options of its mixin; returns the address of the commit."""
+        return str(_hub().HubModel.of(self).push_to_hub(repo_id, **options))
 
     def encode(
         self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
@@ -88,11 +132,66 @@ def load_pretrained(name: str) -> Pretrained:
     Raises:
         DataError: if it is neither.
     """
-    module = load_module(name)
-    return Pretrained(module.network, module.image_size, load_card(name) if name in names() else {}).eval()
+    return assembled(read_weights(name), {**load_card(name), "weights": name} if name in names() else {})
 
 
 @torch.inference_mode(mode=False)  # weights made in it have no gradients to refine with
+def assembled(weights: Weights, card: dict[str, Any]) -> Pretrained:
+    """Return the model of trained weights, on the CPU and in evaluation mode.
+
+    Raises:
+        DataError: if the weights are those of another model.
+    """
+    network = build(weights.model.get("network") or {"class_path": "emorl.model.EfficientMORL"})
+    load_weights(network, weights)
+    size, crop = weights.model.get("image_size", 35), weights.model.get("crop", "square")
+    return Pretrained(network, size, card, crop).eval()
+
+
+def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
+    """Load shipped weights, a folder of ``save_pretrained``, or a repository ``user/repo`` of the Hugging Face Hub.
+
+    Args:
+        name: name, folder or repository, looked for in this order.
+        options: those of the hub's mixin, such as ``revision`` and ``token``.
+
+    Raises:
+        DataError: if it is none of them, if huggingface_hub is missing, or if a file is damaged or of another kind.
+    """
+    if name in names():
+        return load_pretrained(str(name))
+    return _hub().HubModel.from_pretrained(name, **options)  # type: ignore[no-any-return]
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub  # noqa: F401  # an option of the installation
+    except ImportError as error:
+        remedy = "pip install 'emorl[hub]'"
+        raise DataError.of("hub", expected="the package huggingface_hub", got=f"{error}", remedy=remedy) from error
+    return import_module("emorl.hub")
+
+
+def list_pretrained() -> list[Listed]:
+    """Return what is known in short about all shipped weights, by name.
+
+    >>> [listed.name for listed in list_pretrained() if listed.model == "IODINE"]
+    ['iodine/tetrominoes']
+    """
+    return [_listed(name) for name in names() if "/" in name]
+
+
+def _listed(name: str) -> Listed:
+    card, size = load_card(name), len(_file(name, ".safetensors").read_bytes())
+    model, network = card["model"], card["model"]["network"]
+    scores = card.get("tests", {}).get("means", {}).get("scores", {})
+    means = {score: value["mean"] for score, value in scores[max(scores)].items()} if scores else {}
+    kind, init_args = network["class_path"].rpartition(".")[2], network["init_args"]
+    places = model["image_size"], init_args["num_slots"], init_args["slot_dim"]
+    return Listed(name, card.get("trained_on", ""), kind, *places, size / 1e6, means)
+
+
+@torch.inference_mode(mode=False)  # likewise
 def load_module(name: str) -> SlotModule:
     """Load shipped weights, or a checkpoint, as the module that trained them, on the CPU and in evaluation mode.
 
@@ -102,6 +201,10 @@ def load_module(name: str) -> SlotModule:
     Raises:
         DataError: if it is neither.
     """
+    from pytorch_lightning.cli import instantiate_module  # which models alone do not need
+
+    from emorl.module import SlotModule
+
     weights = read_weights(name)
     module: SlotModule = instantiate_module(SlotModule, weights.model)
     load_weights(module.network, weights)
@@ -155,6 +258,13 @@ def load_card(name: str) -> dict[str, Any]:
     return json.loads(_file(name, ".json").read_text())  # type: ignore[no-any-return]
 
 
+def picture_of(card: dict[str, Any]) -> bytes | None:
+    """Return the PNG picture that shipped weights have, None for others."""
+    if card.get("weights") not in names() or not (file := _file(card["weights"], ".png")).is_file():
+        return None
+    return file.read_bytes()
+
+
 def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card: dict[str, Any]) -> None:
     """Turn a checkpoint of ``emorl fit`` into weights that `load_pretrained` reads from ``emorl/weights``.
 
@@ -180,6 +290,10 @@ def read_checkpoint(path: str | Path) -> Weights:
     Raises:
         DataError: if the file is no checkpoint, or that of another project.
     """
+    import fsspec  # type: ignore[import-untyped]  # what only checkpoints need
+
+    from emorl.module import SlotModule
+
     try:
         with fsspec.open(str(path)) as file:
             content = torch.load(file, map_location="cpu", weights_only=True)

@@ -63,7 +63,7 @@ class BottomUp(nn.Module):
         pixels = self.attend.project(features)
         posterior = self.initial(*draws.shape[1:3])
         posteriors, samples, attentions = [], [], []
-        for epsilon in draws:
+        for epsilon in draws.unbind():
             slots = posterior.sample(epsilon)  # z^l
             update, attention = self.attend(slots, pixels)
             posterior = self.transition(self.cell(update, posterior))  # q(z^{l+1} | z^l, x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
-from math import ceil
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emorl.model.position import PositionCode, PositionEmbedding, RampPosition
+from emorl.model.recording import jit_traced
 
 
 class Components(NamedTuple):
@@ -107,7 +107,14 @@ def place(
     placed: Float[Tensor, "pixels c"], regions: Float[Tensor, "pixels regions"], constant: Float[Tensor, "n regions c"]
 ) -> Float[Tensor, "n pixels c"]:
     """Return placed + regions @ constant, for every slot."""
+    if jit_traced():  # which cannot save a Python function
+        return _placed(placed, regions, constant)
     return _Place.apply(placed, regions, constant)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _placed(placed: Tensor, regions: Tensor, constant: Tensor) -> Tensor:
+    slots = constant.shape[0]
+    return torch.baddbmm(placed.expand(slots, -1, -1), regions.expand(slots, -1, -1), constant)
 
 
 class _Place(torch.autograd.Function):
@@ -121,8 +128,7 @@ class _Place(torch.autograd.Function):
 
     @staticmethod
     def forward(placed: Tensor, regions: Tensor, constant: Tensor) -> Tensor:
-        slots = len(constant)
-        return torch.baddbmm(placed.expand(slots, -1, -1), regions.expand(slots, -1, -1), constant)
+        return _placed(placed, regions, constant)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], _: Tensor) -> None:
@@ -131,7 +137,7 @@ class _Place(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
         (regions,) = ctx.saved_tensors
-        over_slots = gradient.new_ones(1, len(gradient)) @ gradient.reshape(len(gradient), -1)
+        over_slots = gradient.new_ones(1, gradient.shape[0]) @ gradient.reshape(gradient.shape[0], -1)
         return over_slots.view(gradient.shape[1:]), None, regions.mT @ gradient
 
 
@@ -175,7 +181,7 @@ class SmallDecoder(ConvolutionalDecoder):
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Every size is legal; what lies beyond the image is cut off."""
-        return ceil(height / self.stride) + 6, ceil(width / self.stride) + 6
+        return -(-height // self.stride) + 6, -(-width // self.stride) + 6
 
 
 class IodineDecoder(ConvolutionalDecoder):

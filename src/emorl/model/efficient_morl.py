@@ -25,6 +25,7 @@ from emorl.model.objective import Objective, stage_weight
 from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian, slot_kl
 from emorl.model.prior import Prior, ReversedPlusPlusPrior
+from emorl.model.recording import refuse_recording
 from emorl.model.recurrent import DualGRU, PosteriorCell
 from emorl.model.refinement import Refinement, as_leaf
 from emorl.model.slot_model import SlotModel
@@ -127,6 +128,7 @@ class EfficientMORL(SlotModel):
             ValueError: if I is below 0, or K below 1; or if the decoder cannot render the image's size.
         """
         steps = self.checked_steps(steps)
+        refuse_recording(self.unrecordable(steps))
         training = self.training and torch.is_grad_enabled()
         if training:
             self.gradient_batch.fill_(len(image) * world_size())
@@ -140,6 +142,10 @@ class EfficientMORL(SlotModel):
             inference = self.top_down(image.clone(), bottom_up, steps, noise, training=False)
         return _detach(inference)  # type: ignore[no-any-return]
 
+    def unrecordable(self, steps: int) -> str | None:
+        """Refinement follows gradients."""
+        return "EfficientMORL with I > 0, whose steps follow gradients of the loss" if steps else None
+
     def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
         """Return the slots alone: with I = 0 nothing is decoded."""
         if steps:
@@ -150,10 +156,10 @@ class EfficientMORL(SlotModel):
 
     def bottom_up_pass(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
         """Infer q(z^l | z^{l-1}, x), l = 1..L, from images in [0, 1]."""
-        draws = self.bottom_up.draws(len(image), num_slots, noise)
-        if self.decode_chunk is None or len(image) <= self.decode_chunk:
+        draws = self.bottom_up.draws(image.shape[0], num_slots, noise)
+        chunk = None if torch.compiler.is_compiling() else self.decode_chunk  # it would fix the number of groups
+        if chunk is None or image.shape[0] <= chunk:
             return self.encode_group(image, draws)
-        chunk = self.decode_chunk
         groups = zip(torch.split(image, chunk), torch.split(draws, chunk, dim=1), strict=True)
         parts = [checkpoint(self.encode_group, *group, use_reentrant=False) for group in groups]
         posteriors, slots, attention = zip(*parts, strict=True)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from math import prod
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from emorl.model.recording import compiled_as_constant, seeded_normals
 
 Noise = Callable[[str, Float[Tensor, "batch slots dim"]], Float[Tensor, "batch slots dim"]]
 """``noise(name, like)`` returns standard normal draws with the shape, dtype and device of ``like``."""
@@ -52,13 +55,11 @@ class ImageNoise:
                 f"Expected a batch of {len(self.indices)} images, one for each index, got {len(like)}. "
                 "Make an ImageNoise from the indices of the very batch."
             )
-        draws = torch.stack([self._draw(f"{self.seed} {self.step} {index} {name}", like) for index in self.indices])
+        draws = torch.stack([self._draw(index, name, like) for index in self.indices])
         return draws.to(like)
 
-    @staticmethod
-    def _draw(key: str, like: Tensor) -> Tensor:
-        seed = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)
-        generator = torch.Generator("cpu").manual_seed(seed)
+    def _draw(self, index: int, name: str, like: Tensor) -> Tensor:
+        generator = torch.Generator("cpu").manual_seed(_seed(self.seed, self.step, index, name))
         return torch.randn(like.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
 
 
@@ -66,7 +67,8 @@ class PosteriorMeans:
     """Draws that put the mean of every posterior in the place of a sample, and start all images from the same slots.
 
     Slots then are the model's best guess, and a function of the image alone: of neither its batch nor its index. At
-    test it reconstructs better than from samples, of which the ELBO speaks.
+    test it reconstructs better than from samples, of which the ELBO speaks. Draws are constants of a program that is
+    recorded with them, by ``torch.export`` for instance.
 
     Args:
         seed: chooses the initial slots, and the draws of the priors.
@@ -78,5 +80,13 @@ class PosteriorMeans:
     def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
         """Return draws for ``z0`` and ``prior_zM``, and zeros for all else."""
         if name == "z0" or name.startswith("prior"):
-            return ImageNoise(torch.zeros(1, dtype=torch.long), self.seed)(name, like[:1]).expand_as(like)
+            shape = [int(size) for size in like.shape[1:]]
+            draws = seeded_normals(_seed(self.seed, -1, 0, name), prod(shape))
+            return torch.tensor(draws, dtype=torch.float32).view(shape).to(like).expand_as(like)
         return torch.zeros_like(like)
+
+
+@compiled_as_constant
+def _seed(seed: int, step: int, index: int, name: str) -> int:
+    key = f"{seed} {step} {index} {name}"
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)

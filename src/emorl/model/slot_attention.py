@@ -96,7 +96,7 @@ class SlotAttention(SlotModel):
     def iterate(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> list[Layer]:
         """Return slots and attention of every iteration."""
         pixels = self.attend.project(self.encoder(2 * image - 1))
-        slots = self.initial(len(image), num_slots, noise)  # (B, K, D)
+        slots = self.initial(image.shape[0], num_slots, noise)  # (B, K, D)
         layers = []
         for _ in range(steps):
             update, attention = self.attend(slots, pixels)

@@ -14,6 +14,7 @@ from emorl.model.describe import Described
 from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import Encoding, Inference, Reconstruction, encoding
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
+from emorl.model.recording import has_values
 
 UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
 
@@ -119,6 +120,10 @@ class SlotModel(Described, ABC):
         components = self.decode(slots, (images.shape[-2], images.shape[-1]))
         return Reconstruction(slots, components.masks, components.rgb, components.reconstruction)
 
+    def unrecordable(self, steps: int) -> str | None:
+        """Return why ``steps`` steps cannot be a program that runs without this package, None if they can."""
+        return None
+
     def end_step(self) -> None:
         """Call once after every optimizer step."""
 
@@ -165,13 +170,15 @@ def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
     """Return images [B, 3, H, W] as floats in [0, 1]: 8-bit ones divided by 255, float ones as they are.
 
     Raises:
-        ValueError: if the images are of another type, range or shape.
+        ValueError: if the images are of another type or shape, or out of range; the range of images whose values are
+            not known, as while a program is recorded, is not checked.
     """
-    shaped = images.ndim == 4 and images.shape[1] == 3 and len(images)
+    shaped = images.ndim == 4 and images.shape[1] == 3 and images.shape[0] > 0
     if shaped and images.dtype == torch.uint8:
         return images / 255
-    if not shaped or not images.is_floating_point() or not ((images >= 0) & (images <= 1)).all():
-        values = f" in [{images.min()}, {images.max()}]" if images.numel() else ""
+    known = has_values(images)
+    if not shaped or not images.is_floating_point() or (known and not ((images >= 0) & (images <= 1)).all()):
+        values = f" in [{images.min()}, {images.max()}]" if known and images.numel() else ""
         got = f"{images.dtype} of shape {list(images.shape)}{values}"
         raise ValueError(
             f"Expected 8-bit images, or float images in [0, 1], of shape [B, 3, H, W], got {got}. "

@@ -23,6 +23,7 @@ from emorl.model.iodine.likelihood import GaussianPixels, PixelMixture
 from emorl.model.iodine.refinement import IodineRefinement, State
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.posterior import SoftplusGaussian, slot_kl
+from emorl.model.recording import refuse_recording
 from emorl.model.slot_model import SlotModel
 
 KEPT = 1  # of the T drawings of a training step, the last so many keep their activations for the backward pass
@@ -117,6 +118,10 @@ class IODINE(SlotModel):
         loss = torch.stack([step_weight(stage.step, steps) * stage.loss for stage in stages]).sum()
         return Inference(stages, [], {}, loss)
 
+    def unrecordable(self, steps: int) -> str | None:
+        """Every step follows gradients."""
+        return "IODINE, whose steps follow gradients of the loss"
+
     def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
         """Return the slots alone: those of the last posterior are not drawn."""
         _, posterior = self.refine(image, steps, num_slots, noise)
@@ -124,7 +129,8 @@ class IODINE(SlotModel):
 
     def refine(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> tuple[list[Stage], SoftplusGaussian]:
         """Return the stages 0 .. T - 1 and lambda_T."""
-        mean, rho = self.initial.repeat(len(image), num_slots, 1).chunk(2, dim=-1)
+        refuse_recording(self.unrecordable(steps))
+        mean, rho = self.initial.repeat(image.shape[0], num_slots, 1).chunk(2, dim=-1)
         now, stages = Refined(SoftplusGaussian(mean, rho), self.refinement.start(mean)), []
         for step in range(steps):
             epsilon = noise(f"refine{step}" if step else "z0", now.posterior.mean)
@@ -136,7 +142,7 @@ class IODINE(SlotModel):
         """Sample, draw and score the slots, then move their posteriors; ``keep`` is `drawing_pass`'s."""
         slots = now.posterior.sample(epsilon)  # z ~ q(z; lambda)
         drawing, nll, slope = drawing_pass(self.decoder, self.likelihood, slots, image, keep)
-        share = self.gradient(len(image))
+        share = self.gradient(image.shape[0])
         slope = share * self.slope(now.posterior, epsilon, slope)
         refined = checkpoint(
             self.move, drawing, image, share, now, slope, use_reentrant=False, preserve_rng_state=False

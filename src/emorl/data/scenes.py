@@ -1,0 +1,129 @@
+"""Shards as a plain map-style data set of torch, for whoever trains without Lightning."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from bisect import bisect_right
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from emorl.data.records import Label
+from emorl.data.shards.cache import REMEDY, fetch_shard
+from emorl.data.shards.manifest import Manifest, Shard
+from emorl.data.shards.remote import is_url
+from emorl.data.shards.samples import Sample, read_parts
+from emorl.data.transforms import Crop, fit
+from emorl.errors import DataError
+
+Places = list[tuple[str, dict[str, tuple[int, int]]]]  # of each sample: its key; where each member starts, and its size
+
+
+class Scenes(Dataset[dict[str, Any]]):
+    """The scenes of one split, by index: ``scenes[0]``, ``len(scenes)``, or in a `DataLoader` with any workers.
+
+    A scene is a dictionary: ``image`` (8-bit, [3, H, W]), ``segmentation`` (8-bit, [H, W], 0 is the background),
+    ``factors`` (a dictionary for each object, object i of the segmentation at i - 1), ``key`` and ``index``. The first
+    two stack to batches; a `DataLoader` needs a ``collate_fn`` for factors, or ``labels=("segmentation",)``.
+
+    A shard is compared with its checksum when a process first reads from it; then each scene is read where it lies.
+
+    Args:
+        root: local folder of shards with its ``manifest.json``, as ``emorl-data`` writes it.
+        split: name of the split.
+        image_size: side of square images and segmentations, in pixels; by default they are as stored.
+        crop: what is cut out before resizing, if there is an ``image_size``; see `MultiObjectDataModule`.
+        labels: what is read beside the images.
+
+    Raises:
+        DataError: if there are no such shards or no such split; when a scene is read, if its shard is damaged.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        image_size: int | None = None,
+        crop: Crop = "square",
+        labels: tuple[Label, ...] = ("segmentation", "factors"),
+    ) -> None:
+        if is_url(root):
+            remedy = "copy the folder, or stream it with MultiObjectDataModule"
+            raise DataError.of(root, expected="a local folder", got="a URL", remedy=remedy)
+        self.root = Path(root).expanduser()
+        self.manifest = Manifest.load(self.root)
+        if split not in self.manifest.splits:
+            expected = f"a split {' or '.join(self.manifest.splits)}"
+            raise DataError.of(root, expected=expected, got=repr(split), remedy="choose one of the data set's splits")
+        self.shards = self.manifest.splits[split].shards
+        self.image_size = image_size
+        self.crop: Crop = crop
+        self.labels = labels
+        self._ends = list(accumulate(shard.samples for shard in self.shards))
+        self._places: dict[int, Places] = {}  # by number of the shard
+
+    def __len__(self) -> int:
+        """Return the number of scenes."""
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Read a scene; a negative index counts from the end."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Expected an index below {len(self)}, got {index}.")
+        index = int(index) % len(self)
+        image, segmentation, factors = read_parts(self._sample(index), self.manifest, self.labels)
+        scene: dict[str, Any] = {"index": index, "key": self._key(index)}
+        if self.image_size is not None:
+            image = fit(image, self.crop, self.image_size, Image.Resampling.BICUBIC)
+            if segmentation is not None:
+                segmentation = fit(segmentation, self.crop, self.image_size, Image.Resampling.NEAREST)
+        scene["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        if segmentation is not None:
+            scene["segmentation"] = torch.from_numpy(segmentation.copy())
+        if factors is not None:
+            scene["factors"] = factors
+        return scene
+
+    def _locate(self, index: int) -> tuple[Shard, str, dict[str, tuple[int, int]]]:
+        number = bisect_right(self._ends, index)
+        if number not in self._places:
+            self._places[number] = _places(self.root, self.shards[number])
+        place = index - (self._ends[number - 1] if number else 0)
+        return self.shards[number], *self._places[number][place]
+
+    def _key(self, index: int) -> str:
+        return self._locate(index)[1]
+
+    def _sample(self, index: int) -> Sample:
+        shard, key, members = self._locate(index)
+        path = self.root / shard.name
+        sample: dict[str, Any] = {"__key__": key, "__url__": str(path)}
+        with path.open("rb") as stream:
+            for name, (start, size) in members.items():
+                stream.seek(start)
+                sample[name] = stream.read(size)
+        return cast(Sample, sample)
+
+
+def _places(root: Path, shard: Shard) -> Places:
+    """Return where a shard has its samples, which is the shard of the manifest."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(fetch_shard(root, shard)), mode="r:") as archive:
+            for member in archive:
+                key, _, name = member.name.partition(".")
+                found.setdefault(key, {})[name] = (member.offset_data, member.size)
+    except tarfile.TarError as error:
+        where = root / shard.name
+        raise DataError.of(where, expected="a tar file of samples", got=f"{error}", remedy=REMEDY) from error
+    members = Sample.__required_keys__ - {"__key__", "__url__"}
+    if len(found) != shard.samples or any(sample.keys() != members for sample in found.values()):
+        got = f"{len(found)} samples, or incomplete ones"
+        raise DataError.of(root / shard.name, expected=f"{shard.samples} whole samples", got=got, remedy=REMEDY)
+    return list(found.items())

@@ -1,0 +1,205 @@
+"""Trained models as programs that run without this package: ONNX files and torch.export's archives."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+import emorl
+from emorl.errors import DataError
+from emorl.files import atomic
+from emorl.model import Components, SlotModel
+
+if TYPE_CHECKING:
+    from emorl.pretrained import Pretrained
+
+PARTS = ("reconstruct", "encode", "decode")
+OPSET = 18  # the latest that onnxruntime-web's wasm runs in full
+
+
+class Part(NamedTuple):
+    """One method of a model as a program: tensors in, tensors out."""
+
+    program: nn.Module
+    input: str  # name of the input
+    example: Tensor
+    dynamic: Mapping[int, Dim]  # axes of the input that any size will do for
+    outputs: tuple[str, ...]  # names of the outputs
+
+
+class _Encode(nn.Module):
+    def __init__(self, network: SlotModel, steps: int | None, num_slots: int) -> None:
+        super().__init__()
+        self.network, self.steps, self.num_slots = network, steps, num_slots
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        encoding = self.network.encode(images, self.steps, self.num_slots)
+        return tuple(value for value in encoding if value is not None)
+
+
+class _Reconstruct(_Encode):
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.reconstruct(images, self.steps, self.num_slots))
+
+
+class _Decode(nn.Module):
+    def __init__(self, network: SlotModel, size: int) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, slots: Tensor) -> tuple[Tensor, ...]:
+        components: Components = self.network.decode(slots, (self.size, self.size))
+        return components.masks, components.rgb, components.reconstruction
+
+
+def export(
+    model: Pretrained, path: str | Path, steps: int | None = None, num_slots: int | None = None, name: str = "model"
+) -> list[Path]:
+    """Write ``reconstruct`` to ``path``, and beside it ``encode`` and ``decode``, for any batch; float32.
+
+    With ``out.onnx`` these are ``out.onnx``, ``out_encode.onnx`` and ``out_decode.onnx``; ``decode`` takes any number
+    of slots. Images are [B, 3, S, S] in [0, 1] of the size that the model was trained on. Preprocessing, K, D, version
+    and license are in the metadata of each file. Slots are what `Pretrained.encode` gives, posterior means.
+
+    Args:
+        model: the trained model.
+        path: a file that ends in ``.onnx`` or ``.pt2``.
+        steps: iterations of Slot Attention; by default the model's.
+        num_slots: slots K of encode and reconstruct, which the files fix; by default the model's.
+        name: what errors and metadata call the model.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: for another ending, for a model that follows gradients of its loss (IODINE, EfficientMORL with
+            I > 0), if a package is missing, or if a file cannot be written.
+        ValueError: for numbers that make no sense.
+    """
+    path = Path(path).expanduser()
+    write = {".onnx": _onnx, ".pt2": _archive}.get(path.suffix)
+    if write is None:
+        raise DataError.of(
+            path, expected="a name that ends in .onnx or .pt2", got=path.name, remedy="choose one of them"
+        )
+    network = model.network
+    steps, num_slots = network.checked_steps(steps), network.checked_slots(num_slots)
+    if reason := network.unrecordable(steps):
+        remedy = "export EfficientMORL with I = 0, or Slot Attention"
+        raise DataError.of(name, expected="a model of plain tensor operations", got=reason, remedy=remedy)
+    described = metadata(model, steps, num_slots, name)
+    contents = {}
+    for part_name, part in parts(model, steps, num_slots).items():
+        file = path if part_name == "reconstruct" else path.with_stem(f"{path.stem}_{part_name}")
+        contents[file] = write(part, described | {"method": part_name, "outputs": " ".join(part.outputs)})
+    for file, content in contents.items():
+        with atomic(file) as stream:
+            stream.write(content)
+    return list(contents)
+
+
+def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
+    """Return the methods of a model as programs, by name."""
+    network, size = model.network, model.image_size
+    like = next(network.parameters())
+    images, slots = like.new_zeros(2, 3, size, size), like.new_zeros(2, num_slots, network.slot_dim)
+    batch, count = Dim("batch", min=1), Dim("slots", min=1)
+    encode, reconstruct = _Encode(network, steps, num_slots), _Reconstruct(network, steps, num_slots)
+    with torch.no_grad():
+        found = network.encode(images, steps, num_slots)
+    encoded = tuple(field for field, value in zip(found._fields, found, strict=True) if value is not None)
+    return {
+        "reconstruct": Part(reconstruct, "images", images, {0: batch}, ("slots", "masks", "rgb", "reconstruction")),
+        "encode": Part(encode, "images", images, {0: batch}, encoded),
+        "decode": Part(
+            _Decode(network, size), "slots", slots, {0: batch, 1: count}, ("masks", "rgb", "reconstruction")
+        ),
+    }
+
+
+def metadata(model: Pretrained, steps: int, num_slots: int, name: str) -> dict[str, str]:
+    """Return what a file tells of its model, as strings."""
+    size = model.image_size
+    return {
+        "model": type(model.network).__name__,
+        "weights": name,
+        "trained_on": str(model.card.get("trained_on", "")),
+        "preprocessing": json.dumps({"crop": model.crop, "size": size, "resample": "bicubic", "range": [0, 1]}),
+        "image_size": str(size),
+        "num_slots": str(num_slots),
+        "slot_dim": str(model.network.slot_dim),
+        "steps": str(steps),
+        "license": "MIT",
+        "emorl_version": emorl.__version__,
+    }
+
+
+def _recorded(part: Part) -> ExportedProgram:
+    with torch.no_grad():
+        shapes = (dict(part.dynamic),)
+        return torch.export.export(part.program.eval(), (part.example,), dynamic_shapes=shapes, strict=False)
+
+
+def _archive(part: Part, described: dict[str, str]) -> bytes:
+    stream = io.BytesIO()
+    torch.export.save(_recorded(part), stream, extra_files={"metadata.json": json.dumps(described)})
+    return stream.getvalue()
+
+
+def _onnx(part: Part, described: dict[str, str]) -> bytes:
+    try:
+        import onnxscript  # noqa: F401  # an option of the installation
+    except ImportError as error:
+        remedy = "pip install 'emorl[export]', or export to .pt2"
+        raise DataError.of(
+            "ONNX", expected="the packages onnx and onnxscript", got=f"{error}", remedy=remedy
+        ) from error
+    with _quiet("torch.onnx"), torch.no_grad():
+        program = torch.onnx.export(
+            _recorded(part),
+            (part.example,),
+            input_names=[part.input],
+            output_names=list(part.outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # as no file is given
+    proto: Any = program.model_proto
+    _name_axes(proto.graph, [dim.__name__ for dim in part.dynamic.values()])
+    for key, value in described.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    return proto.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _name_axes(graph: Any, names: list[str]) -> None:
+    """Give the symbols of the axes their names."""
+    (given,) = graph.input
+    symbols = [dim.dim_param for dim in given.type.tensor_type.shape.dim if dim.dim_param]
+    known = dict(zip(symbols, names, strict=True))
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in known:
+                dim.dim_param = known[dim.dim_param]
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Silence a logger's warnings, as of torchvision, which nothing here needs."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

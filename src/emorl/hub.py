@@ -1,0 +1,138 @@
+"""Trained models on the Hugging Face Hub, by its own mixin: a folder of safetensors, JSON and a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+import emorl
+import emorl.model
+from emorl.errors import DataError
+from emorl.files import atomic
+from emorl.model.describe import describe
+from emorl.model_card import PICTURE, model_card
+from emorl.pretrained import Pretrained, Weights, assembled, picture_of
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore[misc]  # save_pretrained has more
+    """A trained model that saves and loads itself as a folder, or as a repository of the hub.
+
+    The folder has ``model.safetensors``, ``config.json`` (configuration, card and the weights' checksum),
+    ``README.md`` (the model card) and for shipped weights a picture. Nothing in it is executed: no pickle, and classes
+    of `emorl.model` alone.
+    """
+
+    @classmethod
+    def of(cls, model: Pretrained) -> HubModel:
+        """Return a trained model as one for the hub; they share their weights."""
+        return cls(model.network, model.image_size, model.card, model.crop).eval()
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> HubModel:  # type: ignore[override]
+        """Load a folder or a repository, with the options of the mixin.
+
+        Raises:
+            DataError: if it is neither, damaged, or of another kind.
+        """
+        try:
+            return super().from_pretrained(name, **options)
+        except DataError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:  # the mixin's, of a configuration that is none
+            expected, remedy = f"a {CONFIG} of emorl", "save the model with save_pretrained"
+            raise DataError.of(name, expected=expected, got=f"{error}", remedy=remedy) from error
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload to a repository, which is made if need be, with a model card that names it."""
+        options.setdefault("model_card_kwargs", {"repo_id": repo_id})
+        return str(super().push_to_hub(repo_id, **options))
+
+    def generate_model_card(self, *_: Any, repo_id: str = "user/repo", **__: Any) -> ModelCard:
+        """Return the model card, made from ours."""
+        return ModelCard(model_card(self, repo_id), ignore_metadata_errors=True)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        weights = save({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
+        described = {"image_size": self.image_size, "crop": self.crop, "network": describe(self.network)}
+        config: dict[str, Any] = {
+            "emorl_version": emorl.__version__,
+            "sha256": hashlib.sha256(weights).hexdigest(),
+            "model": described,
+            "about": self.card,
+        }
+        _check_classes(save_directory, config["model"])
+        files = {WEIGHTS: weights, CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
+        if picture := picture_of(self.card):
+            files[PICTURE] = picture
+        for name, content in files.items():
+            with atomic(save_directory / name) as stream:
+                stream.write(content)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubModel:
+        known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        options = {name: options[name] for name in known if name in options}
+        config = _parsed(model_id, _content(model_id, CONFIG, options))
+        content = _content(model_id, WEIGHTS, options)
+        checksum = hashlib.sha256(content).hexdigest()
+        if checksum != config["sha256"]:
+            expected, remedy = f"weights with SHA-256 {config['sha256']}", "fetch or save them again"
+            raise DataError.of(model_id, expected=expected, got=checksum, remedy=remedy)
+        _check_classes(model_id, config["model"])
+        try:
+            weights = Weights(model_id, config["model"], load(content))
+        except SafetensorError as error:
+            raise DataError.of(model_id, expected="safetensors", got=f"{error}", remedy="save them again") from error
+        return cls.of(assembled(weights, config["about"]))
+
+
+def _content(model_id: str, name: str, options: dict[str, Any]) -> bytes:
+    """Return a file of a folder or a repository."""
+    folder = Path(model_id)
+    try:
+        path = folder / name if folder.is_dir() else Path(hf_hub_download(model_id, name, **options))
+        return path.read_bytes()
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        expected = f"a folder or a repository of the hub with {name}"
+        got, remedy = " ".join(str(error).split())[:200], "check the name, the connection and your access"
+        raise DataError.of(model_id, expected=expected, got=got, remedy=remedy) from error
+
+
+def _parsed(model_id: str, content: bytes) -> dict[str, Any]:
+    try:
+        config = json.loads(content)
+        fine = {"sha256": str, "model": dict, "about": dict}
+        if all(isinstance(config[key], kind) for key, kind in fine.items()):
+            return dict(config)
+    except (ValueError, KeyError, TypeError):
+        pass
+    expected = f"a {CONFIG} of emorl with sha256, model and about"
+    raise DataError.of(model_id, expected=expected, got="another", remedy="save the model with save_pretrained")
+
+
+def _check_classes(where: object, model: Mapping[str, Any]) -> None:
+    """Check that a configuration names models' classes alone: others would run code of its author's choice."""
+    allowed = {f"emorl.model.{name}" for name in emorl.model.__all__}
+    if foreign := sorted(set(_class_paths(model)) - allowed):
+        remedy = "load it by load_pretrained from a checkpoint, which may have classes of other packages"
+        raise DataError.of(where, expected="classes of emorl.model", got=", ".join(foreign), remedy=remedy)
+
+
+def _class_paths(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if "class_path" in value:
+            yield str(value["class_path"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _class_paths(item)

@@ -1,0 +1,94 @@
+"""The model card of trained weights, in the Markdown of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import emorl
+
+if TYPE_CHECKING:
+    from emorl.pretrained import Pretrained
+
+PICTURE = "picture.png"
+SCORES = {"fg_ari": "FG-ARI", "ari": "ARI", "fg_miou": "FG-mIoU", "mse": "MSE"}
+
+_TEXT = """---
+license: mit
+library_name: emorl
+pipeline_tag: image-segmentation
+tags: [object-centric-learning, slots, unsupervised-segmentation, {model}]
+---
+
+# {model}, {trained_on}
+
+Unsupervised object-centric learning: the model decomposes an image into K = {num_slots} slots of D = {slot_dim}
+dimensions, each with a mask and colors, without labels. Images are {size}x{size} pixels; crop '{crop}', bicubic.
+{picture}
+## Usage
+
+```python
+import emorl
+
+model = emorl.from_pretrained("{repo_id}")  # pip install 'emorl[hub]'
+found = model.reconstruct(model.preprocess("image.png"))
+found.slots, found.masks, found.reconstruction
+```
+
+## Scores
+
+{scores}
+
+## Training
+
+{training}
+
+## License
+
+MIT, as emorl {version}, which made these weights and this card.
+"""
+
+
+def model_card(model: Pretrained, repo_id: str) -> str:
+    """Return the text: what the model is, its usage, scores with standard errors, training, license."""
+    card, network = model.card, model.network
+    return _TEXT.format(
+        model=type(network).__name__,
+        trained_on=card.get("trained_on", "data that its card does not name"),
+        num_slots=network.num_slots,
+        slot_dim=network.slot_dim,
+        size=model.image_size,
+        crop=model.crop,
+        repo_id=repo_id,
+        picture=f"\n![Images, reconstructions, masks and components]({PICTURE})\n" if card.get("weights") else "",
+        scores=_scores(card),
+        training=_training(card),
+        version=emorl.__version__,
+    )
+
+
+def _scores(card: dict[str, Any]) -> str:
+    rows = [
+        [f"{test}, {steps}", *(_cell(scores.get(name)) for name in SCORES)]
+        for test, tested in card.get("tests", {}).items()
+        for steps, scores in tested["scores"].items()
+    ]
+    if not rows:
+        return "None are known."
+    head = ["test, steps", *SCORES.values()]
+    lines = [head, ["---"] * len(head), *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\nMean ± standard error over test images; slots are posterior means, or samples where it says so."
+
+
+def _cell(score: dict[str, float] | None) -> str:
+    return "-" if score is None else f"{score['mean']:.4g} ± {score['standard_error']:.2g}"
+
+
+def _training(card: dict[str, Any]) -> str:
+    if "total_steps" not in card:
+        return "Not known."
+    versions = card.get("versions", {})
+    machine = versions.get("machine", "an unknown machine")
+    ran = f"{card['total_steps']:,} steps in {card.get('total_minutes', '?')} minutes on {machine}"
+    how = f"seed {card.get('seed')}, torch {versions.get('torch')}, on {card['trained_on']}"
+    return f"{ran}, {how}. `config.json` has the whole record, curves included."

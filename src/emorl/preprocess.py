@@ -1,0 +1,93 @@
+"""Pictures of any kind to the tensors that a trained model takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from emorl.data.images import read_image
+from emorl.data.transforms import BOXES, Crop, fit
+from emorl.errors import DataError
+
+Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
+_KINDS = "a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W], 8-bit or float in [0, 1]"
+
+
+def preprocess(images: Picture | Sequence[Picture], size: int, crop: Crop) -> Float[Tensor, "batch 3 size size"]:
+    """Crop and resize pictures as the images of training were, and warn of what is cut away.
+
+    Args:
+        images: a picture, a batch of them as an array [B, H, W, 3] or a tensor [B, 3, H, W], or a list of pictures.
+        size: side of the square images, in pixels.
+        crop: name of the crop, see `emorl.data.transforms`.
+
+    Returns:
+        Images in [0, 1]. Pictures that have to be resized are rounded to 8 bits first, as those of training were.
+
+    Raises:
+        DataError: if a file is no image, or the crop does not suit a picture.
+        ValueError: if a picture is of another kind, shape or range.
+    """
+    listed = images if isinstance(images, list | tuple) else _unstacked(images)
+    if not listed:
+        raise ValueError("Expected at least one picture, got none.")
+    return torch.stack([_fitted(image, index, size, crop) for index, image in enumerate(listed)])
+
+
+def _unstacked(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
+    return list(images) if isinstance(images, np.ndarray | Tensor) and images.ndim == 4 else [images]  # type: ignore[list-item]
+
+
+def _fitted(image: Picture, index: int, size: int, crop: Crop) -> Float[Tensor, "3 size size"]:
+    name = str(image) if isinstance(image, str | PathLike) else f"picture {index}"
+    pixels = _pixels(image, name)
+    height, width = pixels.shape[:2]
+    left, upper, right, lower = BOXES[crop](height, width)
+    if (right - left, lower - upper) != (width, height):
+        warnings.warn(
+            f"{name}: of {width}x{height} pixels the crop '{crop}' keeps columns {left} to {right - 1} and rows "
+            f"{upper} to {lower - 1}; what lies beyond is not seen",
+            stacklevel=5,
+        )
+    if pixels.dtype != np.uint8 and (right - left, lower - upper) == (size, size):
+        square = np.ascontiguousarray(pixels[upper:lower, left:right])
+        return torch.from_numpy(square.astype(np.float32)).permute(2, 0, 1)
+    eight_bit = pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)
+    square = fit(eight_bit, crop, size, Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1) / 255
+
+
+def _pixels(image: Picture, name: str) -> np.ndarray:
+    """Return 8-bit pixels, or floats in [0, 1], [H, W, 3]."""
+    if isinstance(image, str | PathLike):
+        return read_image(Path(image).expanduser())
+    if isinstance(image, Image.Image):
+        return _opaque(image, name)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.is_floating_point() else image).numpy()
+        image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    shaped = pixels.ndim == 3 and pixels.shape[-1] == 3 and pixels.size > 0
+    floats = np.issubdtype(pixels.dtype, np.floating)
+    if not shaped or not (pixels.dtype == np.uint8 or (floats and pixels.min() >= 0 and pixels.max() <= 1)):
+        values = f" in [{pixels.min()}, {pixels.max()}]" if shaped else ""
+        raise ValueError(f"Expected {_KINDS}, got {name}, {pixels.dtype} of shape {list(pixels.shape)}{values}.")
+    return pixels
+
+
+def _opaque(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        remedy = "put it on a background of your choice"
+        raise DataError.of(name, expected="an opaque image", got="transparency", remedy=remedy)
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,68 @@
+"""The map-style data set of torch."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import tiny
+from emorl.data import Scenes
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.errors import DataError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tiny.write(tmp_path / "shards", train=12, test=3)
+
+
+def test_it_has_the_scenes_of_a_split_by_index(root):
+    scenes, records = Scenes(root, "train"), list(Tetrominoes(12, 0, "train").records())
+    assert len(scenes) == 12
+    for index in (11, 0, 7, 5, -1):
+        scene, record = scenes[index], records[index]
+        assert scene["index"] == index % 12
+        assert torch.equal(scene["image"], torch.from_numpy(record.image).permute(2, 0, 1))
+        assert torch.equal(scene["segmentation"], torch.from_numpy(record.segmentation))
+        assert scene["factors"] == record.factors
+    with pytest.raises(IndexError, match="Expected an index below 12, got 12"):
+        scenes[12]
+    assert len(list(Scenes(root, "test"))) == 3
+
+
+def test_it_resizes_and_leaves_labels_out(root):
+    scene = Scenes(root, image_size=16, labels=("segmentation",))[3]
+    assert scene["image"].shape == (3, 16, 16)
+    assert scene["segmentation"].shape == (16, 16)
+    assert "factors" not in scene
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_it_feeds_a_loader_with_workers(root, num_workers):
+    scenes = Scenes(root, labels=("segmentation",))
+    loader = DataLoader(scenes, batch_size=4, shuffle=True, num_workers=num_workers)
+    batches = list(loader)
+    assert sorted(index for batch in batches for index in batch["index"].tolist()) == list(range(12))
+    assert batches[0]["image"].shape == (4, 3, 35, 35)
+
+
+def test_it_can_be_pickled_after_use(root):
+    scenes = Scenes(root)
+    first = scenes[0]["image"]
+    assert torch.equal(pickle.loads(pickle.dumps(scenes))[0]["image"], first)
+
+
+def test_what_is_wrong_is_one_line(root):
+    with pytest.raises(DataError, match=r"expected a split train or test, got 'val'"):
+        Scenes(root, "val")
+    with pytest.raises(DataError, match="expected a local folder, got a URL"):
+        Scenes("https://127.0.0.1/data")
+    shard = next(root.glob("*train*0.tar"))
+    content = bytearray(shard.read_bytes())
+    content[700] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match="expected SHA-256"):
+        Scenes(root)[0]
+    assert json.loads((root / "manifest.json").read_text())["dataset"] == "tetrominoes"

@@ -1,0 +1,87 @@
+"""Compare what programs recorded from a shipped model compute with what the model does; a process of its own.
+
+``python recorded.py NAME WAY``. Without pytest, whose checks of shapes would be recorded too.
+"""
+
+import copy
+import sys
+import warnings
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim, export
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from emorl.model import EfficientMORL
+from emorl.pretrained import load_pretrained
+
+warnings.simplefilter("ignore")  # torch's own, of deprecated ways and of shapes compared while they are traced
+
+
+class Reconstruct(nn.Module):
+    """One method as a module, which most ways want."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        """Return plain tensors."""
+        return tuple(self.model.reconstruct(images))
+
+
+def exported(program, images, strict):
+    """Return the exported program, which takes any batch."""
+    return export(program, (images,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=strict).module()
+
+
+WAYS = {
+    "export": lambda program, images: exported(program, images, strict=False),
+    "strict export": lambda program, images: exported(program, images, strict=True),
+    "jit": lambda program, images: torch.jit.trace(program, (images,)),
+    "compile": lambda program, _: torch.compile(program, backend="aot_eager", fullgraph=True),
+    "make_fx": lambda program, images: make_fx(program, tracing_mode="symbolic", _allow_non_fake_inputs=True)(images),
+}
+
+
+def shapes(found):
+    """Return the shapes of some tensors."""
+    return [tuple(tensor.shape) for tensor in found]
+
+
+def compare_numbers_of_slots():
+    """Export small models of several K, also of one that works on groups of images."""
+    images = torch.rand(3, 3, 12, 12)
+    for num_slots, decode_chunk in ((1, None), (3, None), (4, 2)):
+        sizes = {"num_slots": num_slots, "slot_dim": 8, "feature_dim": 8, "decode_chunk": decode_chunk}
+        program = Reconstruct(EfficientMORL(**sizes).eval())
+        recorded = exported(program, images[:2], strict=False)
+        with torch.no_grad():
+            compare(recorded(images), program(images))
+
+
+def compare(found, expected):
+    """Compare tuples of tensors."""
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+if __name__ == "__main__":
+    name, way = sys.argv[1:]
+    if way == "slots":
+        sys.exit(compare_numbers_of_slots())
+    program = Reconstruct(load_pretrained(name))
+    images = torch.rand(3, 3, *[program.model.image_size] * 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = {batch: program(images[:batch]) for batch in (1, 2, 3)}
+        if way == "shapes":
+            mode = FakeTensorMode(allow_non_fake_inputs=True)
+            with mode:
+                assert shapes(program(mode.from_tensor(images))) == shapes(expected[3])
+            assert shapes(copy.deepcopy(program).to("meta")(images.to("meta"))) == shapes(expected[3])
+            sys.exit()
+    recorded = WAYS[way](program, images[:2])  # with gradients enabled, as a user may well leave them
+    for batch in (2, 3, 1, 3):
+        with torch.no_grad():
+            compare(recorded(images[:batch]), expected[batch])

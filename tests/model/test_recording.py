@@ -1,0 +1,41 @@
+"""Programs recorded from models compute what the models do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from recorded import Reconstruct, exported
+
+import tiny
+from emorl.model import ImageNoise, PosteriorMeans
+
+RECORDED = Path(__file__).parent / "recorded.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["export", "strict export", "jit", "compile", "make_fx", "shapes", "slots"])
+def test_a_recorded_program_computes_what_the_model_does(way):
+    subprocess.run([sys.executable, RECORDED, "tetrominoes", way], check=True, timeout=300)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", ["z0", "prior_z2"])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_draws_of_means_are_those_of_the_image_of_index_0(name, seed, batch):
+    like = torch.zeros(batch, 3, 5)
+    expected = ImageNoise(torch.tensor([0]), seed)(name, like[:1]).expand_as(like)
+    assert torch.equal(PosteriorMeans(seed)(name, like), expected)
+
+
+@pytest.mark.parametrize("record", ["export", "jit"])
+@pytest.mark.parametrize(("name", "steps"), [("efficient_morl", 1), ("iodine", 1), ("iodine", 5)])
+def test_steps_that_follow_gradients_are_refused(name, steps, record, monkeypatch):
+    model, images = tiny.FAMILY[name]().eval(), torch.rand(2, 3, 12, 12)
+    program = Reconstruct(model)
+    program.forward = lambda images: tuple(model.reconstruct(images, steps))
+    if record == "jit":
+        monkeypatch.setattr(torch.jit, "is_tracing", lambda: True)
+    with pytest.raises(ValueError, match=r"plain tensor operations, got .*, whose steps follow gradients of the loss"):
+        exported(program, images, strict=False) if record == "export" else program(images)

@@ -1,0 +1,122 @@
+"""Exported programs compute what the models do."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from emorl import load_pretrained, pretrained
+from emorl.data.generate.multi_dsprites import MultiDSprites
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.errors import DataError
+from emorl.export import PARTS, export
+
+EXPORTED = [name for name in pretrained.names() if "/" in name and not name.startswith("iodine/")]
+
+
+def write(name, out, *options):
+    """Export in a process of its own: pytest's checks of shapes would be recorded too."""
+    code = "import sys; from emorl.export_command import main; sys.exit(main(sys.argv[1:]))"
+    subprocess.run([sys.executable, "-c", code, name, out, *options], check=True, capture_output=True)
+
+
+def scenes(name, count):
+    """Return fresh scenes of what a model was trained on."""
+    source = MultiDSprites if "multi_dsprites" in name else Tetrominoes
+    images = np.stack([record.image for record in source(num_scenes=count, seed=5).records()])
+    return torch.from_numpy(images).movedim(-1, 1) / 255
+
+
+def expected(model, images):
+    """Return what eager gives, by method and by name."""
+    with torch.no_grad():
+        encoding, found = model.encode(images), model.reconstruct(images)
+        components = model.decode(encoding.slots[:, :2])
+    decoded = {"masks": components.masks, "rgb": components.rgb, "reconstruction": components.reconstruction}
+    encoded = {name: value for name, value in encoding._asdict().items() if value is not None}
+    return {"reconstruct": found._asdict(), "encode": encoded, "decode": decoded}
+
+
+def file_of(out, part):
+    """Return the file of a method."""
+    return out if part == "reconstruct" else out.with_stem(f"{out.stem}_{part}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize("name", EXPORTED)
+def test_programs_compute_what_the_model_does(name, suffix, tmp_path):
+    out, model = tmp_path / f"out{suffix}", load_pretrained(name)
+    write(name, out)
+    for batch in (1, 5):
+        images = scenes(name, batch)
+        for part, outputs in expected(model, images).items():
+            given = model.encode(images).slots[:, :2].detach() if part == "decode" else images
+            found = run(file_of(out, part), given)
+            for key, value in outputs.items():
+                torch.testing.assert_close(found[key], value, rtol=0, atol=1e-4, msg=f"{part} {key}")
+
+
+def run(file, given):
+    """Run a program, and return its outputs by name."""
+    if file.suffix == ".onnx":
+        ort = pytest.importorskip("onnxruntime")
+        session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        check(session.get_modelmeta().custom_metadata_map, file)
+        assert session.get_inputs()[0].shape[0] == "batch"
+        found = session.run(names, {session.get_inputs()[0].name: given.numpy()})
+        return dict(zip(names, map(torch.from_numpy, found), strict=True))
+    extra = {"metadata.json": ""}
+    program = torch.export.load(file, extra_files=extra).module()
+    described = json.loads(extra["metadata.json"])
+    check(described, file)
+    return dict(zip(described["outputs"].split(), program(given), strict=True))
+
+
+def check(described, file):
+    """Check the metadata."""
+    assert described["license"] == "MIT"
+    assert described["method"] in PARTS
+    assert json.loads(described["preprocessing"])["crop"] == "square"
+    assert int(described["num_slots"]) > 3
+    assert {"slot_dim", "emorl_version", "image_size", "weights", "trained_on", "steps"} <= described.keys(), file
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "got"),
+    [("iodine/tetrominoes", None, "got IODINE, whose steps"), ("tetrominoes", 2, "got EfficientMORL with I > 0")],
+)
+def test_steps_that_follow_gradients_are_refused(name, steps, got, tmp_path):
+    with pytest.raises(DataError, match=f"expected a model of plain tensor operations, {got}"):
+        export(load_pretrained(name), tmp_path / "a.onnx", steps)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tetrominoes", "a.txt"], r"expected a name that ends in .onnx or .pt2, got a.txt"),
+        (["tetrominoes", "a.onnx", "--num_slots", "0"], "Expected num_slots of 1 or more, got 0"),
+        (["tetrominos", "a.onnx"], "expected a checkpoint"),
+        (["iodine/tetrominoes", "a.pt2"], "expected a model of plain tensor operations, got IODINE"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments, message, emorl, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        emorl("export", *arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_onnx_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(DataError, match=r"pip install 'emorl\[export\]'"):
+        export(load_pretrained("tetrominoes"), tmp_path / "a.onnx")
