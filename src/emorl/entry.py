@@ -20,4 +20,8 @@ def main(args: list[str] | None = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; see `emorl.cli.main`."""
     words = sys.argv[1:] if args is None else args
     answer("emorl", DESCRIPTION, SUBCOMMANDS, words)
-    import_module("emorl.cli").main(words)
+    try:
+        import_module("emorl.cli").main(words)
+    except KeyboardInterrupt:  # while Lightning is imported
+        print("emorl: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
