@@ -1,9 +1,11 @@
-"""A callback that interrupts a run of the command line; named in its arguments."""
+"""Parts that end a command before its time; named in its arguments."""
 
 import os
 import signal
 
 from pytorch_lightning import Callback
+
+from emorl.model import SlotModel
 
 
 class Kill(Callback):
@@ -19,3 +21,14 @@ class Kill(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Interrupt(Callback):
+    """Presses Ctrl-C in a prediction."""
+
+    def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+class Incomplete(SlotModel):
+    """A model without `forward`."""

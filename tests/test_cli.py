@@ -259,6 +259,42 @@ def test_a_trial_run_may_be_repeated(shards, here, emorl):
     trial = ("--trainer.fast_dev_run=1", f"--data.root={shards}", "--data.batch_size=2", *QUIET)
     for _ in range(2):
         emorl("fit", "-c", BASE, *trial)
+    assert list(here.iterdir()) == []
+
+
+def test_without_a_logger_a_run_trains(shards, here, emorl):
+    small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
+    emorl("fit", *configs(TETROMINOES), *small, f"--data.root={shards}", *QUIET, "--trainer.logger=false")
+    assert {"config.yaml", "versions.json", "checkpoints"} <= {path.name for path in (here / "runs").iterdir()}
+
+
+def test_an_interrupted_command_says_so(checkpoint, shards, here, emorl, capsys):
+    interrupted = ("--trainer.callbacks=interrupted.Interrupt", f"--data.root={shards}", *QUIET)
+    with pytest.raises(SystemExit) as caught:
+        emorl("predict", f"--ckpt_path={checkpoint}", *interrupted)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "emorl: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--model.network.num_layers=0", "Expected num_layers of 1 or more, got 0."),
+        ("--model.network.decode_chunk=0", "Expected decode_chunk of 1 or more, got 0."),
+        ("--model.network.decoder.stride=0", "Expected stride of 1 or more, got 0."),
+        ("--model.image_size=0", "Expected image_size of 1 or more, got 0."),
+        ("--model.optimizer.lr=-1", "Expected an optimizer and a scheduler, got: Invalid learning rate: -1.0"),
+    ],
+)
+def test_a_number_out_of_range(option, told, shards, here, emorl, capsys):
+    assert told in error_of(emorl, capsys, "fit", f"--data.root={shards}", "--data.batch_size=2", option, *QUIET)
+
+
+def test_a_model_that_is_not_complete(shards, here, emorl, capsys):
+    with pytest.raises(SystemExit) as caught:
+        emorl("fit", f"--data.root={shards}", "--model.network=interrupted.Incomplete", *QUIET)
+    assert caught.value.code == 2
+    assert "abstract" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["refinement_steps", "test_refinement_steps"])

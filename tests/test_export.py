@@ -19,7 +19,7 @@ EXPORTED = [name for name in pretrained.names() if "/" in name and not name.star
 
 def write(name, out, *options):
     """Export in a process of its own: pytest's checks of shapes would be recorded too."""
-    code = "import sys; from emorl.export_command import main; sys.exit(main(sys.argv[1:]))"
+    code = "from emorl.entry import main; main()"
     subprocess.run([sys.executable, "-c", code, name, out, *options], check=True, capture_output=True)
 
 

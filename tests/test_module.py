@@ -212,7 +212,7 @@ def test_a_nan_stops_training_by_name_before_the_step(shards, tmp_path, spoil, t
     module = tiny.module()
     trainer = tiny.trainer(tmp_path, max_steps=5, callbacks=Spoil(2, spoil), limit_val_batches=0)
     with pytest.raises(
-        FloatingPointError, match=rf"at step 2 these are not: {terms}\. Resume from the last checkpoint"
+        FloatingPointError, match=rf"at step 2 these are not: {terms}\. Start a new run from the last checkpoint"
     ):
         trainer.fit(module, tiny.data(shards))
     assert trainer.global_step == 2

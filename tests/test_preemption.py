@@ -154,7 +154,7 @@ def stop(shards, folder, name, step=0, workers=0, validation=False, **arguments)
     return caught.value.code, torch.load(folder / "last.ckpt")
 
 
-@pytest.mark.parametrize(("name", "requeued"), [("SIGTERM", []), ("SIGUSR1", ["requeue 42"])])
+@pytest.mark.parametrize(("name", "requeued"), [("SIGTERM", []), ("SIGINT", []), ("SIGUSR1", ["requeue 42"])])
 def test_only_sigusr1_queues_again(name, requeued, shards, slurm, tmp_path):
     """`scancel` sends SIGTERM."""
     before = signal.getsignal(signal.Signals[name])
@@ -165,13 +165,35 @@ def test_only_sigusr1_queues_again(name, requeued, shards, slurm, tmp_path):
     assert signal.getsignal(signal.Signals[name]) is before
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 @pytest.mark.parametrize(("step", "validation", "last"), [(0, False, 1), (1, True, 3)])
 def test_workers_outlive_the_signal(name, step, validation, last, shards, slurm, tmp_path):
     """As where it goes to a whole group of processes; a validation is finished, and another step taken."""
     status, saved = stop(shards, tmp_path, name, step, workers=1, validation=validation, val_check_interval=2)
     assert status == 128 + signal.Signals[name]
     assert saved["global_step"] == last
+
+
+def test_a_second_interrupt_stops_at_once(shards, tmp_path):
+    """Two in one step; Lightning turns it into its own status."""
+    signals = [Signal(1, "SIGINT"), Signal(1, "SIGINT")]
+    callbacks = [Preemption(), *signals, ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=3)]
+    trainer = tiny.trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, max_steps=4)
+    with pytest.raises(SystemExit) as caught:
+        trainer.fit(tiny.module(), tiny.data(shards))
+    assert isinstance(caught.value.__context__, KeyboardInterrupt)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_a_job_in_the_background_keeps_ignoring_an_interrupt(shards, tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        callbacks = [Preemption(), Signal(1, "SIGINT"), ModelCheckpoint(tmp_path, save_last=True)]
+        trainer = tiny.trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, max_steps=3)
+        trainer.fit(tiny.module(), tiny.data(shards))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert torch.load(tmp_path / "last.ckpt")["global_step"] == 3
 
 
 def test_of_an_array_of_jobs_one_task_is_queued_again(shards, slurm, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import re
 import signal
@@ -17,12 +18,22 @@ from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import AcceleratorRegistry
+from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from emorl import __version__
-from emorl.callbacks import NextSteps, PredictionWriter, ProgressBar, RefinementCurriculum, RunRecord, TestReport
+from emorl.callbacks import (
+    LogReconstructions,
+    NextSteps,
+    PredictionWriter,
+    ProgressBar,
+    RefinementCurriculum,
+    RunRecord,
+    TestReport,
+)
+from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
 from emorl.errors import DataError, printable
@@ -31,8 +42,6 @@ from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
 from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
-
-LIGHTNINGS = ("last", "best", "hpc", "registry")  # words for checkpoints that Lightning finds itself, in training
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +62,17 @@ class EmorlCLI(LightningCLI):
         for action in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
             action.help = SUBCOMMANDS[action.dest]
         if find_spec("shtab"):  # jsonargparse's own script has every subclass of every part: it takes forever
-            add_argument_to = import_module("shtab").add_argument_to
-            add_argument_to(self.parser, "--print_completion", help="Print a script that completes options on TAB.")
+            self.parser.add_argument(
+                "--print_completion",
+                action=PrintCompletion,
+                choices=import_module("shtab").SUPPORTED_SHELLS,
+                help="Print a script that completes options on TAB.",
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Tell the data what the model needs, and say where results go."""
         parser.set_defaults({"model.network": {"class_path": "emorl.model.EfficientMORL"}})
+        parser.set_defaults({"trainer.enable_autolog_hparams": False})  # `RunRecord` gives loggers all of it
         parser.link_arguments("model.image_size", "data.image_size")
         parser.link_arguments("model.crop", "data.crop")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -150,19 +164,39 @@ class EmorlCLI(LightningCLI):
                 each.init_args.version = f"{run}/{self.subcommand}"
 
     def instantiate_classes(self) -> None:
-        """Build everything; shipped weights go into the model, which trains with an objective of its own."""
-        super().instantiate_classes()
+        """Build everything; shipped weights go into the model, which trains with an objective of its own.
+
+        Raises:
+            MisconfigurationException: if a class refuses its arguments.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            first: BaseException = error
+            while first.__cause__ is not None:  # jsonargparse wraps it, in many lines
+                first = first.__cause__
+            if not isinstance(first, ValueError):
+                raise
+            raise MisconfigurationException(str(first)) from error
         if self.weights is not None:
             load_weights(self.model.network, self.weights, objective=self.subcommand != "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer, without this project's progress bar if there is to be none.
+        """Build the trainer, without the callbacks that have nothing to do.
 
+        Without a logger there is no curve of the learning rate; a trial run (``fast_dev_run``) leaves nothing behind.
         What is on record of a test or a prediction goes to a folder of its own beside the results.
         """
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
+        idle: tuple[type, ...] = (LearningRateMonitor,) if trainer["logger"] is False else ()
+        keys = self._parser(self.subcommand).callback_keys
         if trainer["enable_progress_bar"] is False:
-            self._parser(self.subcommand).callback_keys.remove("progress")
+            keys.remove("progress")
+        if trainer["fast_dev_run"]:
+            idle += (Checkpoint, LogReconstructions)
+            keys[:] = [key for key in keys if key not in ("report", "predictions")]
+        if isinstance(trainer["callbacks"], list):
+            trainer["callbacks"] = [part for part in trainer["callbacks"] if not isinstance(part, idle)]
         if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
         if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run leaves a line of its curve, too
@@ -182,13 +216,23 @@ class EmorlCLI(LightningCLI):
 
     def run(self) -> None:
         """Run the subcommand."""
-        super()._run_subcommand(str(self.subcommand))
+        with removed_if_refused(self.trainer):
+            super()._run_subcommand(str(self.subcommand))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Left to `run`."""
 
     def _parse_ckpt_path(self) -> None:
         """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
+
+
+class PrintCompletion(argparse.Action):
+    """Prints a script for the shell; shtab's own action is of a local class, which ``ddp_spawn`` cannot pickle."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Print it and exit."""
+        print(import_module("shtab").complete(parser, values))
+        parser.exit()
 
 
 def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> None:
@@ -219,7 +263,6 @@ def build(args: list[str] | None = None) -> EmorlCLI:
         auto_configure_optimizers=False,  # the model's own arguments build them
         save_config_callback=RunRecord,
         trainer_defaults={"enable_model_summary": False},  # Lightning's counts no FLOPs here; `Cost` tells the size
-        save_config_kwargs={"overwrite": True},
         parser_kwargs={
             "prog": "emorl",
             "description": DESCRIPTION,
@@ -244,5 +287,17 @@ def main(args: list[str] | None = None) -> None:
         name = printable(f"{error.object}")
         print(f"emorl: error: expected folders to write to with names in UTF-8, got {name}", file=sys.stderr)
         raise SystemExit(2) from error
+    except Exception as error:
+        wandb = sys.modules.get("wandb")
+        if wandb is None or not isinstance(error, wandb.Error):
+            raise
+        remedy = "To log without an account or a network, set WANDB_MODE=offline."
+        print(f"emorl: error: W&B: {' '.join(str(error).split())} {remedy}", file=sys.stderr)
+        raise SystemExit(2) from error
     except SIGTERMException as error:  # Lightning's, which would end with status 0, as if all were done
         raise SystemExit(128 + signal.SIGTERM) from error
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        print("emorl: interrupted", file=sys.stderr)  # Lightning would end with status 1
+        raise SystemExit(128 + signal.SIGINT) from None

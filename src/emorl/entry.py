@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from emorl.command import answer
+from emorl.command import answer, run_command, summary
 
 DESCRIPTION = "Train, test and apply slot models."
 SUBCOMMANDS = {
@@ -14,13 +14,18 @@ SUBCOMMANDS = {
     "test": "Score a model on the split test: a table, and metrics.json.",
     "predict": "Decompose shards or a folder of images: arrays and pictures.",
 }
-EXPORT = "Write a trained model for use without emorl: ONNX, or torch.export."
+OTHERS = {"export": "emorl.export_command:export"}  # functions that need no Lightning
 
 
 def main(args: list[str] | None = None) -> None:
     """Run ``emorl`` with the command line, or with ``args``; see `emorl.cli.main`."""
     words = sys.argv[1:] if args is None else args
-    answer("emorl", DESCRIPTION, {**SUBCOMMANDS, "export": EXPORT}, words)
-    if words[:1] == ["export"]:  # which is no subcommand of a trainer, and needs no Lightning
-        raise SystemExit(import_module("emorl.export_command").main(words[1:]))
-    import_module("emorl.cli").main(words)
+    answer("emorl", DESCRIPTION, SUBCOMMANDS | {name: summary(function) for name, function in OTHERS.items()}, words)
+    try:
+        if words[0] in OTHERS:
+            function = OTHERS[words[0]]
+            raise SystemExit(run_command(f"emorl {words[0]}", summary(function), function, words[1:]))
+        import_module("emorl.cli").main(words)
+    except KeyboardInterrupt:  # while libraries are imported
+        print("emorl: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emorl.command import run_command
 from emorl.errors import DataError
 from emorl.export import export as export_model
 from emorl.pretrained import load_pretrained
@@ -26,8 +25,3 @@ def export(model: str, out: Path, num_slots: int | None = None, steps: int | Non
     except ValueError as error:  # of numbers
         raise DataError(str(error)) from error
     print("\n".join(f"wrote {file}" for file in files))
-
-
-def main(args: list[str] | None = None) -> int | None:
-    """Run the command; returns its status."""
-    return run_command("emorl export", "Write a trained model for use without emorl.", export, args)

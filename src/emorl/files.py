@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, in folders with one writer at a time (on POSIX systems)."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -10,24 +11,48 @@ from uuid import uuid4
 
 from emorl.errors import DataError
 
+_held: set[BinaryIO] = set()  # the locks of this process
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
     """Keep other writers out of a folder; the system gives the lock back however this process ends.
 
-    Yields the lock's descriptor: a child that inherits it holds the folder too, until it ends.
+    Yields the lock's descriptor: a command that inherits it holds the folder too, until it ends. A forked process, such
+    as a loader's worker, does not: it may outlive this one for a while. On a file system without locks, nobody is kept
+    out.
 
     Raises:
-        DataError: if another process holds the folder.
+        DataError: if another process holds the folder, or it cannot be written to.
     """
     lock = folder / ".lock"
-    with lock.open("w") as stream:
+    try:
+        stream = lock.open("wb")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written to ({error}); choose another folder") from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(f"{folder}: another process writes there; wait for it or choose another folder") from error
-        yield stream.fileno()
-        lock.unlink()
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
+        _held.add(stream)
+        try:
+            yield stream.fileno()
+        finally:
+            _held.discard(stream)
+            lock.unlink(missing_ok=True)
+
+
+def _let_go() -> None:
+    """Close what a forked process has inherited; the lock stays with the process that took it."""
+    while _held:
+        _held.pop().close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -11,19 +14,25 @@ from jaxtyping import Float
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from emorl.batches import completed
 from emorl.checks import check_surroundings
 from emorl.cpu import tune_cpu
 from emorl.data.transforms import Crop
 from emorl.errors import DataError
+from emorl.lengths import warn_of_lengths
 from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, PosteriorMeans, SlotModel, unit_range
 from emorl.model.describe import describe, difference
 from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
+from emorl.ranges import at_least
+from emorl.resume import check_resumed
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
@@ -89,6 +98,7 @@ class SlotModule(LightningModule):
             raise MisconfigurationException(
                 f"Expected a model with attention to score, got {name}. Set score_attention to false."
             )
+        at_least(1, image_size=image_size)
         self.image_size = image_size
         self.crop = crop
         steps = self.network.training_steps
@@ -98,6 +108,7 @@ class SlotModule(LightningModule):
         self.test_means = test_means
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self._evaluated = 0  # images of this process in the epoch
         self.validation_scores = Scores(self.network)
         self.test_scores = Scores(self.network, score_attention)
         self.register_buffer("noise_seed", torch.tensor(torch.initial_seed() % 2**63))  # of training; resumes with it
@@ -109,6 +120,30 @@ class SlotModule(LightningModule):
             ValueError: if the images are of another type, range or shape.
         """
         return self.network(unit_range(image).to(self.dtype), steps, num_slots, noise)  # type: ignore[no-any-return]
+
+    def on_train_start(self) -> None:
+        """Warn of what does not fit the length of the run."""
+        warn_of_lengths(self.network, self.trainer)
+
+    def on_validation_epoch_start(self) -> None:
+        """Count images anew, to number those that have no index."""
+        self._evaluated = 0
+
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+
+    def _apply_batch_transfer_handler(self, batch: Any, *args: Any, **kwargs: Any) -> Batch:
+        """Complete a batch of one's own loader, see `completed`. Lightning's public hooks would warn.
+
+        Where it has no ``index``, an image's is its place: in evaluation in the epoch, so that scores do not depend on
+        the batch size; in training, where noise depends on the step as well, in the batch of all processes.
+        """
+        batch = super()._apply_batch_transfer_handler(batch, *args, **kwargs)
+        ranks, rank = self.trainer.world_size, self.trainer.global_rank
+        known = completed(batch, 0)
+        images = len(known["image"])
+        first = (0 if self.trainer.training else self._evaluated * ranks) + rank * images
+        self._evaluated += images
+        return completed(batch, first)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the model's loss."""
@@ -195,11 +230,19 @@ class SlotModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Step the scheduler with the optimizer, not with the epoch; a cosine without a length has the run's.
 
+        A `ReduceLROnPlateau` is stepped after each validation, by the metric of its ``monitor``.
+
         Raises:
-            MisconfigurationException: if the run has none either.
+            MisconfigurationException: if the run has no length either, if a class refuses its arguments, or if a
+                `ReduceLROnPlateau` has no ``monitor``.
         """
-        optimizer = self.optimizer(self.network.parameters())
-        scheduler = self.scheduler(optimizer)
+        try:
+            optimizer = self.optimizer(self.network.parameters())
+            scheduler = self.scheduler(optimizer)
+        except (ValueError, TypeError) as error:
+            raise MisconfigurationException(f"Expected an optimizer and a scheduler, got: {error}") from error
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return self._with_plateau(optimizer, scheduler)
         if isinstance(scheduler, WarmupCosineDecay) and scheduler.total_steps is None:
             scheduler.total_steps = self.trainer.max_steps
             if scheduler.total_steps == -1:
@@ -209,11 +252,45 @@ class SlotModule(LightningModule):
                 )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    @staticmethod
+    def _with_plateau(optimizer: Optimizer, scheduler: ReduceLROnPlateau) -> OptimizerLRScheduler:
+        monitor = getattr(scheduler, "monitor", None)
+        if monitor is None:
+            raise MisconfigurationException(
+                "Expected a ReduceLROnPlateau with a monitor, got torch's, which has none. Give "
+                "pytorch_lightning.cli.ReduceLROnPlateau and the name of a metric, such as val/mse, as its monitor."
+            )
+        never = {"interval": "epoch", "frequency": sys.maxsize}  # by Lightning: a stream has no epochs
+        config: Any = {"scheduler": scheduler, "monitor": monitor, **never}
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def on_validation_end(self) -> None:
+        """Step a `ReduceLROnPlateau`.
+
+        Raises:
+            MisconfigurationException: if its metric is not logged.
+        """
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        scheduler = self.lr_schedulers() if fitting else None
+        if isinstance(scheduler, ReduceLROnPlateau):
+            metrics, monitor = self.trainer.callback_metrics, str(vars(scheduler)["monitor"])
+            if monitor not in metrics:
+                raise MisconfigurationException(
+                    f"Expected a monitor of ReduceLROnPlateau that is logged, got {monitor}. "
+                    f"Choose one of {', '.join(metrics)}."
+                )
+            scheduler.step(metrics[monitor])
+
     def setup(self, stage: str) -> None:
         """Check that model, data and trainer fit together; on CPU, tune the process; see `check_surroundings`."""
         check_surroundings(self, self.trainer, stage)
         if self.trainer.strategy.root_device.type == "cpu":
             tune_cpu()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume with other settings than the checkpoint restores; see `check_resumed`."""
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_resumed(self, checkpoint)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load weights as `torch.nn.Module.load_state_dict` does.
@@ -239,7 +316,8 @@ class SlotModule(LightningModule):
             terms = [name for name, fine in zip(values, finite.tolist(), strict=True) if not fine]
             raise FloatingPointError(
                 f"Expected finite numbers, but at step {self.global_step} these are not: {', '.join(terms)}. "
-                "Resume from the last checkpoint with a lower learning rate, or in float32."
+                "Start a new run from the last checkpoint's weights (--pretrained CKPT) with a lower learning rate "
+                "(--model.optimizer.init_args.lr), or resume (--ckpt_path CKPT) in float32 (--trainer.precision 32)."
             )
 
     def _save_arguments(self, network: Any, optimizer: Any, scheduler: Any) -> None:
@@ -249,9 +327,10 @@ class SlotModule(LightningModule):
             self.save_hyperparameters()
         else:
             plain = {"network": describe(network), "_instantiator": "pytorch_lightning.cli.instantiate_module"}
+            default = signature(SlotModule).parameters["optimizer"].default
             for name, part in (("optimizer", optimizer), ("scheduler", scheduler)):
                 with suppress(TypeError):  # of a function, which comes back as the default
-                    plain[name] = describe(part)
+                    plain[name] = describe(partial(Adam, lr=4e-4) if part is default else part)
             self.save_hyperparameters({**self.hparams, **plain})
 
 

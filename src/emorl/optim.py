@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_optimizer
@@ -11,13 +11,37 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from emorl.ranges import above, at_least
+
 
 def warm_up(step: int, warmup_steps: int) -> float:
     """Return the factor of a linear warm-up, 1 / warmup_steps at step 0 and 1 from step warmup_steps - 1 on."""
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
 
 
-class WarmupExponentialDecay(LambdaLR):
+class Warmup(LambdaLR):
+    """Linear warm-up times a decay, stepped once per optimizer step.
+
+    Its settings are no part of its state: a run that resumes may be longer.
+
+    Args:
+        optimizer: the optimizer.
+        warmup_steps: optimizer steps until the full learning rate; 0 for none.
+        decay: factor of the learning rate at a step.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int, decay: Callable[[int], float]) -> None:
+        at_least(0, warmup_steps=warmup_steps)
+        self.warmup_steps = warmup_steps
+        super().__init__(optimizer, lambda step: warm_up(step, warmup_steps) * decay(step))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state without the settings."""
+        state: dict[str, Any] = super().state_dict()
+        return {name: value for name, value in state.items() if name not in ("warmup_steps", "total_steps")}
+
+
+class WarmupExponentialDecay(Warmup):
     """Linear warm-up times smooth exponential decay, the released recipe, stepped once per optimizer step.
 
     Args:
@@ -27,10 +51,11 @@ class WarmupExponentialDecay(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 10_000, half_life: float = 100_000.0) -> None:
-        super().__init__(optimizer, lambda step: warm_up(step, warmup_steps) * 0.5 ** (step / half_life))
+        above(0, half_life=half_life)
+        super().__init__(optimizer, warmup_steps, lambda step: 0.5 ** (step / half_life))
 
 
-class WarmupCosineDecay(LambdaLR):
+class WarmupCosineDecay(Warmup):
     """Linear warm-up times half a cosine that ends at zero, stepped once per optimizer step.
 
     Args:
@@ -41,14 +66,9 @@ class WarmupCosineDecay(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int | None = None, warmup: int = 100) -> None:
+        at_least(1, total_steps=total_steps)
         self.total_steps = total_steps
-        super().__init__(optimizer, lambda step: warm_up(step, warmup) * self._cosine(step))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state, of which the length is no part: a run that goes on may be longer."""
-        state: dict[str, Any] = super().state_dict()
-        del state["total_steps"]
-        return state
+        super().__init__(optimizer, warmup, self._cosine)
 
     def _cosine(self, step: int) -> float:
         if step == 0:  # LambdaLR asks for it before the length is known
@@ -83,6 +103,7 @@ class Muon(pytorch_optimizer.Muon):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
+        at_least(0, lr=lr, momentum=momentum)
         params = list(params)
         hidden = [p.ndim > 1 and min(len(p), p[0].numel()) >= 16 for p in params]
         super().__init__(

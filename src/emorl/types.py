@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 class Batch(TypedDict):
-    """A batch of scenes."""
+    """A batch of scenes; `emorl.batches.completed` makes one of images alone."""
 
-    image: UInt8[Tensor, "batch 3 h w"]  # 0 to 255: made float on the device
+    image: UInt8[Tensor, "batch 3 h w"]  # 0 to 255: made float on the device; of one's own loader also float in [0, 1]
     index: Int[Tensor, " batch"]  # of the sample in its split; -1 pads a batch and counts for nothing
     key: list[str]  # names the sample
     box: NotRequired[Int[Tensor, "batch 4"]]  # of the stored image that is shown: left, upper, right, lower, in pixels

@@ -1,8 +1,11 @@
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 import torch
+import wandb
 import yaml
 from pytorch_lightning.loggers import CSVLogger
 
@@ -10,6 +13,8 @@ import emorl as package
 import tiny
 from emorl.callbacks.record import by_class
 from emorl.data.shards.manifest import Manifest
+from emorl.errors import DataError
+from emorl.files import locked
 from emorl.provenance import git_commit, versions
 
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
@@ -73,3 +78,90 @@ def test_lists_of_classes_are_named_and_other_lists_stay():
     }
     named = [{"class_path": "a.My_Clock"}, {"class_path": "b.My_Clock"}]
     assert by_class(named) == {"My_Clock": named[0], "My_Clock_2": named[1]}
+
+
+SMALL = ("--model.network=emorl.model.EfficientMORL", "--model.network.slot_dim=8", "--data.batch_size=2")
+TRAIN = ("--data.num_workers=0", "--trainer.max_steps=1", "--trainer.limit_val_batches=0", *SMALL, *QUIET)
+
+
+def refused(emorl, capsys, *arguments):
+    """Return the line with which a command refuses to run."""
+    with pytest.raises(SystemExit) as caught:
+        emorl(*arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
+def test_the_record_of_a_wandb_run_lies_beside_its_checkpoints(shards, tmp_path, monkeypatch, emorl):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for seed in (1, 2):
+        logger = ("--trainer.logger=WandbLogger", "--trainer.logger.save_dir=runs", f"--seed_everything={seed}")
+        emorl("fit", f"--data.root={shards}", *logger, *TRAIN)
+        wandb.finish()
+    records = sorted((tmp_path / "runs" / "lightning_logs").glob("*/config.yaml"))
+    assert [next((path.parent / "checkpoints").iterdir()).suffix for path in records] == [".ckpt"] * 2
+    assert {yaml.safe_load(path.read_text())["seed_everything"] for path in records} == {1, 2}
+
+
+@pytest.mark.parametrize("option", ["--data.root=nowhere", "--model.network.num_slots=2", "--data.batch_size=99"])
+@pytest.mark.parametrize("logger", ["emorl.loggers.AppendingCSVLogger", "TensorBoardLogger"])
+def test_a_run_that_is_refused_leaves_nothing(logger, option, shards, tmp_path, monkeypatch, emorl, capsys):
+    monkeypatch.chdir(tmp_path)
+    named = (f"--trainer.logger={logger}", "--trainer.logger.save_dir=runs")
+    refused(emorl, capsys, "fit", f"--data.root={shards}", *named, *TRAIN, option)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_stays(shards, tmp_path, monkeypatch, emorl, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "notes").touch()
+    where = ("--trainer.logger=false", "--trainer.default_root_dir=runs")
+    refused(emorl, capsys, "fit", "--data.root=nowhere", *where, *TRAIN)
+    assert (tmp_path / "runs" / "notes").exists()
+
+
+def test_two_trainings_do_not_share_a_folder(shards, tmp_path, monkeypatch, emorl, capsys):
+    monkeypatch.chdir(tmp_path)
+    logger = ("--trainer.logger=emorl.loggers.AppendingCSVLogger", "--trainer.logger.save_dir=runs")
+    arguments = ("fit", f"--data.root={shards}", *logger, "--trainer.logger.version=same", *TRAIN)
+    folder = tmp_path / "runs" / "lightning_logs" / "same"
+    folder.mkdir(parents=True)
+    with locked(folder):
+        assert "another process writes there" in refused(emorl, capsys, *arguments)
+        assert folder.exists()
+
+
+def test_a_lock_is_not_inherited_by_a_fork(tmp_path):
+    """A loader's worker may outlive a training that is killed."""
+    with locked(tmp_path) as lock:
+        if (child := os.fork()) == 0:
+            try:
+                os.fstat(lock)
+            except OSError:
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        with pytest.raises(DataError, match="another process writes there"), locked(tmp_path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_without_a_key_is_one_line(shards, tmp_path):
+    """In a process of its own: W&B remembers what it was told before."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "netrc")}
+    logger = ("--trainer.logger=WandbLogger", "--trainer.logger.save_dir=runs")
+    command = [sys.executable, "-m", "emorl", "fit", f"--data.root={shards}", *logger, *TRAIN]
+    result = subprocess.run(
+        command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+    line = result.stderr.splitlines()[-1]
+    assert (result.returncode, line[:23]) == (2, "emorl: error: W&B: No A")
+    assert "wandb login" in line
+    assert "WANDB_MODE=offline" in line
+    assert not (tmp_path / "runs").exists()

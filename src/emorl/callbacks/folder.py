@@ -2,11 +2,71 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import WandbLogger
+
+from emorl.errors import DataError
+from emorl.files import locked
+
+CONFIG = "config.yaml"  # the record of a run
+LIGHTNINGS = "last", "best", "hpc", "registry"  # words for checkpoints that Lightning finds itself, in training
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Return the logger's folder, or else the trainer's; every process must call this: Lightning broadcasts it."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+    """Return the folder in which a run's ``checkpoints`` lie, whatever its loggers: SAVE_DIR/NAME/VERSION of the first.
+
+    Without a logger it is the trainer's ``default_root_dir``. Every process must call this: it is broadcast.
+    """
+    return Path(trainer.strategy.broadcast(str(_own_folder(trainer))))
+
+
+def _own_folder(trainer: Trainer) -> Path:
+    if not trainer.loggers:
+        return Path(trainer.default_root_dir)
+    logger = trainer.loggers[0]
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
+
+
+@contextmanager
+def removed_if_refused(trainer: Trainer) -> Iterator[None]:
+    """Remove the folder that a run makes, and its W&B run, if it ends with an error before it has a record.
+
+    Loggers make theirs before model and data are checked.
+    """
+    before = _own_folder(trainer)
+    missing = [folder for folder in (before, *before.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        folder = _own_folder(trainer)  # W&B has named its own by now
+        if missing and trainer.is_global_zero and not (folder / CONFIG).exists():
+            _remove_wandb(trainer)
+            _remove(folder)
+            for parent in missing[1:]:
+                with suppress(OSError):  # others may write there
+                    parent.rmdir()
+        raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, unless another process holds it."""
+    if folder.exists():
+        with suppress(DataError), locked(folder):
+            shutil.rmtree(folder)
+
+
+def _remove_wandb(trainer: Trainer) -> None:
+    run = sys.modules["wandb"].run if "wandb" in sys.modules else None
+    if run is not None and any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+        files = Path(run.dir).parent
+        run.finish(exit_code=1)
+        shutil.rmtree(files, ignore_errors=True)
+        if not any(files.parent.glob("*run-*/")):  # links and logs are left
+            shutil.rmtree(files.parent, ignore_errors=True)

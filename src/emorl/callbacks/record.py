@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
 
-from emorl.callbacks.folder import run_folder
+from emorl.callbacks.folder import CONFIG, LIGHTNINGS, run_folder
+from emorl.errors import DataError
+from emorl.files import atomic, locked
 from emorl.provenance import versions
 
 
@@ -18,32 +23,92 @@ class RunRecord(SaveConfigCallback):
     """Writes the resolved configuration and the versions to the run's folder, and gives both to every logger.
 
     The folder gets ``config.yaml``, which repeats the run, and ``versions.json`` (see `versions`). Loggers get the
-    configuration nested as it is, with lists of classes as in `by_class`, and the versions under ``versions``.
+    configuration nested as it is, with lists of classes as in `by_class`, and the versions under ``versions``. Both are
+    written when the run starts: one that is refused before leaves none. A training holds its folder, so that no other
+    process trains there meanwhile.
     """
 
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        self.source = config.ckpt_path
+        again = config.clone()
+        again.ckpt_path = None  # the checkpoint that a training resumes from is no part of what repeats it
+        self.training, self.other = (Record.of(parser, each) for each in (again, config))
+        self.held = ExitStack()
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Record the run once; the checkpoint that a training goes on from is no part of what repeats it.
+        """Hold the folder of a training.
 
         Raises:
-            MisconfigurationException: if a new training is to begin in the folder of another.
+            MisconfigurationException: if another process trains there, or if a training is to begin in the folder of
+                another.
         """
         self.folder = run_folder(trainer)
         if stage == "fit":
-            last = self.folder / "checkpoints" / "last.ckpt"
-            if self.config.ckpt_path is None and last.exists() and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                remedy = f"Go on with it by --ckpt_path {last}, or choose another trainer.logger.version."
-                raise MisconfigurationException(f"Expected a folder for a new run, got that of {last}. {remedy}")
-            self.config = self.config.clone()
-            self.config.ckpt_path = None
-        super().setup(trainer, pl_module, stage)
+            error = self._hold() if trainer.is_global_zero else None
+            if error := trainer.strategy.broadcast(error):
+                raise MisconfigurationException(error)
 
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Add the versions, and tell the loggers; runs in the first process alone."""
+    def _hold(self) -> str | None:
+        """Hold the folder; return why that cannot be."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.held.enter_context(locked(self.folder))
+        except (DataError, OSError) as error:
+            return str(error)
+        last = self.folder / "checkpoints" / "last.ckpt"
+        own = self.source in LIGHTNINGS or self.folder.resolve() in Path(self.source or "").resolve().parents
+        if last.exists() and not own:
+            remedy = f"Resume that run by --ckpt_path {last}, or choose another trainer.logger.version."
+            return f"Expected a folder for a new run, got that of {last}. {remedy}"
+        return None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record a training."""
+        self._write(trainer, self.training)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record a validation by itself."""
+        if trainer.state.fn != "fit":
+            self._write(trainer, self.other)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record a test."""
+        self._write(trainer, self.other)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record a prediction."""
+        self._write(trainer, self.other)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the folder back."""
+        self.held.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the folder back."""
+        self.held.close()
+
+    def _write(self, trainer: Trainer, record: Record) -> None:
+        if not trainer.is_global_zero:
+            return
         found = versions(trainer)
-        (self.folder / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
-        config = json.loads(self.parser.dump(self.config, format="json", skip_none=False))
+        for name, text in ((CONFIG, record.text), ("versions.json", json.dumps(found, indent=2) + "\n")):
+            with atomic(self.folder / name) as stream:
+                stream.write(text.encode())
         for logger in trainer.loggers:
-            logger.log_hyperparams({**by_class(config), "versions": found})
+            logger.log_hyperparams({**by_class(record.content), "versions": found})
+
+
+class Record(NamedTuple):
+    """A configuration as text and as plain data: unlike a parser, it can be sent to other processes."""
+
+    text: str
+    content: dict[str, Any]
+
+    @classmethod
+    def of(cls, parser: LightningArgumentParser, config: Namespace) -> Record:
+        """Write a configuration out."""
+        text, content = (parser.dump(config, skip_none=False, format=kind) for kind in ("parser_mode", "json"))
+        return cls(text, json.loads(content))
 
 
 def by_class(value: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emorl.model.decoder import Components
 from emorl.model.describe import Described
+from emorl.ranges import above
 
 
 class Likelihood(Described, ABC):
@@ -24,6 +25,7 @@ class Likelihood(Described, ABC):
 
     def __init__(self, scale: float) -> None:
         super().__init__()
+        above(0, scale=scale)
         self.scale = scale
 
     @property

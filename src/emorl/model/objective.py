@@ -8,6 +8,7 @@ from torch import Tensor
 
 from emorl.model.describe import Described
 from emorl.model.geco import Geco
+from emorl.ranges import at_least
 
 
 def stage_weight(stage: int, refinement_steps: int) -> float:
@@ -28,6 +29,7 @@ class Objective(Described):
 
     def __init__(self, geco: Geco | None = None, kl_weight: float = 1.0) -> None:
         super().__init__()
+        at_least(0, kl_weight=kl_weight)
         self.geco = geco
         self.kl_weight = kl_weight
         self._observed: list[tuple[Tensor, int]] = []  # batches of the optimizer step under way

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emorl.model.describe import Described
+from emorl.ranges import at_least
 
 
 class PositionCode(Described, ABC):
@@ -50,6 +51,7 @@ class FourierPosition(PositionCode):
 
     def __init__(self, frequencies: int = 4) -> None:
         super().__init__()
+        at_least(0, frequencies=frequencies)
         self.frequencies = frequencies
         self.channels = 4 + 4 * frequencies
 

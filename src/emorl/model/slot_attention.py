@@ -19,6 +19,7 @@ from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian
 from emorl.model.recurrent import ResidualMLP, advance
 from emorl.model.slot_model import SlotModel
+from emorl.ranges import at_least
 
 
 class SlotAttention(SlotModel):
@@ -58,6 +59,7 @@ class SlotAttention(SlotModel):
         initialisation: Callable[[], Initialisation] = ReleasedDecoderInitialisation,
     ) -> None:
         super().__init__()
+        at_least(1, num_slots=num_slots, slot_dim=slot_dim, hidden_dim=hidden_dim)
         self.num_slots = num_slots
         self.slot_dim = slot_dim
         self.encoder = ImageEncoder(feature_dim, position, encoder_stride)

@@ -184,7 +184,7 @@ def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Itera
 def _outlive_signals(worker: int) -> None:
     """Stay for a while when a job is asked to end: the signal goes to all processes, and the step under way needs data.
 
-    SIGUSR1 asks for it long before; a second SIGTERM means what it says.
+    SIGUSR1 asks for it long before; a second SIGTERM means what it says. On Ctrl-C the main process ends its workers.
     """
     del worker
 
@@ -192,7 +192,8 @@ def _outlive_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_DFL)
         signal.alarm(GRACE)
 
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, linger)
 
 

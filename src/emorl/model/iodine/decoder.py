@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from emorl.model.decoder import Components, Decoder, place
 from emorl.model.iodine.convolution import SameConv2d, same_convolution, same_padding
 from emorl.model.iodine.coordinates import ramps
+from emorl.ranges import at_least
 
 CONSTANT = 5.0  # that the release puts beside the slot
 
@@ -60,6 +61,7 @@ class IodinePixelDecoder(Decoder):
         stride: int = 1,
     ) -> None:
         super().__init__()
+        at_least(1, channels=channels, kernel=kernel, layers=layers, stride=stride)
         self.constants = constants
         self.stride = stride
         first = SameConv2d(slot_dim + constants + 2, channels, kernel)

@@ -25,6 +25,7 @@ from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.posterior import SoftplusGaussian, slot_kl
 from emorl.model.recording import refuse_recording
 from emorl.model.slot_model import SlotModel
+from emorl.ranges import above, at_least
 
 KEPT = 1  # of the T drawings of a training step, the last so many keep their activations for the backward pass
 
@@ -85,6 +86,9 @@ class IODINE(SlotModel):
         kl_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        at_least(1, num_slots=num_slots, slot_dim=slot_dim)
+        at_least(0, kl_weight=kl_weight)
+        above(0, prior_variance=prior_variance)
         self.num_slots = num_slots
         self.slot_dim = slot_dim
         self.decoder = decoder(slot_dim)

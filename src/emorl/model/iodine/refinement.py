@@ -14,6 +14,7 @@ from emorl.model.iodine.convolution import SameConv2d
 from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates
 from emorl.model.iodine.inputs import CAPACITY, PixelInputs
 from emorl.model.posterior import SoftplusGaussian
+from emorl.ranges import at_least
 
 
 class State(NamedTuple):
@@ -82,6 +83,7 @@ class IodineRefinement(nn.Module):
         constants: bool = False,
     ) -> None:
         super().__init__()
+        at_least(1, channels=channels, kernel=kernel, convolutions=convolutions, lstm=lstm)
         self.inputs = PixelInputs(coordinates(), constants)
         widths = [self.inputs.channels, *[channels] * convolutions]
         self.convolutions = nn.Sequential(

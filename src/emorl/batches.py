@@ -1,0 +1,53 @@
+"""Batches of one's own data loader, completed to what the model and the callbacks read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emorl.types import Batch
+
+
+def completed(batch: Any, first: int) -> Batch:
+    """Return a batch with the index and the key of each image; those that are there stay.
+
+    Args:
+        batch: a dict with ``image``, [B, 3, H, W], 8-bit or float in [0, 1], and any other key of `Batch`; or the
+            images alone.
+        first: index of the first image.
+
+    Raises:
+        ValueError: if it is something else.
+
+    >>> completed({"image": torch.zeros(2, 3, 8, 8)}, first=4)["key"]
+    ['000004', '000005']
+    """
+    if isinstance(batch, Tensor):
+        batch = {"image": batch}
+    elif isinstance(batch, (list, tuple)) and len(batch) == 1:  # of a TensorDataset of images
+        batch = {"image": batch[0]}
+    if not isinstance(batch, Mapping) or not isinstance(batch.get("image"), Tensor):
+        got = f"a dict with {', '.join(map(str, batch)) or 'no key'}" if isinstance(batch, Mapping) else _kind(batch)
+        raise ValueError(
+            f"Expected a batch {{'image': tensor of shape [B, 3, H, W]}}, got {got}. Have the data set return a dict "
+            "with 'image', and with 'segmentation' if there are true masks; see emorl.types.Batch."
+        )
+    image = batch["image"]
+    if image.ndim != 4 or image.shape[1] != 3:
+        last = image.ndim == 4 and image.shape[-1] == 3
+        remedy = "Move channels to the front: image.movedim(-1, 1)." if last else "Add a batch axis, or repeat gray."
+        raise ValueError(f"Expected images of shape [B, 3, H, W], got {list(image.shape)}. {remedy}")
+    indices = range(first, first + len(image))
+    made: Batch = {
+        "image": image,
+        "index": torch.tensor(indices, device=image.device),
+        "key": [f"{index:06d}" for index in indices],
+    }
+    return {**made, **batch}
+
+
+def _kind(batch: Any) -> str:
+    return f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (list, tuple)) else "")

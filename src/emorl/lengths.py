@@ -1,0 +1,46 @@
+"""Warns of what does not fit the length of a run: only cosine and curriculum stretch with ``max_steps``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Timer
+
+from emorl.model import SlotModel
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_lengths(network: SlotModel, trainer: Trainer) -> None:
+    """Warn, at the start of a training, of each part that its length leaves unfinished."""
+    if trainer.is_global_zero:
+        for sentence in unfinished(network, trainer):
+            logger.warning(sentence)
+
+
+def unfinished(network: SlotModel, trainer: Trainer) -> Iterator[str]:
+    """Yield a sentence for each part of a run that its length leaves unfinished."""
+    steps = trainer.estimated_stepping_batches
+    for config in trainer.lr_scheduler_configs:
+        if (warmup := getattr(config.scheduler, "warmup_steps", 0)) > steps:
+            yield (
+                f"The warm-up takes {warmup:,} steps, the run {steps:,}: the learning rate never reaches its full "
+                "value. Shorten model.scheduler's warm-up."
+            )
+    geco = getattr(getattr(network, "objective", None), "geco", None)
+    if geco is not None and geco.warm_start >= steps:
+        yield (
+            f"GECO starts after {geco.warm_start:,} steps, the run ends after {steps:,}: it has no effect. Lower its "
+            "warm_start."
+        )
+    if steps < trainer.max_steps:
+        yield (
+            f"max_epochs ends the run after {steps:,} steps, before max_steps, {trainer.max_steps:,}, to which cosine "
+            "and curriculum stretch. Set max_epochs to -1, or lower max_steps."
+        )
+    if trainer.max_steps > 0 and any(isinstance(callback, Timer) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        yield (
+            f"max_time may end the run before max_steps, {trainer.max_steps:,}, to which cosine and curriculum stretch."
+        )

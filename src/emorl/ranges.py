@@ -1,0 +1,35 @@
+"""Checks of the numbers that constructors take."""
+
+from __future__ import annotations
+
+
+def at_least(lowest: int, **values: int | float | None) -> None:
+    """Check that numbers are not below a bound; None stands for a default.
+
+    Raises:
+        ValueError: if one is, or is not a number.
+
+    >>> at_least(1, num_slots=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected num_slots of 1 or more, got 0.
+    """
+    for name, value in values.items():
+        if value is not None and not value >= lowest:
+            raise ValueError(f"Expected {name} of {lowest} or more, got {value}.")
+
+
+def above(bound: int, **values: int | float | None) -> None:
+    """Check that numbers are above a bound; None stands for a default.
+
+    Raises:
+        ValueError: if one is not.
+
+    >>> above(0, scale=0.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected scale above 0, got 0.0.
+    """
+    for name, value in values.items():
+        if value is not None and not value > bound:
+            raise ValueError(f"Expected {name} above {bound}, got {value}.")

@@ -1,0 +1,74 @@
+"""What a run keeps when it resumes: settings that its checkpoint restores, whatever a configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from inspect import Parameter, signature
+from typing import Any
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import LightningModule
+from torch.optim.lr_scheduler import LambdaLR
+
+_MODEL = ("optimizer", "scheduler")
+_DATA = ("seed", "window")  # of the order of training
+_OPTIONS = {"data.seed": "seed_everything"}  # options of the command line with another name
+
+
+def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
+    """Check that a training that resumes is configured as the checkpoint's was, where the checkpoint decides.
+
+    That is the optimizer, the scheduler but for the arguments of a `LambdaLR` (they take effect: a run may become
+    longer), and the seed and window of the order of the data. A function, of which a checkpoint cannot say what it
+    builds, is not compared.
+
+    Raises:
+        MisconfigurationException: if it is not, or if the checkpoint has weights alone.
+    """
+    remedy = f"start a new run from its weights: --pretrained {module.trainer.ckpt_path}"
+    if "optimizer_states" not in checkpoint:
+        raise MisconfigurationException(
+            f"Expected a checkpoint to resume from, got one without the optimizer's state. Instead, {remedy}."
+        )
+    datamodule = getattr(module.trainer, "datamodule", None)
+    data = {} if datamodule is None else datamodule.hparams
+    now = dict(_kept(module.hparams, data))
+    before = dict(_kept(checkpoint.get("hyper_parameters", {}), checkpoint.get("datamodule_hyper_parameters", {})))
+    changed = [name for name in before if name in now and now[name] != before[name]]
+    if not changed:
+        return
+    names, old, new = (", ".join(map(str, part)) for part in zip(*_readable(changed, before, now), strict=True))
+    raise MisconfigurationException(
+        f"Expected what the checkpoint was trained with, {names} = {old}, got {new}. Optimizer, scheduler and "
+        f"the order of the data resume as they were. Leave that unchanged, or {remedy}."
+    )
+
+
+def _readable(names: list[str], *settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name in names:
+        yield _OPTIONS.get(name, name), *(str(each[name]) for each in settings)
+
+
+def _kept(model: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name in _MODEL:
+        if part := model.get(name):
+            yield from _flat(f"model.{name}", part)
+    for name in _DATA:
+        if name in data:
+            yield f"data.{name}", data[name]
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a part by name, with the defaults of its class."""
+    if not (isinstance(value, Mapping) and "class_path" in value):
+        yield name, list(value) if isinstance(value, tuple) else value
+        return
+    module, _, class_name = value["class_path"].rpartition(".")
+    yield name, class_name
+    cls = getattr(import_module(module), class_name, None)  # gone, if it is of another script
+    if cls is not None and not (isinstance(cls, type) and issubclass(cls, LambdaLR)):
+        parameters = signature(cls).parameters.values()
+        defaults = {each.name: each.default for each in parameters if each.default is not Parameter.empty}
+        for argument, chosen in (defaults | value.get("init_args", {})).items():
+            yield from _flat(f"{name}.init_args.{argument}", chosen)

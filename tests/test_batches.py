@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import tiny
+from emorl.batches import completed
+from emorl.model import ImageNoise
+
+pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+
+IMAGES = torch.randint(0, 256, (6, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def loader(items, batch_size=2):
+    return DataLoader(items, batch_size=batch_size)
+
+
+def dicts(images):
+    return [{"image": image} for image in images]
+
+
+@pytest.mark.parametrize("images", [IMAGES, IMAGES / 255], ids=["8-bit", "float"])
+@pytest.mark.parametrize("wrap", [dicts, list, TensorDataset], ids=["dict", "tensor", "TensorDataset"])
+def test_images_alone_train_validate_test_and_predict(wrap, images, tmp_path):
+    module, data = tiny.module(), loader(wrap(images))
+    tiny.trainer(tmp_path, max_steps=2).fit(module, data, data)
+    trainer = tiny.trainer(tmp_path)
+    assert trainer.validate(module, data, verbose=False)[0]["val/mse"] > 0
+    assert trainer.test(module, data, verbose=False)[0]["test/mse"] > 0
+    predictions = trainer.predict(module, data)
+    assert [key for part in predictions for key in part.key] == [f"{index:06d}" for index in range(6)]
+
+
+def test_scores_do_not_depend_on_the_batch_size(tmp_path):
+    module = tiny.module(network=tiny.lively(tiny.network()))
+    whole, parts = (
+        tiny.trainer(tmp_path).test(module, loader(dicts(IMAGES), size), verbose=False)[0]["test/mse"]
+        for size in (6, 2)
+    )
+    assert parts == pytest.approx(whole, rel=1e-5)
+    found = [completed(dicts(IMAGES)[0] | {"image": IMAGES[:2]}, first)["index"] for first in (0, 2)]
+    draws = [ImageNoise(index)("z0", torch.zeros(2, 4, 8)) for index in found]
+    assert not torch.equal(*draws)
+
+
+def test_what_is_there_stays():
+    batch = {"image": IMAGES[:2], "index": torch.tensor([7, -1]), "key": ["a", ""], "segmentation": IMAGES[:2, 0]}
+    found = completed(batch, first=3)
+    assert found.keys() == batch.keys()
+    assert all(found[name] is value for name, value in batch.items())
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"images": IMAGES}, r"got a dict with images\. Have the data set return a dict with 'image'"),
+        ({}, "got a dict with no key"),
+        ((IMAGES, torch.zeros(6)), "got a tuple of 2"),
+        (None, "got a NoneType"),
+        ({"image": [1]}, "got a dict with image"),
+        (IMAGES.movedim(1, -1), r"got \[6, 12, 12, 3\]\. Move channels to the front"),
+        ({"image": IMAGES[0]}, r"got \[3, 12, 12\]\. Add a batch axis"),
+        (IMAGES[:, :1], r"got \[6, 1, 12, 12\]"),
+    ],
+)
+def test_what_is_no_batch(batch, message):
+    with pytest.raises(ValueError, match=message):
+        completed(batch, first=0)
+
+
+@pytest.mark.parametrize("images", [IMAGES.long(), IMAGES.float()], ids=["integers", "floats up to 255"])
+def test_images_of_another_type_or_range(images, tmp_path):
+    with pytest.raises(ValueError, match="Expected 8-bit images, or float images in"):
+        tiny.trainer(tmp_path).test(tiny.module(), loader(dicts(images)))

@@ -1,0 +1,102 @@
+from functools import partial
+
+import pytest
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import ReduceLROnPlateau
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import ConstantLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau as PlainPlateau
+
+import tiny
+from emorl.optim import WarmupCosineDecay
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+]
+
+PARTS = {"optimizer": partial(Adam, lr=1e-3), "scheduler": partial(WarmupCosineDecay, warmup=1)}
+
+
+def train(shards, folder, steps, resume=None, data=None, **parts):
+    keep = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer = tiny.trainer(folder, callbacks=[keep], enable_checkpointing=True, max_steps=steps, limit_val_batches=0)
+    trainer.fit(tiny.module(**PARTS | parts), tiny.data(shards, **data or {}), ckpt_path=resume)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def checkpoint(shards, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train(shards, folder, 2)
+    return folder / "step=2.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"optimizer": partial(Adam, lr=1e-6)}, "model.optimizer.init_args.lr = 0.001, got 1e-06"),
+        ({"optimizer": partial(Adam, lr=1e-3, betas=(0.8, 0.9))}, "init_args.betas = .*, got .0.8, 0.9."),
+        ({"optimizer": partial(Adam, lr=1e-3, weight_decay=0.1)}, "init_args.weight_decay = 0, got 0.1"),
+        ({"optimizer": partial(SGD, lr=1e-3)}, "model.optimizer = Adam, got SGD"),
+        ({"scheduler": partial(ConstantLR, factor=0.5)}, "model.scheduler = WarmupCosineDecay, got ConstantLR"),
+        ({"data": {"seed": 3}}, "seed_everything = 0, got 3"),
+        ({"data": {"window": 3}}, "data.window = 4096, got 3"),
+    ],
+)
+def test_what_a_checkpoint_decides_is_not_asked_otherwise(change, told, checkpoint, shards, tmp_path):
+    with pytest.raises(MisconfigurationException, match=f"{told}.*--pretrained {checkpoint}"):
+        train(shards, tmp_path, 4, resume=checkpoint, **change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": partial(Adam, lr=1e-3, betas=(0.9, 0.999))},
+        {"scheduler": partial(WarmupCosineDecay, warmup=3, total_steps=9)},
+        {"data": {"batch_size": 1}},
+    ],
+)
+def test_what_takes_effect_may_change(change, checkpoint, shards, tmp_path):
+    assert train(shards, tmp_path, 4, resume=checkpoint, **change).global_step == 4
+
+
+def test_another_warm_up_takes_effect(checkpoint, shards, tmp_path):
+    trainer = train(shards, tmp_path, 3, resume=checkpoint, scheduler=partial(WarmupCosineDecay, warmup=100))
+    assert trainer.optimizers[0].param_groups[0]["lr"] < 1e-4
+
+
+def test_weights_alone_are_not_resumed(shards, tmp_path):
+    trainer = train(shards, tmp_path, 1)
+    trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+    with pytest.raises(MisconfigurationException, match=r"without the optimizer's state\. Instead, start a new run"):
+        train(shards, tmp_path, 2, resume=tmp_path / "weights.ckpt")
+
+
+def plateau(shards, folder, scheduler):
+    module = tiny.module(optimizer=partial(SGD, lr=1e-9), scheduler=scheduler)
+    trainer = tiny.trainer(folder, max_steps=6, val_check_interval=2)
+    trainer.fit(module, tiny.data(shards))
+    return trainer.optimizers[0].param_groups[0]["lr"]
+
+
+def test_a_plateau_is_looked_for_after_each_validation(shards, tmp_path):
+    """Three of them: the first is the best, the other two lower the rate."""
+    scheduler = partial(ReduceLROnPlateau, monitor="val/mse", factor=0.5, patience=0, threshold=0.5, eps=0.0)
+    assert plateau(shards, tmp_path, scheduler) == pytest.approx(1e-9 / 4)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (PlainPlateau, "Expected a ReduceLROnPlateau with a monitor"),
+        (partial(ReduceLROnPlateau, monitor="val/nothing"), "that is logged, got val/nothing. Choose one of"),
+    ],
+)
+def test_a_plateau_of_nothing(scheduler, message, shards, tmp_path):
+    with pytest.raises(MisconfigurationException, match=message):
+        plateau(shards, tmp_path, scheduler)
