@@ -30,4 +30,4 @@ def export(model: str, out: Path, num_slots: int | None = None, steps: int | Non
 
 def main(args: list[str] | None = None) -> int | None:
     """Run the command; returns its status."""
-    return run_command("emorl export", "Write a trained model for use without emorl.", export, args)
+    return run_command("emorl export", "Write a trained model for use without emorl.", f"{__name__}:export", args)

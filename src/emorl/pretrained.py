@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from emorl.errors import DataError
 from emorl.files import atomic
-from emorl.mistakes import did_you_mean
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.model.describe import difference
@@ -303,7 +302,7 @@ def read_checkpoint(path: str | Path) -> Weights:
         got = str(error).partition("\n")[0] if told else "an empty file, or one of another kind"
         known = ", ".join(names())
         remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
-        remedy += did_you_mean(str(path), names())
+        remedy += import_module("emorl.mistakes").did_you_mean(str(path), names())  # which imports a parser
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: value for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():
