@@ -36,8 +36,8 @@ from emorl.callbacks import (
 from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
-from emorl.errors import DataError, printable
-from emorl.mistakes import ShortErrors, did_you_mean
+from emorl.errors import DataError, did_you_mean, printable
+from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
 from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights

@@ -1,4 +1,9 @@
-"""The one error of the data layer, and text that fits into a line."""
+"""The one error of the data layer, and what error messages are made of."""
+
+import difflib
+from collections.abc import Iterable
+
+CLOSE = 0.6  # likeness of words, up to 1, from which on one may be meant by the other
 
 
 class DataError(ValueError):
@@ -32,3 +37,19 @@ def printable(text: str) -> str:
     photos/a\nb\udcff.png
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
+    """Return the question to end an error with, or nothing if no known word is close to the one that was given.
+
+    >>> did_you_mean("tetrominos", ["tetrominoes", "multi_dsprites"])
+    '; did you mean tetrominoes?'
+    """
+    found = closest(word, known)
+    return "" if found is None else f"; did you mean {form.format(found)}?"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is closest to another, whatever their case, if any is close."""
+    found = difflib.get_close_matches(word.lower(), by_lower := {name.lower(): name for name in known}, 1, CLOSE)
+    return by_lower[found[0]] if found else None

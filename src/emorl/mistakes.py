@@ -7,7 +7,7 @@ import ast
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, NoReturn, get_args
 
 import yaml
 from jsonargparse import ArgumentParser
+
+from emorl.errors import CLOSE, closest, did_you_mean
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _UNKNOWN = re.compile(r"(?:Option|option) '([^']+)'")
@@ -30,19 +32,8 @@ _NUMBERS = {
     "NonNegativeFloat": "a number, 0 or more",
 }
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
-_CLOSE = 0.6  # likeness of words from which on one may be meant by the other
 _RENAMED = {"scenes": "count"}
 _DEPTH = 3  # of parts in parts of the model whose options are known
-
-
-def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
-    """Return the question to end an error with, or nothing if no known word is close to the one that was given.
-
-    >>> did_you_mean("tetrominos", ["tetrominoes", "multi_dsprites"])
-    '; did you mean tetrominoes?'
-    """
-    found = _closest(word, known)
-    return "" if found is None else f"; did you mean {form.format(found)}?"
 
 
 class ShortErrors(ArgumentParser):
@@ -105,11 +96,6 @@ def _split(words: Sequence[str]) -> list[str]:
     return [part for word in words for part in (word.split("=", 1) if word.startswith("-") else [word])]
 
 
-def _closest(word: str, known: Iterable[str]) -> str | None:
-    found = difflib.get_close_matches(word.lower(), by_lower := {name.lower(): name for name in known}, 1, _CLOSE)
-    return by_lower[found[0]] if found else None
-
-
 def _unknown(name: str, parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
     """Say that an option is unknown, where it is, and what was meant."""
     dashed = [word.partition("=")[0] for word in words if word.startswith("--")]
@@ -135,10 +121,10 @@ def _meant(name: str, known: dict[str, str]) -> str | None:
         found = max(known, key=lambda option: _likeness(parts[:end], option.split(".")), default="")
         if end < len(parts) and _likeness(parts[:end], found.split(".")) == 1:
             break  # what comes after it is wrong
-        if _likeness(parts[:end], found.split(".")) >= _CLOSE:
+        if _likeness(parts[:end], found.split(".")) >= CLOSE:
             return ".".join((known[found], *parts[end:]))
     by_last = {option.rpartition(".")[2]: option for option in reversed(known)}
-    last = _closest(parts[-1], by_last)
+    last = closest(parts[-1], by_last)
     return None if last is None else known[by_last[last]]
 
 
@@ -214,7 +200,7 @@ def _class_meant(path: str, action: Any) -> str:
     """Ask for a class of the module that was named, or else for one that the option takes."""
     module, _, name = path.rpartition(".")
     try:
-        found = _closest(name, [n for n, v in vars(import_module(module)).items() if isinstance(v, type)])
+        found = closest(name, [n for n, v in vars(import_module(module)).items() if isinstance(v, type)])
         if found:
             return f"; did you mean {module}.{found}?"
     except (ImportError, ValueError):

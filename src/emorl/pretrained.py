@@ -15,9 +15,8 @@ from jaxtyping import Float
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from emorl.errors import DataError
+from emorl.errors import DataError, did_you_mean
 from emorl.files import atomic
-from emorl.mistakes import did_you_mean
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.model.describe import difference
