@@ -12,7 +12,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from emorl.model import IODINE, Drawing, Noise, SoftplusGaussian, gaussian_noise, slot_kl, step_weight
-from emorl.model.iodine.coordinates import ramps
 from emorl.model.iodine.decoder import CONSTANT
 
 
@@ -71,8 +70,8 @@ def draw(model: IODINE, slots: Tensor, image: Tensor) -> Drawing:
     parts = [slots.reshape(-1, dim, 1, 1).expand(-1, -1, height, width)]
     if model.decoder.constants:
         parts.append(torch.full_like(parts[0][:, :1], CONSTANT))
-    ramp = torch.stack(ramps(height, width, -1.0, 1.0, image)).expand(batch * num_slots, -1, -1, -1)
-    canvas = model.decoder.layers[0](torch.cat([*parts, ramp], dim=1))
+    places = model.decoder.places(height, width, image).expand(batch * num_slots, -1, -1, -1)
+    canvas = model.decoder.layers[0](torch.cat([*parts, places], dim=1))
     for layer in model.decoder.layers[1:]:
         canvas = layer(F.elu(canvas))
     logits, colors = canvas.view(batch, num_slots, 4, height, width).split((1, 3), dim=2)

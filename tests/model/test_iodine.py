@@ -15,6 +15,7 @@ from emorl.model import (
     IODINE,
     BatchMeanGradient,
     CosineCoordinates,
+    FourierPosition,
     IodinePixelDecoder,
     IodineRefinement,
     LinearCoordinates,
@@ -28,9 +29,9 @@ from emorl.model.describe import describe
 from emorl.testing import tensors
 
 
-def build(kernel=3, constants=False, lstm=6, coordinates=LinearCoordinates, **arguments):
+def build(kernel=3, constants=False, lstm=6, coordinates=LinearCoordinates, position=None, **arguments):
     torch.manual_seed(0)
-    decoder = partial(IodinePixelDecoder, channels=6, kernel=kernel, layers=2, constants=constants)
+    decoder = partial(IodinePixelDecoder, channels=6, kernel=kernel, layers=2, constants=constants, position=position)
     refinement = partial(
         IodineRefinement,
         channels=5,
@@ -47,8 +48,8 @@ def build(kernel=3, constants=False, lstm=6, coordinates=LinearCoordinates, **ar
 release = partial(
     build, 4, True, None, CosineCoordinates, likelihood=LogisticPixels, prior_variance=0.7, gradient=BatchMeanGradient
 )
-light = partial(build, kl_weight=0.1)
-MODELS = pytest.mark.parametrize("build", [build, release, light], ids=["paper", "release", "light KL"])
+extended = partial(build, kl_weight=0.1, position=FourierPosition)
+MODELS = pytest.mark.parametrize("build", [build, release, extended], ids=["paper", "release", "extended"])
 
 
 def gradients(model, loss):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 from typing import NamedTuple, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from emorl.model.decoder import Components, Decoder, place
 from emorl.model.iodine.convolution import SameConv2d, same_convolution, same_padding
 from emorl.model.iodine.coordinates import ramps
+from emorl.model.position import PositionCode
 from emorl.ranges import at_least
 
 CONSTANT = 5.0  # that the release puts beside the slot
@@ -45,6 +47,8 @@ class IodinePixelDecoder(Decoder):
         constants: whether a constant 5 is put beside the slot, as in the release.
         stride: pixels from one position of the canvas to the next; an extension, the release has 1. With more than one,
             the last layer gives all pixels of a position at once (sub-pixel convolution, Shi et al., CVPR 2016).
+        position: builds the position code beside the slot; an extension, the release has row and column, each from -1
+            to 1.
 
     >>> decoder = IodinePixelDecoder(slot_dim=8)
     >>> decoder(torch.rand(2, 4, 8), (35, 35)).rgb.shape
@@ -59,12 +63,15 @@ class IodinePixelDecoder(Decoder):
         layers: int = 4,
         constants: bool = False,
         stride: int = 1,
+        position: Callable[[], PositionCode] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, channels=channels, kernel=kernel, layers=layers, stride=stride)
         self.constants = constants
         self.stride = stride
-        first = SameConv2d(slot_dim + constants + 2, channels, kernel)
+        self.position = None if position is None else position()
+        places = 2 if self.position is None else self.position.channels
+        first = SameConv2d(slot_dim + constants + places, channels, kernel)
         hidden = [SameConv2d(channels, channels, kernel) for _ in range(layers - 1)]
         self.layers = nn.ModuleList([first, *hidden, SameConv2d(channels, 4 * stride**2, kernel)])
 
@@ -86,6 +93,12 @@ class IodinePixelDecoder(Decoder):
         """Every size is legal; what lies beyond the image is cut off."""
         return ceil(height / self.stride), ceil(width / self.stride)
 
+    def places(self, height: int, width: int, like: Tensor) -> Float[Tensor, "c h w"]:
+        """Return the position code of the canvas, with the dtype and device of ``like``."""
+        if self.position is None:
+            return torch.stack(ramps(height, width, -1.0, 1.0, like))
+        return self.position(height, width, like).permute(2, 0, 1)  # type: ignore[no-any-return]
+
     def first(self, slots: Float[Tensor, "n dim"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
         """Apply the first layer, without convolving the tiled slots.
 
@@ -96,8 +109,8 @@ class IodinePixelDecoder(Decoder):
         layer = cast(SameConv2d, self.layers[0])
         if self.constants:
             slots = F.pad(slots, (0, 1), value=CONSTANT)
-        of_slots, of_places = torch.split(layer.weight, [slots.shape[1], 2], dim=1)
-        places = torch.stack(ramps(*size, -1.0, 1.0, like=slots)).unsqueeze(0)
+        of_slots, of_places = layer.weight.tensor_split([slots.shape[1]], dim=1)
+        places = self.places(*size, like=slots).unsqueeze(0)
         placed = same_convolution(places, of_places, layer.bias).permute(0, 2, 3, 1)  # (1, H, W, C)
         rows, columns = (_regions(n, layer.kernel_size[0], slots.device) for n in size)
         seen = [min(n, layer.kernel_size[0]) for n in size]
