@@ -5,7 +5,7 @@ import pytest
 
 import tiny
 from emorl.evaluation.cli import main
-from emorl.evaluation.inputs import infer
+from emorl.evaluation.inputs import infer, load_model, load_scenes
 from emorl.evaluation.studies.draws import SCORES, figure, of_draw, over_draws
 from emorl.evaluation.studies.refinement import by_steps
 
@@ -82,3 +82,39 @@ def test_means_are_decoded_where_they_are_asked_for(module, shards, tmp_path):
         main(["draws", path, str(shards), str(tmp_path / means), "--number=1", "--steps=0", f"--means={means}"])
         found.add((tmp_path / means / "draws.csv").read_text())
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("study", "table"),
+    [
+        ("refinement", "refinement"),
+        ("draws", "draws"),
+        ("slots", "slots"),
+        ("robustness", "robustness"),
+        ("report", None),
+    ],
+)
+def test_a_study_takes_the_best_of_several_draws(study, table, module, shards, tmp_path):
+    """Which have a lower bound, and so at I = 0 a lower nll + KL in the mean; the scores are those of `emorl test`."""
+    checkpoint = tiny.saved(module, tmp_path / "last.ckpt")
+    short = {"slots": ("--largest=2",), "draws": ("--number=1",), "robustness": ("--noise=[0.1]",)}.get(study, ())
+    found = {}
+    for draws in (1, 3):
+        out = tmp_path / f"{draws}"
+        assert main([study, checkpoint, str(shards), str(out), f"--test_draws={draws}", "--count=5", *short]) is None
+        found[draws] = (out / f"{table}.csv").read_text() if table else (out / "metrics.json").read_text()
+    assert found[1] != found[3]
+    if study == "refinement":
+        best = by_steps(load_model(checkpoint, 3), load_scenes(str(shards), module, count=5), 0)
+        rows = list(csv.DictReader(found[3].splitlines()))
+        assert float(rows[0]["mse"]) == pytest.approx(best[0]["mse"])
+        bounds = [
+            [float(row["nll"]) + float(row["kl"]) for row in csv.DictReader(found[n].splitlines())] for n in (1, 3)
+        ]
+        assert all(better < plain for plain, better in zip(*bounds, strict=True))
+
+
+def test_a_study_has_the_draws_of_the_model_unless_it_is_told(tmp_path):
+    module = tiny.module(test_draws=4)
+    checkpoint = tiny.saved(module, tmp_path / "last.ckpt")
+    assert [load_model(checkpoint, draws).test_draws for draws in (None, 2)] == [4, 2]

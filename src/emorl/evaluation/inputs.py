@@ -65,11 +65,12 @@ class Scenes(NamedTuple):
         }
 
 
-def load_model(model: str) -> SlotModule:
+def load_model(model: str, test_draws: int | None = None) -> SlotModule:
     """Load a trained model, in evaluation mode, onto the first GPU or else the CPU.
 
     Args:
         model: path of a checkpoint of ``emorl fit``, or name of shipped weights.
+        test_draws: draws of each image, see `SlotModule`; the module's unless given.
 
     Raises:
         DataError: if it is neither.
@@ -77,7 +78,9 @@ def load_model(model: str) -> SlotModule:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         tune_cpu()
-    return pretrained.load_module(model).to(device)
+    module = pretrained.load_module(model).to(device)
+    module.test_draws = module.test_draws if test_draws is None else test_draws
+    return module
 
 
 def load_scenes(

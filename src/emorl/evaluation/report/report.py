@@ -35,6 +35,7 @@ def report(
     split: str = "test",
     count: PositiveInt = _COUNT,
     score_size: PositiveInt | None = None,
+    test_draws: PositiveInt | None = None,
 ) -> None:
     """Write one self-contained page, report.html, on a trained model: scores, training, scenes, layers.
 
@@ -49,8 +50,10 @@ def report(
         count: Number of scenes, the first ones of the split.
         score_size: Side of the segmentations that masks are scored against, in pixels, as --data.score_size of emorl
             test; by default that of the images.
+        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
+            unless given.
     """
-    module, manifest, run = load_model(model), Manifest.load(data), read_run(model)
+    module, manifest, run = load_model(model, test_draws), Manifest.load(data), read_run(model)
     scenes = load_scenes(data, module, split, count, score_size)
     readings = Readings.of(scored(module, scenes))
     metrics = to_json(to_columns(module.test_scores.summary(), module.test_refinement_steps))

@@ -40,6 +40,7 @@ def representation(
     steps: NonNegativeInt | None = None,
     factors: list[str] | None = None,
     scene: NonNegativeInt = _FIRST,
+    test_draws: PositiveInt | None = None,
 ) -> None:
     """Tell what the slots stand for: DCI, property probes, activeness and traversals of latent dimensions.
 
@@ -59,9 +60,11 @@ def representation(
         factors: Names of the factors to study; by default all. The paper's eight of CLEVR are
             [x,y,z,rotation,size,material,shape,color].
         scene: Number of the scene, from 0, whose slots are swept for the traversals.
+        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
+            unless given.
     """
     chosen = choose(data, Manifest.load(data).factors, factors)
-    module = load_model(model)
+    module = load_model(model, test_draws)
     refinements = chosen_steps(module, module.network.default_steps if steps is None else steps)
     loaded = load_scenes(data, module, split, count)
     if scene >= len(loaded.image):

@@ -29,6 +29,7 @@ def draws(
     number: PositiveInt = _DRAWS,
     steps: NonNegativeInt | None = None,
     means: bool = False,
+    test_draws: PositiveInt | None = None,
 ) -> None:
     """Score the same scenes with several draws of the noise, of initial slots above all.
 
@@ -45,8 +46,10 @@ def draws(
         number: Number of draws.
         steps: Steps I; the model's number at test unless given.
         means: Whether to decode the means of posteriors, as predict and load_pretrained do, instead of samples.
+        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
+            unless given.
     """
-    module = load_model(model)
+    module = load_model(model, test_draws)
     module.test_means = module.test_means or means
     refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)

@@ -25,6 +25,7 @@ def refinement(
     split: str = "test",
     count: PositiveInt = _COUNT,
     steps: NonNegativeInt = _STEPS,
+    test_draws: PositiveInt | None = None,
 ) -> None:
     """Score each number of steps at test: of refinement, or of attention in Slot Attention.
 
@@ -40,8 +41,10 @@ def refinement(
         split: Split of the data set.
         count: Number of scenes, the first ones of the split.
         steps: Largest I.
+        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
+            unless given.
     """
-    module = load_model(model)
+    module = load_model(model, test_draws)
     steps = chosen_steps(module, steps)
     rows = by_steps(module, load_scenes(data, module, split, count), steps)
     show(rows, "Steps I at test: mean ± standard error over scenes")

@@ -38,6 +38,7 @@ def robustness(
     seed: int = 0,
     noise: tuple[NonNegativeFloat, ...] = _NOISE,
     steps: NonNegativeInt | None = None,
+    test_draws: PositiveInt | None = None,
 ) -> None:
     """Score a model on generated scenes that differ from its training set in one respect each.
 
@@ -56,8 +57,10 @@ def robustness(
         seed: Chooses the scenes and the noise.
         noise: Standard deviations of Gaussian noise on images in [0, 1]. The noisy image is also what MSE compares to.
         steps: Steps I; the model's number at test unless given.
+        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
+            unless given.
     """
-    module = load_model(model)
+    module = load_model(model, test_draws)
     refinements, dataset = chosen_steps(module, steps), Manifest.load(data).dataset
     rows = []
     for change, draw in changes(dataset, count, seed, noise).items():

@@ -33,6 +33,7 @@ def slots(
     smallest: PositiveInt = _SMALLEST,
     largest: PositiveInt = _LARGEST,
     steps: NonNegativeInt | None = None,
+    test_draws: PositiveInt | None = None,
 ) -> None:
     """Score each number of slots at test, K = 2 to 10, over all scenes and by the number of objects to be seen.
 
@@ -47,10 +48,12 @@ def slots(
         smallest: Smallest K.
         largest: Largest K.
         steps: Steps I; the model's number at test unless given.
+        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
+            unless given.
     """
     if largest < smallest:
         raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
-    module = load_model(model)
+    module = load_model(model, test_draws)
     refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)
     rows = [row for k in range(smallest, largest + 1) for row in by_objects(module, scenes, refinements, k)]
