@@ -71,3 +71,14 @@ def test_a_model_takes_its_own_pictures(tmp_path):
     model = load_pretrained("tetrominoes")
     with torch.inference_mode():
         assert model.reconstruct(model.preprocess(kinds(tmp_path)[0])).masks.shape == (1, 4, 1, 35, 35)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1, 255])
+def test_a_padded_picture_is_whole(scale):
+    """And nothing is said of it."""
+    pixels = PIXELS[:12] if scale == 1 else PIXELS[:12] / 255
+    (padded,) = preprocess(pixels, 24, "pad")
+    torch.testing.assert_close(padded[:, 6:18], torch.from_numpy(PIXELS[:12]).permute(2, 0, 1) / 255)
+    assert not padded[:, :6].any()
+    assert not padded[:, 18:].any()

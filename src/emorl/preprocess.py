@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from emorl.data.images import read_image
-from emorl.data.transforms import BOXES, Crop, fit
+from emorl.data.transforms import Crop, crop_box, fit
 from emorl.errors import DataError
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
@@ -50,14 +50,15 @@ def _fitted(image: Picture, index: int, size: int, crop: Crop) -> Float[Tensor, 
     name = str(image) if isinstance(image, str | PathLike) else f"picture {index}"
     pixels = _pixels(image, name)
     height, width = pixels.shape[:2]
-    left, upper, right, lower = BOXES[crop](height, width)
-    if (right - left, lower - upper) != (width, height):
+    left, upper, right, lower = crop_box(height, width, crop)
+    if left > 0 or upper > 0 or right < width or lower < height:
         warnings.warn(
             f"{name}: of {width}x{height} pixels the crop '{crop}' keeps columns {left} to {right - 1} and rows "
             f"{upper} to {lower - 1}; what lies beyond is not seen",
             stacklevel=5,
         )
-    if pixels.dtype != np.uint8 and (right - left, lower - upper) == (size, size):
+    inside = left >= 0 and upper >= 0
+    if pixels.dtype != np.uint8 and inside and (right - left, lower - upper) == (size, size):
         square = np.ascontiguousarray(pixels[upper:lower, left:right])
         return torch.from_numpy(square.astype(np.float32)).permute(2, 0, 1)
     eight_bit = pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)
