@@ -40,6 +40,7 @@ ROOMS = [  # from the ground floor up
         "module",
         "released",
         "model_card",
+        "stored",
         "pretrained",
         "hub",
         "testing",

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from emorl import load_pretrained, pretrained
+from emorl import load_pretrained, stored
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.errors import DataError
 from emorl.export import PARTS, export
 
-EXPORTED = [name for name in pretrained.names() if "/" in name and not name.startswith("iodine/")]
+EXPORTED = [name for name in stored.names() if "/" in name and not name.startswith("iodine/")]
 
 
 def write(name, out, *options):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import emorl
-from emorl import pretrained
+from emorl import stored
 from emorl.errors import DataError
 from hub_server import serving
 
@@ -30,7 +30,7 @@ def edited(folder, change):
     (folder / "config.json").write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize("name", [name for name in pretrained.names() if "/" in name])
+@pytest.mark.parametrize("name", [name for name in stored.names() if "/" in name])
 def test_a_model_comes_back_from_a_folder(name, tmp_path):
     model = emorl.load_pretrained(name)
     model.save_pretrained(tmp_path / "a")
@@ -45,7 +45,7 @@ def test_a_model_comes_back_from_a_folder(name, tmp_path):
 
 def test_the_folder_holds_safetensors_json_a_card_and_a_picture(folder):
     assert {p.name for p in folder.iterdir()} == {"model.safetensors", "config.json", "README.md", "picture.png"}
-    card, known = (folder / "README.md").read_text(), pretrained.load_card("slot_attention/tetrominoes")
+    card, known = (folder / "README.md").read_text(), stored.load_card("slot_attention/tetrominoes")
     assert card.startswith("---\nlicense: mit\nlibrary_name: emorl\n")
     score = known["tests"]["means"]["scores"]["I=3"]["fg_ari"]
     for part in ("# SlotAttention, tetrominoes", "emorl.from_pretrained(", "![", "40,000 steps", "## License"):

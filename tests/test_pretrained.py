@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import tiny
-from emorl import load_pretrained, pretrained
+from emorl import load_pretrained, stored
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.errors import DataError
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
 from emorl.model import FourierPosition, Geco, PosteriorMeans, SlotAttention, scale
-from emorl.pretrained import save_pretrained
+from emorl.stored import save_pretrained
 
 ROOT = Path(__file__).parents[1]
 CLAIMED = {  # scores and digits in the README's tables, by data set
@@ -31,7 +31,7 @@ def weights(tmp_path, monkeypatch):
     geco.zeta.fill_(-2.0)
     (tmp_path / "weights/efficient_morl").mkdir(parents=True)
     save_pretrained(tiny.saved(module, tmp_path / "a.ckpt"), "efficient_morl/small", tmp_path / "weights", {"seed": 3})
-    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(stored, "WEIGHTS", tmp_path / "weights")
     return module
 
 
@@ -144,17 +144,17 @@ def test_shipped_weights_decompose_fresh_scenes(name, steps, fg_ari, mse):
     assert (found.reconstruction - image / 255).square().mean() < mse
 
 
-@pytest.mark.parametrize("name", [name for name in pretrained.names() if "/" in name])
+@pytest.mark.parametrize("name", [name for name in stored.names() if "/" in name])
 def test_the_readme_claims_what_the_card_tells(name):
     readme, claimed = (ROOT / "README.md").read_text(), CLAIMED[name.partition("/")[2]]
-    for test in pretrained.load_card(name)["tests"].values():
+    for test in stored.load_card(name)["tests"].values():
         for steps, scores in test["scores"].items():
             cells = [steps.removeprefix("I=")]
             for score, digits in claimed.items():
                 mean, error = (scores[score][key] for key in ("mean", "standard_error"))
                 cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
             assert f"| {' | '.join(cells)} |" in readme
-    for row in chain(*pretrained.load_card(name)["draws"].values()):
+    for row in chain(*stored.load_card(name)["draws"].values()):
         cells = [f"{row['I']:.0f}"]
         for score, digits in claimed.items():
             known = f"{score}_sd" in row
@@ -174,8 +174,8 @@ def test_a_checkpoint_of_a_class_that_is_not_found_is_one_line(tmp_path, monkeyp
 
 
 def test_weights_are_named_by_model_and_data_set():
-    assert {"tetrominoes", "multi_dsprites", "efficient_morl/tetrominoes"} <= set(pretrained.names())
-    assert pretrained.load_card("tetrominoes") == pretrained.load_card("efficient_morl/tetrominoes")
+    assert {"tetrominoes", "multi_dsprites", "efficient_morl/tetrominoes"} <= set(stored.names())
+    assert stored.load_card("tetrominoes") == stored.load_card("efficient_morl/tetrominoes")
 
 
 @pytest.mark.parametrize("name", ["small", "a.ckpt"])
@@ -183,7 +183,7 @@ def test_weights_start_a_training_with_another_objective(name, weights, tmp_path
     monkeypatch.chdir(tmp_path)
     for geco in (Geco("auto", warm_start=5), None):
         network = tiny.network(position=FourierPosition, geco=geco)
-        pretrained.load_weights(network, pretrained.read_weights(name), objective=False)
+        stored.load_weights(network, stored.read_weights(name), objective=False)
         assert torch.equal(network.bottom_up.initial_mean, weights.network.bottom_up.initial_mean)
         assert geco is None or geco.zeta == pytest.approx(0.55)
 
@@ -199,7 +199,7 @@ def test_what_a_trained_model_refines_to_depends_on_its_multiplier(weights):
 def test_weights_of_another_model_are_refused(weights):
     network = tiny.network(slot_dim=16, position=FourierPosition)
     with pytest.raises(DataError, match=r"small: expected the EfficientMORL of these weights, got .* \d+ tensors that"):
-        pretrained.load_weights(network, pretrained.read_weights("small"))
+        stored.load_weights(network, stored.read_weights("small"))
 
 
 def test_weights_come_from_a_checkpoint_alone(tmp_path):
@@ -215,7 +215,7 @@ def test_an_unknown_name_is_answered_with_those_that_exist(weights):
     with pytest.raises(DataError, match=r"large: expected a checkpoint, .*, or the name of shipped weights: small"):
         load_pretrained("large")
     with pytest.raises(DataError, match="expected one of small, efficient_morl/small, got 'large'"):
-        pretrained.load_card("large")
+        stored.load_card("large")
 
 
 def test_a_checkpoint_loads_as_shipped_weights_do(weights, tmp_path):

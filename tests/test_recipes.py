@@ -25,7 +25,8 @@ from emorl.model import (
 )
 from emorl.model.describe import describe
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
-from emorl.pretrained import load_card, load_pretrained, names
+from emorl.pretrained import load_pretrained
+from emorl.stored import load_card, names
 from emorl.study.run import read_cases
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,8 @@ from emorl.evaluation.inputs import load_scenes
 from emorl.evaluation.outputs import to_csv, write_figure
 from emorl.evaluation.report.sections import TRAINING
 from emorl.history import Curve, read_history
-from emorl.pretrained import WEIGHTS, Pretrained, load_card, load_module, names, save_pretrained
+from emorl.pretrained import Pretrained, load_module
+from emorl.stored import WEIGHTS, load_card, names, save_pretrained
 from emorl.study.curves import training_figure
 from emorl.viz import decomposition, save_png
 

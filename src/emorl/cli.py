@@ -40,7 +40,7 @@ from emorl.errors import DataError, did_you_mean, printable
 from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
-from emorl.pretrained import Weights, load_weights, names, read_checkpoint, read_weights
+from emorl.stored import Weights, load_weights, names, read_checkpoint, read_weights
 from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
 
 logger = logging.getLogger(__name__)

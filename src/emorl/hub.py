@@ -19,7 +19,8 @@ from emorl.errors import DataError
 from emorl.files import atomic
 from emorl.model.describe import describe
 from emorl.model_card import PICTURE, model_card
-from emorl.pretrained import Pretrained, Weights, assembled, picture_of
+from emorl.pretrained import Pretrained, assembled
+from emorl.stored import Weights, picture_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

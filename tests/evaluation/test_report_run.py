@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from emorl import pretrained
+from emorl import stored
 from emorl.evaluation.report.run import Run, read_history, read_run
 
 
@@ -42,7 +42,7 @@ def test_switches_are_where_another_number_of_refinement_steps_begins(history):
 
 
 def test_shipped_weights_have_the_record_on_their_card():
-    run, card = read_run("tetrominoes"), pretrained.load_card("tetrominoes")
+    run, card = read_run("tetrominoes"), stored.load_card("tetrominoes")
     assert yaml.safe_load(run.config)["model"] == card["model"]
     assert run.versions == card["versions"]
     assert run.history["time/minutes"][-1] == (card["steps"] - 1, pytest.approx(card["minutes"], abs=1))

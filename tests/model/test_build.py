@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import tiny
-from emorl import pretrained
+from emorl import pretrained, stored
 from emorl.model import FourierPosition, Geco, SmallDecoder
 from emorl.model.build import build
 from emorl.model.describe import describe
 
 
-@pytest.mark.parametrize("name", [name for name in pretrained.names() if "/" in name])
+@pytest.mark.parametrize("name", [name for name in stored.names() if "/" in name])
 def test_a_card_builds_the_model_that_the_module_has(name):
     built, known = pretrained.load_pretrained(name), pretrained.load_module(name)
     assert repr(built.network) == repr(known.network)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
-from emorl import pretrained
+from emorl import stored
 from emorl.history import Curve, history, read_history
 
 
@@ -29,8 +29,8 @@ class Run(NamedTuple):
 
 def read_run(model: str) -> Run:
     """Read the record of the run that made a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or shipped weights."""
-    if model in pretrained.names():
-        card = pretrained.load_card(model)
+    if model in stored.names():
+        card = stored.load_card(model)
         parts = ("trainer", "curriculum", "model", "data")
         settings = {"seed_everything": card["seed"], **{part: card[part] for part in parts if part in card}}
         return Run(yaml.safe_dump(settings, sort_keys=False), card["versions"], history(card["history"].splitlines()))

@@ -1,0 +1,171 @@
+"""Trained weights as they are stored: shipped with the package, or in a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module, resources
+from importlib.resources.abc import Traversable
+from inspect import signature
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from emorl.errors import DataError, did_you_mean
+from emorl.files import atomic
+from emorl.model import SlotModel
+from emorl.model.describe import difference
+from emorl.released import UNREADABLE
+
+WEIGHTS = resources.files("emorl.weights")
+_NETWORK = "network."  # the module's prefix in a checkpoint
+_DEFAULT = "efficient_morl/"  # whose weights have names without it, too
+
+
+class Weights(NamedTuple):
+    """Trained weights, and the model that they belong to."""
+
+    name: str  # of shipped weights, or the path of a checkpoint
+    model: dict[str, Any]  # arguments of `SlotModule`
+    state: dict[str, Tensor]  # of its network
+
+
+def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -> None:
+    """Fill a model with trained weights.
+
+    Args:
+        network: the model.
+        weights: the weights.
+        objective: whether GECO comes with them, to whose multiplier refinement is fitted; without, it starts anew.
+
+    Raises:
+        DataError: if the model is another one.
+    """
+    state = weights.state
+    if not objective:
+        state = {key: value for key, value in state.items() if not key.startswith(network.objective_names)}
+        own = network.state_dict()
+        state |= {key: value for key, value in own.items() if key.startswith(network.objective_names)}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        of, remedy = class_path_of(weights.model).rpartition(".")[2], "leave the model's configuration as theirs"
+        got = f"{type(network).__name__} with {difference(network.state_dict(), state)}"
+        raise DataError.of(weights.name, expected=f"the {of} of these weights", got=got, remedy=remedy) from error
+
+
+def read_weights(name: str) -> Weights:
+    """Return shipped weights, or those of a checkpoint.
+
+    Args:
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
+
+    Raises:
+        DataError: if it is neither.
+    """
+    if name not in names():
+        return read_checkpoint(name)
+    return Weights(name, load_card(name)["model"], load(file_of(name, ".safetensors").read_bytes()))
+
+
+def load_card(name: str) -> dict[str, Any]:
+    """Return what is known about shipped weights: the model's configuration, its training, its scores.
+
+    Raises:
+        DataError: if there are none of that name.
+    """
+    return json.loads(file_of(name, ".json").read_text())  # type: ignore[no-any-return]
+
+
+def picture_of(card: dict[str, Any]) -> bytes | None:
+    """Return the PNG picture that shipped weights have, None for others."""
+    if card.get("weights") not in names() or not (file := file_of(card["weights"], ".png")).is_file():
+        return None
+    return file.read_bytes()
+
+
+def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card: dict[str, Any]) -> None:
+    """Turn a checkpoint of ``emorl fit`` into weights that `emorl.load_pretrained` reads from ``emorl/weights``.
+
+    Args:
+        checkpoint: the checkpoint.
+        name: name of the weights, MODEL/DATA.
+        folder: where ``NAME.safetensors`` and ``NAME.json`` go; the folder MODEL is there.
+        card: what is to be known about them; the model's configuration is added under ``model``.
+
+    Raises:
+        DataError: if the file is no checkpoint, or these files cannot be written.
+    """
+    weights = read_checkpoint(checkpoint)
+    with atomic(Path(folder) / f"{name}.safetensors") as stream:
+        stream.write(save(weights.state))
+    with atomic(Path(folder) / f"{name}.json") as stream:
+        stream.write((json.dumps({**card, "model": weights.model}, indent=2) + "\n").encode())
+
+
+def read_checkpoint(path: str | Path) -> Weights:
+    """Return the weights in a checkpoint of ``emorl fit``, of a path or a URL.
+
+    Raises:
+        DataError: if the file is no checkpoint, or that of another project.
+    """
+    import fsspec  # type: ignore[import-untyped]  # what only checkpoints need
+
+    from emorl.module import SlotModule
+
+    try:
+        with fsspec.open(str(path)) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        arguments, state = content["hyper_parameters"], content["state_dict"]
+    except (OSError, *UNREADABLE) as error:
+        told = isinstance(error, OSError | RuntimeError)  # the others' words would mislead
+        got = str(error).partition("\n")[0] if told else "an empty file, or one of another kind"
+        known = ", ".join(names())
+        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
+        remedy += did_you_mean(str(path), names())
+        raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
+    model = {name: value for name, value in arguments.items() if not name.startswith("_")}
+    if unknown := model.keys() - signature(SlotModule).parameters.keys():
+        got, remedy = f"one with {', '.join(sorted(unknown))}", "use the version and project that it was made with"
+        raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
+    _check_class(path, class_path_of(model))
+    network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
+    return Weights(str(path), model, network)
+
+
+def class_path_of(model: dict[str, Any]) -> str:
+    """Return the path of the network's class in a module's arguments; without one it is the default."""
+    network = model.get("network")
+    return network["class_path"] if isinstance(network, dict) else "emorl.model.EfficientMORL"
+
+
+def _check_class(checkpoint: str | Path, class_path: str) -> None:
+    """Check that Python finds the class that a checkpoint is of, which may be of a package of its own."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        remedy = f"put the folder of {module.partition('.')[0]} on PYTHONPATH, or install it"
+        raise DataError.of(checkpoint, expected=f"the class {class_path}", got=str(error), remedy=remedy) from error
+
+
+def names() -> list[str]:
+    """Return the names of the shipped weights: MODEL/DATA of each, and before them DATA alone for EfficientMORL's."""
+    folders = [folder for folder in WEIGHTS.iterdir() if folder.is_dir()]
+    cards = [(folder.name, file.name) for folder in folders for file in folder.iterdir() if file.name.endswith(".json")]
+    full = sorted(f"{model}/{card.removesuffix('.json')}" for model, card in cards)
+    return [name.removeprefix(_DEFAULT) for name in full if name.startswith(_DEFAULT)] + full
+
+
+def file_of(name: str, suffix: str) -> Traversable:
+    """Return a file of shipped weights by its suffix: ``.safetensors``, ``.json`` or ``.png``.
+
+    Raises:
+        DataError: if there are none of that name.
+    """
+    if name not in names():
+        expected = f"one of {', '.join(names())}"
+        raise DataError.of("pretrained", expected=expected, got=repr(name), remedy="choose one of them")
+    return WEIGHTS / f"{name if '/' in name else _DEFAULT + name}{suffix}"
