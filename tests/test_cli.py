@@ -216,7 +216,7 @@ def test_a_configuration_does_not_take_weights_back(name, checkpoint, shards, he
     line = error_of(
         emorl, capsys, "fit", f"--{name}={checkpoint}", "-c", "config.yaml", f"--data.root={shards}", *QUIET
     )
-    assert f"Expected --{name} {checkpoint} to count, got null after it" in line
+    assert f"--{name} {checkpoint} is overridden by '{name}: null'" in line
 
 
 @pytest.mark.parametrize("word", ["last", "best"])

@@ -121,8 +121,9 @@ class EmorlCLI(LightningCLI):
                 raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, as 0.")
             for name, value in vars(named).items():
                 if value is not None and self.config[subcommand].get(name) is None:
-                    remedy = f"Put it after the configuration that says '{name}: null'."
-                    raise MisconfigurationException(f"Expected --{name} {value} to count, got null after it. {remedy}")
+                    raise MisconfigurationException(
+                        f"--{name} {value} is overridden by '{name}: null' in a later configuration. Put it after that."
+                    )
             late = (path, pretrained) != (named.ckpt_path, named.pretrained)
             if late and self._take_model(subcommand, path, pretrained):
                 self._parse(parser, words, subcommand)
@@ -155,7 +156,7 @@ class EmorlCLI(LightningCLI):
         return True
 
     def before_instantiate_classes(self) -> None:
-        """Let other subcommands than fit log in a folder of their own in that of a run, whose record stays as it is."""
+        """Let other subcommands than fit log in a subfolder of the run, without overwriting its record."""
         logger = self._get(self.config, "trainer").get("logger")
         for each in logger if isinstance(logger, list) else [logger]:
             named = isinstance(each, Namespace) and each.class_path.endswith(("CSVLogger", "TensorBoardLogger"))

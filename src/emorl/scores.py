@@ -39,7 +39,7 @@ class SegmentationScores(nn.Module):
 
     ``fg_ari`` and ``ari``, ``fg_miou`` and ``miou``, ``fg_mbo`` and the area-weighted ``fg_covering`` compare the
     pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one. Images in
-    which no object is to be seen have no part in the scores without background. If there is no other image, as in a
+    which no object is visible have no part in the scores without background. If there is no other image, as in a
     data set without masks, none of the scores that compare means anything, and none is reported.
     """
 

@@ -153,7 +153,7 @@ def test_validation_of_a_checkpoint_has_the_phase_of_its_step(shards, tmp_path):
 def test_another_number_asked_of_the_model_is_answered(first, shards, tmp_path, caplog):
     trainer = tiny.trainer(tmp_path, callbacks=RefinementCurriculum({0: first}), max_steps=1, limit_val_batches=0)
     trainer.fit(tiny.module(refinement_steps=1), tiny.data(shards))
-    assert ("I is 2 at first, by the curriculum's phases, not the model's 1" in caplog.text) == (first == 2)
+    assert ("The curriculum starts at I = 2 and overrides refinement_steps = 1" in caplog.text) == (first == 2)
 
 
 def test_two_curricula_are_refused(shards, tmp_path):

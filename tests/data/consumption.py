@@ -5,17 +5,17 @@ from itertools import zip_longest
 import numpy as np
 
 
-def stream(order, samples, sitting, place, epoch=0, number=0):
+def stream(order, samples, session, place, epoch=0, number=0):
     """Return the samples of one worker of one process, in the order in which it yields them."""
     rank, worker = place
-    part = order.part(samples, sitting, rank, worker)
-    return np.concatenate(order.windows(part, epoch, number, rank * sitting.workers + worker))
+    part = order.part(samples, session, rank, worker)
+    return np.concatenate(order.windows(part, epoch, number, rank * session.workers + worker))
 
 
-def rank_batches(order, samples, sitting, rank, epoch=0, number=0):
+def rank_batches(order, samples, session, rank, epoch=0, number=0):
     """Return the batches that one process has in turn from its workers."""
-    streams = [stream(order, samples, sitting, (rank, worker), epoch, number) for worker in range(sitting.workers)]
-    return in_turns([samples.tolist() for samples in streams], sitting.batch_size)
+    streams = [stream(order, samples, session, (rank, worker), epoch, number) for worker in range(session.workers)]
+    return in_turns([samples.tolist() for samples in streams], session.batch_size)
 
 
 def in_turns(queues, batch_size):

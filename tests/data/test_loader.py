@@ -10,7 +10,7 @@ from consumption import rank_batches
 
 from emorl.data.records import Record, Source
 from emorl.data.stream.loader import EvaluationLoader, TrainingLoader
-from emorl.data.stream.plan import Order, Sitting
+from emorl.data.stream.plan import Order, Session
 from emorl.data.stream.scenes import Scene, ShardReader
 from emorl.data.write.selection import consecutive
 from emorl.data.write.writer import write_shards
@@ -45,9 +45,9 @@ def taken(batches, number=None):
 
 
 def planned(num_workers, epoch, past=(), batch_size=2, ranks=1, rank=0):
-    """Return the batches of a process in a new sitting according to the plan."""
-    sitting, samples = Sitting(ranks, max(1, num_workers), batch_size), ORDER.remaining(epoch, past)
-    return rank_batches(ORDER, samples, sitting, rank, epoch, len(past))
+    """Return the batches of a process in a new session according to the plan."""
+    session, samples = Session(ranks, max(1, num_workers), batch_size), ORDER.remaining(epoch, past)
+    return rank_batches(ORDER, samples, session, rank, epoch, len(past))
 
 
 def restored(state, **arguments):
@@ -92,7 +92,7 @@ def test_with_other_workers_a_restored_loader_yields_exactly_the_rest(before, af
     again = restored(training.state_dict(), num_workers=after)
     assert len(again) == 6
     rest = taken(again)
-    assert rest == planned(after, 0, [Sitting(1, max(1, before), 2, batches)])
+    assert rest == planned(after, 0, [Session(1, max(1, before), 2, batches)])
     seen = list(chain(*first, *rest))
     assert len(set(seen)) == len(seen) == 12
     assert taken(again) == planned(after, 1)

@@ -7,7 +7,7 @@ from consumption import in_turns, rank_batches, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emorl.data.stream.plan import Order, Sitting, evaluation_part
+from emorl.data.stream.plan import Order, Session, evaluation_part
 
 SMALL = st.integers(1, 4)
 ORDER = st.tuples(  # arguments: what beartype samples may not come from within a strategy
@@ -26,12 +26,12 @@ def epoch_of(order, epoch):
 
 
 @given(ORDER, SITTING, st.integers(0, 5))
-def test_an_epoch_has_every_sample_at_most_once_in_equally_many_batches(order, sitting, epoch):
-    order, sitting = Order(*order), Sitting(*sitting)
-    ranks = [rank_batches(order, order.epoch(epoch), sitting, rank, epoch) for rank in range(sitting.ranks)]
-    total, per_step = sum(order.shards), sitting.ranks * sitting.batch_size
+def test_an_epoch_has_every_sample_at_most_once_in_equally_many_batches(order, session, epoch):
+    order, session = Order(*order), Session(*session)
+    ranks = [rank_batches(order, order.epoch(epoch), session, rank, epoch) for rank in range(session.ranks)]
+    total, per_step = sum(order.shards), session.ranks * session.batch_size
     assert {len(batches) for batches in ranks} == {total // per_step}
-    assert {len(batch) for batches in ranks for batch in batches} <= {sitting.batch_size}
+    assert {len(batch) for batches in ranks for batch in batches} <= {session.batch_size}
     taken = flat(flat(ranks))
     assert len(set(taken)) == len(taken) == total - total % per_step
     assert set(taken) <= set(range(total))
@@ -49,21 +49,21 @@ def test_an_epoch_keeps_shards_whole_and_in_their_order(order, epoch):
 
 
 def test_what_is_left_over_is_not_always_the_same():
-    order, sitting = Order((10,), 4, 0), Sitting(1, 1, 4)
-    epochs = [flat(rank_batches(order, order.epoch(epoch), sitting, 0, epoch)) for epoch in range(20)]
+    order, session = Order((10,), 4, 0), Session(1, 1, 4)
+    epochs = [flat(rank_batches(order, order.epoch(epoch), session, 0, epoch)) for epoch in range(20)]
     assert {len(taken) for taken in epochs} == {8}
     assert set(flat(epochs)) == set(range(10))
 
 
 @given(ORDER, SITTING, st.integers(0, 5))
-def test_a_consumer_shuffles_a_contiguous_part_within_windows(order, sitting, epoch):
-    order, sitting = Order(*order), Sitting(*sitting)
+def test_a_consumer_shuffles_a_contiguous_part_within_windows(order, session, epoch):
+    order, session = Order(*order), Session(*session)
     samples = order.epoch(epoch)
-    for rank, worker in np.ndindex(sitting.ranks, sitting.workers):
-        part = order.part(samples, sitting, rank, worker).tolist()
+    for rank, worker in np.ndindex(session.ranks, session.workers):
+        part = order.part(samples, session, rank, worker).tolist()
         start = samples.tolist().index(part[0]) if part else 0
         assert part == samples[start : start + len(part)].tolist()
-        yielded = stream(order, samples, sitting, (rank, worker), epoch).tolist()
+        yielded = stream(order, samples, session, (rank, worker), epoch).tolist()
         for first in range(0, len(part), order.window):
             window = slice(first, first + order.window)
             assert sorted(yielded[window]) == sorted(part[window])
@@ -75,7 +75,7 @@ def test_the_order_is_a_pure_function_of_seed_and_epoch():
     assert [epoch_of(again, epoch) for epoch in (2, 1, 0)] == ahead[::-1]
 
 
-def test_epochs_seeds_consumers_and_sittings_differ():
+def test_epochs_seeds_consumers_and_sessions_differ():
     order, part = Order((5,) * 8, 40, 7), np.arange(40)
     runs = [epoch_of(order, 0), epoch_of(order, 1), epoch_of(Order((5,) * 8, 40, 8), 0)]
     runs += [order.windows(part, *key)[0].tolist() for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
@@ -93,58 +93,58 @@ def test_windows_mix_the_samples():
 def test_what_remains_is_what_no_consumer_took(order, chain, epoch, data):
     order = Order(*order)
     left, past = set(range(sum(order.shards))), []
-    for number, sitting in enumerate(Sitting(*arguments) for arguments in chain):
+    for number, session in enumerate(Session(*arguments) for arguments in chain):
         samples = order.remaining(epoch, past)
-        possible = len(samples) // (sitting.ranks * sitting.batch_size)
-        sitting.batches = data.draw(st.integers(0, possible), label="batches")
-        for rank in range(sitting.ranks):
-            batches = rank_batches(order, samples, sitting, rank, epoch, number)[: sitting.batches]
+        possible = len(samples) // (session.ranks * session.batch_size)
+        session.batches = data.draw(st.integers(0, possible), label="batches")
+        for rank in range(session.ranks):
+            batches = rank_batches(order, samples, session, rank, epoch, number)[: session.batches]
             assert left.issuperset(flat(batches))
             left -= set(flat(batches))
-        past.append(sitting)
+        past.append(session)
         assert sorted(order.remaining(epoch, past).tolist()) == sorted(left)
 
 
 @given(ORDER, SITTING, st.integers(0, 3), st.data())
-def test_a_sitting_goes_on_with_the_batches_that_are_due(order, sitting, epoch, data):
-    order, sitting = Order(*order), Sitting(*sitting)
+def test_a_session_goes_on_with_the_batches_that_are_due(order, session, epoch, data):
+    order, session = Order(*order), Session(*session)
     samples = order.epoch(epoch)
-    sitting.batches = data.draw(st.integers(0, sitting.whole_batches(len(samples))), label="batches")
-    for rank in range(sitting.ranks):
-        whole = rank_batches(order, samples, replace(sitting, batches=0), rank, epoch)
-        ahead = [order.ahead(samples, epoch, 0, sitting, rank, worker) for worker in range(sitting.workers)]
+    session.batches = data.draw(st.integers(0, session.whole_batches(len(samples))), label="batches")
+    for rank in range(session.ranks):
+        whole = rank_batches(order, samples, replace(session, batches=0), rank, epoch)
+        ahead = [order.ahead(samples, epoch, 0, session, rank, worker) for worker in range(session.workers)]
         queues = [np.concatenate([stored[:0], *windows]).tolist() for stored, windows in ahead]
         for stored, windows in ahead:
             assert sorted(stored.tolist()) == sorted(flat(window.tolist() for window in windows))
             assert [sample for sample in samples.tolist() if sample in stored] == stored.tolist()
-        assert in_turns(queues, sitting.batch_size) == whole[sitting.batches :]
+        assert in_turns(queues, session.batch_size) == whole[session.batches :]
 
 
 @given(ORDER, SITTING, st.integers(0, 3))
-def test_what_remains_keeps_its_order(order, sitting, epoch):
-    order, sitting = Order(*order), Sitting(*sitting)
+def test_what_remains_keeps_its_order(order, session, epoch):
+    order, session = Order(*order), Session(*session)
     samples = order.epoch(epoch).tolist()
-    sitting.batches = sitting.whole_batches(len(samples)) // 2
-    remaining = order.remaining(epoch, [sitting]).tolist()
+    session.batches = session.whole_batches(len(samples)) // 2
+    remaining = order.remaining(epoch, [session]).tolist()
     assert remaining == [sample for sample in samples if sample in set(remaining)]
 
 
 @given(st.integers(0, 40), SITTING)
-def test_evaluation_takes_every_sample_once_in_equally_many_full_batches(samples, sitting):
-    sitting = Sitting(*sitting)
+def test_evaluation_takes_every_sample_once_in_equally_many_full_batches(samples, session):
+    session = Session(*session)
     parts = [
-        [evaluation_part(samples, sitting, rank, worker) for worker in range(sitting.workers)]
-        for rank in range(sitting.ranks)
+        [evaluation_part(samples, session, rank, worker) for worker in range(session.workers)]
+        for rank in range(session.ranks)
     ]
     taken = np.concatenate([part for rank in parts for part in rank])
     assert sorted(taken[taken >= 0]) == list(range(samples))
     assert set(taken[taken < 0]) <= {-1}
     sizes = {sum(map(len, rank)) for rank in parts}
-    assert sizes == {-(-samples // (sitting.ranks * sitting.batch_size)) * sitting.batch_size}
-    assert all(len(part) % sitting.batch_size == 0 for rank in parts for part in rank)
+    assert sizes == {-(-samples // (session.ranks * session.batch_size)) * session.batch_size}
+    assert all(len(part) % session.batch_size == 0 for rank in parts for part in rank)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_evaluation_hands_out_turns_in_the_order_of_the_workers(workers):
-    sizes = [len(evaluation_part(7, Sitting(1, workers, 2), 0, worker)) // 2 for worker in range(workers)]
+    sizes = [len(evaluation_part(7, Session(1, workers, 2), 0, worker)) // 2 for worker in range(workers)]
     assert sizes == {1: [4], 3: [2, 1, 1]}[workers]

@@ -9,14 +9,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class Clock(Callback):
-    """Logs ``time/minutes``, the wall time of all sittings of a run, and ``time/images_per_second``.
+    """Logs ``time/minutes``, the wall time of all sessions of a run, and ``time/images_per_second``.
 
     Minutes count what a run really takes, validation and pictures included; the rate is of training alone, over all
     processes, since the last validation.
     """
 
     def __init__(self) -> None:
-        self.earlier = 0.0  # minutes of the sittings before this one
+        self.earlier = 0.0  # minutes of the sessions before this one
         self.started = time.monotonic()
         self._restart()
 
@@ -50,5 +50,5 @@ class Clock(Callback):
         return {"minutes": self.minutes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from an earlier sitting."""
+        """Continue from an earlier session."""
         self.earlier = state_dict["minutes"]

@@ -94,7 +94,9 @@ class RefinementCurriculum(Callback):
                 f"{self.in_use}. Warm-ups, half-lives and GECO's warm_start stay as they are."
             )
         if asked != self.in_use[0]:
-            logger.warning("I is %d at first, by the curriculum's phases, not the model's %d.", self.in_use[0], asked)
+            logger.warning(
+                "The curriculum starts at I = %d and overrides refinement_steps = %d.", self.in_use[0], asked
+            )
 
     def _set(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.in_use:

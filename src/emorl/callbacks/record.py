@@ -1,4 +1,4 @@
-"""What every run leaves behind of how it came about."""
+"""The provenance of a run: its configuration and versions."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class MultiObjectDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
-        """Stream the split ``val``; without one, training goes on without validation, and says so.
+        """Stream the split ``val``; without one, training has no validation, and says so.
 
         Raises:
             DataError: if there is none and it is not wanted for training.

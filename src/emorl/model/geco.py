@@ -25,8 +25,8 @@ class Geco(Described):
         target: target t of the nll per channel-pixel, in nats; not below log(scale) of the likelihood. With ``auto`` it
             is what the warm start reached, a moving average, and stays so: the rule of the released code's authors,
             who watch the first 10 to 20 % of training and set the target by hand once objects are found. Choose
-            ``warm_start`` accordingly, and ``lowest_zeta``: what has been reached holds without a push, but makes room
-            for the KL.
+            ``warm_start`` accordingly, and ``lowest_zeta``: the constraint is met, so the multiplier falls and the KL
+            gains weight.
         alpha: decay of the moving average.
         step_size: step size of zeta.
         acceleration: factor on the step size while the constraint holds (average > 0).

@@ -67,8 +67,8 @@ class PosteriorMeans:
     """Draws that put the mean of every posterior in the place of a sample, and start all images from the same slots.
 
     Slots then are the model's best guess, and a function of the image alone: of neither its batch nor its index. At
-    test it reconstructs better than from samples, of which the ELBO speaks. Draws are constants of a program that is
-    recorded with them, by ``torch.export`` for instance.
+    test it reconstructs better than from samples, over which the ELBO is defined. Draws are constants of a program that
+    is recorded with them, by ``torch.export`` for instance.
 
     Args:
         seed: chooses the initial slots, and the draws of the priors.

@@ -18,9 +18,9 @@ _SEEDS = PositiveInt(3)
 def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
     """Train every case for every seed, test it, and write the scores' mean and spread over seeds.
 
-    An interrupted study goes on where it stopped when it is started again; a run that fails is listed, and the others
-    go on. Runs log to CSV files alone. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` every score of
-    every run, ``OUT/summary.md`` and ``.png`` mean and standard deviation by case, and ``OUT/curves.png`` FG-ARI and
+    An interrupted study resumes when it is started again; a run that fails is listed, and the others
+    continue. Runs log to CSV files alone. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` every score
+    of every run, ``OUT/summary.md`` and ``.png`` mean and standard deviation by case, and ``OUT/curves.png`` FG-ARI and
     MSE against minutes of training.
 
     Args:

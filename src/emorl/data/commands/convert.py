@@ -41,7 +41,7 @@ def tetrominoes(
 
     Args:
         source: The file gs://multi-object-datasets/tetrominoes/tetrominoes_train.tfrecords, compressed as it is or not.
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
@@ -67,7 +67,7 @@ def multi_dsprites(
     Args:
         source: The file gs://multi-object-datasets/multi_dsprites/multi_dsprites_VARIANT.tfrecords, compressed as it is
             or not.
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         variant: Variant that the file holds.
         train: Number of training scenes.
         val: Number of validation scenes.
@@ -94,7 +94,7 @@ def clevr(
     Args:
         source: The file gs://multi-object-datasets/clevr_with_masks/clevr_with_masks_train.tfrecords, compressed as it
             is or not.
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         preset: Chooses the splits.
         shard_size: Samples in a shard.
     """
@@ -120,7 +120,7 @@ def hdf5(
 
     Args:
         source: The file, under its name at https://zenodo.org/records/4895643, which tells the data set.
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         train: Number of training scenes, the first ones of the group train.
         val: Number of validation scenes, of the group val or, without one, those of the group train after train.
         test: Number of test scenes, the first ones of the group test.
@@ -154,7 +154,7 @@ def clevrtex(
     Args:
         source: The unpacked folder of the variant, such as clevrtex_full, from
             https://www.robots.ox.ac.uk/~vgg/data/clevrtex.
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         train: Number of training scenes, the first ones of the published split.
         val: Number of validation scenes, likewise.
         test: Number of test scenes, likewise.
@@ -190,7 +190,7 @@ def folder(
 
     Args:
         images: Folder of the images.
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         masks: Folder of the masks; without it everything is background. For the image NAME.jpg it has either NAME.png,
             a label map in grayscale or with a palette (0 is the background), or a folder NAME of black and white
             images, one for each object.

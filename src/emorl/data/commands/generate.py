@@ -34,7 +34,7 @@ def tetrominoes(
     """Generate Tetrominoes, three tetrominoes on 35x35 black pixels, drawn as the published ones; no download needed.
 
     Args:
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         variant: As published, or with other shapes, colours or numbers of objects.
         train: Number of training scenes.
         val: Number of validation scenes.
@@ -61,7 +61,7 @@ def multi_dsprites(
     """Generate Multi-dSprites, squares, ellipses and hearts on 64x64 pixels, drawn as the published ones; no download.
 
     Args:
-        out: Folder of the data set, new or empty. After an interruption the same command goes on where it stopped.
+        out: Folder of the data set, new or empty. After an interruption the same command resumes.
         variant: 2 to 5 coloured sprites on grey, 1 to 4 coloured ones on a colour, or 2 to 3 white ones on black.
         train: Number of training scenes.
         val: Number of validation scenes.

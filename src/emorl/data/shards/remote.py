@@ -1,4 +1,4 @@
-"""Files of a data set, by path or URL: what may pass is tried again, what will not is one error at once.
+"""Files of a data set, by path or URL: transient faults are retried, others are one error at once.
 
 URLs are read with fsspec, one request a file. Unlike a pipe from curl, it tells a connection that broke from the end of
 a file and 404 from 503, quotes what a URL may not hold, and needs nothing but Python. Its settings are the user's:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from emorl.data.stream.plan import Indices, Order, Sitting, evaluation_part
+from emorl.data.stream.plan import Indices, Order, Session, evaluation_part
 from emorl.data.stream.scenes import Plan, Read, SceneStream
 from emorl.errors import DataError
 from emorl.types import Batch
@@ -43,14 +43,14 @@ class EvaluationLoader:
         self.samples = samples
         self.num_workers = num_workers
         self.rank = rank
-        self.sitting = Sitting(ranks, max(1, num_workers), batch_size)
+        self.session = Session(ranks, max(1, num_workers), batch_size)
 
     def __len__(self) -> int:
-        return -(-self.samples // (self.sitting.ranks * self.sitting.batch_size))
+        return -(-self.samples // (self.session.ranks * self.session.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        plan = partial(_evaluation_plan, self.samples, self.sitting, self.rank)
-        return _workers(self.read, plan, self.sitting.batch_size, self.num_workers)
+        plan = partial(_evaluation_plan, self.samples, self.session, self.rank)
+        return _workers(self.read, plan, self.session.batch_size, self.num_workers)
 
 
 class TrainingLoader:
@@ -58,7 +58,7 @@ class TrainingLoader:
 
     Every process has equally many full batches; the fewer than ``ranks * batch_size`` samples that remain are
     dropped, other ones in each epoch. Each ``iter`` after a batch was taken starts the next epoch, except that the
-    first one after `load_state_dict` goes on where the state was taken: with the same processes, workers and batch size
+    first one after `load_state_dict` resumes where the state was taken: with the same processes, workers and batch size
     in the same order as if nothing had happened, with others in a new order of what is left.
 
     Args:
@@ -94,13 +94,13 @@ class TrainingLoader:
         self.order = order
         self.num_workers = num_workers
         self.rank = rank
-        self.new_sitting = partial(Sitting, ranks, max(1, num_workers), batch_size)
+        self.new_session = partial(Session, ranks, max(1, num_workers), batch_size)
         self.epoch = epoch
         self.repeat = repeat
-        self.past: list[Sitting] = []  # of this epoch, before a restart
-        self.current: Sitting | None = None
+        self.past: list[Session] = []  # of this epoch, before a restart
+        self.current: Session | None = None
         samples = sum(order.shards)
-        if self.new_sitting().whole_batches(samples) == 0:
+        if self.new_session().whole_batches(samples) == 0:
             raise DataError.of(
                 "training data",
                 expected=f"at least {ranks * batch_size} samples, one batch for each process",
@@ -111,10 +111,10 @@ class TrainingLoader:
 
     def __len__(self) -> int:
         """Batches of each process in an epoch, at most: Lightning asks once, in an epoch that may be a resumed one."""
-        past, sitting = self._sit()
+        past, session = self._sit()
         samples = self.order.remaining(self.epoch, past)
-        resumed = sum(earlier.batches for earlier in past) + sitting.whole_batches(len(samples))
-        return max(resumed, sitting.whole_batches(sum(self.order.shards)))
+        resumed = sum(earlier.batches for earlier in past) + session.whole_batches(len(samples))
+        return max(resumed, session.whole_batches(sum(self.order.shards)))
 
     def __iter__(self) -> Iterator[Batch]:
         if self.current is not None and self.current.batches:
@@ -125,22 +125,22 @@ class TrainingLoader:
             self._next_epoch()
             self.past, self.current = self._sit()
             samples = self.order.epoch(self.epoch)
-        sitting = self.current
-        plan = partial(self.order.ahead, samples, self.epoch, len(self.past), replace(sitting), self.rank)
-        for batch in _workers(self.read, plan, sitting.batch_size, self.num_workers):
-            sitting.batches += 1  # before the batch is handed out: a checkpoint is written while it is in use
+        session = self.current
+        plan = partial(self.order.ahead, samples, self.epoch, len(self.past), replace(session), self.rank)
+        for batch in _workers(self.read, plan, session.batch_size, self.num_workers):
+            session.batches += 1  # before the batch is handed out: a checkpoint is written while it is in use
             yield batch
 
     def _left(self, batches: int) -> int:
         """Return how many batches of a stretch are to be taken, of those that are there."""
         return batches if self.limit is None else min(batches, self.limit - sum(past.batches for past in self.past))
 
-    def _sit(self) -> tuple[list[Sitting], Sitting]:
-        """Return the earlier sittings of the epoch and the one to go on with."""
-        sitting = self.new_sitting()
-        if self.current is None and self.past and replace(self.past[-1], batches=0) == sitting:
+    def _sit(self) -> tuple[list[Session], Session]:
+        """Return the earlier sessions of the epoch and the one to continue."""
+        session = self.new_session()
+        if self.current is None and self.past and replace(self.past[-1], batches=0) == session:
             return self.past[:-1], self.past[-1]
-        return self.past, sitting
+        return self.past, session
 
     def _next_epoch(self) -> None:
         self.epoch += not self.repeat
@@ -148,8 +148,8 @@ class TrainingLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the data: plain numbers, the same in every process."""
-        sittings = self.past + ([self.current] if self.current is not None else [])
-        return {"order": asdict(self.order), "epoch": self.epoch, "sittings": [asdict(s) for s in sittings]}
+        sessions = self.past + ([self.current] if self.current is not None else [])
+        return {"order": asdict(self.order), "epoch": self.epoch, "sittings": [asdict(s) for s in sessions]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a position, in the order that it belongs to.
@@ -167,7 +167,7 @@ class TrainingLoader:
             )
         self.order = order
         self.epoch = state["epoch"]
-        self.past, self.current = [Sitting(**sitting) for sitting in state["sittings"]], None
+        self.past, self.current = [Session(**session) for session in state["sittings"]], None
 
 
 def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Iterator[Batch]:
@@ -197,6 +197,6 @@ def _outlive_signals(worker: int) -> None:
     signal.signal(signal.SIGTERM, linger)
 
 
-def _evaluation_plan(samples: int, sitting: Sitting, rank: int, worker: int) -> tuple[Indices, list[Indices]]:
-    part = evaluation_part(samples, sitting, rank, worker)
-    return part, np.split(part, range(sitting.batch_size, len(part), sitting.batch_size))
+def _evaluation_plan(samples: int, session: Session, rank: int, worker: int) -> tuple[Indices, list[Indices]]:
+    part = evaluation_part(samples, session, rank, worker)
+    return part, np.split(part, range(session.batch_size, len(part), session.batch_size))

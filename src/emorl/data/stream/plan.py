@@ -18,7 +18,7 @@ Indices = Int64[np.ndarray, " _"]
 
 
 @dataclass
-class Sitting:
+class Session:
     """A stretch of an epoch taken with one number of consumers.
 
     Args:
@@ -68,36 +68,36 @@ class Order:
         samples = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in shuffled])
         return np.roll(samples, generator.integers(len(samples)))  # so that none is always left over
 
-    def part(self, samples: Indices, sitting: Sitting, rank: int, worker: int) -> Indices:
+    def part(self, samples: Indices, session: Session, rank: int, worker: int) -> Indices:
         """Return the samples of one consumer, in the order of ``samples``."""
-        return samples[sitting.part(sitting.whole_batches(len(samples)), rank, worker)]
+        return samples[session.part(session.whole_batches(len(samples)), rank, worker)]
 
-    def windows(self, part: Indices, epoch: int, sitting: int, consumer: int) -> list[Indices]:
+    def windows(self, part: Indices, epoch: int, session: int, consumer: int) -> list[Indices]:
         """Return the order in which a consumer yields its part, window by window."""
-        generator = self._generator(epoch, sitting, consumer)
+        generator = self._generator(epoch, session, consumer)
         cuts = range(self.window, len(part), self.window)
         return [generator.permutation(window) for window in np.split(part, list(cuts))]
 
     def ahead(
-        self, samples: Indices, epoch: int, number: int, sitting: Sitting, rank: int, worker: int
+        self, samples: Indices, epoch: int, number: int, session: Session, rank: int, worker: int
     ) -> tuple[Indices, list[Indices]]:
-        """Return what a worker has yet to read in a sitting, in storage order, and the order in which to yield it.
+        """Return what a worker has yet to read in a session, in storage order, and the order in which to yield it.
 
-        A sitting that goes on after ``sitting.batches`` batches begins with the worker whose turn it is.
+        A session that resumes after ``session.batches`` batches begins with the worker whose turn it is.
         """
-        turn = (worker + sitting.batches) % sitting.workers
-        part = self.part(samples, sitting, rank, turn)
-        windows = self.windows(part, epoch, number, rank * sitting.workers + turn)
-        left = _drop(windows, sitting.taken(turn, sitting.batches) * sitting.batch_size)
+        turn = (worker + session.batches) % session.workers
+        part = self.part(samples, session, rank, turn)
+        windows = self.windows(part, epoch, number, rank * session.workers + turn)
+        left = _drop(windows, session.taken(turn, session.batches) * session.batch_size)
         return part[np.isin(part, np.concatenate([part[:0], *left]))], left
 
-    def remaining(self, epoch: int, sittings: Sequence[Sitting]) -> Indices:
+    def remaining(self, epoch: int, sessions: Sequence[Session]) -> Indices:
         """Return the samples of an epoch that no consumer has taken yet."""
         samples = self.epoch(epoch)
-        for number, sitting in enumerate(sittings):
-            places = product(range(sitting.ranks), range(sitting.workers))
-            left = [self.ahead(samples, epoch, number, sitting, *place)[0] for place in places]
-            dealt = sitting.whole_batches(len(samples)) * sitting.ranks * sitting.batch_size
+        for number, session in enumerate(sessions):
+            places = product(range(session.ranks), range(session.workers))
+            left = [self.ahead(samples, epoch, number, session, *place)[0] for place in places]
+            dealt = session.whole_batches(len(samples)) * session.ranks * session.batch_size
             samples = samples[np.isin(samples, np.concatenate([*left, samples[dealt:]]))]
         return samples
 
@@ -105,10 +105,10 @@ class Order:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, *key))))
 
 
-def evaluation_part(samples: int, sitting: Sitting, rank: int, worker: int) -> Indices:
+def evaluation_part(samples: int, session: Session, rank: int, worker: int) -> Indices:
     """Return one consumer's samples in evaluation: each sample once, padded with -1 to whole batches."""
-    batches = -(-samples // (sitting.ranks * sitting.batch_size))
-    part = sitting.part(batches, rank, worker)
+    batches = -(-samples // (session.ranks * session.batch_size))
+    part = session.part(batches, rank, worker)
     indices = np.arange(part.start, part.stop)
     return np.where(indices < samples, indices, -1)
 

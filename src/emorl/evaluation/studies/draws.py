@@ -1,4 +1,4 @@
-"""``emorl-evaluate draws``: how much of a score is the luck of the draw from which slots start."""
+"""``emorl-evaluate draws``: variance of scores over the sampling noise."""
 
 from __future__ import annotations
 

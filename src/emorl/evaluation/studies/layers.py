@@ -36,7 +36,7 @@ class Readings(NamedTuple):
 
     names: list[str]  # of the readings, see `Reading`
     steps: list[int | None]  # likewise
-    fg_ari: Float64[Tensor, "readings scenes"]  # NaN where no object is to be seen
+    fg_ari: Float64[Tensor, "readings scenes"]  # NaN where no object is visible
     mse: Float64[Tensor, "readings scenes"]
 
     @classmethod
@@ -106,7 +106,7 @@ def read(network: SlotModel, inference: Inference) -> list[Reading]:
     """Decode the slots of every layer; after them come the stages with other slots than a layer's.
 
     EfficientMORL has the slots of layers 1 .. L, each the very sample of q(z^l | z^{l-1}, x), or mean, that the
-    bottom-up pass went on with, and of steps 1 .. I; those of layer L are stage 0's. In Slot Attention each iteration
+    bottom-up pass continued with, and of steps 1 .. I; those of layer L are stage 0's. In Slot Attention each iteration
     is a layer, and the last one's slots are the result. Without layers there are the stages alone.
 
     Args:

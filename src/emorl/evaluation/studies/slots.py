@@ -35,7 +35,7 @@ def slots(
     steps: NonNegativeInt | None = None,
     test_draws: PositiveInt | None = None,
 ) -> None:
-    """Score each number of slots at test, K = 2 to 10, over all scenes and by the number of objects to be seen.
+    """Score each number of slots at test, K = 2 to 10, over all scenes and by the number of visible objects.
 
     Writes OUT/slots.csv, slots.md and slots.png; a column NAME_se is a standard error over scenes.
 
@@ -76,7 +76,7 @@ def by_objects(module: SlotModule, scenes: Scenes, steps: int, num_slots: int) -
 
 
 def groups_of(segmentation: UInt8[Tensor, "n h w"]) -> dict[str, Bool[Tensor, " n"]]:
-    """Return the members of each group of scenes: all, and if it varies, those of each number of objects to be seen."""
+    """Return the members of each group of scenes: all, and if it varies, those of each number of visible objects."""
     objects = torch.stack([(torch.unique(labels) > 0).sum() for labels in segmentation])
     numbers = torch.unique(objects).tolist()
     varied = {f"{number}": objects == number for number in numbers} if len(numbers) > 1 else {}
