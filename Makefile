@@ -6,12 +6,13 @@ BLENDER_PYTHON ?= python3.11
 BIN := $(VENV)/bin
 RUN := demo/run
 SHIPPED := demo/shipped
+RUNTIME := src/emorl/explore/page/runtime
 CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml -c configs/overlays/demo.yaml
 # Apple's GPUs have no float64.
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup blender demo demo-data test quick lint types golden seeds bench clean
+.PHONY: help setup blender demo demo-data test quick lint types golden seeds bench runtime clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +77,13 @@ bench: setup  ## measure engine against plain training step, all cases: an hour
 	$(BIN)/python -m benchmarks models --figure models.png --json models.json
 	$(BIN)/python -m benchmarks data
 
+runtime:  ## copy the pinned onnxruntime-web, which the slot explorer runs on, into the package: needs npm
+	npm ci --prefix explorer --ignore-scripts
+	cp explorer/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs $(RUNTIME)
+	cp explorer/node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(RUNTIME)
+	cd $(RUNTIME) && sha256sum *.mjs *.wasm > SHA256SUMS
+
 clean:  ## remove the environment, caches and the demo
-	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		explorer/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -46,12 +46,13 @@ ROOMS = [  # from the ground floor up
         "testing",
         "weights",
     ),
-    *("export_command", "callbacks", "evaluation", "study", "words", "entry", "cli", "__main__"),
+    *("export_command", "callbacks", "evaluation", "study", "explore", "words", "entry", "cli", "__main__"),
 ]
 DATA = [
     *("schema", "runs", "records", "images", "folders", "transforms", "shards", "generate", "sources", "write"),
     *("stream", "scenes", "datamodule", "commands", "cli"),
 ]
+EXPLORE = ["gallery", "latents", "cache", "bundle", "build", "serve", "cli"]
 EVALUATION = ["outputs", "inputs", "representation", "studies", "report", "cli"]
 
 
@@ -101,7 +102,8 @@ def back_arrows(package, rooms):
 
 
 @pytest.mark.parametrize(
-    ("package", "rooms"), [("emorl", ROOMS), ("emorl.data", DATA), ("emorl.evaluation", EVALUATION)]
+    ("package", "rooms"),
+    [("emorl", ROOMS), ("emorl.data", DATA), ("emorl.evaluation", EVALUATION), ("emorl.explore", EXPLORE)],
 )
 def test_no_room_imports_from_a_later_one(package, rooms):
     assert back_arrows(package, rooms) == []

@@ -14,7 +14,7 @@ SUBCOMMANDS = {
     "test": "Score a model on the split test: a table, and metrics.json.",
     "predict": "Decompose shards or a folder of images: arrays and pictures.",
 }
-OTHERS = {"export": "emorl.export_command:export"}  # functions that need no Lightning
+OTHERS = {"export": "emorl.export_command:export", "explore": "emorl.explore.cli:main"}  # that need no Lightning
 
 
 def main(args: list[str] | None = None) -> None:
@@ -22,6 +22,8 @@ def main(args: list[str] | None = None) -> None:
     words = sys.argv[1:] if args is None else args
     answer("emorl", DESCRIPTION, SUBCOMMANDS | {name: summary(function) for name, function in OTHERS.items()}, words)
     try:
+        if words[0] == "explore":  # whose MODEL may be left out, which no function's arguments can say
+            raise SystemExit(import_module("emorl.explore.cli").main(words[1:]))
         if words[0] in OTHERS:
             function = OTHERS[words[0]]
             raise SystemExit(run_command(f"emorl {words[0]}", summary(function), function, words[1:]))

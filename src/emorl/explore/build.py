@@ -1,0 +1,67 @@
+"""The explorer as a folder of static files, which any web server can show."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from emorl import __version__
+from emorl.errors import DataError
+from emorl.explore.bundle import bundle_key, write_bundle
+from emorl.explore.cache import cached
+from emorl.explore.gallery import from_folder, generated
+from emorl.pretrained import load_pretrained
+
+MODELS = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}  # shown by default, with their titles
+_MARK = "meta.json"  # by which an explorer's folder is known
+
+
+def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None = None) -> None:
+    """Write the page and all that it needs; nothing is written unless all models are ready.
+
+    Args:
+        folder: where to; it must not exist, or be empty, or hold an explorer, which is replaced.
+        models: names of shipped weights, or paths of checkpoints.
+        images: a folder of images to show as scenes, for all models; by default those of the generator whose images
+            have the model's size.
+
+    Raises:
+        DataError: if a model or the images cannot be read, if a model cannot be exported, or if the folder holds other
+            files or cannot be written.
+    """
+    _check(folder)
+    bundles = {name: _bundle(name, images) for name in models}
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        with resources.as_file(resources.files("emorl.explore") / "page") as page:
+            shutil.copytree(page, folder)
+        entries = []
+        for number, (name, bundle) in enumerate(bundles.items()):
+            place = f"models/{number}"
+            shutil.copytree(bundle, folder / place)
+            about = json.loads((bundle / "model.json").read_text())
+            entries.append({"title": MODELS.get(name, name), "folder": place, **about})
+        meta = {"version": __version__, "models": entries}
+        (folder / _MARK).write_text(json.dumps(meta, indent=1) + "\n")
+    except OSError as error:
+        remedy = "free some space, or choose another folder"
+        raise DataError.of(folder, expected="a folder to write to", got=str(error), remedy=remedy) from error
+
+
+def _bundle(name: str, images: Path | None) -> Path:
+    """Return the folder with one model's files, which are made the first time."""
+    model = load_pretrained(name)
+    gallery = generated(model.image_size) if images is None else from_folder(images, model.image_size)
+    return cached(bundle_key(model, gallery), lambda folder: write_bundle(model, gallery, folder))
+
+
+def _check(folder: Path) -> None:
+    """Refuse to replace what is no explorer."""
+    if folder.is_dir() and (folder / _MARK).is_file() and (folder / "index.html").is_file():
+        return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        got, remedy = "one with other files", "choose another folder"
+        raise DataError.of(folder, expected="a new or empty folder", got=got, remedy=remedy)

@@ -1,0 +1,96 @@
+"""What the page needs of one model: two ONNX graphs, scenes, and its latent dimensions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+from emorl import __version__
+from emorl.explore.gallery import SHOWN, Gallery
+from emorl.explore.latents import dimensions, objects
+from emorl.model import Reconstruction
+from emorl.pretrained import Pretrained
+
+_BATCH = 16  # images that are reconstructed together
+_FORMAT = 4  # of the folder; part of its name in the cache
+
+
+def write_bundle(model: Pretrained, gallery: Gallery, folder: Path) -> None:
+    """Write ``encode.onnx``, ``decode.onnx``, ``scenes/00.png`` and further, and ``model.json``.
+
+    Raises:
+        DataError: if the model cannot be exported, or the files cannot be written.
+    """
+    write_graphs(model, folder)
+    scenes = folder / "scenes"
+    scenes.mkdir()
+    names = [f"{place:02}.png" for place in range(min(SHOWN, len(gallery.images)))]
+    for name, image in zip(names, gallery.images, strict=False):
+        Image.fromarray(image).save(scenes / name)
+    (folder / "model.json").write_text(json.dumps(describe(model, gallery, names), indent=1) + "\n")
+
+
+def write_graphs(model: Pretrained, folder: Path) -> None:
+    """Write ``encode.onnx``, images to slots, and ``decode.onnx``, any number of slots to masks and colors.
+
+    Raises:
+        DataError: if the model cannot be exported, or the exporter is not installed.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated"
+        )  # by torch's own exporter
+        for file in model.export(Path(temporary) / "model.onnx"):
+            _, _, part = file.stem.partition("_")
+            if part:  # the page reconstructs by encode and decode
+                file.rename(folder / f"{part}.onnx")
+
+
+@torch.inference_mode()
+def describe(model: Pretrained, gallery: Gallery, names: list[str]) -> dict[str, Any]:
+    """Return what the page needs to know: sizes, scenes, and all latent dimensions, the active ones first."""
+    images = torch.from_numpy(gallery.images).movedim(-1, 1)
+    found = Reconstruction(*map(torch.cat, zip(*map(model.reconstruct, torch.split(images, _BATCH)), strict=True)))
+    drawn = objects(found.masks)
+    errors = (found.reconstruction - images / 255).square().mean(dim=(1, 2, 3))
+    network = model.network
+    return {
+        "data": gallery.title,
+        "network": type(network).__name__,
+        "image_size": model.image_size,
+        "num_slots": network.num_slots,
+        "slot_dim": network.slot_dim,
+        "scenes": names,
+        "start": first_scenes(errors[: len(names)], drawn[: len(names)].sum(dim=1)),
+        "dimensions": [dimension._asdict() for dimension in dimensions(found.slots[drawn])],
+    }
+
+
+def first_scenes(errors: Float[Tensor, " scenes"], counts: Int[Tensor, " scenes"]) -> list[int]:
+    """Return two scenes to begin with: of the three quarters that are reconstructed best, those with most objects.
+
+    >>> first_scenes(torch.tensor([0.1, 0.2, 0.3, 0.9]), torch.tensor([2, 3, 5, 6]))
+    [2, 1]
+    """
+    best = errors.argsort(stable=True)[: max(2, 3 * len(errors) // 4)].tolist()
+    chosen = sorted(best, key=lambda scene: -int(counts[scene]))[:2]
+    return [chosen[0], chosen[-1]]
+
+
+def bundle_key(model: Pretrained, gallery: Gallery) -> str:
+    """Return a name for a bundle: a checksum of all that it is made from."""
+    checksum = hashlib.sha256(f"{_FORMAT} {__version__} {torch.__version__} {gallery.title}".encode())
+    for name, value in model.network.state_dict().items():
+        checksum.update(f"{name} {list(value.shape)}".encode())
+        checksum.update(value.contiguous().cpu().numpy().tobytes())
+    checksum.update(gallery.images.tobytes())
+    return checksum.hexdigest()[:20]

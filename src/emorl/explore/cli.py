@@ -1,0 +1,73 @@
+"""The command ``emorl explore``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import webbrowser
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from emorl.errors import DataError, printable
+from emorl.explore.build import MODELS, build
+from emorl.explore.serve import address, server
+from emorl.mistakes import ShortErrors
+from emorl.paths import command_line, print_any_name
+
+
+def main(args: list[str] | None = None) -> int:
+    """Take scenes apart into slots and change them, on a page in the browser.
+
+    Args:
+        args: the command line after ``emorl explore``; by default that of the process.
+
+    Returns:
+        The status: 0, or 2 for bad input, of which one line on stderr tells.
+    """
+    print_any_name()
+    parser = _parser()
+    options = parser.parse_args(command_line(args))
+    if options.out and (options.port or not options.browser):
+        parser.error("expected --out, or else --port and --no-browser, got both: --out does not show the page")
+    try:
+        if options.out is not None:
+            build(options.out, options.models, options.images)
+            print(f"The explorer is in {options.out}: put the folder on any web server.")
+        else:
+            _show(options)
+    except (DataError, OSError) as error:
+        print(f"emorl explore: error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print()  # after the terminal's ^C
+    return 0
+
+
+def _show(options: Namespace) -> None:
+    """Build the page in a temporary folder, and serve it until Ctrl+C."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "explorer"
+        with server(folder, options.port) as running:
+            print("Preparing the page; the first time a model is exported, which takes half a minute.", flush=True)
+            build(folder, options.models, options.images)
+            print(f"The slot explorer is at {address(running)} (Ctrl+C ends it).", flush=True)
+            if options.browser:
+                webbrowser.open(address(running))
+            running.serve_forever()
+
+
+def _parser() -> ShortErrors:
+    parser = ShortErrors(prog="emorl explore", description=(main.__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        default=[*MODELS],
+        help=f"name of shipped weights or path of a checkpoint; by default {' and '.join(MODELS)}",
+    )
+    parser.add_argument("--images", type=Path, help="folder of images to show in place of generated scenes")
+    parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, and do not show it")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; by default a free one")
+    parser.add_argument("--no-browser", dest="browser", action="store_false", help="do not open a browser")
+    return parser

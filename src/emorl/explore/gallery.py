@@ -1,0 +1,59 @@
+"""The scenes that the explorer shows, and those that tell which latent dimensions matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from emorl.data.generate.generated import GeneratedSource
+from emorl.data.generate.multi_dsprites import MultiDSprites
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.images import find_images, read_image
+from emorl.data.transforms import fit
+from emorl.errors import DataError
+
+SHOWN = 12  # scenes to choose from
+STUDIED = 96  # scenes whose slots tell the range of each latent dimension; the first of them are shown
+
+GENERATORS: dict[int, tuple[str, Callable[..., GeneratedSource]]] = {  # by the side of their images in pixels
+    35: ("Tetrominoes", Tetrominoes),
+    64: ("Multi-dSprites", MultiDSprites),
+}
+
+
+class Gallery(NamedTuple):
+    """Scenes as a model sees them."""
+
+    title: str  # of the data set
+    images: UInt8[np.ndarray, "scenes size size 3"]
+
+
+def generated(size: int) -> Gallery:
+    """Generate test scenes of the data set whose images have that side.
+
+    Raises:
+        DataError: if there is no generator of that size.
+    """
+    if size not in GENERATORS:
+        known = " and ".join(f"{side}x{side} ({title})" for side, (title, _) in GENERATORS.items())
+        remedy = "give a folder of images with --images"
+        raise DataError.of("scenes", expected=f"a model for images of {known}", got=f"{size}x{size}", remedy=remedy)
+    title, generator = GENERATORS[size]
+    source = generator(num_scenes=STUDIED, split="test")
+    return Gallery(title, np.stack([record.image for record in source.records()]))
+
+
+def from_folder(folder: Path, size: int) -> Gallery:
+    """Read a folder of images; each is cropped to its central square and resized, as the page does with a visitor's.
+
+    Raises:
+        DataError: if there are none, or one cannot be read.
+    """
+    paths = find_images(folder)[:STUDIED]
+    images = [fit(read_image(path), "square", size, Image.Resampling.BICUBIC) for path in paths]
+    return Gallery(folder.resolve().name, np.stack(images))

@@ -1,0 +1,217 @@
+// The page: loads the models, and connects what visitors do with what they see.
+
+import { shares } from "./compose.js";
+import { Dimensions } from "./dimensions.js";
+import { byId, element } from "./dom.js";
+import { Editor } from "./editor.js";
+import { fit, Mistake, readFiles } from "./images.js";
+import { loadModel } from "./runtime.js";
+import { savePicture, saveSlots } from "./save.js";
+import { SceneView } from "./scene_view.js";
+import * as slots from "./slots.js";
+import { ToolsView } from "./tools_view.js";
+
+const BACKGROUND = 0.4; // share of the picture from which on a slot is no object
+
+const main = document.querySelector("main");
+const editor = new Editor(draw);
+let about; // the model's entry in meta.json
+let model; // see loadModel
+
+/** The model, and what is shown; for tests. */
+export const current = () => ({ about, model, state: editor.state });
+
+// What visitors can do
+
+const say = (text) => (byId("status").textContent = text);
+
+/** An edit of the chosen slot, and what is said about it. */
+const edit = (change, told = () => "") => () => {
+  const found = editor.chosen;
+  editor.edit(change);
+  say(told(found));
+};
+
+const carried = (state, id) => slots.copy(state, id, 1 - slots.find(state, id).scene);
+const duplicated = (state, id) => slots.copy(state, id, slots.find(state, id).scene);
+
+function swap() {
+  const { scene } = slots.find(editor.settled, editor.settled.partner);
+  const same = scene === editor.chosen.scene;
+  editor.edit((state, id) => slots.swap(state, id, state.partner));
+  say(same ? "Swapped: the order of a scene's slots does not matter, so the picture stays the same." : "Swapped.");
+}
+
+const tools = new ToolsView({
+  undo: () => {
+    editor.undo();
+    say("Undone.");
+  },
+  reset: edit(slots.reset, () => "Both scenes are as the model found them."),
+  hide: edit(slots.toggleHidden, ({ slot }) => (slot.hidden ? "" : "Hidden: a hole is left where the slot draws.")),
+  remove: edit(slots.remove, () => "Removed: the other slots fill its place."),
+  duplicate: edit(duplicated, () => "Duplicated: the copy covers the original until you change its numbers."),
+  carry: edit(carried, ({ scene }) => `Copied: this is the new slot in scene ${"BA"[scene]}.`),
+  swap,
+  onPartner: (id) => editor.turnTo(slots.choosePartner(editor.settled, id)),
+  onMix: (share, final) => editor.mix(share, final),
+});
+
+const dimensions = new Dimensions({
+  onPreview: (index, value) => editor.preview(slots.setNumber(editor.settled, editor.settled.chosen, index, value)),
+  onSet: (index, value) => edit((state, id) => slots.setNumber(state, id, index, value))(),
+  onEnd: () => editor.settle(),
+  isKept: (slot) => editor.chosen?.slot === slot,
+  decode: (values) => model.decode(values),
+});
+
+const views = [0, 1].map((number) => new SceneView(number, {
+  onScene: (index) => guarded(() => place(number, sceneOf(index))),
+  onFiles: (files) => guarded(() => place(number, readFiles(files, about.image_size))),
+  onChoose: (id) => editor.turnTo(slots.choose(editor.settled, id)),
+  onSavePicture: (canvas) => savePicture(canvas, `scene_${"ab"[number]}.png`),
+  onSaveSlots: () => saveSlots(about, editor.settled.scenes[number], `scene_${"ab"[number]}.json`),
+}));
+
+document.addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && !event.shiftKey && event.key === "z") {
+    event.preventDefault();
+    byId("undo").click();
+  }
+});
+
+// A file that is dropped beside the scenes goes to scene A: without this the browser would leave the page for it.
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  if (!event.defaultPrevented) guarded(() => place(0, readFiles([...event.dataTransfer.files], about.image_size)));
+  event.preventDefault();
+});
+
+// Scenes and models
+
+/** A scene that comes with the model. */
+function sceneOf(index) {
+  return { ...fit(model.scenes[index], about.image_size, `${about.data}, scene ${index + 1}`), index };
+}
+
+/** Encode an image, as a scene. */
+async function encoded(image) {
+  const { pixels, ...scene } = { index: null, ...(await image) };
+  const found = slots.numbered(await model.encode(pixels));
+  return { ...scene, original: found, slots: found };
+}
+
+const latest = [null, null]; // the image asked for last, of each scene
+
+/** Show another image in a scene, unless yet another is asked for before it is encoded. */
+async function place(number, image) {
+  latest[number] = image;
+  const scene = await encoded(image);
+  if (latest[number] === image) await editor.commit(slots.placeScene(editor.settled, number, scene));
+}
+
+/** Show two scenes of a model. */
+async function start(entry) {
+  main.setAttribute("aria-busy", "true");
+  main.inert = true;
+  try {
+    model = await loadModel(entry);
+    about = entry;
+    await open();
+  } finally {
+    main.inert = false;
+    main.setAttribute("aria-busy", "false");
+  }
+}
+
+async function open() {
+  latest.fill(null);
+  const scenes = [];
+  for (const index of about.start) scenes.push(await encoded(sceneOf(index)));
+  const [chosen, partner] = [await largestObject(scenes[0]), await largestObject(scenes[1])];
+  views.forEach((view) => view.offer(about));
+  for (const button of byId("models").children) button.setAttribute("aria-pressed", String(button.entry === about));
+  const { network, num_slots: count, slot_dim: dim, image_size: size } = about;
+  byId("about").textContent = `${network}: ${count} slots of ${dim} numbers, images of ${size} × ${size} pixels.`;
+  const order = "Those that differ most between objects come first; the small pictures show the slot at both ends.";
+  byId("numbers-hint").textContent = `A slot has ${dim} numbers. ${order}`;
+  say("");
+  await editor.open({ scenes, chosen, partner });
+}
+
+/** Return the id of the slot that draws most of a scene, the background left out. */
+async function largestObject(scene) {
+  const parts = shares(await drawingOf(scene)).map((part) => (part < BACKGROUND ? part : 0));
+  return scene.slots[parts.indexOf(Math.max(...parts))].id;
+}
+
+// Drawing
+
+const drawings = new WeakMap(); // by a scene's list of slots, which no edit changes in place
+let drawing = null; // the promise of the drawing under way
+let ends = null; // the slot whose sliders have their ends drawn
+
+async function drawingOf(scene) {
+  if (!drawings.has(scene.slots)) drawings.set(scene.slots, await model.decode(scene.slots.map((slot) => slot.values)));
+  return drawings.get(scene.slots);
+}
+
+/** Bring the page up to date; calls while it is drawn are answered by one further drawing, of the latest state. */
+function draw() {
+  main.setAttribute("aria-busy", "true");
+  drawing ??= drawUntilDone();
+  return drawing;
+}
+
+async function drawUntilDone() {
+  try {
+    for (let shown = null; shown !== editor.state; ) {
+      shown = editor.state;
+      await drawOnce(shown);
+    }
+  } catch (error) {
+    report(error);
+  }
+  drawing = null;
+  main.setAttribute("aria-busy", "false");
+}
+
+async function drawOnce(shown) {
+  const both = [await drawingOf(shown.scenes[0]), await drawingOf(shown.scenes[1])];
+  views.forEach((view, number) => view.show(shown.scenes[number], both[number], shown.chosen));
+  tools.show(shown, both, editor.past.length > 0, editor.share);
+  const found = slots.find(shown, shown.chosen);
+  dimensions.show(about, found?.slot ?? null);
+  if (shown === editor.settled && found && found.slot !== ends) {
+    ends = found.slot;
+    const others = shown.scenes[found.scene].slots.filter((slot) => slot !== found.slot);
+    dimensions.drawEnds(others.map((slot) => slot.values));
+  }
+}
+
+// Start
+
+function report(error) {
+  byId("message").textContent = error instanceof Mistake ? error.message : `This did not work: ${error.message}`;
+  byId("message").hidden = false;
+}
+
+/** Do something that may fail, and tell in one sentence if it did. */
+async function guarded(action) {
+  byId("message").hidden = true;
+  try {
+    await action();
+  } catch (error) {
+    report(error);
+  }
+}
+
+await guarded(async () => {
+  const meta = await (await fetch("meta.json")).json();
+  for (const entry of meta.models) {
+    byId("models").append(element("button", { textContent: entry.title, entry, onclick: () => guarded(() => start(entry)) }));
+  }
+  byId("models").hidden = meta.models.length < 2;
+  await start(meta.models[0]);
+  for (const entry of meta.models) await loadModel(entry); // from here on no network is needed
+});

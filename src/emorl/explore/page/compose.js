@@ -1,0 +1,160 @@
+// Drawings to pixels. A drawing is what decode returns; no function here touches the document.
+
+const COLORS = [
+  // those of emorl.viz
+  [230, 25, 75], [60, 180, 75], [255, 225, 25], [67, 99, 216], [245, 130, 49], [145, 30, 180], [70, 240, 240], [240, 50, 230],
+  [188, 246, 12], [250, 190, 190], [0, 128, 128], [230, 190, 255], [154, 99, 36], [128, 0, 0], [170, 255, 195],
+];
+
+/** The color of a slot by its number, which counts from 1. */
+export const colorOf = (number) => COLORS[(number - 1) % COLORS.length];
+export const cssColor = (number) => `rgb(${colorOf(number).join(" ")})`;
+
+/** The picture: sum of masks times colors. Hidden slots leave holes, in proportion to their masks. */
+export function picture(drawing, hidden = []) {
+  const { count, size, rgb, masks } = drawing;
+  const area = size * size;
+  const made = new ImageData(size, size); // which rounds and clamps what it is given
+  const shown = [...Array(count).keys()].filter((k) => !hidden[k]);
+  const whole = count > 0 && shown.length === count;
+  for (let i = 0; i < area; i++) {
+    let seen = 0;
+    const sum = [0, 0, 0];
+    for (const k of shown) {
+      const m = masks[k * area + i];
+      seen += m;
+      for (let c = 0; c < 3; c++) sum[c] += m * rgb[(3 * k + c) * area + i];
+    }
+    const scale = 255 / (whole ? 1 : Math.max(seen, 1e-6));
+    for (let c = 0; c < 3; c++) made.data[4 * i + c] = scale * sum[c];
+    made.data[4 * i + 3] = whole ? 255 : 255 * seen;
+  }
+  return made;
+}
+
+/** Make an image of a slot: red, green, blue and alpha from functions of its first pixels in rgb and masks. */
+function ofSlot(drawing, k, fill) {
+  const area = drawing.size ** 2;
+  const made = new ImageData(drawing.size, drawing.size);
+  const colors = drawing.rgb.subarray(3 * k * area, 3 * (k + 1) * area);
+  const mask = drawing.masks.subarray(k * area, (k + 1) * area);
+  for (let i = 0; i < area; i++) fill(made.data, 4 * i, [colors[i], colors[area + i], colors[2 * area + i]], mask[i]);
+  return made;
+}
+
+/** A slot's part in the picture: its colors, as opaque as its mask. */
+export const component = remembered((drawing, k) =>
+  ofSlot(drawing, k, (data, at, color, mask) => {
+    for (let c = 0; c < 3; c++) data[at + c] = 255 * color[c];
+    data[at + 3] = 255 * mask;
+  }),
+);
+
+/** A slot's mask, from black (0) to white (1). */
+export const maskImage = (drawing, k) =>
+  ofSlot(drawing, k, (data, at, color, mask) => {
+    for (let c = 0; c < 3; c++) data[at + c] = 255 * mask;
+    data[at + 3] = 255;
+  });
+
+/** A slot's colors at every pixel, whether or not its mask lets them be seen. */
+export const colorImage = (drawing, k) =>
+  ofSlot(drawing, k, (data, at, color) => {
+    for (let c = 0; c < 3; c++) data[at + c] = 255 * color[c];
+    data[at + 3] = 255;
+  });
+
+/** Keep what a function makes of a drawing and a slot for as long as the drawing is kept: several places show it. */
+function remembered(make) {
+  const known = new WeakMap();
+  return (drawing, k) => {
+    if (!known.has(drawing)) known.set(drawing, []);
+    return (known.get(drawing)[k] ??= make(drawing, k));
+  };
+}
+
+/** The place of the slot with the largest mask, of every pixel. */
+export function winners({ count, size, masks }) {
+  const area = size * size;
+  const found = new Uint8Array(area);
+  for (let k = 1; k < count; k++) {
+    for (let i = 0; i < area; i++) if (masks[k * area + i] > masks[found[i] * area + i]) found[i] = k;
+  }
+  return found;
+}
+
+/** Every pixel in the color of the slot with the largest mask; those of hidden slots are left out. */
+export function segmentation(drawing, slots) {
+  const made = new ImageData(drawing.size, drawing.size);
+  const paints = slots.map((slot) => [...colorOf(slot.number), slot.hidden ? 0 : 255]);
+  if (slots.length) winners(drawing).forEach((k, i) => made.data.set(paints[k], 4 * i));
+  return made;
+}
+
+const SPECK = 6; // pixels; smaller patches of a slot's area have no outline
+
+/** The lines [x1, y1, x2, y2] around the area in which a slot has the largest mask, without specks. */
+export function border(drawing, place) {
+  const { size } = drawing;
+  const inside = withoutSpecks(winners(drawing).map((k) => (k === place ? 1 : 0)), size);
+  const at = (x, y) => x >= 0 && y >= 0 && x < size && y < size && inside[y * size + x];
+  const lines = [];
+  for (let y = 0; y < size; y++) {
+    for (let x = 0; x < size; x++) {
+      if (!at(x, y)) continue;
+      if (!at(x - 1, y)) lines.push([x, y, x, y + 1]);
+      if (!at(x + 1, y)) lines.push([x + 1, y, x + 1, y + 1]);
+      if (!at(x, y - 1)) lines.push([x, y, x + 1, y]);
+      if (!at(x, y + 1)) lines.push([x, y + 1, x + 1, y + 1]);
+    }
+  }
+  return lines;
+}
+
+/** Take connected patches of ones that are small out of a map of zeros and ones. */
+function withoutSpecks(map, size) {
+  const seen = new Uint8Array(map.length);
+  for (let start = 0; start < map.length; start++) {
+    if (!map[start] || seen[start]) continue;
+    const patch = [start];
+    seen[start] = 1;
+    for (const i of patch) { // which grows meanwhile
+      const x = i % size;
+      for (const next of [x > 0 && i - 1, x < size - 1 && i + 1, i >= size && i - size, i + size]) {
+        if (next === false || !map[next] || seen[next]) continue;
+        seen[next] = 1;
+        patch.push(next);
+      }
+    }
+    if (patch.length < SPECK) for (const i of patch) map[i] = 0;
+  }
+  return map;
+}
+
+/** The share of pixels on which each slot has the largest mask. */
+export function shares(drawing) {
+  const counts = new Array(drawing.count).fill(0);
+  for (const k of winners(drawing)) if (drawing.count) counts[k] += 1;
+  return counts.map((count) => count / drawing.size ** 2);
+}
+
+/**
+ * Some slots of a drawing, as if the others had never been there: masks are a softmax over slots, so that those of a
+ * part are the same numbers, divided by their sum.
+ */
+export function among(drawing, places) {
+  const area = drawing.size ** 2;
+  const part = { count: places.length, size: drawing.size };
+  part.rgb = new Float32Array(3 * area * places.length);
+  part.masks = new Float32Array(area * places.length);
+  places.forEach((k, place) => {
+    part.rgb.set(drawing.rgb.subarray(3 * k * area, 3 * (k + 1) * area), 3 * place * area);
+    part.masks.set(drawing.masks.subarray(k * area, (k + 1) * area), place * area);
+  });
+  for (let i = 0; i < area; i++) {
+    let sum = 0;
+    for (let k = 0; k < places.length; k++) sum += part.masks[k * area + i];
+    for (let k = 0; k < places.length; k++) part.masks[k * area + i] /= sum || 1;
+  }
+  return part;
+}

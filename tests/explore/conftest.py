@@ -1,0 +1,49 @@
+"""A built page, and a browser to look at it with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from background import serving
+
+SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # where Playwright has no browser of its own
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The page with both shipped models of the explorer, as ``emorl explore --out`` writes it."""
+    pytest.importorskip("onnxscript", reason="the page needs exported models: install emorl[export]")
+    folder = tmp_path_factory.mktemp("explorer") / "site"
+    command = [sys.executable, "-m", "emorl", "explore", "--out", str(folder)]  # pytest's checks would be exported, too
+    environment = os.environ | {
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium: Playwright's, or the system's."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium
+        own = [path for path in [chromium.executable_path] if shutil.which(path)]
+        found = own or [path for path in map(shutil.which, SYSTEM) if path]
+        if not found:
+            pytest.skip("the page is tested with Chromium: playwright install chromium")
+        running = chromium.launch(executable_path=found[0], args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    with serving(site) as found:
+        yield found

@@ -1,0 +1,74 @@
+"""``emorl explore`` as a user would try it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from emorl.explore import cli
+from emorl.explore.cli import main
+
+
+def test_a_model_that_is_none_is_one_line(tmp_path, capsys):
+    assert main(["nothing", "--out", str(tmp_path / "site")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("emorl explore: error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "site").exists()
+
+
+def test_images_that_are_none_are_one_line(tmp_path, capsys):
+    assert main(["tetrominoes", "--images", str(tmp_path / "nowhere"), "--out", str(tmp_path / "site")]) == 2
+    assert "expected a folder, got no such folder" in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_refused_before_anything_is_computed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("emorl.explore.build.load_pretrained", lambda _: pytest.fail("computed"))
+    (tmp_path / "thesis.tex").write_text("precious")
+    assert main(["--out", str(tmp_path)]) == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+
+
+def test_writing_and_showing_are_not_mixed(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path / "site"), "--port", "8000"])
+    assert ended.value.code == 2
+    assert "--out does not show the page" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_serves_the_page_until_interrupted(tmp_path):
+    code = (
+        "import sys\n"
+        "from emorl.explore import bundle, cli\n"
+        "bundle.write_graphs = lambda model, folder: None\n"
+        "sys.exit(cli.main(['tetrominoes', '--no-browser']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        line = process.stdout.readline()
+        address = next(word for word in line.split() if word.startswith("http"))
+        with urllib.request.urlopen(address) as answer:
+            assert "<h1>Slot explorer</h1>" in answer.read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+def test_the_browser_is_opened_unless_told_otherwise(monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr(cli, "build", lambda *_: None)
+    monkeypatch.setattr(cli.webbrowser, "open", opened.append)
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", lambda _: None)
+    assert main([]) == 0
+    assert main(["--no-browser"]) == 0
+    assert len(opened) == 1
+    assert opened[0].startswith("http://127.0.0.1:")
