@@ -46,7 +46,7 @@ def test_it_serves_the_page_until_interrupted(tmp_path):
         "import sys\n"
         "from emorl.explore import bundle, cli\n"
         "bundle.write_graphs = lambda model, folder: None\n"
-        "sys.exit(cli.main(['tetrominoes', '--no-browser']))"
+        "sys.exit(cli.main(['tetrominoes', '--browser=false']))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -69,6 +69,6 @@ def test_the_browser_is_opened_unless_told_otherwise(monkeypatch, tmp_path):
     monkeypatch.setattr(cli.webbrowser, "open", opened.append)
     monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", lambda _: None)
     assert main([]) == 0
-    assert main(["--no-browser"]) == 0
+    assert main(["--browser", "false"]) == 0
     assert len(opened) == 1
     assert opened[0].startswith("http://127.0.0.1:")

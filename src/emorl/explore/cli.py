@@ -29,7 +29,7 @@ def main(args: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(command_line(args))
     if options.out and (options.port or not options.browser):
-        parser.error("expected --out, or else --port and --no-browser, got both: --out does not show the page")
+        parser.error("expected --out, or else --port and --browser, got both: --out does not show the page")
     try:
         if options.out is not None:
             build(options.out, options.models, options.images)
@@ -59,15 +59,10 @@ def _show(options: Namespace) -> None:
 
 def _parser() -> ShortErrors:
     parser = ShortErrors(prog="emorl explore", description=(main.__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        default=[*MODELS],
-        help=f"name of shipped weights or path of a checkpoint; by default {' and '.join(MODELS)}",
-    )
+    about = "name of shipped weights, or path of a checkpoint"
+    parser.add_argument("models", nargs="*", metavar="MODEL", default=[*MODELS], help=about)
     parser.add_argument("--images", type=Path, help="folder of images to show in place of generated scenes")
     parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, and do not show it")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; by default a free one")
-    parser.add_argument("--no-browser", dest="browser", action="store_false", help="do not open a browser")
+    parser.add_argument("--browser", type=bool, default=True, help="whether to open a browser")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from emorl.data.folders import find_images
 from emorl.data.generate.generated import GeneratedSource
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
-from emorl.data.images import find_images, read_image
+from emorl.data.images import read_image
 from emorl.data.transforms import fit
 from emorl.errors import DataError
 
@@ -24,6 +26,8 @@ GENERATORS: dict[int, tuple[str, Callable[..., GeneratedSource]]] = {  # by the 
     35: ("Tetrominoes", Tetrominoes),
     64: ("Multi-dSprites", MultiDSprites),
 }
+
+logger = logging.getLogger(__name__)
 
 
 class Gallery(NamedTuple):
@@ -54,6 +58,8 @@ def from_folder(folder: Path, size: int) -> Gallery:
     Raises:
         DataError: if there are none, or one cannot be read.
     """
-    paths = find_images(folder)[:STUDIED]
-    images = [fit(read_image(path), "square", size, Image.Resampling.BICUBIC) for path in paths]
+    found = find_images(folder)
+    if found.left_out:
+        logger.warning("%s", found.left_out)
+    images = [fit(read_image(path), "square", size, Image.Resampling.BICUBIC) for path in found.paths[:STUDIED]]
     return Gallery(folder.resolve().name, np.stack(images))
