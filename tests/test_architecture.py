@@ -29,8 +29,8 @@ ROOMS = [  # from the ground floor up
     *(
         "model",
         "metrics",
-        "scores",
         "results",
+        "scores",
         "data",
         "preprocess",
         "export",

@@ -20,7 +20,7 @@ from emorl.data.sources.folder import ImageFolder
 from emorl.data.write.selection import Selection
 from emorl.data.write.writer import write_shards
 from emorl.evaluation.cli import main as evaluate
-from emorl.scores import NEED_TRUTH, needs_truth
+from emorl.results import NEED_TRUTH, needs_truth
 
 SENTENCE = "no object is marked in any scene, so scores that compare with the truth are left out"
 

@@ -22,6 +22,12 @@ LABELS = {
     "log_likelihood": "log-likelihood",
     "kl": "KL (nats per image)",
 }
+FOREGROUND = ("fg_ari", "fg_miou", "fg_mbo", "fg_covering")
+NEED_TRUTH = (*FOREGROUND, "ari", "miou")  # scores that compare with the true segmentation
+WITHOUT_TRUTH = (
+    "no object is marked in any scene, so scores that compare with the truth are left out: "
+    "FG-ARI, ARI, mIoU, mBO and covering."
+)
 
 
 def label(name: str) -> str:
@@ -36,6 +42,15 @@ def label(name: str) -> str:
         return name.replace("kl_layers/", "KL, layer ")
     longest = max((score for score in LABELS if f"{name}_".startswith(f"{score}_")), key=len, default="")
     return LABELS[longest] + name.removeprefix(longest).replace("_", " ") if longest else name
+
+
+def needs_truth(name: str) -> bool:
+    """Return whether a score compares with the true segmentation.
+
+    >>> needs_truth("val/zero_step/fg_ari"), needs_truth("val/mse")
+    (True, False)
+    """
+    return name.rpartition("/")[2] in NEED_TRUTH
 
 
 def to_columns(summary: dict[str, dict[str, Summary]], steps: int) -> dict[int, dict[str, Summary]]:

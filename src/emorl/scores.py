@@ -22,16 +22,10 @@ from emorl.metrics.segmentation import (
     SegmentationCovering,
 )
 from emorl.model import Inference, SlotModel, Stage, unit_range
+from emorl.results import FOREGROUND, NEED_TRUTH, WITHOUT_TRUTH, needs_truth
 from emorl.types import Batch
 
 logger = logging.getLogger(__name__)
-
-FOREGROUND = ("fg_ari", "fg_miou", "fg_mbo", "fg_covering")
-NEED_TRUTH = (*FOREGROUND, "ari", "miou")  # scores that compare with the true segmentation
-WITHOUT_TRUTH = (
-    "no object is marked in any scene, so scores that compare with the truth are left out: "
-    "FG-ARI, ARI, mIoU, mBO and covering."
-)
 
 
 class SegmentationScores(nn.Module):
@@ -207,15 +201,6 @@ def log_scores(module: LightningModule, scores: Scores, split: str) -> None:
                     f"Expected {name} to monitor a score that there is without masks, got {monitor!r}. Monitor val/nll "
                     "or val/mse with mode min; emorl.callbacks.BestCheckpoint does so by itself."
                 )
-
-
-def needs_truth(name: str) -> bool:
-    """Return whether a score compares with the true segmentation.
-
-    >>> needs_truth("val/zero_step/fg_ari"), needs_truth("val/mse")
-    (True, False)
-    """
-    return name.rpartition("/")[2] in NEED_TRUTH
 
 
 def _public(name: str) -> str:

@@ -18,7 +18,7 @@ from emorl.data.records import ALL_LABELS, Objects
 from emorl.errors import DataError
 from emorl.model import Inference
 from emorl.module import SlotModule
-from emorl.scores import WITHOUT_TRUTH
+from emorl.results import WITHOUT_TRUTH
 from emorl.types import Batch
 
 logger = logging.getLogger(__name__)

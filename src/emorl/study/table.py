@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from emorl.results import LABELS, stage_label
-from emorl.scores import needs_truth
+from emorl.results import LABELS, needs_truth, stage_label
 
 SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
 

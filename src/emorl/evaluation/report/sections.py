@@ -18,8 +18,7 @@ from emorl.evaluation.report.run import Run
 from emorl.evaluation.studies.layers import Readings, layer_picture
 from emorl.model import SlotModel, unit_range
 from emorl.module import SlotModule
-from emorl.results import LABELS, label, stage_label
-from emorl.scores import WITHOUT_TRUTH
+from emorl.results import LABELS, WITHOUT_TRUTH, label, stage_label
 from emorl.viz import decomposition, save_png
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # what metrics.json holds: I, score, and its mean and standard error
