@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -269,11 +270,13 @@ def test_without_a_logger_a_run_trains(shards, here, emorl):
 
 
 def test_an_interrupted_command_says_so(checkpoint, shards, here, emorl, capsys):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
     interrupted = ("--trainer.callbacks=interrupted.Interrupt", f"--data.root={shards}", *QUIET)
     with pytest.raises(SystemExit) as caught:
         emorl("predict", f"--ckpt_path={checkpoint}", *interrupted)
     assert caught.value.code == 130
     assert capsys.readouterr().err.splitlines()[-1] == "emorl: interrupted"
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

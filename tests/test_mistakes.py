@@ -67,7 +67,11 @@ EMORL = [
 ]
 OTHERS = [
     (data, "genrate", "expected one of generate, convert, export, info, verify, preview, got 'genrate'; did you mean"),
-    (data, "generate tetrominos x", "emorl-data generate: error: expected one of tetrominoes, multi_dsprites, got"),
+    (
+        data,
+        "generate tetrominos x",
+        "emorl-data generate: error: expected one of tetrominoes, multi_",
+    ),
     (data, "generate tetrominoes x --trian 5", "unknown option --trian; did you mean --train?"),
     (data, "generate tetrominoes x --variant standrd", "got 'standrd'; did you mean standard?"),
     (data, "generate tetrominoes x --config data.yaml", "data.yaml: unknown key vall; did you mean val?"),

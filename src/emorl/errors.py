@@ -39,6 +39,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def one_line(error: BaseException) -> str:
+    r"""Return the message of an error as one `printable` line.
+
+    >>> one_line(OSError("no\n  room"))
+    'no room'
+    """
+    return printable(" ".join(line.strip() for line in str(error).splitlines()))
+
+
 def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
     """Return the question to end an error with, or nothing if no known word is close to the one that was given.
 

@@ -189,6 +189,8 @@ def _value(message: str, action: Any) -> str:
         return f"expected a class, got {path!r}{_class_meant(path, action)}"
     if found := _NUMBER.search(message):
         return f"expected {_NUMBERS.get(found[1], found[1])}, got {found[2] or found[3]}"
+    if "but is abstract" in message:
+        return f"expected a class that defines all abstract methods of its base class, got {got!r}; define them"
     types = [one or other for one, other in _TYPE.findall(message)]
     if types and got:
         named = ["null" if name == "NoneType" else name for name in dict.fromkeys(types)]

@@ -78,7 +78,7 @@ def test_the_animation_goes_there_and_back():
 def test_figure_names_slots_and_dimensions():
     frames = torch.zeros(2, 2, 3, 3, 5, 6, dtype=torch.uint8)
     axes = traversal_figure(frames, DIMS).axes[0]
-    names = ["slot 0, $z_{5}$", "slot 0, $z_{0}$", "slot 1, $z_{5}$", "slot 1, $z_{0}$"]
+    names = ["slot 1, $z_{5}$", "slot 1, $z_{0}$", "slot 2, $z_{5}$", "slot 2, $z_{0}$"]
     assert [label.get_text() for label in axes.get_yticklabels()] == names
     assert axes.images[0].get_array().shape == (4 * 7 + 2, 3 * 8 + 2, 3)
 

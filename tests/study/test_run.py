@@ -176,6 +176,7 @@ def start(tmp_path):
         program = f"""
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from emorl.study import cli, run as study
 study.Run.commands = lambda run: iter([[]])
 call = study._call

@@ -76,7 +76,7 @@ class MultiObjectDataModule(LightningDataModule):
         recursive: bool = False,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore="image_size")  # the module has it, and here it may be left to the data
         _check_range(1, image_size=image_size, batch_size=batch_size, window=window, score_size=score_size)
         _check_range(0, num_workers=num_workers, seed=seed)
         self.root = expanduser(root)
@@ -106,10 +106,11 @@ class MultiObjectDataModule(LightningDataModule):
         if is_url(self.root) or isfile(path / MANIFEST) or not (stage == "predict" or _holds_images(path)):
             self.manifest = Manifest.load(self.root)
             height, width = self.manifest.image_size
-            left, _, right, _ = crop_box(height, width, self.crop)
+            crop = self.manifest.crop_left(self.crop)
+            left, _, right, _ = crop_box(height, width, crop)
             self.image_size = self.image_size or right - left
             total = sum(split.samples for split in self.manifest.splits.values())
-            cut = describe_cut({(height, width): total}, self.crop)
+            cut = describe_cut({(height, width): total}, crop)
             _say(cut and f"{self.root}: {cut}")
         elif stage == "predict":
             self._find_images(path)

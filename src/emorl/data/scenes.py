@@ -63,7 +63,7 @@ class Scenes(Dataset[dict[str, Any]]):
             raise DataError.of(root, expected=expected, got=repr(split), remedy="choose one of the data set's splits")
         self.shards = self.manifest.splits[split].shards
         self.image_size = image_size
-        self.crop: Crop = crop
+        self.crop: Crop = self.manifest.crop_left(crop)
         self.labels = labels
         self._ends = list(accumulate(shard.samples for shard in self.shards))
         self._places: dict[int, Places] = {}  # by number of the shard

@@ -11,6 +11,7 @@ from emorl.data.records import Factor
 from emorl.data.runs import count, parse_runs
 from emorl.data.schema import parse, require
 from emorl.data.shards.remote import fetch, locate
+from emorl.data.transforms import Crop
 from emorl.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -80,11 +81,17 @@ class Manifest:
         """Number of slots that the data set needs: one per object and one for the background."""
         return self.max_objects + 1
 
-    @property
-    def crop(self) -> str | None:
-        """Name of the crop that the images show already; none if they are whole."""
-        crop = self.source.get("crop")
-        return None if crop is None else str(crop)
+    def crop_left(self, crop: Crop) -> Crop:
+        """Return what is left to crop of a stored image: ``square``, if it shows the crop already.
+
+        Raises:
+            DataError: if it shows another.
+        """
+        stored = self.source.get("crop")
+        if stored is not None and crop not in (stored, "square"):
+            expected, remedy = f"the crop {stored!r}, which its images show already", "choose it, or another data set"
+            raise DataError.of(self.dataset, expected=expected, got=repr(crop), remedy=remedy)
+        return crop if stored is None else "square"
 
     @property
     def checksum(self) -> str:

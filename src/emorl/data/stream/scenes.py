@@ -70,12 +70,6 @@ class ShardReader:
     labels: tuple[Label, ...] = ("segmentation",)
     cache: str | None = None
 
-    def __post_init__(self) -> None:
-        stored = self.manifest.crop
-        if stored is not None and self.crop not in (stored, "square"):
-            expected, remedy = f"the crop {stored!r}, which its images show already", "choose it, or another data set"
-            raise DataError.of(self.root, expected=expected, got=repr(self.crop), remedy=remedy)
-
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The split's shards, in storage order."""
@@ -104,8 +98,7 @@ class ShardReader:
 
     def _decode(self, sample: Sample) -> Scene:
         parts = read_parts(sample, self.manifest, self.labels)
-        crop = self.crop if self.manifest.crop is None else "square"
-        return fitted(sample["__key__"], parts, crop, self.size, self.label_size)
+        return fitted(sample["__key__"], parts, self.manifest.crop_left(self.crop), self.size, self.label_size)
 
 
 @dataclass(frozen=True)
