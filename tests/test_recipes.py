@@ -1,5 +1,7 @@
 import json
 import re
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,6 @@ from emorl.model import (
     PlainGRU,
     SmallDecoder,
 )
-from emorl.model.build import build as network_of
 from emorl.model.describe import describe
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
 from emorl.pretrained import load_pretrained
@@ -94,7 +95,17 @@ def without_length(model):
     """
     parts = {part: on_record(model[part]) for part in ("optimizer", "scheduler")}
     parts["scheduler"]["init_args"].pop("total_steps")
-    return {**parts, "network": on_record(describe(network_of(model["network"])))}
+    return {**parts, "network": complete(on_record(model["network"]))}
+
+
+def complete(part):
+    """Return a configuration with the plain defaults of all its classes."""
+    if not isinstance(part, dict) or "class_path" not in part:
+        return part
+    module, _, name = part["class_path"].rpartition(".")
+    parameters = signature(getattr(import_module(module), name)).parameters.values()
+    plain = {each.name: each.default for each in parameters if isinstance(each.default, bool | int | float | None)}
+    return {**part, "init_args": plain | {name: complete(value) for name, value in part.get("init_args", {}).items()}}
 
 
 def on_record(arguments):
