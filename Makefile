@@ -12,7 +12,7 @@ CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml 
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup blender demo demo-data test quick lint types golden seeds bench runtime clean
+.PHONY: help setup blender demo demo-data test quick lint types golden seeds bench runtime clean docs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,13 @@ lint: setup  ## check style and formatting
 types: setup  ## check types, strictly
 	$(BIN)/mypy
 
+docs: setup $(VENV)/.docs  ## build the site into site/, without warnings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.docs: setup.cfg constraints.txt | $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 golden: setup  ## compare the model with the released code's numbers
 	$(BIN)/python tools/check_golden.py tests/golden/*.json
 
@@ -86,4 +93,5 @@ runtime:  ## copy the pinned onnxruntime-web, which the slot explorer runs on, i
 clean:  ## remove the environment, caches and the demo
 	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		explorer/node_modules
+	rm -rf $(VENV) demo build dist site src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
