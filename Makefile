@@ -74,7 +74,7 @@ dist: setup $(VENV)/.ci  ## build the wheel and the source archive in dist/, and
 	$(BIN)/twine check --strict dist/*
 
 docs: setup $(VENV)/.docs  ## build the site into site/, without warnings
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs $(VENV)/.ci: $(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$*]'

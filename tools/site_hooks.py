@@ -1,4 +1,4 @@
-"""What the site needs beyond mkdocs: equations as MathML, and links to files of the repository outside of docs/.
+"""What the site needs beyond mkdocs: equations as MathML, the changelog, and links to files outside of docs/.
 
 Pages also read well on a host of git repositories: they link files as ``../examples/own_model.py``, which the site
 copies into its folder ``files``, and write equations between dollar signs.
@@ -16,16 +16,19 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+CHANGELOG = "changelog.md"
 OUTSIDE = re.compile(r"(?<=\]\()(?P<up>(?:\.\./)+)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links that leave docs/ to copies of the files in the site.
+    """Point links that leave docs/ to copies of the files in the site; the changelog is that of the repository.
 
     Raises:
         PluginError: if such a file does not exist.
     """
+    if page.file.src_uri == CHANGELOG:
+        return (ROOT / "CHANGELOG.md").read_text().replace("](docs/", "](")
     folder = PurePosixPath(page.file.src_uri).parent
 
     def inside(link: re.Match[str]) -> str:
