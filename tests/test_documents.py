@@ -103,6 +103,8 @@ def status_of(home, monkeypatch, seeded):
     monkeypatch.setattr(EmorlCLI, "instantiate_classes", lambda _: None)
     monkeypatch.setattr(EmorlCLI, "run", lambda _: None)
     monkeypatch.setattr("emorl.command.auto_cli", parse)
+    monkeypatch.setattr("emorl.explore.cli.build", lambda *_: None)
+    monkeypatch.setattr("emorl.explore.cli._show", lambda _: None)
 
     def status_of(program, *words):
         try:
@@ -123,9 +125,10 @@ def test_a_command_parses(command, status_of, capsys):
     [
         "emorl fit -c configs/base.yaml --model.network.slots 7",
         "emorl test --pretrained tetromino",
+        "emorl explore tetrominoes --pictures photos",
         "emorl-data convert folder photos data/mine --side 64",
         "emorl-evaluate refine tetrominoes data/tetrominoes out",
-        "emorl-study configs/studies/seeds.yaml runs/seeds --seed 3",
+        "emorl-study configs/studies/seeds.yaml runs/seeds --sedes 3",
     ],
 )
 def test_a_mistyped_command_does_not(command, status_of):
