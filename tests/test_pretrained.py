@@ -1,3 +1,5 @@
+"""Trained weights: loading, decomposing, and the scores that documents quote from their cards."""
+
 import json
 from itertools import chain
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The recipes of `configs/`: those of the papers, and those of the shipped weights."""
+
 import json
 import re
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The record of a run: its configuration and its versions."""
+
 import json
 import os
 import subprocess
