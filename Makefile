@@ -4,6 +4,7 @@ VENV ?= .venv
 BLENDER ?= .blender
 BLENDER_PYTHON ?= python3.11
 BIN := $(VENV)/bin
+CONSTRAINTS ?= constraints.txt
 RUN := demo/run
 SHIPPED := demo/shipped
 RUNTIME := src/emorl/explore/page/runtime
@@ -12,16 +13,16 @@ CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml 
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup blender demo demo-data test quick lint types golden seeds bench runtime clean
+.PHONY: help setup blender demo demo-data test quick lint types coverage dist docs golden seeds bench runtime clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed  ## make a virtual environment with the tested versions
 
-$(VENV)/.installed: setup.cfg constraints.txt
+$(VENV)/.installed: setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
 
 blender: $(BLENDER)/.installed  ## make an environment with Blender (bpy, GPL-3.0) that renders CLEVR; needs Python 3.11
@@ -64,6 +65,21 @@ lint: setup  ## check style and formatting
 types: setup  ## check types, strictly
 	$(BIN)/mypy
 
+coverage: setup $(VENV)/.ci  ## run the quick tests in random order, and write coverage.md
+	$(BIN)/pytest -p randomly --numprocesses auto --dist worksteal -m "not slow" --cov --cov-report=markdown:coverage.md --cov-report=term
+
+dist: setup $(VENV)/.ci  ## build the wheel and the source archive in dist/, and check them
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+
+docs: setup $(VENV)/.docs  ## build the site into site/, without warnings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/.docs $(VENV)/.ci: $(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$*]'
+	touch $@
+
 golden: setup  ## compare the model with the released code's numbers
 	$(BIN)/python tools/check_golden.py tests/golden/*.json
 
@@ -84,6 +100,6 @@ runtime:  ## copy the pinned onnxruntime-web, which the slot explorer runs on, i
 	cd $(RUNTIME) && sha256sum *.mjs *.wasm > SHA256SUMS
 
 clean:  ## remove the environment, caches and the demo
-	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) demo build dist site coverage.md src/*.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		explorer/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,3 +1,5 @@
+"""Fixtures of all tests: small data sets, and the command `emorl` within the process."""
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, beside each other

@@ -1,3 +1,5 @@
+"""The ablations: each case changes one part of a recipe."""
+
 import math
 from pathlib import Path
 

@@ -120,3 +120,8 @@ def test_the_models_need_neither_lightning_nor_any_other_room():
     allowed = ("emorl.model", "emorl.distributed", "emorl.ranges")
     outside = {f"{name} imports {o}" for name in MODULES for o in imports(name) if name.startswith("emorl.model.")}
     assert {arrow for arrow in outside if not arrow.split(" imports ")[1].startswith(allowed)} == set()
+
+
+@pytest.mark.parametrize("file", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda file: file.name)
+def test_each_test_file_says_what_it_covers(file):
+    assert ast.get_docstring(ast.parse(file.read_text()))

@@ -1,3 +1,5 @@
+"""Batches of loaders other than the package's, with images alone."""
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset

@@ -1,3 +1,5 @@
+"""The command `emorl` from end to end."""
+
 import json
 import os
 import signal

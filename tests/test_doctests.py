@@ -1,3 +1,5 @@
+"""Examples in docstrings."""
+
 import doctest
 import importlib
 import pkgutil

@@ -1,3 +1,5 @@
+"""Numbers of the authors' code, and that a wrong number is noticed."""
+
 import copy
 import importlib.util
 import json

@@ -1,3 +1,5 @@
+"""Help: every option and every argument of a class has a sentence."""
+
 import inspect
 import re
 

@@ -1,3 +1,5 @@
+"""Warnings of what does not fit the length of a run."""
+
 from functools import partial
 
 import pytest

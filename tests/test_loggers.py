@@ -1,3 +1,5 @@
+"""The CSV logger that appends to the curve of a resumed run."""
+
 import csv
 
 import pytest

@@ -1,3 +1,5 @@
+"""The LightningModule, with a trainer's defaults."""
+
 import math
 from functools import partial
 

@@ -1,3 +1,5 @@
+"""Learning-rate schedules and Muon."""
+
 from functools import partial
 
 import pytest

@@ -1,3 +1,5 @@
+"""Signals: save, queue again, resume exactly."""
+
 import csv
 import os
 import re

@@ -1,3 +1,5 @@
+"""Trained weights: loading, decomposing, and the scores that documents quote from their cards."""
+
 import json
 from itertools import chain
 from pathlib import Path
@@ -16,9 +18,15 @@ from emorl.model import FourierPosition, Geco, PosteriorMeans, SlotAttention, sc
 from emorl.stored import save_pretrained
 
 ROOT = Path(__file__).parents[1]
-CLAIMED = {  # scores and digits in the README's tables, by data set
+CLAIMED = {  # scores and digits in the tables of docs/results.md, by data set
     "tetrominoes": {"fg_ari": 3, "mse": 5},
     "multi_dsprites": {"fg_ari": 3, "ari": 3, "fg_miou": 3, "mse": 5, "kl": 0},
+}
+README = {  # rows of the README's table: I by weights, in the order of its columns
+    "EfficientMORL here, I = 0": {"tetrominoes": 0, "multi_dsprites": 0},
+    "EfficientMORL here, I = 3 and 1": {"tetrominoes": 3, "multi_dsprites": 1},
+    "Slot Attention here, I = 3": {"slot_attention/tetrominoes": 3},
+    "IODINE here, I = 5": {"iodine/tetrominoes": 5},
 }
 
 
@@ -145,21 +153,35 @@ def test_shipped_weights_decompose_fresh_scenes(name, steps, fg_ari, mse):
 
 
 @pytest.mark.parametrize("name", [name for name in stored.names() if "/" in name])
-def test_the_readme_claims_what_the_card_tells(name):
-    readme, claimed = (ROOT / "README.md").read_text(), CLAIMED[name.partition("/")[2]]
+def test_the_results_are_those_of_the_card(name):
+    results, claimed = (ROOT / "docs/results.md").read_text(), CLAIMED[name.partition("/")[2]]
     for test in stored.load_card(name)["tests"].values():
         for steps, scores in test["scores"].items():
             cells = [steps.removeprefix("I=")]
             for score, digits in claimed.items():
                 mean, error = (scores[score][key] for key in ("mean", "standard_error"))
                 cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
-            assert f"| {' | '.join(cells)} |" in readme
+            assert f"| {' | '.join(cells)} |" in results
     for row in chain(*stored.load_card(name)["draws"].values()):
         cells = [f"{row['I']:.0f}"]
         for score, digits in claimed.items():
             known = f"{score}_sd" in row
             cells.append(f"{row[score]:.{digits}f} ± {row[f'{score}_sd']:.{digits}f}" if known else "-")
-        assert f"| {' | '.join(cells)} |" in readme
+        assert f"| {' | '.join(cells)} |" in results
+
+
+def test_the_readme_quotes_the_cards():
+    table = [
+        line.strip("| ").split(" | ") for line in (ROOT / "README.md").read_text().splitlines() if " here, I" in line
+    ]
+    expected = {}
+    for row, chosen in README.items():
+        cells = []
+        for name, steps in chosen.items():
+            score = stored.load_card(name)["tests"]["samples"]["scores"][f"I={steps}"]["fg_ari"]
+            cells.append(f"{score['mean']:.3f} ± {score['standard_error']:.3f}")
+        expected[row] = cells
+    assert {row: scores[: len(README[row])] for row, _, *scores in table} == expected
 
 
 class Hidden(SlotAttention):

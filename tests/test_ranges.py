@@ -1,3 +1,5 @@
+"""Numbers out of range are refused by name."""
+
 from functools import partial
 
 import pytest

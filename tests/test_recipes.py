@@ -1,3 +1,5 @@
+"""The recipes of `configs/`: those of the papers, and those of the shipped weights."""
+
 import json
 import re
 from importlib import import_module
@@ -258,9 +260,9 @@ def built(build, monkeypatch):
     return built
 
 
-def test_the_readme_trains_shipped_weights_further_on_their_negative_elbo(built):
-    readme = (ROOT / "README.md").read_text().replace("\\\n", "")
-    (options,) = re.findall(r"^emorl fit (.*--pretrained.*)$", readme, re.MULTILINE)
+def test_fine_tuning_trains_shipped_weights_on_their_negative_elbo(built):
+    page = (ROOT / "docs/howto/finetune.md").read_text().replace("\\\n", "")
+    (options,) = re.findall(r"^emorl fit (.*--pretrained.*)$", page, re.MULTILINE)
     cli = built(options.split())
     network, shipped = cli.model.network, load_pretrained("multi_dsprites").network
     assert network.objective.geco is None

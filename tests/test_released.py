@@ -1,3 +1,5 @@
+"""Checkpoints of the authors' code, read and written."""
+
 import pickle
 import re
 

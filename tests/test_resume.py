@@ -1,3 +1,5 @@
+"""A resumed run is the uninterrupted one."""
+
 import os
 import signal
 import subprocess

@@ -1,3 +1,5 @@
+"""Which options may change when a run resumes."""
+
 from functools import partial
 
 import pytest

@@ -1,3 +1,5 @@
+"""The scores of an evaluation: padding, missing segmentations, terms of the KL."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Pictures: colors, grids, sheets."""
+
 import numpy as np
 import pytest
 import torch

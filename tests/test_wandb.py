@@ -1,3 +1,5 @@
+"""W&B: offline runs, artifacts, resuming."""
+
 import csv
 import json
 from pathlib import Path

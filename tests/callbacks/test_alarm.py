@@ -1,3 +1,5 @@
+"""The collapse alarm: each way that training collapses has its measurement and its warning."""
+
 import logging
 from unittest.mock import create_autospec
 

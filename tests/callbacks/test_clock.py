@@ -1,3 +1,5 @@
+"""The clock: minutes and images per second, logged and kept in checkpoints."""
+
 import csv
 
 import pytest

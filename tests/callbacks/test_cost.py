@@ -1,3 +1,5 @@
+"""The cost of a run, as `fit` prints it: parameters, seconds per step, memory, time left."""
+
 import re
 from types import SimpleNamespace
 

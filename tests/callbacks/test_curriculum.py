@@ -1,3 +1,5 @@
+"""The curriculum: phases, their checks, and how they scale with the length of a run."""
+
 import pytest
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback

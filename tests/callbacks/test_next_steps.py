@@ -1,3 +1,5 @@
+"""What `fit` prints at its end: folder, checkpoint and the next commands."""
+
 import shlex
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Pictures of validation scenes, for each logger and as files."""
+
 from unittest.mock import create_autospec
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The files of `emorl predict`: arrays, pictures, label maps, overview."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Progress bars in a terminal, and lines in a file."""
+
 import io
 import re
 from contextlib import redirect_stdout

@@ -1,3 +1,5 @@
+"""The report of `emorl test`: the table and metrics.json."""
+
 import json
 
 import numpy as np

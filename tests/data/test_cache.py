@@ -1,3 +1,5 @@
+"""The local cache of shards: fetched once, compared with the manifest, replaced if damaged."""
+
 import errno
 import multiprocessing
 import os

@@ -1,3 +1,5 @@
+"""CLEVR from DeepMind's TFRecords, and its presets."""
+
 import gzip
 import struct
 

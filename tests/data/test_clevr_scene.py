@@ -1,3 +1,5 @@
+"""Scenes of CLEVR before they are rendered: distances, visibility, ranges of factors."""
+
 import hashlib
 import itertools
 import math

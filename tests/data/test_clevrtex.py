@@ -1,3 +1,5 @@
+"""ClevrTex from its folders, damaged ones included."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The command `emorl-data`: generate, convert, export, info, verify, preview."""
+
 from typing import get_args
 
 import numpy as np

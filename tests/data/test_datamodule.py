@@ -1,3 +1,5 @@
+"""The data module: splits, batches, crops, labels, and folders to predict."""
+
 from itertools import chain
 
 import numpy as np

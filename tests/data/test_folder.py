@@ -1,3 +1,5 @@
+"""Folders of images as a source, with and without masks."""
+
 import os
 import re
 

@@ -1,3 +1,5 @@
+"""Which files of a folder are images, in which order and under which keys."""
+
 import os
 
 import pytest

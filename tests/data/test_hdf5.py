@@ -1,3 +1,5 @@
+"""The HDF5 files of EfficientMORL's authors, read and written."""
+
 import errno
 import io
 import json

@@ -1,3 +1,5 @@
+"""Reading image files and label maps, of every mode and orientation."""
+
 import contextlib
 import io
 from random import Random

@@ -1,3 +1,5 @@
+"""A data stream that resumes after its process was killed."""
+
 import os
 import signal
 import subprocess

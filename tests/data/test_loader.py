@@ -1,3 +1,5 @@
+"""Loaders that train, resume and evaluate, over any number of processes and workers."""
+
 import os
 from dataclasses import replace
 from functools import partial

@@ -1,3 +1,5 @@
+"""Generated Multi-dSprites: sprites pixel for pixel, factors, variants."""
+
 import colorsys
 import hashlib
 import itertools

@@ -1,3 +1,5 @@
+"""Multi-dSprites from DeepMind's TFRecords."""
+
 import numpy as np
 import pytest
 from expected import objects_of, published, segmentation_of

@@ -1,3 +1,5 @@
+"""The order of training as a pure function of seed, epoch, processes and workers."""
+
 import itertools
 from dataclasses import replace
 

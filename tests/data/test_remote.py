@@ -1,3 +1,5 @@
+"""Files by path or URL: retries, errors, names."""
+
 import logging
 import socket
 import sys

@@ -1,3 +1,5 @@
+"""Runs of increasing indices as text."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Shards: samples, checks, and any damage to them."""
+
 import contextlib
 import functools
 import gzip

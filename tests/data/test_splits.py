@@ -1,3 +1,5 @@
+"""Published splits of data sets."""
+
 import numpy as np
 import pytest
 

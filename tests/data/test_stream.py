@@ -1,3 +1,5 @@
+"""From shards to batches: decoding, order, padding."""
+
 import weakref
 from functools import partial
 

@@ -1,3 +1,5 @@
+"""Generated Tetrominoes, and those of DeepMind's TFRecords."""
+
 import hashlib
 import itertools
 

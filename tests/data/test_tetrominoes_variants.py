@@ -1,3 +1,5 @@
+"""Variants of Tetrominoes: each changes one property."""
+
 import hashlib
 import itertools
 import pickle

@@ -1,3 +1,5 @@
+"""TFRecord files without TensorFlow: framing, checksums, compression, damage."""
+
 import contextlib
 import gzip
 import struct

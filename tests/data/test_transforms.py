@@ -1,3 +1,5 @@
+"""Crops and resizing by name."""
+
 import numpy as np
 import pytest
 from PIL import Image

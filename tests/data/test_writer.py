@@ -1,3 +1,5 @@
+"""Writing shards: atomic, resumable, the same bytes for the same records."""
+
 import errno
 import os
 import resource

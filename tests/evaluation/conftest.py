@@ -1,3 +1,5 @@
+"""Fixtures of the studies: trained models and scenes."""
+
 import pytest
 
 import tiny

@@ -1,3 +1,5 @@
+"""Activeness of latent dimensions."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Disentanglement, completeness and informativeness, on codes with known values."""
+
 import numpy as np
 import pytest
 from codes import BASELINE, DIM, FACTORS, perfect, rotated, unrelated

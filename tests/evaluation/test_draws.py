@@ -1,3 +1,5 @@
+"""The study of draws of the noise."""
+
 import csv
 import math
 

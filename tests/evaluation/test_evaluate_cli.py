@@ -1,3 +1,5 @@
+"""The command `emorl-evaluate`: help, and errors in one line."""
+
 import pytest
 
 from emorl import command as shared

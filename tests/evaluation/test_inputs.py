@@ -1,3 +1,5 @@
+"""What studies start from: models, scenes, and their checks."""
+
 import numpy as np
 import pytest
 import torch

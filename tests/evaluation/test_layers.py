@@ -1,3 +1,5 @@
+"""The study of layers and steps."""
+
 import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score

@@ -1,3 +1,5 @@
+"""Matching of slots to objects."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Tables and figures of studies as files."""
+
 import csv
 import math
 

@@ -1,3 +1,5 @@
+"""Probes that predict factors from slots."""
+
 import numpy as np
 import pytest
 from codes import BASELINE, FACTORS, perfect, rotated, unrelated

@@ -1,3 +1,5 @@
+"""The study of refinement steps at test."""
+
 import csv
 import json
 import math

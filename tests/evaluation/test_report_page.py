@@ -1,3 +1,5 @@
+"""The HTML report: one self-contained page, with the numbers of metrics.json."""
+
 import base64
 import io
 import json

@@ -1,3 +1,5 @@
+"""Training curves for the report, from the files of a run."""
+
 import pytest
 import yaml
 

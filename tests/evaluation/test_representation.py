@@ -1,3 +1,5 @@
+"""The study of representations, from slots to DCI, probes and traversals."""
+
 import csv
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The study of scenes unlike those of training."""
+
 import csv
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The study of the number of slots at test."""
+
 import csv
 
 import pytest

@@ -1,3 +1,5 @@
+"""Scenes that differ from a training set in one respect."""
+
 import colorsys
 
 import numpy as np

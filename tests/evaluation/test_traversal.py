@@ -1,3 +1,5 @@
+"""Latent traversals, and their figures and animations."""
+
 import pytest
 import torch
 from PIL import Image

@@ -1,3 +1,5 @@
+"""The adjusted Rand index, against scikit-learn."""
+
 import numpy as np
 import pytest
 import torch

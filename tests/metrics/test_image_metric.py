@@ -1,3 +1,5 @@
+"""Averages over images, with standard errors and undefined values."""
+
 import copy
 import pickle
 

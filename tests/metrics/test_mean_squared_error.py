@@ -1,3 +1,5 @@
+"""The mean squared error, against a loop."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Metrics of two processes are those of one."""
+
 import pytest
 import torch
 from torch import distributed, multiprocessing

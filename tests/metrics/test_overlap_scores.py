@@ -1,3 +1,5 @@
+"""mIoU, mBO and covering, against scikit-learn, scipy and a loop."""
+
 from itertools import permutations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Bottom-up inference, layer by layer."""
+
 import pytest
 import torch
 from tiny_morl import assert_same, enliven, named_noise

@@ -1,3 +1,5 @@
+"""Decoders: positions, strides, gradients, reconstruction."""
+
 from functools import partial
 
 import pytest

@@ -1,3 +1,5 @@
+"""Posteriors, likelihoods and KL terms as densities."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Models that remember how they were built."""
+
 import copy
 import io
 import json

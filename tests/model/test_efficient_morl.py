@@ -1,3 +1,5 @@
+"""EfficientMORL as a whole: symmetry, gradients, free sizes."""
+
 import math
 from functools import partial
 

@@ -1,3 +1,5 @@
+"""The image encoder: strides, fields of view, positions."""
+
 import pytest
 import torch
 

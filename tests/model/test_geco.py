@@ -1,3 +1,5 @@
+"""GECO, against sequences worked out by hand."""
+
 import math
 
 import pytest

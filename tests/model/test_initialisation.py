@@ -1,3 +1,5 @@
+"""Initial weights, as released and balanced."""
+
 from functools import partial
 
 import pytest

@@ -1,3 +1,5 @@
+"""IODINE: its engine against the plain step, its gradients and options."""
+
 import copy
 import json
 import weakref

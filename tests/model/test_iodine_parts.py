@@ -1,3 +1,5 @@
+"""Parts of IODINE, against loops and autograd."""
+
 from math import ceil, cos, pi
 
 import pytest

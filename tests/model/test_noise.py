@@ -1,3 +1,5 @@
+"""Noise: named, per image, independent of the batch."""
+
 import pytest
 import torch
 from tiny_morl import Recorder, assert_same, images, tiny_model

@@ -1,3 +1,5 @@
+"""The training objective: weights of stages and their sum."""
+
 import pytest
 import torch
 from tiny_morl import images, named_noise, tiny_model

@@ -1,3 +1,5 @@
+"""Position codes."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Hierarchical priors: which posterior is compared with what."""
+
 import pytest
 import torch
 from tiny_morl import enliven, named_noise

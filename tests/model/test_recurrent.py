@@ -1,3 +1,5 @@
+"""The recurrent cells of the posteriors."""
+
 import pytest
 import torch
 from torch import nn

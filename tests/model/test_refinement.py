@@ -1,3 +1,5 @@
+"""Refinement, also without gradients and under inference mode."""
+
 from functools import partial
 
 import pytest

@@ -1,3 +1,5 @@
+"""Training makes refinement lower the loss of new images."""
+
 from functools import partial
 
 import pytest

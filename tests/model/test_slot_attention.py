@@ -1,3 +1,5 @@
+"""Slot Attention: iterations, attention, loss."""
+
 from functools import partial
 
 import pytest

@@ -1,3 +1,5 @@
+"""Training curves of a study against time."""
+
 import pytest
 
 from emorl.study.curves import training_figure

@@ -1,3 +1,5 @@
+"""Studies: trainings one after another, resumed, with failures."""
+
 import csv
 import json
 import os

@@ -1,3 +1,5 @@
+"""Tables and figures of the scores of a study."""
+
 import pytest
 
 from emorl.study.table import Scored, score_rows, seeds_figure, summary_rows

@@ -1,0 +1,142 @@
+"""Documents: each command of the README and of docs/ parses, and each file that a page links exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from jsonargparse import auto_parser
+
+import tiny
+from emorl.cli import EmorlCLI
+from emorl.data.cli import main as emorl_data
+from emorl.entry import main as emorl
+from emorl.evaluation.cli import main as emorl_evaluate
+from emorl.study.cli import main as emorl_study
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(?:bash|console|shell)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`((?:emorl|emorl-data|emorl-evaluate|emorl-study|make) [^`]+)`")
+PROGRAMS = {
+    "emorl": emorl,
+    "emorl-data": emorl_data,
+    "emorl-evaluate": emorl_evaluate,
+    "emorl-study": emorl_study,
+}
+SKETCH = {"...", "..", "|", "STUDY", "--print_completion"}  # the last has tests of its own, see test_cli.py
+SHELL = re.compile(r"&&|[;>]|\d>")  # what ends a command
+
+
+def commands_of(text):
+    """Yield the commands of a document as lists of words, without what is a sketch: dots, or a choice of words."""
+    lines = [line for block in BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    for line in (*lines, *INLINE.findall(text.replace("\n", " "))):
+        words = shlex.split(line.replace("\\|", "|"), comments=True)
+        for command in split(words):
+            while command and (re.match(r"^[A-Z_]+=", command[0]) or command[0] == "srun"):
+                command = command[1:]
+            options = {word.partition("=")[0] for word in command}
+            if command and command[0] in (*PROGRAMS, "make") and not SKETCH & options:
+                yield [word for word in command if not word.startswith("$")]
+
+
+def split(words):
+    """Yield the commands of a line of shell."""
+    command = []
+    for word in words:
+        if SHELL.fullmatch(word):
+            yield command
+            command = [] if word in ("&&", ";") else [""]
+        else:
+            command.append(word)
+    yield command
+
+
+COMMANDS = sorted({tuple(command) for page in PAGES for command in commands_of(page.read_text())})
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def named_only(command):
+    """Whether a program or a subcommand is spoken of, not called."""
+    return len(command) <= (3 if command[1] in ("convert", "export", "generate") else 2)
+
+
+def test_documents_have_commands():
+    for program in (*PROGRAMS, "make"):
+        assert any(command[0] == program for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "make"], ids=" ".join)
+def test_make_has_the_target(command):
+    assert {word for word in command[1:] if "=" not in word} <= TARGETS
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder in which the documents' commands could run: the repository's configurations, and a run."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("configs", "examples"):
+        (home / name).symlink_to(ROOT / name)
+    for run in ("runs/version_0", "runs/clevr6", "RUN"):
+        (home / run / "checkpoints").mkdir(parents=True)
+        tiny.saved(tiny.module(), home / run / "checkpoints" / "last.ckpt")
+        (home / run / "config.yaml").write_text("trainer:\n  max_steps: 10\n")
+    (home / "mine.yaml").write_text("trainer:\n  max_steps: 10\n")
+    page = (ROOT / "docs/howto/own_decoder.md").read_text()
+    (code,) = re.findall(r"```python\n(from emorl.*?)```", page, re.DOTALL)
+    (home / "my_decoder.py").write_text(code)
+    return home
+
+
+def parse(function, args, **_):
+    """Parse the arguments of a function, which is not called."""
+    auto_parser(function).parse_args(args)
+
+
+@pytest.fixture
+def status_of(home, monkeypatch, seeded):
+    """Parse a command, without running it, and return its status."""
+    monkeypatch.chdir(home)
+    monkeypatch.syspath_prepend(home)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.setattr(EmorlCLI, "instantiate_classes", lambda _: None)
+    monkeypatch.setattr(EmorlCLI, "run", lambda _: None)
+    monkeypatch.setattr("emorl.command.auto_cli", parse)
+    monkeypatch.setattr("emorl.explore.cli.build", lambda *_: None)
+    monkeypatch.setattr("emorl.explore.cli._show", lambda _: None)
+
+    def status_of(program, *words):
+        try:
+            return PROGRAMS[program](list(words))
+        except SystemExit as ending:  # after help, or a printed configuration, with status 0
+            return ending.code
+
+    return status_of
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] != "make" and not named_only(c)], ids=" ".join)
+def test_a_command_parses(command, status_of, capsys):
+    assert not status_of(*command), f"{' '.join(command)}: {capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "emorl fit -c configs/base.yaml --model.network.slots 7",
+        "emorl test --pretrained tetromino",
+        "emorl explore tetrominoes --pictures photos",
+        "emorl-data convert folder photos data/mine --side 64",
+        "emorl-evaluate refine tetrominoes data/tetrominoes out",
+        "emorl-study configs/studies/seeds.yaml runs/seeds --sedes 3",
+    ],
+)
+def test_a_mistyped_command_does_not(command, status_of):
+    assert status_of(*command.split()) == 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_links_files_that_exist(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text())
+    local = [link for link in links if not re.match(r"https?:|mailto:", link)]
+    assert [link for link in local if not (page.parent / link).exists()] == []
