@@ -4,9 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
-import torch
 import wandb
 import yaml
 from pytorch_lightning.loggers import CSVLogger
