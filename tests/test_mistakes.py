@@ -67,12 +67,22 @@ EMORL = [
 ]
 OTHERS = [
     (data, "genrate", "expected one of generate, convert, export, info, verify, preview, got 'genrate'; did you mean"),
-    (data, "generate tetrominos x", "emorl-data generate: error: expected one of tetrominoes, multi_dsprites, got"),
+    (
+        data,
+        "generate tetrominos x",
+        "generate: error: expected one of tetrominoes, multi_dsprites, clevr, got",
+    ),
     (data, "generate tetrominoes x --trian 5", "unknown option --trian; did you mean --train?"),
     (data, "generate tetrominoes x --variant standrd", "got 'standrd'; did you mean standard?"),
     (data, "generate tetrominoes x --config data.yaml", "data.yaml: unknown key vall; did you mean val?"),
     (data, "generate tetrominoes x --train=-3", "--train: expected a whole number, 0 or more, got -3"),
     (data, "generate tetrominoes x --train 1.5", "--train: expected a whole number, 0 or more, got 1.5"),
+    (data, "generate clevr x --size 0", "--size: expected a whole number above 0 or null, got 0"),
+    (data, "generate clevr x --size=-4", "--size: expected a whole number above 0 or null, got -4"),
+    (data, "generate clevr x --size big", "--size: expected a whole number above 0 or null, got big"),
+    (data, "convert folder a b --size 0", "--size: expected a whole number above 0 or null, got 0"),
+    (evaluate, "slots a b c --test_draws 0", "--test_draws: expected a whole number above 0 or null, got 0"),
+    (evaluate, "slots a b c --steps=-1", "--steps: expected a whole number, 0 or more, or null, got -1"),
     (
         data,
         "generate tetrominoes",
