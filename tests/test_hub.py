@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -93,6 +94,39 @@ def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="expected safetensors"):
         emorl.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tetromino", "got none of them; check the path; did you mean tetrominoes?"),
+        (
+            "nothing",
+            "expected a folder of save_pretrained, a repository user/repo of the hub, or one of multi_dsprites",
+        ),
+        ("runs/mine/model", "got none of them"),
+        ("./mine", "got none of them"),
+        ("mine/", "got none of them"),
+        ("a.ckpt", "got a file; load a checkpoint with emorl.load_pretrained"),
+    ],
+)
+def test_a_name_that_is_no_repository_is_told_without_the_hub(name, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    (tmp_path / "a.ckpt").touch()
+    with pytest.raises(DataError, match=re.escape(told)):
+        emorl.from_pretrained(name)
+
+
+def test_a_folder_is_for_from_pretrained_and_a_checkpoint_for_load_pretrained(folder, tmp_path):
+    with pytest.raises(
+        DataError, match=r"expected a checkpoint, got a folder; .* emorl\.from_pretrained loads a folder"
+    ):
+        emorl.load_pretrained(str(folder))
+    (tmp_path / "checkpoints").mkdir()
+    told = r"got No such file or directory; .* emorl\.load_pretrained loads a checkpoint"
+    with pytest.raises(DataError, match=told):
+        emorl.from_pretrained(tmp_path / "checkpoints")
 
 
 HUB = """

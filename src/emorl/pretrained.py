@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -11,11 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emorl.errors import DataError
+from emorl.errors import DataError, did_you_mean
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.preprocess import Picture, preprocess
 from emorl.stored import Weights, file_of, load_card, load_weights, names, read_weights
+
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # user/repo of the hub
 
 if TYPE_CHECKING:
     from emorl.data.transforms import Crop
@@ -141,6 +144,11 @@ def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
     """
     if name in names():
         return load_pretrained(str(name))
+    if not Path(name).is_dir() and (Path(name).exists() or not _REPOSITORY.fullmatch(str(name))):
+        got = "a file" if Path(name).exists() else "none of them"
+        remedy = "load a checkpoint with emorl.load_pretrained" if Path(name).exists() else "check the path"
+        expected = f"a folder of save_pretrained, a repository user/repo of the hub, or one of {', '.join(names())}"
+        raise DataError.of(name, expected=expected, got=got, remedy=remedy + did_you_mean(str(name), names()))
     return _hub().HubModel.from_pretrained(name, **options)  # type: ignore[no-any-return]
 
 

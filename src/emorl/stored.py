@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from emorl.errors import DataError, did_you_mean
+from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
 from emorl.model import SlotModel
 from emorl.model.describe import difference
@@ -121,10 +121,11 @@ def read_checkpoint(path: str | Path) -> Weights:
         arguments, state = content["hyper_parameters"], content["state_dict"]
     except (OSError, *UNREADABLE) as error:
         told = isinstance(error, OSError | RuntimeError)  # the others' words would mislead
-        got = str(error).partition("\n")[0] if told else "an empty file, or one of another kind"
-        known = ", ".join(names())
-        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
+        got = reason(error) if told else "an empty file, or one of another kind"
+        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {', '.join(names())}"
         remedy += did_you_mean(str(path), names())
+        if Path(path).is_dir():
+            got, remedy = "a folder", "give a .ckpt file in it; emorl.from_pretrained loads a folder of save_pretrained"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: value for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():

@@ -27,8 +27,8 @@ def test_a_bad_checkpoint_is_one_line_and_status_2(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (DataError("a\n  b"), 2, "error: a b"),
-        (PermissionError(13, "Permission denied", "out"), 2, "error: [Errno 13] Permission denied: 'out'"),
+        (DataError("a\n  b"), 2, r"error: a\n  b"),
+        (PermissionError(13, "Permission denied", "out"), 2, "error: out: Permission denied"),
         (KeyboardInterrupt(), 130, "interrupted: run the same command again"),
     ],
 )

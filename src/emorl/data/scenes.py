@@ -29,8 +29,8 @@ class Scenes(Dataset[dict[str, Any]]):
     """The scenes of one split, by index: ``scenes[0]``, ``len(scenes)``, or in a `DataLoader` with any workers.
 
     A scene is a dictionary: ``image`` (8-bit, [3, H, W]), ``segmentation`` (8-bit, [H, W], 0 is the background),
-    ``key`` and ``index``; a `DataLoader` stacks them to batches. With ``labels=("segmentation", "factors")`` it also has
-    ``factors``, a dictionary for each object, object i of the segmentation at i - 1. Their number varies, so that a
+    ``key`` and ``index``; a `DataLoader` stacks them to batches. With ``labels=("segmentation", "factors")`` it has
+    ``factors`` too, a dictionary for each object, object i of the segmentation at i - 1. Their number varies, so that a
     `DataLoader` needs a ``collate_fn`` for them.
 
     A shard is compared with its checksum when a process first reads from it; then each scene is read where it lies.
