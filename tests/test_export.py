@@ -20,7 +20,7 @@ EXPORTED = [name for name in stored.names() if "/" in name and not name.startswi
 def write(name, out, *options):
     """Export in a process of its own: pytest's checks of shapes would be recorded too."""
     code = "from emorl.entry import main; main()"
-    subprocess.run([sys.executable, "-c", code, name, out, *options], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code, "export", name, out, *options], check=True, capture_output=True)
 
 
 def scenes(name, count):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import emorl
+import tiny
 from emorl import stored
 from emorl.errors import DataError
 from hub_server import serving
@@ -52,6 +53,25 @@ def test_the_folder_holds_safetensors_json_a_card_and_a_picture(folder):
     for part in ("# SlotAttention, tetrominoes", "emorl.from_pretrained(", "![", "40,000 steps", "## License"):
         assert part in card
     assert f"{score['mean']:.4g} ± {score['standard_error']:.2g}" in card
+
+
+def test_the_card_of_a_checkpoint_claims_nothing_that_is_not_known(tmp_path):
+    checkpoint = tiny.saved(tiny.module(), tmp_path / "a.ckpt")
+    model = emorl.load_pretrained(checkpoint)
+    model.save_pretrained(tmp_path / "plain")
+    card = (tmp_path / "plain/README.md").read_text()
+    assert card.startswith("---\nlibrary_name: emorl\n")
+    assert "# EfficientMORL\n" in card
+    for claim in ("as emorl", "MIT,", "its card does not name", "![", "Not known", "license: mit"):
+        assert claim not in card
+    assert "Not named: add it to this file" in card
+    model.card |= {"trained_on": "my images", "license": "CC-BY-4.0"}
+    model.save_pretrained(tmp_path / "filled")
+    card = (tmp_path / "filled/README.md").read_text()
+    assert card.startswith("---\nlicense: cc-by-4.0\n")
+    for part in ("# EfficientMORL, my images\n", "steps on my images.", "\nCC-BY-4.0. The code, emorl "):
+        assert part in card
+    assert emorl.from_pretrained(tmp_path / "filled").card == model.card
 
 
 def test_a_shipped_name_needs_no_hub(monkeypatch):

@@ -111,12 +111,14 @@ def load_pretrained(name: str) -> Pretrained:
     """Load shipped weights, or a checkpoint, on the CPU and in evaluation mode.
 
     Args:
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``, which has no card.
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``, whose card has ``total_steps`` alone.
 
     Raises:
         DataError: if it is neither.
     """
-    return assembled(read_weights(name), {**load_card(name), "weights": name} if name in names() else {})
+    weights = read_weights(name)
+    steps = {} if weights.trained_steps is None else {"total_steps": weights.trained_steps}
+    return assembled(weights, {**load_card(name), "weights": name} if name in names() else steps)
 
 
 @torch.inference_mode(mode=False)  # weights made in it have no gradients to refine with

@@ -30,6 +30,7 @@ class Weights(NamedTuple):
     name: str  # of shipped weights, or the path of a checkpoint
     model: dict[str, Any]  # arguments of `SlotModule`
     state: dict[str, Tensor]  # of its network
+    trained_steps: int | None = None  # of a checkpoint
 
 
 def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -> None:
@@ -133,7 +134,7 @@ def read_checkpoint(path: str | Path) -> Weights:
         raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
     _check_class(path, class_path_of(model))
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
-    return Weights(str(path), model, network)
+    return Weights(str(path), model, network, content.get("global_step"))
 
 
 def class_path_of(model: dict[str, Any]) -> str:
