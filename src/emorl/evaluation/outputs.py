@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -62,6 +64,18 @@ def write_figure(figure: Figure, out: Path, name: str) -> Path:
     with atomic(path) as stream:
         figure.savefig(stream, format="png", dpi=DPI)
     return path
+
+
+def scale_of(values: Iterable[float]) -> Literal["linear", "log"]:
+    """Return the scale that suits values: logarithmic if they are positive and span a decade or more.
+
+    On a logarithmic axis within a decade, the labels of ticks would overlap.
+
+    >>> scale_of([0.001, 0.2]), scale_of([0.04692, 0.04699]), scale_of([0.0, 1.0])
+    ('log', 'linear', 'linear')
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    return "log" if finite and 0 < 10 * min(finite) <= max(finite) else "linear"
 
 
 def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:

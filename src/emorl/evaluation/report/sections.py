@@ -173,7 +173,9 @@ def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int,
         )
     pictures = [
         Picture(chart, f"{label} by layer and step: {ends}.", f"{label}, mean ± standard error over scenes."),
-        Picture(drawn, f"Reconstruction and masks of scene {place}, by layer and step.", f"Scene {place}.", wide=True),
+        Picture(
+            drawn, f"Image, reconstruction and masks of scene {place}, by layer and step.", f"Scene {place}.", wide=True
+        ),
     ]
     table = Table(
         "Mean ± standard error over scenes",
