@@ -14,6 +14,7 @@ import emorl
 import tiny
 from emorl import stored
 from emorl.errors import DataError
+from emorl.results import with_error
 from hub_server import serving
 
 pytest.importorskip("huggingface_hub")
@@ -52,7 +53,7 @@ def test_the_folder_holds_safetensors_json_a_card_and_a_picture(folder):
     score = known["tests"]["means"]["scores"]["I=3"]["fg_ari"]
     for part in ("# SlotAttention, tetrominoes", "emorl.from_pretrained(", "![", "40,000 steps", "## License"):
         assert part in card
-    assert f"{score['mean']:.4g} ± {score['standard_error']:.2g}" in card
+    assert with_error(score["mean"], score["standard_error"]) in card
 
 
 def test_the_card_of_a_checkpoint_claims_nothing_that_is_not_known(tmp_path):

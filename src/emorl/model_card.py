@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import emorl
+from emorl.results import with_error
 
 if TYPE_CHECKING:
     from emorl.pretrained import Pretrained
@@ -94,7 +95,7 @@ def _scores(card: dict[str, Any]) -> str:
 
 
 def _cell(score: dict[str, float] | None) -> str:
-    return "-" if score is None else f"{score['mean']:.4g} ± {score['standard_error']:.2g}"
+    return "-" if score is None else with_error(score["mean"], score["standard_error"])
 
 
 def _training(card: dict[str, Any]) -> str:

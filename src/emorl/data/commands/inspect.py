@@ -43,7 +43,8 @@ def verify(folder: str) -> int:
     problems = samples.verify(folder)
     for problem in problems:
         print(problem)
-    print(f"{folder}: {f'{len(problems)} problems' if problems else 'everything is in order'}")
+    found = f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}"
+    print(f"{folder}: {found if problems else 'everything is in order'}")
     return 1 if problems else 0
 
 
