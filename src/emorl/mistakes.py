@@ -32,6 +32,7 @@ _NUMBERS = {
     "NonNegativeFloat": "a number, 0 or more",
 }
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
+_OUTPUTS = "output", "output_dir"  # options that are often taken for a last argument
 _RENAMED = {"scenes": "count"}
 _DEPTH = 3  # of parts in parts of the model whose options are known
 
@@ -63,7 +64,10 @@ def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str])
     if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
         given = found[1].split()
         option = next((word for word in given if word.startswith("-")), None)
-        return _unknown(option.partition("=")[0], parser, words) if option else f"unexpected argument {given[0]!r}"
+        if option:
+            return _unknown(option.partition("=")[0], parser, words)
+        output = next((name for name in _OUTPUTS if name in _options(parser, words)), None)
+        return f"unexpected argument {given[0]!r}" + (f"; did you mean --{output} {given[0]}?" if output else "")
     if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
         known = re.findall(r"[\w-]+", found[2])
         return f"expected one of {', '.join(known)}, got {found[1]!r}{did_you_mean(found[1], known)}"
