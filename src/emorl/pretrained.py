@@ -16,6 +16,7 @@ from emorl.errors import DataError, did_you_mean
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.preprocess import Picture, preprocess
+from emorl.results import LABELS, rounded
 from emorl.stored import Weights, file_of, load_card, load_weights, names, read_weights
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # user/repo of the hub
@@ -23,6 +24,9 @@ _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # user/repo of
 if TYPE_CHECKING:
     from emorl.data.transforms import Crop
     from emorl.module import SlotModule  # which imports Lightning
+
+
+_SHORT = "fg_ari", "mse"  # the scores that a list shows
 
 
 class Listed(NamedTuple):
@@ -36,6 +40,12 @@ class Listed(NamedTuple):
     slot_dim: int  # D
     megabytes: float  # of the file of weights
     scores: dict[str, float]  # test means, of slots by posterior means: FG-ARI, ARI, MSE and others, at the most steps
+
+    def __repr__(self) -> str:
+        """Return a line for people."""
+        known = [f"{LABELS[score]} {rounded(self.scores[score])}" for score in _SHORT if score in self.scores]
+        sizes = f"{self.image_size}x{self.image_size} pixels, K = {self.num_slots}, D = {self.slot_dim}"
+        return f"<{self.name}: {self.model}, {self.data_set}; {sizes}, {self.megabytes:.1f} MB; {', '.join(known)}>"
 
 
 class Pretrained(nn.Module):
@@ -166,6 +176,8 @@ def _hub() -> Any:
 def list_pretrained() -> list[Listed]:
     """Return what is known in short about all shipped weights, by name.
 
+    >>> list_pretrained()[0]  # doctest: +ELLIPSIS
+    <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, K = 6, ... MB; FG-ARI ...>
     >>> [listed.name for listed in list_pretrained() if listed.model == "IODINE"]
     ['iodine/tetrominoes']
     """

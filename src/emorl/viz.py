@@ -217,15 +217,21 @@ def summary_tiles(
 
 
 def attention(
-    maps: Float[Tensor, "batch slots 1 height width"], rows: Sequence[str] = ()
+    maps: Float[Tensor, "batch slots 1 height width"],
+    rows: Sequence[str] = (),
+    image: Float[Tensor, "batch 3 height width"] | None = None,
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
     """One row a scene, one gray tile a slot: attention from black (none) to white (that map's own maximum).
 
     Args:
         maps: non-negative attention; a map of zeros stays black.
         rows: names of the scenes, if they are to be named.
+        image: scenes in [0, 1], if they are to be shown before their attention.
     """
-    return sheet(gray(maps), slot_names(maps.shape[1]), rows)
+    tiles, names = gray(maps), slot_names(maps.shape[1])
+    if image is not None:
+        tiles, names = torch.cat((to_uint8(image)[:, None], tiles), dim=1), ["image", *names]
+    return sheet(tiles, names, rows)
 
 
 def gray(maps: Float[Tensor, "*batch 1 height width"], white: float | None = None) -> UInt8[Tensor, "*batch 3 _ _"]:
