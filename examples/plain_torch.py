@@ -27,7 +27,7 @@ def forever(loader: DataLoader[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]
 def main(root: str, steps: int, batch_size: int = 16) -> float:
     """Train, and return the FG-ARI on test scenes."""
     torch.manual_seed(0)
-    scenes = Scenes(root, "train", labels=("segmentation",))
+    scenes = Scenes(root, "train")
     loader = DataLoader(scenes, batch_size, shuffle=True, drop_last=True)
     model = EfficientMORL(num_slots=4, position=FourierPosition, encoder_stride=2)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-4)
@@ -40,7 +40,7 @@ def main(root: str, steps: int, batch_size: int = 16) -> float:
         model.end_step()  # GECO, if there is one
         if step % 100 == 0:
             print(f"step {step}: loss {inference.loss.item():.1f}")
-    test = Scenes(root, "test", labels=("segmentation",))
+    test = Scenes(root, "test")
     with torch.no_grad():
         found = model.eval().reconstruct(torch.stack([scene["image"] for scene in test]))
     truth = torch.stack([scene["segmentation"] for scene in test])

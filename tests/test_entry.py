@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,14 @@ except SystemExit as exit_:
     status = exit_.code
 print(status, [name for name in {heavy} if name in sys.modules], file=sys.stderr)
 """
+
+
+def test_the_documentation_lists_every_command():
+    from emorl.entry import OTHERS, SUBCOMMANDS
+
+    table = (Path(__file__).parents[1] / "docs/cli.md").read_text()
+    for name in (*(f"emorl {name}" for name in (*SUBCOMMANDS, *OTHERS)), *COMMANDS):
+        assert name == "emorl" or f"\n| `{name}` |" in table, name
 
 
 def run(command, words, heavy=HEAVY):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 import emorl
+import tiny
 from emorl import stored
 from emorl.errors import DataError
+from emorl.results import with_error
 from hub_server import serving
 
 pytest.importorskip("huggingface_hub")
@@ -50,7 +53,26 @@ def test_the_folder_holds_safetensors_json_a_card_and_a_picture(folder):
     score = known["tests"]["means"]["scores"]["I=3"]["fg_ari"]
     for part in ("# SlotAttention, tetrominoes", "emorl.from_pretrained(", "![", "40,000 steps", "## License"):
         assert part in card
-    assert f"{score['mean']:.4g} ± {score['standard_error']:.2g}" in card
+    assert with_error(score["mean"], score["standard_error"]) in card
+
+
+def test_the_card_of_a_checkpoint_claims_nothing_that_is_not_known(tmp_path):
+    checkpoint = tiny.saved(tiny.module(), tmp_path / "a.ckpt")
+    model = emorl.load_pretrained(checkpoint)
+    model.save_pretrained(tmp_path / "plain")
+    card = (tmp_path / "plain/README.md").read_text()
+    assert card.startswith("---\nlibrary_name: emorl\n")
+    assert "# EfficientMORL\n" in card
+    for claim in ("as emorl", "MIT,", "its card does not name", "![", "Not known", "license: mit"):
+        assert claim not in card
+    assert "Not named: add it to this file" in card
+    model.card |= {"trained_on": "my images", "license": "CC-BY-4.0"}
+    model.save_pretrained(tmp_path / "filled")
+    card = (tmp_path / "filled/README.md").read_text()
+    assert card.startswith("---\nlicense: cc-by-4.0\n")
+    for part in ("# EfficientMORL, my images\n", "steps on my images.", "\nCC-BY-4.0. The code, emorl "):
+        assert part in card
+    assert emorl.from_pretrained(tmp_path / "filled").card == model.card
 
 
 def test_a_shipped_name_needs_no_hub(monkeypatch):
@@ -93,6 +115,39 @@ def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="expected safetensors"):
         emorl.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tetromino", "got none of them; check the path; did you mean tetrominoes?"),
+        (
+            "nothing",
+            "expected a folder of save_pretrained, a repository user/repo of the hub, or one of multi_dsprites",
+        ),
+        ("runs/mine/model", "got none of them"),
+        ("./mine", "got none of them"),
+        ("mine/", "got none of them"),
+        ("a.ckpt", "got a file; load a checkpoint with emorl.load_pretrained"),
+    ],
+)
+def test_a_name_that_is_no_repository_is_told_without_the_hub(name, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    (tmp_path / "a.ckpt").touch()
+    with pytest.raises(DataError, match=re.escape(told)):
+        emorl.from_pretrained(name)
+
+
+def test_a_folder_is_for_from_pretrained_and_a_checkpoint_for_load_pretrained(folder, tmp_path):
+    with pytest.raises(
+        DataError, match=r"expected a checkpoint, got a folder; .* emorl\.from_pretrained loads a folder"
+    ):
+        emorl.load_pretrained(str(folder))
+    (tmp_path / "checkpoints").mkdir()
+    told = r"got No such file or directory; .* emorl\.load_pretrained loads a checkpoint"
+    with pytest.raises(DataError, match=told):
+        emorl.from_pretrained(tmp_path / "checkpoints")
 
 
 HUB = """

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import emorl
 import tiny
 from emorl import load_pretrained, stored
 from emorl.data.generate.multi_dsprites import MultiDSprites
@@ -242,7 +243,7 @@ def test_an_unknown_name_is_answered_with_those_that_exist(weights):
 
 def test_a_checkpoint_loads_as_shipped_weights_do(weights, tmp_path):
     own, shipped = load_pretrained(str(tmp_path / "a.ckpt")), load_pretrained("small")
-    assert own.card == {}
+    assert own.card.keys() == {"total_steps"}
     assert torch.equal(own.encode(images(), 1).slots, shipped.encode(images(), 1).slots)
 
 
@@ -264,3 +265,11 @@ def test_shipped_weights_and_a_checkpoint_at_once_are_refused(weights, shards, t
     with pytest.raises(SystemExit):
         emorl("test", "--pretrained=small", f"--ckpt_path={tmp_path / 'a.ckpt'}", f"--data.root={shards}")
     assert "Expected --ckpt_path or --pretrained, got both" in capsys.readouterr().err
+
+
+def test_the_list_of_weights_can_be_read():
+    lines = [str(listed) for listed in emorl.list_pretrained()]
+    assert all(len(line) < 140 and "OrderedDict" not in line and "{" not in line for line in lines)
+    assert any(
+        line.startswith("<slot_attention/tetrominoes: SlotAttention, tetrominoes, standard; 35x35") for line in lines
+    )

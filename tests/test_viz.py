@@ -1,5 +1,8 @@
 """Pictures: colors, grids, sheets."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +94,32 @@ def test_grid_without_padding():
 def test_grid_refuses_nothing(n, columns):
     with pytest.raises(ValueError, match=f"at least one image and one column, got {n} images and {columns}"):
         viz.grid(torch.zeros(n, 3, 2, 2, dtype=torch.uint8), columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("photo_1.png", "photo_1.png"),
+        ("ünï", "ünï"),
+        ("u\u0308ni\u0308", "ünï"),  # as macOS names files
+        ("кот, γάτα", "кот, γάτα"),
+        ("日本", "\\u65e5\\u672c"),
+        ("a\tb\udcff", "a\\tb\\udcff"),
+    ],
+)
+def test_no_name_has_a_box_for_a_letter(name, told):
+    font = viz._font(14, name)
+    assert viz._shortened(name, font) == told
+    boxes = bytes(font.getmask("\U0010ffff"))
+    assert all(bytes(font.getmask(letter)) != boxes for letter in told)
+    viz.sheet(torch.zeros(1, 1, 3, 8, 8, dtype=torch.uint8), ["image"], [name])
+
+
+def test_without_matplotlib_letters_are_escaped_and_it_is_never_imported(monkeypatch):
+    monkeypatch.setattr(viz, "find_spec", lambda _: None)
+    assert viz._shortened("ünï", viz._font(14, "ünï")) == "\\xfcn\\xef"
+    code = "import sys, torch; from emorl.viz import sheet; sheet(torch.zeros(1, 1, 3, 8, 8).byte(), ['a'], ['ünï']);"
+    subprocess.run([sys.executable, "-c", f"{code} assert 'matplotlib' not in sys.modules"], check=True)
 
 
 def test_names_from_before_load():

@@ -36,7 +36,7 @@ from emorl.callbacks import (
 from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
-from emorl.errors import DataError, did_you_mean, one_line, printable
+from emorl.errors import DataError, did_you_mean, printable, told
 from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
@@ -282,7 +282,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         build(args).run()
     except (DataError, MisconfigurationException, OSError, FloatingPointError) as error:
-        print(f"emorl: error: {one_line(error)}", file=sys.stderr)
+        print(f"emorl: error: {told(error)}", file=sys.stderr)
         raise SystemExit(2) from error
     except UnicodeEncodeError as error:
         name = printable(f"{error.object}")

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from jsonargparse import auto_cli
 
 from emorl import __version__
-from emorl.errors import DataError, one_line
+from emorl.errors import DataError, told
 from emorl.mistakes import ShortErrors, explain
 from emorl.paths import command_line, expand_home, print_any_name
 
@@ -56,7 +56,7 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
             parser_class=parser,  # type: ignore[arg-type]
         )
     except (DataError, OSError) as error:
-        print(f"{name}: error: {one_line(error)}", file=sys.stderr)
+        print(f"{name}: error: {told(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted: run the same command again", file=sys.stderr)

@@ -39,13 +39,25 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def one_line(error: BaseException) -> str:
-    r"""Return the message of an error as one `printable` line.
+def reason(error: BaseException) -> str:
+    r"""Return in one line why something failed, without the number of the system's error and without the path.
 
-    >>> one_line(OSError("no\n  room"))
-    'no room'
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png")), reason(ValueError("too\nlarge"))
+    ('No such file or directory', 'too large')
     """
-    return printable(" ".join(line.strip() for line in str(error).splitlines()))
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def told(error: Exception) -> str:
+    """Return an error as a command prints it, the path first.
+
+    >>> told(PermissionError(13, "Permission denied", "out"))
+    'out: Permission denied'
+    """
+    path = getattr(error, "filename", None)
+    return printable(
+        str(error) if isinstance(error, DataError) else f"{path}: {reason(error)}" if path else reason(error)
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:

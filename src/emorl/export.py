@@ -18,6 +18,7 @@ import emorl
 from emorl.errors import DataError
 from emorl.files import atomic
 from emorl.model import Components, SlotModel
+from emorl.model_card import license_of
 
 if TYPE_CHECKING:
     from emorl.pretrained import Pretrained
@@ -138,7 +139,7 @@ def metadata(model: Pretrained, steps: int, num_slots: int, name: str) -> dict[s
         "num_slots": str(num_slots),
         "slot_dim": str(model.network.slot_dim),
         "steps": str(steps),
-        "license": "MIT",
+        "license": license_of(model.card),
         "emorl_version": emorl.__version__,
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 _held: set[BinaryIO] = set()  # the locks of this process
 
@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[int]:
     try:
         stream = lock.open("wb")
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written to ({error}); choose another folder") from error
+        raise DataError(f"{folder}: cannot be written to ({reason(error)}); choose another folder") from error
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +79,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         _sync(path.parent)
     except OSError as error:
         remedy = "free some space or choose another folder, and run the same command again: what is finished is kept"
-        raise DataError(f"{path}: cannot be written ({error}); {remedy}") from error
+        raise DataError(f"{path}: cannot be written ({reason(error)}); {remedy}") from error
 
 
 def _sync(folder: Path) -> None:

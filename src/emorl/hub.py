@@ -15,12 +15,12 @@ from safetensors.torch import load, save
 
 import emorl
 import emorl.model
-from emorl.errors import DataError
+from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
 from emorl.model.describe import describe
 from emorl.model_card import PICTURE, model_card
 from emorl.pretrained import Pretrained, assembled
-from emorl.stored import Weights, picture_of
+from emorl.stored import Weights, names, picture_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -105,7 +105,10 @@ def _content(model_id: str, name: str, options: dict[str, Any]) -> bytes:
         return path.read_bytes()
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         expected = f"a folder or a repository of the hub with {name}"
-        got, remedy = " ".join(str(error).split())[:200], "check the name, the connection and your access"
+        got, remedy = reason(error)[:200], "check the name, the connection and your access"
+        if folder.is_dir():
+            remedy = "save the model with save_pretrained; emorl.load_pretrained loads a checkpoint, a .ckpt file"
+        remedy += did_you_mean(model_id, names())
         raise DataError.of(model_id, expected=expected, got=got, remedy=remedy) from error
 
 

@@ -24,7 +24,7 @@ _VALUE = re.compile(r"(?:Got value|Given value): (.+)")
 _PATH = re.compile(r"dot import path string: (\S+)")
 _ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _MODULE = re.compile(r"given class_path '([^']+)':\s+No module named|No module named .*?Got value: ([\w.]+)", re.DOTALL)
-_NUMBER = re.compile(r"Not of type (\w+): (?:(\S+) does not conform|.*'(.*)')")
+_NUMBER = re.compile(r"Not of type (\w+): (?:(\S+) does not conform|[^:\n]*: '(.*)')?")
 _NUMBERS = {
     "PositiveInt": "a whole number above 0",
     "NonNegativeInt": "a whole number, 0 or more",
@@ -32,6 +32,7 @@ _NUMBERS = {
     "NonNegativeFloat": "a number, 0 or more",
 }
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
+_OUTPUTS = "output", "output_dir"  # options that are often taken for a last argument
 _RENAMED = {"scenes": "count"}
 _DEPTH = 3  # of parts in parts of the model whose options are known
 
@@ -63,7 +64,10 @@ def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str])
     if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
         given = found[1].split()
         option = next((word for word in given if word.startswith("-")), None)
-        return _unknown(option.partition("=")[0], parser, words) if option else f"unexpected argument {given[0]!r}"
+        if option:
+            return _unknown(option.partition("=")[0], parser, words)
+        output = next((name for name in _OUTPUTS if name in _options(parser, words)), None)
+        return f"unexpected argument {given[0]!r}" + (f"; did you mean --{output} {given[0]}?" if output else "")
     if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
         known = re.findall(r"[\w-]+", found[2])
         return f"expected one of {', '.join(known)}, got {found[1]!r}{did_you_mean(found[1], known)}"
@@ -181,21 +185,24 @@ def _value(message: str, action: Any) -> str:
     given = [value.strip() for value in _VALUE.findall(message)]
     got = given[-1] if given else ""
     choices = [str(one) for some in re.findall(r"Literal\[(.*?)\]", message) for one in ast.literal_eval(f"[{some}]")]
-    if choices and got:
-        return f"expected one of {', '.join(dict.fromkeys(choices))}, got {got!r}{did_you_mean(got, choices)}"
-    if found := _PATH.search(message) or _ATTRIBUTE.search(message) or _MODULE.search(message):
+    found = _PATH.search(message) or _ATTRIBUTE.search(message) or _MODULE.search(message)
+    if found and not choices:
         path = ".".join(part for part in found.groups() if part)
         path = got if got.startswith(path) else path
         return f"expected a class, got {path!r}{_class_meant(path, action)}"
-    if found := _NUMBER.search(message):
-        return f"expected {_NUMBERS.get(found[1], found[1])}, got {found[2] or found[3]}"
     if "but is abstract" in message:
         return f"expected a class that defines all abstract methods of its base class, got {got!r}; define them"
+    numbers = list(_NUMBER.finditer(message))
     types = [one or other for one, other in _TYPE.findall(message)]
-    if types and got:
-        named = ["null" if name == "NoneType" else name for name in dict.fromkeys(types)]
-        return f"expected {' or '.join(named)}, got {got!r:.100}"
-    return " ".join(_KEY.sub("", message).lstrip(": \n").split())
+    wanted = [_NUMBERS.get(number[1], number[1]) for number in numbers]
+    wanted += [name for name in types if name not in ("Literal", "NoneType")]
+    wanted += [f"one of {', '.join(dict.fromkeys(choices))}"] if choices else []
+    wanted += ["null"] if "NoneType" in types else []
+    if not wanted or not (got or numbers):
+        return " ".join(_KEY.sub("", message).lstrip(": \n").split())
+    shown = next((text for number in numbers if (text := number[2] or number[3])), got) if numbers else f"{got!r:.100}"
+    joined = (", or " if "," in wanted[0] else " or ").join(dict.fromkeys(wanted))
+    return f"expected {joined}, got {shown}{did_you_mean(got, choices)}"
 
 
 def _class_meant(path: str, action: Any) -> str:

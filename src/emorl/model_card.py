@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import emorl
+from emorl.results import with_error
 
 if TYPE_CHECKING:
     from emorl.pretrained import Pretrained
@@ -13,13 +14,12 @@ PICTURE = "picture.png"
 SCORES = {"fg_ari": "FG-ARI", "ari": "ARI", "fg_miou": "FG-mIoU", "mse": "MSE"}
 
 _TEXT = """---
-license: mit
-library_name: emorl
+{front}library_name: emorl
 pipeline_tag: image-segmentation
 tags: [object-centric-learning, slots, unsupervised-segmentation, {model}]
 ---
 
-# {model}, {trained_on}
+# {title}
 
 Unsupervised object-centric learning: the model decomposes an image into K = {num_slots} slots of D = {slot_dim}
 dimensions, each with a mask and colors, without labels. Images are {size}x{size} pixels; crop '{crop}', bicubic.
@@ -44,16 +44,25 @@ found.slots, found.masks, found.reconstruction
 
 ## License
 
-MIT, as emorl {version}, which made these weights and this card.
+{license}
 """
+_SHIPPED = "MIT, as emorl, with which these weights come."
+_OWN = "{license}. The code, emorl {version}, is under the MIT license."
+_UNNAMED = "Not named: add it to this file and, as `license:`, to its head"
 
 
 def model_card(model: Pretrained, repo_id: str) -> str:
-    """Return the text: what the model is, its usage, scores with standard errors, training, license."""
+    """Return the text: what the model is, its usage, and of scores, training and license what its card knows.
+
+    Of a checkpoint's card, which has the steps alone, users may fill in ``trained_on`` and ``license``.
+    """
     card, network = model.card, model.network
+    license_ = license_of(card)
+    text = _SHIPPED if card.get("weights") else _OWN
     return _TEXT.format(
+        front=f"license: {license_.lower()}\n" if license_ else "",
         model=type(network).__name__,
-        trained_on=card.get("trained_on", "data that its card does not name"),
+        title=", ".join((type(network).__name__, *([card["trained_on"]] if "trained_on" in card else []))),
         num_slots=network.num_slots,
         slot_dim=network.slot_dim,
         size=model.image_size,
@@ -62,8 +71,13 @@ def model_card(model: Pretrained, repo_id: str) -> str:
         picture=f"\n![Images, reconstructions, masks and components]({PICTURE})\n" if card.get("weights") else "",
         scores=_scores(card),
         training=_training(card),
-        version=emorl.__version__,
+        license=text.format(license=license_ or _UNNAMED, version=emorl.__version__),
     )
+
+
+def license_of(card: dict[str, Any]) -> str:
+    """Return the license of weights: MIT of shipped ones, of others what their card says, or nothing."""
+    return "MIT" if card.get("weights") else str(card.get("license", ""))
 
 
 def _scores(card: dict[str, Any]) -> str:
@@ -73,7 +87,7 @@ def _scores(card: dict[str, Any]) -> str:
         for steps, scores in tested["scores"].items()
     ]
     if not rows:
-        return "None are known."
+        return "None are recorded: `emorl test` prints them, `metrics.json` has them."
     head = ["test, steps", *SCORES.values()]
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -81,12 +95,15 @@ def _scores(card: dict[str, Any]) -> str:
 
 
 def _cell(score: dict[str, float] | None) -> str:
-    return "-" if score is None else f"{score['mean']:.4g} ± {score['standard_error']:.2g}"
+    return "-" if score is None else with_error(score["mean"], score["standard_error"])
 
 
 def _training(card: dict[str, Any]) -> str:
     if "total_steps" not in card:
-        return "Not known."
+        return "Not recorded."
+    if "versions" not in card:
+        data = f" on {card['trained_on']}" if "trained_on" in card else ""
+        return f"{card['total_steps']:,} steps{data}."
     versions = card.get("versions", {})
     machine = versions.get("machine", "an unknown machine")
     ran = f"{card['total_steps']:,} steps in {card.get('total_minutes', '?')} minutes on {machine}"

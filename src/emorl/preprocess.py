@@ -18,14 +18,15 @@ from emorl.data.transforms import Crop, crop_box, fit
 from emorl.errors import DataError
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
-_KINDS = "a path, a PIL image, an array [H, W, 3] or a tensor [3, H, W], 8-bit or float in [0, 1]"
+_KINDS = "a path, a PIL image, an array [H, W, 3], a tensor [3, H, W], or gray [H, W], 8-bit or float in [0, 1]"
 
 
 def preprocess(images: Picture | Sequence[Picture], size: int, crop: Crop) -> Float[Tensor, "batch 3 size size"]:
     """Crop and resize pictures as the images of training were, and warn of what is cut away.
 
     Args:
-        images: a picture, a batch of them as an array [B, H, W, 3] or a tensor [B, 3, H, W], or a list of pictures.
+        images: a picture, a batch of them as an array [B, H, W, 3] or a tensor [B, 3, H, W], or a list of pictures; an
+            array or a tensor [H, W] is a gray picture.
         size: side of the square images, in pixels.
         crop: name of the crop, see `emorl.data.transforms`.
 

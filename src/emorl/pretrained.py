@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -11,15 +12,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emorl.errors import DataError
+from emorl.errors import DataError, did_you_mean
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.preprocess import Picture, preprocess
+from emorl.results import LABELS, rounded
 from emorl.stored import Weights, file_of, load_card, load_weights, names, read_weights
+
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # user/repo of the hub
 
 if TYPE_CHECKING:
     from emorl.data.transforms import Crop
     from emorl.module import SlotModule  # which imports Lightning
+
+
+_SHORT = "fg_ari", "mse"  # the scores that a list shows
 
 
 class Listed(NamedTuple):
@@ -33,6 +40,12 @@ class Listed(NamedTuple):
     slot_dim: int  # D
     megabytes: float  # of the file of weights
     scores: dict[str, float]  # test means, of slots by posterior means: FG-ARI, ARI, MSE and others, at the most steps
+
+    def __repr__(self) -> str:
+        """Return a line for people."""
+        known = [f"{LABELS[score]} {rounded(self.scores[score])}" for score in _SHORT if score in self.scores]
+        sizes = f"{self.image_size}x{self.image_size} pixels, K = {self.num_slots}, D = {self.slot_dim}"
+        return f"<{self.name}: {self.model}, {self.data_set}; {sizes}, {self.megabytes:.1f} MB; {', '.join(known)}>"
 
 
 class Pretrained(nn.Module):
@@ -108,12 +121,14 @@ def load_pretrained(name: str) -> Pretrained:
     """Load shipped weights, or a checkpoint, on the CPU and in evaluation mode.
 
     Args:
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``, which has no card.
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``, whose card has ``total_steps`` alone.
 
     Raises:
         DataError: if it is neither.
     """
-    return assembled(read_weights(name), {**load_card(name), "weights": name} if name in names() else {})
+    weights = read_weights(name)
+    steps = {} if weights.trained_steps is None else {"total_steps": weights.trained_steps}
+    return assembled(weights, {**load_card(name), "weights": name} if name in names() else steps)
 
 
 @torch.inference_mode(mode=False)  # weights made in it have no gradients to refine with
@@ -141,6 +156,11 @@ def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
     """
     if name in names():
         return load_pretrained(str(name))
+    if not Path(name).is_dir() and (Path(name).exists() or not _REPOSITORY.fullmatch(str(name))):
+        got = "a file" if Path(name).exists() else "none of them"
+        remedy = "load a checkpoint with emorl.load_pretrained" if Path(name).exists() else "check the path"
+        expected = f"a folder of save_pretrained, a repository user/repo of the hub, or one of {', '.join(names())}"
+        raise DataError.of(name, expected=expected, got=got, remedy=remedy + did_you_mean(str(name), names()))
     return _hub().HubModel.from_pretrained(name, **options)  # type: ignore[no-any-return]
 
 
@@ -156,6 +176,8 @@ def _hub() -> Any:
 def list_pretrained() -> list[Listed]:
     """Return what is known in short about all shipped weights, by name.
 
+    >>> list_pretrained()[0]  # doctest: +ELLIPSIS
+    <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, K = 6, ... MB; FG-ARI ...>
     >>> [listed.name for listed in list_pretrained() if listed.model == "IODINE"]
     ['iodine/tetrominoes']
     """

@@ -1,4 +1,4 @@
-"""Checks of the numbers that constructors take."""
+"""Checks of the numbers that constructors and calls take."""
 
 from __future__ import annotations
 
@@ -17,6 +17,22 @@ def at_least(lowest: int, **values: int | float | None) -> None:
     for name, value in values.items():
         if value is not None and not value >= lowest:
             raise ValueError(f"Expected {name} of {lowest} or more, got {value}.")
+
+
+def whole(**values: object) -> None:
+    """Check that numbers are whole.
+
+    Raises:
+        ValueError: if one is not.
+
+    >>> whole(draws=1.5)
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected draws to be a whole number, got 1.5.
+    """
+    for name, value in values.items():
+        if isinstance(value, float | str):
+            raise ValueError(f"Expected {name} to be a whole number, got {value!r}.")
 
 
 def above(bound: int, **values: int | float | None) -> None:

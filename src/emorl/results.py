@@ -44,6 +44,40 @@ def label(name: str) -> str:
     return LABELS[longest] + name.removeprefix(longest).replace("_", " ") if longest else name
 
 
+def rounded(value: float, digits: int = 4) -> str:
+    """Return a number with so many significant digits, from 1 on without an exponent.
+
+    >>> rounded(0.123456), rounded(123456.7), rounded(3.3333e-8)
+    ('0.1235', '123457', '3.333e-08')
+    """
+    text = f"{value:.{digits}g}"
+    return text if abs(value) < 1 or "e" not in text else f"{value:.0f}"
+
+
+def with_error(mean: float, error: float | None) -> str:
+    """Return a mean with its standard error or deviation, which has two digits and to which the mean is rounded.
+
+    An error that is not defined, as that of a single image, is left out.
+
+    >>> with_error(0.98765, 0.0123), with_error(10021.0, 9312.0), with_error(7.276, 4.7), with_error(0.5, math.nan)
+    ('0.988 ± 0.012', '10000 ± 9300', '7.3 ± 4.7', '0.5')
+    >>> with_error(4.692e-5, 1.23e-6)
+    '4.69e-05 ± 0.12e-05'
+    """
+    if error is None or math.isnan(error):
+        return rounded(mean)
+    if not (math.isfinite(mean) and math.isfinite(error) and error > 0):
+        return f"{rounded(mean)} ± {rounded(error, 2)}"
+    places = 1 - math.floor(math.log10(float(f"{error:.1e}")))  # after the point
+    if places < 0:
+        return f"{round(mean, places):.0f} ± {round(error, places):.0f}"
+    exponent = math.floor(math.log10(max(abs(mean), error)))
+    if exponent > -4:
+        return f"{mean:.{places}f} ± {error:.{places}f}"
+    power, digits = f"e{exponent:+03d}", places + exponent
+    return f"{mean / 10**exponent:.{digits}f}{power} ± {error / 10**exponent:.{digits}f}{power}"
+
+
 def needs_truth(name: str) -> bool:
     """Return whether a score compares with the true segmentation.
 

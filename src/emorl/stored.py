@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from emorl.errors import DataError, did_you_mean
+from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
 from emorl.model import SlotModel
 from emorl.model.describe import difference
@@ -30,6 +30,7 @@ class Weights(NamedTuple):
     name: str  # of shipped weights, or the path of a checkpoint
     model: dict[str, Any]  # arguments of `SlotModule`
     state: dict[str, Tensor]  # of its network
+    trained_steps: int | None = None  # of a checkpoint
 
 
 def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -> None:
@@ -121,10 +122,11 @@ def read_checkpoint(path: str | Path) -> Weights:
         arguments, state = content["hyper_parameters"], content["state_dict"]
     except (OSError, *UNREADABLE) as error:
         told = isinstance(error, OSError | RuntimeError)  # the others' words would mislead
-        got = str(error).partition("\n")[0] if told else "an empty file, or one of another kind"
-        known = ", ".join(names())
-        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {known}"
+        got = reason(error) if told else "an empty file, or one of another kind"
+        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {', '.join(names())}"
         remedy += did_you_mean(str(path), names())
+        if Path(path).is_dir():
+            got, remedy = "a folder", "give a .ckpt file in it; emorl.from_pretrained loads a folder of save_pretrained"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: value for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():
@@ -132,7 +134,7 @@ def read_checkpoint(path: str | Path) -> Weights:
         raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
     _check_class(path, class_path_of(model))
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
-    return Weights(str(path), model, network)
+    return Weights(str(path), model, network, content.get("global_step"))
 
 
 def class_path_of(model: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from emorl.model.describe import describe
 
 Build = Callable[[], SlotModel]
 ROUNDING = 1e-7  # of values of order one in float64, after gradients and exponentials
+EQUAL = 1e-12  # largest difference of slots that nothing tells apart: small models draw others together, but not so far
 
 
 def check_slot_model(build: Build, size: int = 16) -> None:
@@ -104,8 +105,8 @@ def _slots_alike(model: SlotModel, images: Tensor) -> None:
     _expect(_close(permuted.slots, found.slots[:, order]), "slots in the order of their draws", "other slots")
     _expect(_close(permuted.loss, found.loss), "a loss that does not depend on the order of slots", permuted.loss)
     slots = model.encode(images).slots
-    apart = model.num_slots == 1 or (slots[:, 0] - slots[:, 1]).abs().max() > 1e-3
-    _expect(bool(apart), "slots that the draw named 'z0' tells apart", "equal slots")
+    apart = (slots[:, 1:] - slots[:, :1]).abs().amax((0, 2))
+    _expect(bool((apart > EQUAL).all()), "slots that the draw named 'z0' tells apart", "equal slots")
 
 
 def _noise(model: SlotModel, images: Tensor) -> None:

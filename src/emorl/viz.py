@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from emorl.files import atomic
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 TILE = 128  # pixels that a smaller tile is enlarged to at least, by a whole factor
 BACKGROUND = (32, 32, 32)
@@ -49,6 +53,7 @@ _GAP, _SWATCH = 4, 5  # pixels between tiles, and of the bar of color under a sl
 _FONT = 14, 9  # pixels of letters: at least so many, and a tile's side over so many
 _OUTLINE = 2  # pixels of a slot's outline on its side of an edge
 _LONGEST = 28  # letters of a row's label
+_LACKING = "\U0010ffff"  # which no font has
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
@@ -146,8 +151,8 @@ def sheet(
         raise ValueError(f"Expected names of {len(tiles)} rows and {tiles.shape[1]} columns, got {got}. Name each.")
     tiles = enlarge(tiles.cpu())
     size = max(_FONT[0], tiles.shape[-1] // _FONT[1])
-    font = ImageFont.load_default(size)
-    names = ["\n".join(_shortened(line) for line in row.split("\n")) for row in rows]
+    font = _font(size, "".join((*columns, *rows)))
+    names = ["\n".join(_shortened(line, font) for line in row.split("\n")) for row in rows]
     left = max((math.ceil(font.getlength(line)) + 2 * _GAP for name in names for line in name.split("\n")), default=0)
     top = size + _SWATCH + 3 * _GAP
     page = pad(grid(tiles.flatten(0, 1), len(columns), _GAP, PAGE), (left, 0, top, 0), value=PAGE)
@@ -212,15 +217,21 @@ def summary_tiles(
 
 
 def attention(
-    maps: Float[Tensor, "batch slots 1 height width"], rows: Sequence[str] = ()
+    maps: Float[Tensor, "batch slots 1 height width"],
+    rows: Sequence[str] = (),
+    image: Float[Tensor, "batch 3 height width"] | None = None,
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
     """One row a scene, one gray tile a slot: attention from black (none) to white (that map's own maximum).
 
     Args:
         maps: non-negative attention; a map of zeros stays black.
         rows: names of the scenes, if they are to be named.
+        image: scenes in [0, 1], if they are to be shown before their attention.
     """
-    return sheet(gray(maps), slot_names(maps.shape[1]), rows)
+    tiles, names = gray(maps), slot_names(maps.shape[1])
+    if image is not None:
+        tiles, names = torch.cat((to_uint8(image)[:, None], tiles), dim=1), ["image", *names]
+    return sheet(tiles, names, rows)
 
 
 def gray(maps: Float[Tensor, "*batch 1 height width"], white: float | None = None) -> UInt8[Tensor, "*batch 3 _ _"]:
@@ -274,8 +285,29 @@ def _checkerboard(height: int, width: int) -> Float[Tensor, "height width"]:
     return torch.where(odd == 1, _CHECKS[1] / 255, _CHECKS[0] / 255)
 
 
-def _shortened(name: str) -> str:
-    """Return a name that can be drawn, without its middle if it is long."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in name)
+def _font(size: int, text: str) -> Font:
+    """Return Pillow's own font, or, for letters that it lacks, DejaVu Sans of matplotlib, if that is installed."""
+    font = ImageFont.load_default(size)
+    spec = None if all(_drawable(letter, font) for letter in _composed(text)) else find_spec("matplotlib")
+    places = (spec and spec.submodule_search_locations) or ()
+    files = [file for place in places if (file := Path(place, "mpl-data/fonts/ttf/DejaVuSans.ttf")).is_file()]
+    return ImageFont.truetype(files[0], size) if files else font
+
+
+def _composed(text: str) -> str:
+    """Return a text with one letter for each letter and its accent, as some systems do not name files."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _drawable(letter: str, font: Font) -> bool:
+    """Tell whether a font has a letter, and does not draw the box that stands for all that it lacks."""
+    if not letter.isprintable():
+        return letter == "\n"
+    return bytes(font.getmask(letter)) != bytes(font.getmask(_LACKING))
+
+
+def _shortened(name: str, font: Font) -> str:
+    """Return a name that can be drawn, letters that cannot be as escapes, without its middle if it is long."""
+    text = "".join(letter if _drawable(letter, font) else ascii(letter)[1:-1] for letter in _composed(name))
     half = (_LONGEST - 1) // 2
     return text if len(text) <= _LONGEST else f"{text[:half]}…{text[-half:]}"

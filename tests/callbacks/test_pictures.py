@@ -12,7 +12,7 @@ import tiny
 from emorl.callbacks import LogReconstructions
 
 NAMES = {"stage_0", "stage_1", "attention_1", "attention_2", "attention_3"}  # I = 1, L = 3
-COLUMNS = {"stage": 4 + 4, "attention": 4}  # K = 4
+COLUMNS = {"stage": 4 + 4, "attention": 1 + 4}  # K = 4
 
 
 def is_sheet(width, height, columns, rows):
@@ -50,6 +50,9 @@ def test_the_picture_shows_the_scene(shards, tmp_path):
     with Image.open(tmp_path / "pictures" / "step_0000000_stage_1.png") as picture:
         pixels = np.asarray(picture).transpose(2, 0, 1)
     np.testing.assert_array_equal(tiny.tile(pixels, 0, 0, rows=2, columns=8), scene)
+    with Image.open(tmp_path / "pictures" / "step_0000000_attention_1.png") as picture:
+        pixels = np.asarray(picture).transpose(2, 0, 1)
+    np.testing.assert_array_equal(tiny.tile(pixels, 0, 0, rows=2, columns=5), scene)
 
 
 def test_padding_is_no_scene(shards, tmp_path):

@@ -11,7 +11,7 @@ import tiny
 from emorl.callbacks import TestReport
 from emorl.callbacks.report import to_table
 from emorl.metrics import Summary
-from emorl.results import LABELS, to_columns, to_json
+from emorl.results import LABELS, to_columns, to_json, with_error
 
 SCORES = {
     *("fg_ari", "ari", "fg_miou", "miou", "fg_mbo", "fg_covering", "active_slots"),
@@ -76,7 +76,7 @@ def test_the_table_is_printed(shards, tmp_path, capsys):
     for text in ("mean ± standard error", "I = 0", "I = 1", *LABELS.values()):
         assert text in printed
     for column in ("I=0", "I=1"):
-        assert f"{written[column]['fg_ari']['mean']:.4g} ± {written[column]['fg_ari']['standard_error']:.2g}" in printed
+        assert with_error(written[column]["fg_ari"]["mean"], written[column]["fg_ari"]["standard_error"]) in printed
     assert f"Wrote {tmp_path / 'out' / 'metrics.json'}" in printed
 
 
@@ -99,7 +99,7 @@ def test_scores_of_the_bottom_up_pass_alone_stand_at_zero_steps():
     assert to_json(to_columns(summary, 0)).keys() == {"I=0"}
     assert to_json(to_columns(summary, 0))["I=0"] == written["I=0"]
     *_, at_two, _ = to_table(to_columns(summary, 2), tiny.network()).columns
-    assert list(at_two.cells) == ["1.5 ± 0.25", ""]
+    assert list(at_two.cells) == ["1.50 ± 0.25", ""]
 
 
 def test_a_second_test_starts_anew(shards, tmp_path):

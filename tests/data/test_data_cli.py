@@ -159,6 +159,16 @@ def test_preview_is_no_wider_than_its_scenes(out, tmp_path):
         assert width < picture.width < width + 80
 
 
+def test_preview_says_that_it_replaces_a_file(out, tmp_path, capsys):
+    assert not generate(out)
+    words = ["preview", str(out), "--output", str(tmp_path / "a.png")]
+    capsys.readouterr()
+    assert not main(words)
+    assert capsys.readouterr().out == f"Wrote {tmp_path}/a.png\n"
+    assert not main(words)
+    assert capsys.readouterr().out == f"Wrote {tmp_path}/a.png, in the place of the former file\n"
+
+
 def test_preview_of_an_unknown_split(out, capsys):
     generate(out)
     capsys.readouterr()

@@ -9,7 +9,10 @@ from torch.utils.data import DataLoader
 
 import tiny
 from emorl.data import Scenes
+from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
 from emorl.errors import DataError
 
 
@@ -19,7 +22,8 @@ def root(tmp_path):
 
 
 def test_it_has_the_scenes_of_a_split_by_index(root):
-    scenes, records = Scenes(root, "train"), list(Tetrominoes(12, 0, "train").records())
+    scenes = Scenes(root, "train", labels=("segmentation", "factors"))
+    records = list(Tetrominoes(12, 0, "train").records())
     assert len(scenes) == 12
     for index in (11, 0, 7, 5, -1):
         scene, record = scenes[index], records[index]
@@ -32,20 +36,28 @@ def test_it_has_the_scenes_of_a_split_by_index(root):
     assert len(list(Scenes(root, "test"))) == 3
 
 
-def test_it_resizes_and_leaves_labels_out(root):
-    scene = Scenes(root, image_size=16, labels=("segmentation",))[3]
+def test_it_resizes_and_has_no_factors_unless_asked(root):
+    scene = Scenes(root, image_size=16)[3]
     assert scene["image"].shape == (3, 16, 16)
     assert scene["segmentation"].shape == (16, 16)
-    assert "factors" not in scene
+    assert scene.keys() == {"image", "segmentation", "key", "index"}
+    assert Scenes(root, labels=())[3].keys() == {"image", "key", "index"}
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_it_feeds_a_loader_with_workers(root, num_workers):
-    scenes = Scenes(root, labels=("segmentation",))
+    scenes = Scenes(root)
     loader = DataLoader(scenes, batch_size=4, shuffle=True, num_workers=num_workers)
     batches = list(loader)
     assert sorted(index for batch in batches for index in batch["index"].tolist()) == list(range(12))
     assert batches[0]["image"].shape == (4, 3, 35, 35)
+
+
+def test_scenes_with_any_number_of_objects_are_batches_by_default(tmp_path):
+    write_shards({"train": Selection(MultiDSprites(12), range(12))}, tmp_path / "shards", 5)
+    scenes, factors = Scenes(tmp_path / "shards"), Scenes(tmp_path / "shards", labels=("factors",))
+    assert len({len(scene["factors"]) for scene in factors}) > 1
+    assert [len(batch["key"]) for batch in DataLoader(scenes, 4)] == [4, 4, 4]
 
 
 def test_it_can_be_pickled_after_use(root):

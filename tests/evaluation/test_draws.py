@@ -10,6 +10,7 @@ from emorl.evaluation.cli import main
 from emorl.evaluation.inputs import infer, load_model, load_scenes
 from emorl.evaluation.studies.draws import SCORES, figure, of_draw, over_draws
 from emorl.evaluation.studies.refinement import by_steps
+from ticks import overlapping
 
 
 def test_the_first_draw_is_that_of_the_other_studies_and_the_next_another(module, scenes):
@@ -51,6 +52,14 @@ def test_mean_and_deviation_over_draws():
     undefined = over_draws([row | {"fg_ari": math.nan} for row in rows])[0]  # no object to be seen
     assert math.isnan(undefined["fg_ari"])
     assert math.isnan(undefined["fg_ari_sd"])
+
+
+def test_draws_have_no_order_and_their_ticks_do_not_overlap():
+    scores = {f"{score}{end}": 0.5 for score in SCORES for end in ("", "_se")}
+    drawn = figure([{"draw": draw, "I": 0, "scenes": 9} | scores for draw in range(30)])
+    for axes in drawn.axes:
+        assert [container.lines[0].get_linestyle() for container in axes.containers] == ["None"]
+    assert not overlapping(drawn)
 
 
 def test_the_command_writes_each_draw_and_their_summary(module, shards, tmp_path, capsys):

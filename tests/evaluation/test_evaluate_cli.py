@@ -3,6 +3,7 @@
 import pytest
 
 from emorl import command as shared
+from emorl.errors import DataError
 from emorl.evaluation.cli import COMMANDS, main
 
 
@@ -28,8 +29,9 @@ def test_a_bad_checkpoint_is_one_line_and_status_2(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
+        (DataError("a\n  b"), 2, r"error: a\n  b"),
         (OSError("a\n  b"), 2, "error: a b"),
-        (PermissionError(13, "Permission denied", "out"), 2, "error: [Errno 13] Permission denied: 'out'"),
+        (PermissionError(13, "Permission denied", "out"), 2, "error: out: Permission denied"),
         (KeyboardInterrupt(), 130, "interrupted: run the same command again"),
     ],
 )

@@ -10,7 +10,7 @@ from emorl.evaluation.studies import layers as study
 from emorl.evaluation.studies.layers import Readings, layer_picture, read, score
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, resize_masks
 from emorl.model import ImageNoise, SlotAttention
-from emorl.viz import colorize, sheet, to_uint8
+from emorl.viz import PAGE, colorize, sheet, to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -135,15 +135,16 @@ def test_a_picture_has_attention_then_what_is_decoded(module, scenes, monkeypatc
         *(f"layer {layer} decoded" for layer in (1, 2, 3)),
         *(f"step {step} decoded" for step in (1, 2)),
     ]
-    assert names["c"] == ["image", "masks", "slot 1", "slot 2", "slot 3", "slot 4"]
+    assert names["c"] == ["image", "reconstruction", "masks", "slot 1", "slot 2", "slot 3", "slot 4"]
     attention, last = inference.layers[1].attention[0], inference.stages[-1].components
 
     def at(row, column):
-        return tiny.tile(picture, row, column, 8, 6)
+        return tiny.tile(picture, row, column, 8, 7)
 
-    assert torch.equal(at(1, 0), scenes.image[2])
-    assert torch.equal(at(1, 1), colorize(attention.argmax(0) + 1))
-    assert torch.equal(at(1, 5)[0], to_uint8(attention[3] / attention[3].max()))
-    assert torch.equal(at(7, 0), to_uint8(last.reconstruction[0]))
-    assert torch.equal(at(7, 1), colorize(last.masks[0, :, 0].argmax(0) + 1))
-    assert torch.equal(at(7, 2)[1], to_uint8(last.masks[0, 0, 0]))
+    assert all(torch.equal(at(row, 0), scenes.image[2]) for row in range(8))
+    assert (at(1, 1) == PAGE).all()
+    assert torch.equal(at(1, 2), colorize(attention.argmax(0) + 1))
+    assert torch.equal(at(1, 6)[0], to_uint8(attention[3] / attention[3].max()))
+    assert torch.equal(at(7, 1), to_uint8(last.reconstruction[0]))
+    assert torch.equal(at(7, 2), colorize(last.masks[0, :, 0].argmax(0) + 1))
+    assert torch.equal(at(7, 3)[1], to_uint8(last.masks[0, 0, 0]))

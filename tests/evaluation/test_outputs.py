@@ -31,7 +31,7 @@ def test_csv_has_full_precision_and_markdown_four_digits(tmp_path):
 
 
 def test_cells_of_undefined_numbers_say_so():
-    assert (cell(math.nan), cell(math.inf), cell(True), cell(1234567.0)) == ("nan", "inf", "True", "1.235e+06")
+    assert (cell(math.nan), cell(math.inf), cell(True), cell(1234567.0)) == ("nan", "inf", "True", "1234567")
 
 
 def test_a_figure_is_a_png_of_its_size(tmp_path):
@@ -63,10 +63,19 @@ def test_a_table_is_shown_with_labels_and_errors_beside_their_scores(capsys):
     rows = [{"K": 2, "fg_ari": 0.5, "fg_ari_se": 0.01234, "empty": None}, {"K": 3, "fg_ari": None, "mse_sd": 0.25}]
     show(rows, "A title")
     text = capsys.readouterr().out
-    for expected in ("A title", "FG-ARI", "0.5 ± 0.012", "MSE sd", "0.25"):
+    for expected in ("A title", "FG-ARI", "0.500 ± 0.012", "MSE sd", "0.25"):
         assert expected in text
     assert "empty" not in text
     assert "fg_ari" not in text
+
+
+def test_an_error_of_one_scene_is_left_out(tmp_path, capsys):
+    rows = [{"fg_ari": 0.5, "fg_ari_se": math.nan}, {"fg_ari": math.nan, "fg_ari_se": math.nan}]
+    show(rows)
+    assert "±" not in capsys.readouterr().out
+    csv_, markdown = write_table(rows, tmp_path, "one")
+    assert csv_.read_text() == "fg_ari,fg_ari_se\n0.5,\nnan,\n"
+    assert markdown.read_text().splitlines()[2:] == ["| 0.5 |  |", "| nan |  |"]
 
 
 def test_a_wide_table_is_not_folded_where_the_output_is_no_terminal(capsys):

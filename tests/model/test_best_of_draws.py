@@ -1,5 +1,7 @@
 """Several draws of an image, of which the model keeps the one that it scores best."""
 
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -83,6 +85,26 @@ def test_one_draw_is_that_of_before(name):
         assert torch.equal(model.encode(IMAGES, draws=1).slots, model.encode(IMAGES).slots)
         (only,) = inferences(model, 1)
         assert best_of(1, lambda _: only, IMAGES) is only
+
+
+NOT_WHOLE = """
+import torch
+from emorl.model import SlotAttention
+model = SlotAttention(num_slots=2, slot_dim=4, feature_dim=4)
+for name in ("draws", "steps", "num_slots"):
+    for number in (1.5, 2.0, "2"):
+        try:
+            model.reconstruct(torch.rand(1, 3, 8, 8), **{name: number})
+        except ValueError as error:
+            assert str(error) == f"Expected {name} to be a whole number, got {number!r}.", error
+        else:
+            raise AssertionError(name)
+"""
+
+
+def test_numbers_of_a_call_are_whole():
+    """In a process of its own: pytest's checks of types come first."""
+    subprocess.run([sys.executable, "-c", NOT_WHOLE], check=True)
 
 
 @pytest.mark.parametrize("draws", [0, -1])

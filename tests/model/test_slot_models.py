@@ -1,6 +1,7 @@
 """The contract of a slot model, for all of them."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +58,15 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_keeps_the_contract(name):
     check_slot_model(MODELS[name])
+
+
+@pytest.mark.parametrize(("num_slots", "slot_dim"), [(1, 8), (2, 4), (2, 8), (3, 8), (4, 16)])
+def test_the_example_keeps_the_contract_at_any_size(num_slots, slot_dim, monkeypatch):
+    """Its centers are drawn together: at (3, 8), the sizes of docs/models.md, to 5e-4."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    from own_model import SoftKMeans
+
+    check_slot_model(lambda: SoftKMeans(num_slots=num_slots, slot_dim=slot_dim))
 
 
 class Numbered(SlotAttention):

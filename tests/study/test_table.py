@@ -3,6 +3,7 @@
 import pytest
 
 from emorl.study.table import Scored, score_rows, seeds_figure, summary_rows
+from ticks import overlapping
 
 
 def scored(case, seed, *means, failed=False):
@@ -44,6 +45,15 @@ def test_every_run_is_a_mark_in_the_line_of_its_case():
     assert list(zero.get_ydata()) == [0, 0, 1]
     assert list(three.get_xdata()) == [0.6]
     assert list(three.get_ydata()) == pytest.approx([0.15])
+
+
+@pytest.mark.parametrize("values", [(0.04692, 0.04698), (0.0123, 0.0456, 0.09), (0.0004, 0.3), (0.005,), (0.0, 1.0)])
+def test_the_ticks_of_mse_can_be_read(values):
+    runs = [
+        Scored("a", seed, {"I=0": {"fg_ari": {"mean": 0.5}, "mse": {"mean": value}}})
+        for seed, value in enumerate(values)
+    ]
+    assert not overlapping(seeds_figure(runs))
 
 
 def test_a_study_without_scores_yet_has_a_figure():

@@ -19,7 +19,7 @@ from emorl.viz import attention, decomposition, save_png
 
 
 class LogReconstructions(Callback):
-    """Logs, at each validation, one picture for every stage and the attention of every layer.
+    """Logs, at each validation, one picture for every stage and the attention of every layer, beside the image.
 
     A stage's picture has a row for each scene, see `emorl.viz.decomposition`. Every logger that takes
     images gets them; without one they are PNG files in ``pictures/`` of the run's folder.
@@ -88,7 +88,7 @@ def pictures(batch: Batch, inference: Inference, images: int) -> dict[str, UInt8
         )
         shown[f"stage_{stage.step}"] = decomposition(image, reconstruction, masks, rgb, rows=keys)
     for number, layer in enumerate(inference.layers, start=1):
-        shown[f"attention_{number}"] = attention(layer.attention[first].float().unsqueeze(2), keys)
+        shown[f"attention_{number}"] = attention(layer.attention[first].float().unsqueeze(2), keys, image)
     return shown
 
 

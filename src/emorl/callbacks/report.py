@@ -15,7 +15,7 @@ from emorl.files import atomic
 from emorl.metrics import Summary
 from emorl.model import SlotModel
 from emorl.module import SlotModule
-from emorl.results import label, to_columns, to_json
+from emorl.results import label, to_columns, to_json, with_error
 
 
 class TestReport(Callback):
@@ -66,4 +66,4 @@ def to_table(columns: dict[int, dict[str, Summary]], network: SlotModel) -> Tabl
 
 
 def _cell(score: Summary) -> str:
-    return f"{float(score.mean):.4g} ± {float(score.standard_error):.2g}"
+    return with_error(float(score.mean), float(score.standard_error))

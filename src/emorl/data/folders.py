@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emorl.data.images import IMAGE_SUFFIXES
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 _NAMED = 3  # names in a message, at most
 
@@ -92,10 +92,10 @@ def describe_left_out(root: Path, listing: Listing, strays: Sequence[Path] = ())
         (listing.folders, "subfolder", "({}; the option recursive reads them)"),
     )
     parts = []
-    for paths, noun, reason in kinds:
+    for paths, noun, why in kinds:
         if paths:
             names = some([path.relative_to(root).as_posix() for path in paths])
-            parts.append(f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} {reason.format(names)}")
+            parts.append(f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} {why.format(names)}")
     return f"left out {' and '.join(parts)}" if parts else ""
 
 
@@ -109,8 +109,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
     try:
         entries = [Path(entry) for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or f"{error}"
-        got = "no such folder" if isinstance(error, FileNotFoundError) else reason
+        got = "no such folder" if isinstance(error, FileNotFoundError) else reason(error)
         raise DataError.of(folder, expected="a folder", got=got, remedy="check the path") from error
     for path in entries:
         if recursive and path.is_dir() and not path.is_symlink():

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.data.records import file_provenance
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
@@ -184,8 +184,7 @@ def _decode(path: Path, take: Callable[[Image.Image, str], T]) -> T:
     except DataError:
         raise
     except Exception as error:
-        got = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
-        raise DataError.of(path, expected="an image", got=got, remedy="remove or replace the file") from error
+        raise DataError.of(path, expected="an image", got=reason(error), remedy="remove or replace the file") from error
 
 
 @contextmanager

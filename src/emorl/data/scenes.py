@@ -29,8 +29,9 @@ class Scenes(Dataset[dict[str, Any]]):
     """The scenes of one split, by index: ``scenes[0]``, ``len(scenes)``, or in a `DataLoader` with any workers.
 
     A scene is a dictionary: ``image`` (8-bit, [3, H, W]), ``segmentation`` (8-bit, [H, W], 0 is the background),
-    ``factors`` (a dictionary for each object, object i of the segmentation at i - 1), ``key`` and ``index``. The first
-    two stack to batches; a `DataLoader` needs a ``collate_fn`` for factors, or ``labels=("segmentation",)``.
+    ``key`` and ``index``; a `DataLoader` stacks them to batches. With ``labels=("segmentation", "factors")`` it has
+    ``factors`` too, a dictionary for each object, object i of the segmentation at i - 1. Their number varies, so that a
+    `DataLoader` needs a ``collate_fn`` for them.
 
     A shard is compared with its checksum when a process first reads from it; then each scene is read where it lies.
 
@@ -39,7 +40,7 @@ class Scenes(Dataset[dict[str, Any]]):
         split: name of the split.
         image_size: side of square images and segmentations, in pixels; by default they are as stored.
         crop: what is cut out before resizing, if there is an ``image_size``; see `MultiObjectDataModule`.
-        labels: what is read beside the images.
+        labels: what is read beside the images; by default the segmentation.
 
     Raises:
         DataError: if there are no such shards or no such split; when a scene is read, if its shard is damaged.
@@ -51,7 +52,7 @@ class Scenes(Dataset[dict[str, Any]]):
         split: str = "train",
         image_size: int | None = None,
         crop: Crop = "square",
-        labels: tuple[Label, ...] = ("segmentation", "factors"),
+        labels: tuple[Label, ...] = ("segmentation",),
     ) -> None:
         if is_url(root):
             remedy = "copy the folder, or stream it with MultiObjectDataModule"

@@ -102,6 +102,9 @@ def describe_cut(sizes: Mapping[tuple[int, int], int], crop: Crop) -> str:
     >>> describe_cut({(96, 128): 2, (64, 64): 3}, "square")
     "the crop 'square' cuts 2 of 5 images, such as one of 96x128 (height x width) to rows 0:96, columns 16:112; \
 the crop 'pad' keeps them whole"
+    >>> describe_cut({(96, 128): 1}, "square")
+    "the crop 'square' cuts the image of 96x128 (height x width) to rows 0:96, columns 16:112; \
+the crop 'pad' keeps it whole"
     """
     cut = {}
     for (height, width), number in sizes.items():
@@ -113,8 +116,11 @@ the crop 'pad' keeps them whole"
         return ""
     ((height, width), (_, kept)) = max(cut.items(), key=lambda item: item[1][0])
     number, total = sum(number for number, _ in cut.values()), sum(sizes.values())
-    example = f"such as one of {height}x{width} (height x width) to {kept}"
-    return f"the crop {crop!r} cuts {number} of {total} images, {example}; the crop 'pad' keeps them whole"
+    example = f"{height}x{width} (height x width) to {kept}"
+    if total == 1:
+        return f"the crop {crop!r} cuts the image of {example}; the crop 'pad' keeps it whole"
+    which, them = ("such as one", "them") if number > 1 else ("one", "it")
+    return f"the crop {crop!r} cuts {number} of {total} images, {which} of {example}; the crop 'pad' keeps {them} whole"
 
 
 def _centered(height: int, width: int, side: int) -> Box:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from emorl.files import atomic
-from emorl.results import label
+from emorl.results import label, rounded, with_error
 
 DPI = 150  # of a figure: pixels per inch of its `figsize`
 _SPREADS = "_se", "_sd"
@@ -23,7 +25,7 @@ def write_table(rows: Sequence[Mapping[str, object]], out: Path, name: str) -> t
     """Write a table as ``NAME.csv``, numbers in full, and as ``NAME.md``, floats with four significant digits.
 
     The columns are the keys of the rows, in the order in which they come up; a cell that a row lacks, or that is None,
-    stays empty.
+    stays empty, and so does a standard error or deviation that is not defined, as that of a single scene.
 
     Args:
         rows: the rows, by column.
@@ -37,6 +39,7 @@ def write_table(rows: Sequence[Mapping[str, object]], out: Path, name: str) -> t
         DataError: if a file cannot be written.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
+    rows = [{column: value for column, value in row.items() if not _undefined_spread(column, value)} for row in rows]
     paths = out / f"{name}.csv", out / f"{name}.md"
     for path, text in zip(paths, (to_csv(rows, columns), _markdown(rows, columns)), strict=True):
         with atomic(path) as stream:
@@ -64,6 +67,18 @@ def write_figure(figure: Figure, out: Path, name: str) -> Path:
     return path
 
 
+def scale_of(values: Iterable[float]) -> Literal["linear", "log"]:
+    """Return the scale that suits values: logarithmic if they are positive and span a decade or more.
+
+    On a logarithmic axis within a decade, the labels of ticks would overlap.
+
+    >>> scale_of([0.001, 0.2]), scale_of([0.04692, 0.04699]), scale_of([0.0, 1.0])
+    ('log', 'linear', 'linear')
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    return "log" if finite and 0 < 10 * min(finite) <= max(finite) else "linear"
+
+
 def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
     """Print a table with the labels of scores, each with its standard error or deviation, ``NAME_se`` or ``NAME_sd``.
 
@@ -89,7 +104,7 @@ def cell(value: object) -> str:
     """Return a value as text for people: a float with four significant digits, None as nothing."""
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return rounded(value) if isinstance(value, float) else str(value)
 
 
 def to_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
@@ -102,8 +117,13 @@ def to_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
 
 
 def _with_spread(row: Mapping[str, object], column: str) -> str:
-    spreads = [value for end in _SPREADS if isinstance(value := row.get(f"{column}{end}"), float)]
-    return " ± ".join([cell(row.get(column)), *(f"{value:.2g}" for value in spreads)])
+    value = row.get(column)
+    spreads = [spread for end in _SPREADS if isinstance(spread := row.get(f"{column}{end}"), float)]
+    return with_error(value, spreads[0]) if isinstance(value, float) and spreads else cell(value)
+
+
+def _undefined_spread(column: str, value: object) -> bool:
+    return column.endswith(_SPREADS) and isinstance(value, float) and math.isnan(value)
 
 
 def _markdown(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:

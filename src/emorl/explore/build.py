@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from emorl import __version__
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 from emorl.explore.bundle import bundle_key, write_bundle
 from emorl.explore.cache import cached
 from emorl.explore.gallery import from_folder, generated
@@ -48,7 +48,7 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
         (folder / _MARK).write_text(json.dumps(meta, indent=1) + "\n")
     except OSError as error:
         remedy = "free some space, or choose another folder"
-        raise DataError.of(folder, expected="a folder to write to", got=str(error), remedy=remedy) from error
+        raise DataError.of(folder, expected="a folder to write to", got=reason(error), remedy=remedy) from error
 
 
 def _bundle(name: str, images: Path | None) -> Path:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 
 def cache_folder() -> Path:
@@ -35,5 +35,5 @@ def cached(key: str, make: Callable[[Path], None]) -> Path:
                 shutil.move(made, folder)
     except OSError as error:
         remedy = "free some space, or set XDG_CACHE_HOME to a folder that can be written"
-        raise DataError.of(folder, expected="a cache folder", got=str(error), remedy=remedy) from error
+        raise DataError.of(folder, expected="a cache folder", got=reason(error), remedy=remedy) from error
     return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from emorl.errors import DataError, one_line
+from emorl.errors import DataError, told
 from emorl.explore.build import MODELS, build
 from emorl.explore.serve import address, server
 from emorl.mistakes import ShortErrors
@@ -37,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
         else:
             _show(options)
     except (DataError, OSError) as error:
-        print(f"emorl explore: error: {one_line(error)}", file=sys.stderr)
+        print(f"emorl explore: error: {told(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print()  # after the terminal's ^C

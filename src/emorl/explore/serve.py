@@ -6,7 +6,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 HOST = "127.0.0.1"
 
@@ -45,7 +45,7 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
         return ThreadingHTTPServer((HOST, port), partial(_Files, directory=str(folder)))
     except (OSError, OverflowError) as error:
         remedy = "give another one with --port, or leave it out"
-        raise DataError.of("port", expected="a free port", got=f"{port} ({error})", remedy=remedy) from error
+        raise DataError.of("port", expected="a free port", got=f"{port} ({reason(error)})", remedy=remedy) from error
 
 
 def address(running: ThreadingHTTPServer) -> str:

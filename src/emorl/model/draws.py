@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emorl.model.inference import Inference, Stage
+from emorl.ranges import whole
 
 _OF_AN_IMAGE = "slots", "posterior", "components", "nll", "kl"  # of a stage
 
@@ -40,8 +41,9 @@ def checked_draws(draws: int) -> int:
     """Return the number of draws.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it is not whole.
     """
+    whole(draws=draws)
     if draws < 1:
         raise ValueError(f"Expected 1 or more draws, got {draws}. One draw infers each image once.")
     return draws

@@ -15,6 +15,7 @@ from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import Encoding, Inference, Reconstruction, encoding
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
 from emorl.model.recording import has_values
+from emorl.ranges import whole
 
 UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
 
@@ -150,6 +151,7 @@ class SlotModel(Described, ABC):
     def checked_steps(self, steps: int | None) -> int:
         """Return the number of steps, or the default."""
         steps = self.default_steps if steps is None else steps
+        whole(steps=steps)
         if steps < self.min_steps:
             raise ValueError(
                 f"Expected {self.min_steps} or more steps, got {steps}. {type(self).__name__} has no slots before that."
@@ -159,6 +161,7 @@ class SlotModel(Described, ABC):
     def checked_slots(self, num_slots: int | None) -> int:
         """Return the number of slots, or the constructor's."""
         num_slots = self.num_slots if num_slots is None else num_slots
+        whole(num_slots=num_slots)
         if num_slots < 1:
             raise ValueError(
                 f"Expected num_slots of 1 or more, got {num_slots}. Give one slot for each object, and one."

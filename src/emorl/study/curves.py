@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from emorl.evaluation.outputs import scale_of
 from emorl.history import read_history
 from emorl.results import LABELS
 
@@ -30,7 +31,6 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for score, axes in zip(shown, panels, strict=True):
         axes.set(xlabel="minutes of training", ylabel=f"{LABELS[score]}, validation")
-        axes.set(**{"ylim": (-0.02, 1.02)} if score == "fg_ari" else {"yscale": "log"})
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):
             style = "-" if number < 10 else "--"  # matplotlib has ten colours
@@ -40,6 +40,10 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
                     steps, values = zip(*curve, strict=True)
                     known, minutes = zip(*history[_MINUTES], strict=True)
                     axes.plot(np.interp(steps, known, minutes), values, style, color=f"C{number}", label=case)
+        if score == "fg_ari":
+            axes.set_ylim(-0.02, 1.02)
+        else:
+            axes.set_yscale(scale_of(value for line in axes.lines for value in np.asarray(line.get_ydata())))
     cases = dict(zip(*panels[0].get_legend_handles_labels()[::-1], strict=True))
     panels[0].legend(cases.values(), cases.keys())
     return figure

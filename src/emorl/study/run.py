@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import yaml
 
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 from emorl.evaluation.outputs import show, write_figure, write_table
 from emorl.files import atomic, locked
 from emorl.paths import expand_home
@@ -138,7 +138,7 @@ def _read(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        got, remedy = " ".join(str(error).split()), "check the path and what is there"
+        got, remedy = reason(error), "check the path and what is there"
         raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
 
 

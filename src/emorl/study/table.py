@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from emorl.evaluation.outputs import scale_of
 from emorl.results import LABELS, needs_truth, stage_label
 
 SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
@@ -70,7 +72,9 @@ def seeds_figure(runs: Sequence[Scored]) -> Figure:
             values, label = [run.mean(stage, score) for run in known], stage_label(stage)
             axes.plot(values, places, "o", color=f"C{number}", ms=4, label=label)
         if score == "mse":
-            axes.set_xscale("log")
+            axes.set_xscale(scale_of(x for line in axes.lines for x in np.asarray(line.get_xdata())))
+        if axes.get_xscale() == "linear":
+            axes.locator_params(axis="x", nbins=5)
         axes.set(xlabel=LABELS[score], yticks=range(len(cases)), yticklabels=cases, ylim=(len(cases) - 0.5, -0.5))
         axes.grid(alpha=0.3)
     if _stages(runs):

@@ -1,5 +1,7 @@
 """The commands that read a data set of shards: describe, check, show and export it."""
 
+from pathlib import Path
+
 from jsonargparse.typing import PositiveInt
 
 from emorl.data.commands.preview import contact_sheet
@@ -43,7 +45,8 @@ def verify(folder: str) -> int:
     problems = samples.verify(folder)
     for problem in problems:
         print(problem)
-    print(f"{folder}: {f'{len(problems)} problems' if problems else 'everything is in order'}")
+    found = f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}"
+    print(f"{folder}: {found if problems else 'everything is in order'}")
     return 1 if problems else 0
 
 
@@ -56,8 +59,9 @@ def preview(folder: str, output: str = "preview.png", split: str | None = None, 
         split: Name of the split; the first one unless given.
         count: Number of scenes.
     """
+    former = Path(output).exists()
     save_png(contact_sheet(folder, split, count), output)
-    print(output)
+    print(f"Wrote {output}{', in the place of the former file' if former else ''}")
 
 
 def export_hdf5(folder: str, output: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import aiohttp
 import fsspec  # type: ignore[import-untyped]
 
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 TRIES = 6
 BACKOFF = 1.0  # seconds before the second try, at most; twice as long before each further one: half a minute in all
@@ -90,7 +90,7 @@ def _reason(error: Exception) -> str:
         return f"HTTP status {status}"
     if isinstance(error, FileNotFoundError):
         return "No such file or directory"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return reason(error)
 
 
 def _read(read: Callable[[int], bytes], limit: int) -> bytes:

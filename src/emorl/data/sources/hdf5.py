@@ -35,7 +35,7 @@ from jaxtyping import Num, UInt8
 from emorl.data.records import Factor, Record, Source, Value, file_provenance, label_map
 from emorl.data.schema import parse
 from emorl.data.sources import clevr
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 SPLITS = ("train", "val", "test")
 CLEVR_COLUMNS = ("x", "y", "z", "rotation", "size", "material", "shape", "color", "visibility")
@@ -155,8 +155,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError) as error:
-        got = f"{getattr(error, 'strerror', None) or error}"
-        raise DataError.of(path, expected="a readable HDF5 file", got=got, remedy=_REMEDY) from error
+        raise DataError.of(path, expected="a readable HDF5 file", got=reason(error), remedy=_REMEDY) from error
 
 
 def _contents(file: h5py.File, path: Path) -> Contents:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from emorl.evaluation.outputs import scale_of
 from emorl.history import Curve
 
 _CHART = (5.0, 3.2)  # inches
@@ -56,7 +57,7 @@ def training_curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int]
         lines: the curves by name.
         label: what is drawn.
         marks: steps to mark with a dotted line.
-        logarithmic: the scale of the values.
+        logarithmic: whether values that span a decade or more have a logarithmic scale.
     """
     figure, axes = _chart("optimiser step", label)
     for name, curve in lines.items():
@@ -64,7 +65,7 @@ def training_curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int]
     for step in marks:
         axes.axvline(step, color="grey", linestyle=":", linewidth=1)
     if logarithmic:
-        axes.set_yscale("log")
+        axes.set_yscale(scale_of(value for curve in lines.values() for _, value in curve))
     axes.legend()
     return figure
 

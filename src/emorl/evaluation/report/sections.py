@@ -18,7 +18,7 @@ from emorl.evaluation.report.run import Run
 from emorl.evaluation.studies.layers import Readings, layer_picture
 from emorl.model import SlotModel, unit_range
 from emorl.module import SlotModule
-from emorl.results import LABELS, WITHOUT_TRUTH, label, stage_label
+from emorl.results import LABELS, WITHOUT_TRUTH, label, stage_label, with_error
 from emorl.viz import decomposition, save_png
 
 Metrics = dict[str, dict[str, dict[str, Any]]]  # what metrics.json holds: I, score, and its mean and standard error
@@ -173,12 +173,14 @@ def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int,
         )
     pictures = [
         Picture(chart, f"{label} by layer and step: {ends}.", f"{label}, mean ± standard error over scenes."),
-        Picture(drawn, f"Reconstruction and masks of scene {place}, by layer and step.", f"Scene {place}.", wide=True),
+        Picture(
+            drawn, f"Image, reconstruction and masks of scene {place}, by layer and step.", f"Scene {place}.", wide=True
+        ),
     ]
     table = Table(
         "Mean ± standard error over scenes",
         ["slots", *(LABELS[score] for score in known)],
-        [[f"{row['slots']}", *(f"{cell(row[s])} ± {row[f'{s}_se']:.2g}" for s in known)] for row in rows],
+        [[f"{row['slots']}", *(with_error(row[s], row[f"{s}_se"]) for s in known)] for row in rows],
     )
     return Section("layers", "Layer by layer", text, [table], pictures)
 
@@ -204,9 +206,4 @@ def _score(score: dict[str, Any], factor: int = 1) -> str:
     mean, error = score["mean"], score["standard_error"]
     if mean is None:
         return "undefined"
-    return _round(factor * mean, 4) if error is None else f"{_round(factor * mean, 4)} ± {_round(factor * error, 2)}"
-
-
-def _round(value: float, digits: int) -> str:
-    text = f"{value:.{digits}g}"
-    return text if abs(value) < 1 or "e" not in text else f"{value:.0f}"
+    return with_error(factor * mean, None if error is None else factor * error)

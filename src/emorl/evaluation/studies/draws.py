@@ -81,6 +81,7 @@ def over_draws(rows: Rows) -> Rows:
 
 
 def figure(rows: Rows) -> Figure:
-    """Draw the scores of each draw, a line for each I."""
+    """Draw the scores of each draw, a color for each I."""
     lines = {f"{i}": [row for row in rows if row["I"] == i] for i in sorted({row["I"] for row in rows})}
-    return curves(lines, "draw", "draw", SCORES, f"Draws of the noise, {rows[0]['scenes']} scenes", legend="I")
+    title = f"Draws of the noise, {rows[0]['scenes']} scenes"
+    return curves(lines, "draw", "draw", SCORES, title, legend="I", ordered=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from emorl.results import LABELS
 
@@ -12,18 +13,25 @@ Row = Mapping[str, object]
 
 
 def curves(
-    lines: Mapping[str, Sequence[Row]], x: str, label: str, scores: Sequence[str], title: str, legend: str = ""
+    lines: Mapping[str, Sequence[Row]],
+    x: str,
+    label: str,
+    scores: Sequence[str],
+    title: str,
+    legend: str = "",
+    ordered: bool = True,
 ) -> Figure:
     """Draw scores against a number.
 
     Args:
         lines: rows with a column ``x`` and the columns of `emorl.evaluation.studies.scores.cells`, by name of the line.
-        x: column of the horizontal axis.
+        x: column of the horizontal axis, whole numbers.
         label: label of the horizontal axis.
         scores: the scores to draw, a panel each; those that the first line does not have are left out, and rows without
             a score have no point in its panel.
         title: title of the figure.
         legend: title of the legend, which is there if there are several lines.
+        ordered: whether the numbers have an order; the points of those that have none are not joined.
     """
     scores = [score for score in scores if all(score in row for row in next(iter(lines.values())))]
     columns = min(len(scores), 3)
@@ -35,8 +43,8 @@ def curves(
         for name, rows_ in lines.items():
             points = [row for row in rows_ if score in row]
             places, means, errors = ([number(row[column]) for row in points] for column in (x, score, f"{score}_se"))
-            axes.errorbar(places, means, errors, marker="o", markersize=4, capsize=3, label=name)
-        axes.set_xticks(sorted({number(row[x]) for points in lines.values() for row in points}))
+            axes.errorbar(places, means, errors, fmt="o-" if ordered else "o", markersize=4, capsize=3, label=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     if len(lines) > 1:
         figure.axes[0].legend(title=legend)

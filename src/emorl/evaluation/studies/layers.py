@@ -18,7 +18,7 @@ from emorl.metrics import ImageMean
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error, resize_masks
 from emorl.model import Components, Inference, SlotModel, unit_range
 from emorl.types import Batch
-from emorl.viz import colorize, gray, save_png, sheet, slot_names, to_uint8
+from emorl.viz import PAGE, colorize, gray, save_png, sheet, slot_names, to_uint8
 
 _COUNT, _PICTURES = PositiveInt(320), NonNegativeInt(4)
 
@@ -153,8 +153,8 @@ def layer_picture(
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
     """Draw the attention of each layer, then what the slots of each layer and step decode to.
 
-    A row has the image, or its reconstruction; the segmentation; and for each slot its attention, from black (none) to
-    white (its own maximum), or its mask, from 0 to 1.
+    A row has the image; its reconstruction, which attention has none of; the segmentation; and for each slot its
+    attention, from black (none) to white (its own maximum), or its mask, from 0 to 1.
 
     Args:
         network: the model.
@@ -164,18 +164,23 @@ def layer_picture(
     image = unit_range(batch["image"])[0]
     rows = {}
     for number, layer in enumerate(inference.layers, start=1):
-        rows[f"layer {number}\nattention"] = _row(image, layer.attention[0].unsqueeze(1))
+        rows[f"layer {number}\nattention"] = _row(image, None, layer.attention[0].unsqueeze(1))
     for name, _, components in read(network, inference):
-        rows[f"{name}\ndecoded"] = _row(components.reconstruction[0], components.masks[0], white=1.0)
+        rows[f"{name}\ndecoded"] = _row(image, components.reconstruction[0], components.masks[0], white=1.0)
     slots = inference.stages[-1].slots.shape[1]
-    return sheet(torch.stack(list(rows.values())), ["image", "masks", *slot_names(slots)], list(rows))
+    return sheet(torch.stack(list(rows.values())), ["image", "reconstruction", "masks", *slot_names(slots)], list(rows))
 
 
 def _row(
-    image: Float[Tensor, "3 h w"], maps: Float[Tensor, "slots 1 h w"], white: float | None = None
+    image: Float[Tensor, "3 h w"],
+    reconstruction: Float[Tensor, "3 h w"] | None,
+    maps: Float[Tensor, "slots 1 h w"],
+    white: float | None = None,
 ) -> UInt8[Tensor, "tiles 3 h w"]:
     masks = colorize(maps.squeeze(1).argmax(0) + 1)
-    return torch.cat((to_uint8(image)[None], masks[None], gray(maps, white))).cpu()
+    shown = to_uint8(image)
+    beside = torch.full_like(shown, PAGE) if reconstruction is None else to_uint8(reconstruction)
+    return torch.cat((torch.stack((shown, beside, masks)), gray(maps, white))).cpu()
 
 
 def _cells(name: str, values: Float64[Tensor, " scenes"]) -> dict[str, float]:
