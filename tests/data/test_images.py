@@ -57,6 +57,14 @@ def test_exif_turns_the_picture_upright(tmp_path, kind, orientation, upright):
     assert read_size(tmp_path / "a.png") == upright.shape[:2]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", [*range(11), 255])
+def test_the_size_is_that_of_the_picture_as_it_is_read(tmp_path, kind, orientation):
+    (tmp_path / "a.png").write_bytes(encode(kind, exif=turned(orientation)))
+    size = read_image(tmp_path / "a.png").shape[:2]
+    assert read_size(tmp_path / "a.png") == size == ((9, 6) if 5 <= orientation <= 8 else (6, 9))
+
+
 def test_exif_that_cannot_be_written_back_still_turns_the_picture(tmp_path):
     entries = bytes.fromhex("1201030001000000060000001a010a000100000026000000")  # orientation 6, a signed fraction
     exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entries + bytes(4) + b"\xff" * 4 + bytes(4)

@@ -120,7 +120,7 @@ def read_size(path: Path) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             width, height = image.size
-            turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow turns TIFF by itself
+            turned = image.format != "TIFF" and 5 <= _orientation(image) <= 8  # Pillow turns TIFF by itself
             return (width, height) if turned else (height, width)
     except Exception:  # of any kind, as in `_decode`: the error is that of reading it
         return None
