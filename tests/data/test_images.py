@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emorl.data.images import files_provenance, read_image, read_labels, read_mask, read_size, renumber
+from emorl.data.images import FORMATS as FILE_FORMATS
+from emorl.data.images import (
+    IMAGE_SUFFIXES,
+    files_provenance,
+    read_image,
+    read_labels,
+    read_mask,
+    read_size,
+    renumber,
+)
 from emorl.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -225,6 +234,11 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
         Image.new("1", (side, side)).save(tmp_path / "a.png")
         with pytest.raises(DataError, match=r"a\.png: expected an image, got Image size .* exceeds limit"):
             read_image(tmp_path / "a.png")
+
+
+def test_suffixes_are_those_of_the_formats_that_are_read():
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FILE_FORMATS}
+    assert set(IMAGE_SUFFIXES) == known - {".pfm"}  # of floating point
 
 
 def test_other_formats_are_refused_whatever_their_name(tmp_path):

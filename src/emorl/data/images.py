@@ -19,7 +19,10 @@ from emorl.data.records import file_provenance
 from emorl.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"),
+    *(".pnm", ".apng"),
+)
 MAX_LABEL = 255
 
 _PICTURES = ("RGB", "L", "1", "P", "LA", "PA", "RGBA", "RGBa")  # modes whose colors are known
