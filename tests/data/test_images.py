@@ -255,10 +255,12 @@ def label_image(mode):
         image = Image.fromarray(LABELS.astype(np.uint8)).convert("P")
         image.putpalette([9, 9, 9] * 256)  # the same colour everywhere: only the indices tell the labels
         return image
+    if mode == "LA":
+        return Image.fromarray(LABELS.astype(np.uint8)).convert("LA")
     return Image.fromarray(LABELS.astype({"L": np.uint8, "I;16": np.uint16}[mode]))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "I;16"])
 def test_label_maps_are_read_as_they_are(tmp_path, mode):
     label_image(mode).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), LABELS)
@@ -308,6 +310,38 @@ def test_a_mask_may_be_compressed_with_loss(tmp_path, kind, mode):
     for mask in (MASK, np.zeros_like(MASK)):
         (tmp_path / "a.jpg").write_bytes(encode(kind, Image.fromarray(np.uint8(mask) * 255).convert(mode), quality=60))
         np.testing.assert_array_equal(read_mask(tmp_path / "a.jpg"), mask)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *(("PNG", mode) for mode in ("RGB", "RGBA", "LA")),
+        *(("TIFF", mode) for mode in ("RGB", "RGBA", "LA")),
+        *(("BMP", "RGB"), ("PPM", "RGB"), ("WEBP", "RGBA")),
+    ],
+)
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_mask_may_be_saved_in_colors_and_with_an_opaque_alpha(tmp_path, kind, mode, white):
+    for mask in (MASK, np.zeros_like(MASK)):
+        gray = np.uint8(mask) * (255 if kind == "WEBP" else white)
+        image = Image.fromarray(gray).convert(mode)
+        (tmp_path / "a.png").write_bytes(encode(kind, image))
+        np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), mask)
+
+
+@pytest.mark.parametrize("read", [read_mask, read_labels])
+def test_transparent_masks_and_label_maps_are_refused(tmp_path, read):
+    image = Image.fromarray(np.uint8(MASK) * 255).convert("LA")
+    image.putalpha(100)
+    image.save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: expected an opaque image, got transparent pixels \(alpha 100\)"):
+        read(tmp_path / "a.png")
+
+
+def test_a_mask_of_colors_of_little_difference_is_refused(tmp_path):
+    Image.fromarray(np.uint8(MASK)[..., None] * np.uint8([0, 0, 30])).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"expected a black and white mask, got colors"):
+        read_mask(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
