@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, TensorDataset
 
 import tiny
@@ -45,6 +46,20 @@ def test_scores_do_not_depend_on_the_batch_size(tmp_path):
     assert not torch.equal(*draws)
 
 
+@pytest.mark.filterwarnings("ignore:Total length of `.*Loader` across ranks is zero")
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+def test_a_training_without_data_is_refused(tmp_path):
+    with pytest.raises(MisconfigurationException, match="training data of one batch or more, got none"):
+        tiny.trainer(tmp_path, max_steps=2).fit(tiny.module(), DataLoader(dicts(IMAGES), 8, drop_last=True))
+
+
+@pytest.mark.parametrize("method", ["fit", "validate", "test"])
+def test_label_maps_with_a_channel_axis_are_refused(method, tmp_path):
+    items = [{"image": image, "segmentation": image[:1]} for image in IMAGES]
+    with pytest.raises(ValueError, match=r"shape \[B, H, W\].* got \[2, 1, 12, 12\]"):
+        getattr(tiny.trainer(tmp_path, max_steps=1), method)(tiny.module(), *[loader(items)] * (1 + (method == "fit")))
+
+
 def test_what_is_there_stays():
     batch = {"image": IMAGES[:2], "index": torch.tensor([7, -1]), "key": ["a", ""], "segmentation": IMAGES[:2, 0]}
     found = completed(batch, first=3)
@@ -59,6 +74,18 @@ def test_what_is_there_stays():
         ({}, "got a dict with no key"),
         ((IMAGES, torch.zeros(6)), "got a tuple of 2"),
         (None, "got a NoneType"),
+        (
+            {"image": IMAGES, "segmentation": IMAGES[:, :1]},
+            r"shape \[B, H, W\], with B = 6 .*, got \[6, 1, 12, 12\].*squeeze",
+        ),
+        (
+            {"image": IMAGES, "segmentation": IMAGES},
+            r"shape \[B, H, W\], with B = 6 images, got \[6, 3, 12, 12\]. Give one",
+        ),
+        ({"image": IMAGES, "segmentation": IMAGES[:2, 0]}, r"with B = 6 images, got \[2, 12, 12\]"),
+        ({"image": IMAGES, "segmentation": IMAGES[0, 0]}, r"with B = 6 images, got \[12, 12\]"),
+        ({"image": IMAGES, "segmentation": IMAGES[:, 0] / 1}, r"\[B, H, W\], got torch.float32. Convert the labels"),
+        ({"image": IMAGES, "segmentation": [1]}, r"\[B, H, W\], got a list of 1. Stack"),
         ({"image": [1]}, "got a dict with image"),
         (IMAGES.movedim(1, -1), r"got \[6, 12, 12, 3\]\. Move channels to the front"),
         ({"image": IMAGES[0]}, r"got \[3, 12, 12\]\. Add a batch axis"),

@@ -20,7 +20,7 @@ def completed(batch: Any, first: int) -> Batch:
         first: index of the first image.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is something else, or a segmentation is no label map of each image.
 
     >>> completed({"image": torch.zeros(2, 3, 8, 8)}, first=4)["key"]
     ['000004', '000005']
@@ -40,6 +40,8 @@ def completed(batch: Any, first: int) -> Batch:
         last = image.ndim == 4 and image.shape[-1] == 3
         remedy = "Move channels to the front: image.movedim(-1, 1)." if last else "Add a batch axis, or repeat gray."
         raise ValueError(f"Expected images of shape [B, 3, H, W], got {list(image.shape)}. {remedy}")
+    if (labels := batch.get("segmentation")) is not None:
+        _check_labels(labels, len(image))
     indices = range(first, first + len(image))
     made: Batch = {
         "image": image,
@@ -47,6 +49,19 @@ def completed(batch: Any, first: int) -> Batch:
         "key": [f"{index:06d}" for index in indices],
     }
     return {**made, **batch}
+
+
+def _check_labels(labels: Any, images: int) -> None:
+    """Check the type and shape of true label maps."""
+    expected = "Expected 'segmentation' as a tensor of integers of shape [B, H, W]"
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"{expected}, got {_kind(labels)}. Stack the label maps of the images.")
+    if labels.ndim != 3 or len(labels) != images:
+        channel = "Remove the channel axis: segmentation.squeeze(1)."
+        remedy = channel if labels.ndim == 4 and labels.shape[1] == 1 else "Give one label map for each image."
+        raise ValueError(f"{expected}, with B = {images} images, got {list(labels.shape)}. {remedy}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"{expected}, got {labels.dtype}. Convert the labels: segmentation.long().")
 
 
 def _kind(batch: Any) -> str:

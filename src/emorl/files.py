@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -80,6 +80,24 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         remedy = "free some space or choose another folder, and run the same command again: what is finished is kept"
         raise DataError(f"{path}: cannot be written ({reason(error)}); {remedy}") from error
+
+
+def too_long(folder: Path, names: Iterable[str]) -> str | None:
+    """Return the first of the names that the file system does not take, alone or after the path of the folder.
+
+    Args:
+        folder: the folder, which need not exist yet.
+        names: paths of files in it.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(path))
+    for name in names:
+        for path in (folder / name, *(existing / part for part in Path(name).parts)):
+            try:
+                os.lstat(path)
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    return name
+    return None
 
 
 def _sync(folder: Path) -> None:

@@ -125,6 +125,18 @@ class SlotModule(LightningModule):
         """Warn of what does not fit the length of the run."""
         warn_of_lengths(self.network, self.trainer)
 
+    def on_fit_end(self) -> None:
+        """Refuse a training without data, which Lightning ends in silence.
+
+        Raises:
+            MisconfigurationException: if the loader has no batch.
+        """
+        if self.trainer.num_training_batches == 0:
+            raise MisconfigurationException(
+                "Expected training data of one batch or more, got none. Give a data set with images, or without "
+                "drop_last or with a smaller batch size."
+            )
+
     def on_validation_epoch_start(self) -> None:
         """Count images anew, to number those that have no index."""
         self._evaluated = 0

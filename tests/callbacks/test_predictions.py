@@ -92,6 +92,37 @@ def test_no_picture_is_written_over_another(names, tmp_path):
         Image.new("RGB", (40, 50)).save(tmp_path / "in" / f"{name}.png")
     with pytest.raises(DataError, match=rf"{names[-1]}\.png: expected one file of each name, got two"):
         predict(tmp_path / "in", tmp_path, PredictionWriter(str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 246, "ü" * 123, "sub/" + "a" * 246])
+def test_names_that_are_too_long_are_refused_before_anything_is_written(name, tmp_path):
+    for each in ("0", name):
+        (path := tmp_path / "in" / f"{each}.png").parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 50)).save(path)
+    match = "_labels.png: expected a name that the file system takes, got one that is too long; rename the image"
+    with pytest.raises(DataError, match=match):
+        predict(tmp_path / "in", tmp_path, PredictionWriter(str(tmp_path / "out/deep")), {"recursive": True})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_that_is_too_long_is_refused(tmp_path):
+    """In a folder that itself could still be made."""
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (40, 50)).save(tmp_path / "in" / f"{'a' * 240}.png")
+    out = str(tmp_path)
+    while len(out) < 3900:
+        out += "/" + "b" * min(250, 3900 - len(out))
+    with pytest.raises(DataError, match="expected a name that the file system takes"):
+        predict(tmp_path / "in", tmp_path, PredictionWriter(out))
+    assert not (tmp_path / ("b" * 250)).exists()
+
+
+def test_the_longest_names_are_taken(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (40, 50)).save(tmp_path / "in" / f"{'a' * 244}.png")
+    predict(tmp_path / "in", tmp_path, PredictionWriter(str(tmp_path / "out")))
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 @pytest.mark.parametrize(

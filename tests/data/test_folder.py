@@ -250,13 +250,35 @@ def test_void_is_background_if_it_is_named(images, masks):
     np.testing.assert_array_equal(records[1].segmentation, expected)
     assert len(records[2].factors) == 3  # masks of single objects may be 255
     (warning,) = void.remarks()
-    assert warning.startswith(f"{masks}: the label 255 is counted as an object, and is the only one with a gap")
+    assert warning.startswith(
+        f"{masks}: the label 255 is counted as an object, and labels are unevenly spaced (1, 2, 3,"
+    )
+    assert "..., 255)" in warning
     assert "add --ignore 255" in warning
     assert list(ignored.remarks()) == []
     assert void.provenance != ignored.provenance
 
 
-@pytest.mark.parametrize("boxes", [[(255, 0, 0)], [(85, 0, 0), (170, 0, 8), (255, 6, 0)], [(1, 0, 0), (2, 6, 6)]])
+@pytest.mark.parametrize("found", [(15, 120, 255), (100, 200, 255), (1, 2, 65535), (3, 700, 65535), (1, 255)])
+def test_void_is_noticed_among_labels_of_any_spacing(tmp_path, found):
+    save(tmp_path / "images/a.png", PIXELS["a"])
+    save(tmp_path / "masks/a.png", np.resize(np.uint16((0, *found)), SIZE))
+    source = ImageFolder(tmp_path / "images", tmp_path / "masks")
+    assert any(f"if it marks pixels without a label, add --ignore {found[-1]}" in remark for remark in source.remarks())
+    assert list(ImageFolder(source.folder, tmp_path / "masks", ignore=found[-1]).remarks()) == []
+
+
+@pytest.mark.parametrize("ignore", [300, 254, 65535])
+def test_a_label_that_no_label_map_has_cannot_be_ignored(images, masks, ignore):
+    save(masks / "b.png", outlined((1, 0, 0), (2, 6, 8)))
+    message = f"ignore: expected a label of the label maps in .*masks, got {ignore}, which none of them has; "
+    with pytest.raises(DataError, match=message + r"correct it \(labels are 1, 2, 3, \.\.\., 255\), or leave it out"):
+        ImageFolder(images, masks, ignore=ignore)
+
+
+@pytest.mark.parametrize(
+    "boxes", [[(255, 0, 0)], [(128, 0, 0), (255, 0, 8)], [(85, 0, 0), (170, 0, 8), (255, 6, 0)], [(1, 0, 0), (2, 6, 6)]]
+)
 def test_other_labels_are_no_void(tmp_path, boxes):
     save(tmp_path / "images/a.png", PIXELS["a"])
     save(tmp_path / "masks/a.png", labels(*boxes))
@@ -331,11 +353,12 @@ def test_convert_takes_splits_in_order(images, tmp_path):
         (["photos", "--train", "3", "--val", "2"], r"photos: expected at most 3 scenes .*, got 3 train \+ 2 val = 5"),
         (["photos", "--crop", "pad"], "crop 'pad': expected a size for the crop .*, got none; add --size"),
         (["photos", "--ignore", "255"], "ignore: expected masks with that label, got no masks; add --masks"),
+        (["photos", "--masks", "masks", "--ignore", "300"], "ignore: expected a label of the label maps in masks, got"),
         (["photos", "--masks", "photos/x", "--recursive", "true"], "photos/x: expected a folder outside of that of"),
         (["photos", "--max_objects", "256"], "max_objects: expected 1 to 255, got 256"),
     ],
 )
-def test_wrong_arguments(images, tmp_path, monkeypatch, capsys, arguments, message):
+def test_wrong_arguments(images, masks, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "folder", arguments[0], "out", *arguments[1:], "--processes", "1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

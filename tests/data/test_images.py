@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emorl.data.images import files_provenance, read_image, read_labels, read_mask, read_size, renumber
+from emorl.data.images import FORMATS as FILE_FORMATS
+from emorl.data.images import (
+    IMAGE_SUFFIXES,
+    files_provenance,
+    read_image,
+    read_labels,
+    read_mask,
+    read_size,
+    renumber,
+)
 from emorl.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -57,6 +66,14 @@ def test_exif_turns_the_picture_upright(tmp_path, kind, orientation, upright):
     (tmp_path / "a.png").write_bytes(encode(kind, exif=turned(orientation)))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), upright)
     assert read_size(tmp_path / "a.png") == upright.shape[:2]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", [*range(11), 255])
+def test_the_size_is_that_of_the_picture_as_it_is_read(tmp_path, kind, orientation):
+    (tmp_path / "a.png").write_bytes(encode(kind, exif=turned(orientation)))
+    size = read_image(tmp_path / "a.png").shape[:2]
+    assert read_size(tmp_path / "a.png") == size == ((9, 6) if 5 <= orientation <= 8 else (6, 9))
 
 
 def test_exif_that_cannot_be_written_back_still_turns_the_picture(tmp_path):
@@ -221,6 +238,11 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
             read_image(tmp_path / "a.png")
 
 
+def test_suffixes_are_those_of_the_formats_that_are_read():
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FILE_FORMATS}
+    assert set(IMAGE_SUFFIXES) == known - {".pfm"}  # of floating point
+
+
 def test_other_formats_are_refused_whatever_their_name(tmp_path):
     (tmp_path / "a.png").write_bytes(encode("PCX"))
     with pytest.raises(DataError, match="expected an image, got cannot identify image file"):
@@ -235,10 +257,12 @@ def label_image(mode):
         image = Image.fromarray(LABELS.astype(np.uint8)).convert("P")
         image.putpalette([9, 9, 9] * 256)  # the same colour everywhere: only the indices tell the labels
         return image
+    if mode == "LA":
+        return Image.fromarray(LABELS.astype(np.uint8)).convert("LA")
     return Image.fromarray(LABELS.astype({"L": np.uint8, "I;16": np.uint16}[mode]))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "I;16"])
 def test_label_maps_are_read_as_they_are(tmp_path, mode):
     label_image(mode).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), LABELS)
@@ -288,6 +312,38 @@ def test_a_mask_may_be_compressed_with_loss(tmp_path, kind, mode):
     for mask in (MASK, np.zeros_like(MASK)):
         (tmp_path / "a.jpg").write_bytes(encode(kind, Image.fromarray(np.uint8(mask) * 255).convert(mode), quality=60))
         np.testing.assert_array_equal(read_mask(tmp_path / "a.jpg"), mask)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *(("PNG", mode) for mode in ("RGB", "RGBA", "LA")),
+        *(("TIFF", mode) for mode in ("RGB", "RGBA", "LA")),
+        *(("BMP", "RGB"), ("PPM", "RGB"), ("WEBP", "RGBA")),
+    ],
+)
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_mask_may_be_saved_in_colors_and_with_an_opaque_alpha(tmp_path, kind, mode, white):
+    for mask in (MASK, np.zeros_like(MASK)):
+        gray = np.uint8(mask) * (255 if kind == "WEBP" else white)
+        image = Image.fromarray(gray).convert(mode)
+        (tmp_path / "a.png").write_bytes(encode(kind, image))
+        np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), mask)
+
+
+@pytest.mark.parametrize("read", [read_mask, read_labels])
+def test_transparent_masks_and_label_maps_are_refused(tmp_path, read):
+    image = Image.fromarray(np.uint8(MASK) * 255).convert("LA")
+    image.putalpha(100)
+    image.save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: expected an opaque image, got transparent pixels \(alpha 100\)"):
+        read(tmp_path / "a.png")
+
+
+def test_a_mask_of_colors_of_little_difference_is_refused(tmp_path):
+    Image.fromarray(np.uint8(MASK)[..., None] * np.uint8([0, 0, 30])).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"expected a black and white mask, got colors"):
+        read_mask(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -33,18 +33,21 @@ def fit(root, folder, epochs=3, resume=None, callbacks=(), **options):
 
 
 @pytest.mark.parametrize("batches", [2, 0.5])
-def test_overfitting_repeats_the_same_batches(shards, tmp_path, batches):
+@pytest.mark.parametrize("reload", [0, 1, 2])
+def test_overfitting_repeats_the_same_batches(shards, tmp_path, batches, reload):
     number = 2 if batches == 2 else EPOCH // 2
-    found = fit(shards, tmp_path, overfit_batches=batches)
+    found = fit(shards, tmp_path, overfit_batches=batches, reload_dataloaders_every_n_epochs=reload)
     assert found == found[:number] * 3
     assert found[:number] == fit(shards, tmp_path / "whole", epochs=1)[:number]
 
 
-def test_overfitting_goes_on_with_the_same_batches(shards, tmp_path):
+@pytest.mark.parametrize("reload", [0, 1])
+def test_overfitting_goes_on_with_the_same_batches(shards, tmp_path, reload):
     every = ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=1, save_top_k=-1)
-    found = fit(shards, tmp_path / "a", overfit_batches=2, callbacks=[every])
+    options = {"overfit_batches": 2, "reload_dataloaders_every_n_epochs": reload}
+    found = fit(shards, tmp_path / "a", callbacks=[every], **options)
     for step in (1, 2, 3):
-        resumed = fit(shards, tmp_path / f"{step}", overfit_batches=2, resume=tmp_path / f"kept/step={step}.ckpt")
+        resumed = fit(shards, tmp_path / f"{step}", resume=tmp_path / f"kept/step={step}.ckpt", **options)
         assert resumed == found[step:]
 
 

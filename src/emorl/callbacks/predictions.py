@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +15,14 @@ from torch import Tensor
 
 from emorl.callbacks.folder import run_folder
 from emorl.errors import DataError
-from emorl.files import atomic
+from emorl.files import atomic, too_long
 from emorl.metrics.functional import masks_to_labels
 from emorl.module import Prediction
 from emorl.types import Batch
 from emorl.viz import decomposition, save_labels, save_png, sheet, summary_tiles
 
 OVERVIEW = "overview.png"
-PICTURE, LABELS = ".png", "_labels.png"  # after an image's key
+ARRAYS, PICTURE, LABELS = ".npz", ".png", "_labels.png"  # after an image's key
 
 
 class PredictionWriter(Callback):
@@ -48,24 +49,31 @@ class PredictionWriter(Callback):
         """Make the folder.
 
         Raises:
-            DataError: if it is the folder that images are read from, or a file would replace one of them.
+            DataError: if it is the folder that images are read from, a file would replace one of them, two files would
+                have the same name, or a name would be too long.
         """
         self.written = 0
         self.names = {OVERVIEW} if self.overview else set[str]()
         self.rows: list[Row] = []
         self.folder = Path(self.output_dir) if self.output_dir else run_folder(trainer) / "predictions"
-        self._spare_images(getattr(trainer, "datamodule", None))
+        self._check_names(getattr(trainer, "datamodule", None))
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def _spare_images(self, data: Any) -> None:
-        """Check that pictures go elsewhere than the images that are read, and replace none of them."""
+    def _check_names(self, data: Any) -> None:
+        """Check that all files can be written, each under a name of its own, and that none replaces an image."""
         if (images := getattr(data, "images", None)) is None:
             return
-        names = {OVERVIEW, *(f"{key}{end}" for key in images.keys for end in (PICTURE, LABELS))}
+        ends = (PICTURE, LABELS, *([ARRAYS] if self.arrays else []))
+        names = [*self.names, *(f"{key}{end}" for key in images.keys for end in ends)]
         read = {path.resolve() for path in (Path(data.root), *images.paths)}
         if any(path.resolve() in read for path in (self.folder, *map(self.folder.joinpath, names))):
             got, remedy = "theirs, in which they could be lost", "choose another --output_dir"
             raise DataError.of(self.folder, expected="a folder without the images", got=got, remedy=remedy)
+        if name := next((name for name, count in Counter(names).items() if count > 1), None):
+            raise _twins(self.folder / name)
+        if name := too_long(self.folder, names):
+            got, remedy = "one that is too long", "rename the image that it belongs to"
+            raise DataError.of(self.folder / name, expected="a name that the file system takes", got=got, remedy=remedy)
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -81,7 +89,7 @@ class PredictionWriter(Callback):
             found = {name: array.numpy() for name, array in arrays.items()}
             box = {} if boxes is None else {"crop_box": boxes[place].numpy()}
             if self.arrays:
-                with atomic(self._new(f"{key}.npz")) as stream:
+                with atomic(self._new(f"{key}{ARRAYS}")) as stream:
                     np.savez_compressed(stream, **found, **box)  # type: ignore[arg-type]
             image, reconstruction, masks, components = (
                 arrays[name][None] for name in ("image", "reconstruction", "masks", "components")
@@ -108,10 +116,14 @@ class PredictionWriter(Callback):
         """Return the path of a file that none of this prediction has yet."""
         path = self.folder / name
         if name in self.names:
-            got, remedy = "two of this name", "rename the image that it belongs to"
-            raise DataError.of(path, expected="one file of each name", got=got, remedy=remedy)
+            raise _twins(path)
         self.names.add(name)
         return path
+
+
+def _twins(path: Path) -> DataError:
+    got, remedy = "two of this name", "rename the image that it belongs to"
+    return DataError.of(path, expected="one file of each name", got=got, remedy=remedy)
 
 
 class Row(NamedTuple):

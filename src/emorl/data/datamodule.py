@@ -119,20 +119,24 @@ class MultiObjectDataModule(LightningDataModule):
             raise DataError.of(self.root, expected="a data set of shards", got="images", remedy=remedy)
 
     def train_dataloader(self) -> TrainingLoader:
-        """Stream the split ``train``, every sample once an epoch, in an order that depends on the epoch."""
+        """Stream the split ``train``, every sample once an epoch, in an order that depends on the epoch.
+
+        With ``overfit_batches`` every epoch has the order of the first one.
+        """
         read = self._reader("train", self._size, self.train_labels)
         order = Order(tuple(shard.samples for shard in read.shards), self.window, self.seed)
         if (trainer := self.trainer) is None:
             return TrainingLoader(read, order, self.batch_size, self.num_workers)
+        repeat = trainer.overfit_batches > 0  # type: ignore[attr-defined]
         return TrainingLoader(
             read,
             order,
             self.batch_size,
             self.num_workers,
             *self._place(),
-            epoch=trainer.current_epoch,
+            epoch=0 if repeat else trainer.current_epoch,
             limit=trainer.limit_train_batches,
-            repeat=trainer.overfit_batches > 0,  # type: ignore[attr-defined]
+            repeat=repeat,
         )
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:

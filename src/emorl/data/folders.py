@@ -11,7 +11,7 @@ from typing import NamedTuple
 from emorl.data.images import IMAGE_SUFFIXES
 from emorl.errors import DataError, reason
 
-_NAMED = 3  # names in a message, at most
+NAMED = 3  # names in a message, at most
 
 
 class Listing(NamedTuple):
@@ -101,7 +101,7 @@ def describe_left_out(root: Path, listing: Listing, strays: Sequence[Path] = ())
 
 def some(names: Sequence[str]) -> str:
     """Return the first names of a list, and dots if there are more."""
-    return ", ".join((*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])))
+    return ", ".join((*names[:NAMED], *(["..."] if len(names) > NAMED else [])))
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:

@@ -19,7 +19,10 @@ from emorl.data.records import file_provenance
 from emorl.errors import DataError, reason
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"),
+    *(".pnm", ".apng"),
+)
 MAX_LABEL = 255
 
 _PICTURES = ("RGB", "L", "1", "P", "LA", "PA", "RGBA", "RGBa")  # modes whose colors are known
@@ -48,12 +51,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 
     def take(image: Image.Image, _: str) -> np.ndarray:
         _require_mode(path, image, _PICTURES, "an RGB or grayscale image", "convert it to 8-bit RGB")
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            if (lowest := image.getchannel("A").getextrema()[0]) != 255:
-                got, remedy = f"transparent pixels (alpha {lowest})", "put it on a background and save it as RGB"
-                raise DataError.of(path, expected="an opaque image", got=got, remedy=remedy)
-        return np.asarray(image.convert("RGB"))
+        return _opaque(path, image)
 
     return _decode(path, take)
 
@@ -80,7 +78,7 @@ def read_labels(path: Path) -> Integer[np.ndarray, "height width"]:
     """Read a label map: the pixels of a grayscale image of any depth, or the palette indices of a palette image.
 
     Raises:
-        DataError: if it is no image, compressed with loss, one of colors, or has negative labels.
+        DataError: if it is no image, compressed with loss, one of colors, transparent, or has negative labels.
     """
 
     def take(image: Image.Image, kind: str) -> np.ndarray:
@@ -95,22 +93,25 @@ def read_labels(path: Path) -> Integer[np.ndarray, "height width"]:
 def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
     """Read the mask of one object: the object is where the pixels are above half of the largest value.
 
-    In JPEG and WebP, which may be compressed with loss, it is where they are above half of white.
+    In JPEG and WebP, which may be compressed with loss, it is where they are above half of white. The mask may be saved
+    in colors if all of them are gray, and with an opaque alpha channel.
 
     Raises:
-        DataError: if it is no image, or one of colors.
+        DataError: if it is no image, one of colors, or transparent.
     """
 
     def take(image: Image.Image, kind: str) -> np.ndarray:
         expected, remedy = "a black and white mask", "save the mask in black and white, as a PNG"
-        if kind not in ("JPEG", "WEBP"):
+        lossy = kind in ("JPEG", "WEBP")
+        if image.mode in _LABELS and not lossy:
             labels = _labels(path, image, expected, remedy)
             return np.asarray(labels > labels.max() / 2)
-        _require_mode(path, image, ("L", "RGB"), expected, remedy)
-        pixels = np.asarray(image.convert("RGB"))
-        if np.ptp(pixels, axis=-1).max() > _COLORED:
+        _require_mode(path, image, _PICTURES, expected, remedy)
+        pixels = _opaque(path, image)
+        if np.ptp(pixels, axis=-1).max() > (_COLORED if lossy else 0):
             raise DataError.of(path, expected=expected, got="colors", remedy=remedy)
-        return np.asarray(pixels[..., 1] > 127)
+        gray = pixels[..., 1]
+        return np.asarray(gray > (127 if lossy else gray.max() / 2))
 
     return _decode(path, take)
 
@@ -120,7 +121,7 @@ def read_size(path: Path) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             width, height = image.size
-            turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow turns TIFF by itself
+            turned = image.format != "TIFF" and 5 <= _orientation(image) <= 8  # Pillow turns TIFF by itself
             return (width, height) if turned else (height, width)
     except Exception:  # of any kind, as in `_decode`: the error is that of reading it
         return None
@@ -211,7 +212,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _opaque(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the colors of a picture without transparent pixels."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if (lowest := image.getchannel("A").getextrema()[0]) != 255:
+            got, remedy = f"transparent pixels (alpha {lowest})", "put it on a background and save it as RGB"
+            raise DataError.of(path, expected="an opaque image", got=got, remedy=remedy)
+    return np.asarray(image.convert("RGB"))
+
+
 def _labels(path: Path, image: Image.Image, expected: str, remedy: str) -> np.ndarray:
+    if image.mode == "LA":
+        return _opaque(path, image)[..., 1].astype(np.int32)
     _require_mode(path, image, _LABELS, expected, remedy)
     labels = np.asarray(image).astype(np.int32)
     if labels.min() < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float64, Int64
@@ -38,18 +38,20 @@ class ImageMetric(Metric, ABC):
     when the module around it is cast, and so cannot move to a device without float64 (MPS). A NaN among the
     values makes the mean NaN until `reset`: only `SegmentationMetric` can be asked to skip it.
 
-    In a `MetricCollection`, torchmetrics takes metrics for one and the same whose states have the same names and, after
-    the first batch, the same values. The state's name holds class and arguments, so that only equal metrics are merged.
+    A `MetricCollection` computes every metric by itself. torchmetrics would merge metrics whose states have equal
+    values after the first batch, although they may differ on the next one, so the state ``distinct`` is NaN, which
+    equals nothing.
 
     Args:
         kwargs: keyword arguments of `torchmetrics.Metric`: ``sync_on_compute``, ``process_group``..
     """
 
     __jit_ignored_attributes__: ClassVar = [*Metric.__jit_ignored_attributes__, "_arguments"]
-    __jit_unused_properties__: ClassVar = [*Metric.__jit_unused_properties__, "moments", "_state"]
     full_state_update = False
     is_differentiable = False
     _arguments: dict[str, str]  # as they are written, by name
+    if TYPE_CHECKING:  # `torch.jit.script` reads annotations, and cannot resolve these
+        moments: Float64[Tensor, 3]  # number of images, mean, and sum of squared deviations from it
 
     def __new__(cls, *args: Any, **kwargs: Any) -> ImageMetric:
         """Note the arguments, those of subclasses too."""
@@ -59,25 +61,14 @@ class ImageMetric(Metric, ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state(self._state, torch.zeros(3, dtype=torch.float64), dist_reduce_fx=pool)
-
-    @property
-    def moments(self) -> Float64[Tensor, 3]:
-        """The state: number of images, mean, and sum of squared deviations from it."""
-        return getattr(self, self._state)  # type: ignore[no-any-return]
-
-    @moments.setter
-    def moments(self, value: Float64[Tensor, 3]) -> None:
-        setattr(self, self._state, value)
-
-    @property
-    def _state(self) -> str:
-        own = {name: text for name, text in self._arguments.items() if name not in _TORCHMETRICS}
-        return f"moments of {type(self).__module__}.{type(self).__qualname__}({_joined(own)})"
+        self.add_state("moments", torch.zeros(3, dtype=torch.float64), dist_reduce_fx=pool)
+        self.add_state("distinct", torch.tensor(torch.nan), dist_reduce_fx="max")
 
     def extra_repr(self) -> str:
-        """Return the arguments."""
-        return _joined(self._arguments)
+        """Return the arguments, those that were changed since as they are now."""
+        known = vars(self)
+        written = {name: repr(known[name]) if name in known else text for name, text in self._arguments.items()}
+        return ", ".join(f"{name}={text}" for name, text in written.items())
 
     @abstractmethod
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -118,9 +109,9 @@ class ImageMetric(Metric, ABC):
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load a state that was made persistent, from before its name told class and arguments too."""
-        if (former := f"{prefix}moments") in state_dict:
-            state_dict[prefix + self._state] = state_dict.pop(former)
+        """Load a state that was made persistent, from when its name told class and arguments, too."""
+        for former in [name for name in state_dict if name.startswith(f"{prefix}moments of ")]:
+            state_dict[f"{prefix}moments"] = state_dict.pop(former)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -183,17 +174,6 @@ def _summarise(moments: Float64[Tensor, 3]) -> Summary:
     )
 
 
-_TORCHMETRICS = (  # its own arguments, which say how to compute and not what
-    "compute_on_cpu",
-    "compute_with_cache",
-    "dist_sync_fn",
-    "dist_sync_on_step",
-    "distributed_available_fn",
-    "process_group",
-    "sync_on_compute",
-)
-
-
 def _written(init: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, str]:
     """Return the arguments of a call of ``__init__`` as they are written, by name; defaults too."""
     own = list(inspect.signature(init).parameters.values())[1:]
@@ -209,7 +189,3 @@ def _written(init: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str,
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
             found |= bound.arguments[parameter.name]
     return {name: repr(value) for name, value in found.items()}
-
-
-def _joined(arguments: dict[str, str]) -> str:
-    return ", ".join(f"{name}={text}" for name, text in arguments.items())

@@ -198,8 +198,8 @@ def folder(
             taken as they are, and must have one size.
         crop: What of an image becomes the square: its largest square in the middle, 0.8 of that (center), CLEVR's
             published crop (emorl), or all of it, with black and background around it (pad).
-        ignore: Label of pixels without a label (void) in label maps, often 255: they become background. Without it
-            every label but 0 is an object.
+        ignore: Label of pixels without a label (void) in label maps, often 255: they become background, and scores
+            with background count them as such. Without it every label but 0 is an object.
         recursive: Whether to read images in subfolders too. The masks of SUB/NAME.jpg are SUB/NAME.png or SUB/NAME.
         max_objects: Largest number of objects in a scene; counted in the masks unless given.
         train: Number of training images.

@@ -39,14 +39,15 @@ class ImageFolder(Source):
             are, and must all have the size of the first one.
         max_objects: largest number of objects in a scene; counted in the masks unless given, 1 without masks.
         crop: what of an image becomes the square, see `MultiObjectDataModule`.
-        ignore: label of pixels without a label in label maps, such as 255; they become background.
+        ignore: label of pixels without a label in label maps, such as 255; they become background, also in scores.
         recursive: whether to read the images of subfolders too, whose masks lie in subfolders of the same names.
 
     Attributes:
         survey: what the masks hold; None without masks.
 
     Raises:
-        DataError: if there are no images, the first one or a mask cannot be read, or options contradict each other.
+        DataError: if there are no images, the first one or a mask cannot be read, options contradict each other, or
+            no label map has the label to be ignored.
     """
 
     variant = "folder"  # whatever its name, it is not the data set of that name

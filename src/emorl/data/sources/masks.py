@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from emorl.data.folders import describe_left_out, key_of, list_folder, some
+from emorl.data.folders import NAMED, describe_left_out, key_of, list_folder, some
 from emorl.data.images import read_labels, read_mask, renumber
 from emorl.errors import DataError
 
-VOID = 255  # the label that data sets give to pixels without a label
+VOIDS = (255, 65535)  # labels that data sets give to pixels without a label, the largest of 8 and 16 bits
 
 
 class Masks:
@@ -57,8 +57,8 @@ class Masks:
         """Return whether an image has a label map rather than masks of its objects."""
         return bool(self._maps[key])
 
-    def read(self, key: str) -> tuple[UInt8[np.ndarray, "height width"], list[int]]:
-        """Return the segmentation of an image, and the former labels of its objects.
+    def read(self, key: str) -> tuple[UInt8[np.ndarray, "height width"], list[int], int]:
+        """Return the segmentation of an image, the former labels of its objects, and how many pixels are ignored.
 
         Raises:
             DataError: if there is none or more than one, or masks are damaged, overlap, differ in size or are of more
@@ -71,9 +71,10 @@ class Masks:
             raise DataError.of(self.folder, expected=expected, got=got, remedy="remove all but one")
         if maps:
             labels = read_labels(maps[0])
-            return renumber(np.where(labels == self.ignore, 0, labels), maps[0])
+            void = labels == self.ignore
+            return *renumber(np.where(void, 0, labels), maps[0]), int(np.sum(void))
         if objects:
-            return renumber(_combine(objects), self.folder / key)
+            return *renumber(_combine(objects), self.folder / key), 0
         if (self.folder / key).is_dir():
             remedy = "add the masks, or for an image without objects a black one"
             raise DataError.of(self.folder / key, expected="binary masks (.png)", got="none", remedy=remedy)
@@ -110,11 +111,12 @@ class Survey(NamedTuple):
             crop: crops a segmentation to what is kept of it.
 
         Raises:
-            DataError: as `Masks.read`.
+            DataError: as `Masks.read`, or if no label map has the label that is to be ignored.
         """
-        counts, mapped, tiny, labels = [], 0, 0, set()
+        counts, mapped, tiny, labels, void = [], 0, 0, set(), 0
         for key in keys:
-            whole, former = masks.read(key)
+            whole, former, ignored = masks.read(key)
+            void += ignored
             segmentation = crop(whole)
             seen = np.bincount(segmentation.ravel(), minlength=len(former) + 1)[1:]
             counts.append(int((seen > 0).sum()))
@@ -122,6 +124,12 @@ class Survey(NamedTuple):
                 mapped += counts[-1]
                 tiny += int(((seen > 0) & (seen <= max(8, segmentation.size // 20000))).sum())
                 labels.update(former)
+        if masks.ignore is not None and not void:
+            known = f"labels are {_listed(sorted(labels))}" if labels else "there is no other label"
+            got, remedy = f"{masks.ignore}, which none of them has", f"correct it ({known}), or leave it out"
+            raise DataError.of(
+                "ignore", expected=f"a label of the label maps in {masks.folder}", got=got, remedy=remedy
+            )
         return cls(len(counts), sum(counts), max(counts), mapped, tiny, tuple(sorted(labels)))
 
     def warnings(self) -> Iterator[str]:
@@ -131,12 +139,18 @@ class Survey(NamedTuple):
                 f"{self.tiny} of {self.mapped} objects in label maps have a handful of pixels: gray levels of an "
                 "anti-aliased mask? Resize label maps with nearest neighbor, or give a binary mask for each object."
             )
+            return  # gray levels are unevenly spaced, too
         gaps = np.diff((0, *self.labels))
-        if len(gaps) > 1 and self.labels[-1] == VOID and gaps[-1] > 2 * gaps[:-1].max():
+        if len(gaps) > 1 and (void := self.labels[-1]) in VOIDS and np.ptp(gaps) > 1:
             yield (
-                f"the label {VOID} is counted as an object, and is the only one with a gap before it (the others are "
-                f"{self.labels[0]} to {self.labels[-2]}): if it marks pixels without a label, add --ignore {VOID}."
+                f"the label {void} is counted as an object, and labels are unevenly spaced ({_listed(self.labels)}): "
+                f"if it marks pixels without a label, add --ignore {void}."
             )
+
+
+def _listed(labels: Sequence[int]) -> str:
+    """Write labels, of many the first ones and the last."""
+    return some([*map(str, labels)]) + (f", {labels[-1]}" if len(labels) > NAMED else "")
 
 
 def _combine(paths: Sequence[Path]) -> Integer[np.ndarray, "height width"]:
