@@ -79,6 +79,33 @@ def test_weights_alone_are_not_resumed(shards, tmp_path):
         train(shards, tmp_path, 2, resume=tmp_path / "weights.ckpt")
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_that_has_its_steps_has_nothing_to_train(steps, checkpoint, shards, tmp_path):
+    told = rf"^nothing to train: the checkpoint is at step 2, max_steps is {steps}; raise --trainer\.max_steps$"
+    with pytest.raises(MisconfigurationException, match=told):
+        train(shards, tmp_path, steps, resume=checkpoint)
+
+
+def test_a_run_that_has_its_epochs_has_nothing_to_train(shards, tmp_path):
+    def run(epochs, resume=None):
+        keep = ModelCheckpoint(tmp_path, "a", save_on_train_epoch_end=True)
+        trainer = tiny.trainer(tmp_path, callbacks=[keep], enable_checkpointing=True, max_epochs=epochs)
+        trainer.fit(tiny.module(), tiny.data(shards, batch_size=6), ckpt_path=resume)
+        return trainer.global_step
+
+    told = "the checkpoint has finished 1 epochs, max_epochs is 1; raise --trainer.max_epochs"
+    steps = run(1)
+    with pytest.raises(MisconfigurationException, match=f"^nothing to train: {told}$"):
+        run(1, tmp_path / "a.ckpt")
+    assert run(2, tmp_path / "a.ckpt") == 2 * steps
+
+
+@pytest.mark.parametrize("limit", ["max_steps", "max_epochs", "limit_train_batches"])
+def test_a_run_of_no_steps_has_nothing_to_train(limit, shards, tmp_path):
+    with pytest.raises(MisconfigurationException, match=f"^nothing to train: {limit} is 0; raise --trainer.{limit}$"):
+        tiny.trainer(tmp_path, **{limit: 0}).fit(tiny.module(), tiny.data(shards))
+
+
 def plateau(shards, folder, scheduler):
     module = tiny.module(optimizer=partial(SGD, lr=1e-9), scheduler=scheduler)
     trainer = tiny.trainer(folder, max_steps=6, val_check_interval=2)

@@ -27,7 +27,8 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
         DataError: if the scenes need more slots than K.
         MisconfigurationException: if there are too few steps for the model; if the device has no float64, which the
             scores need; if the data have another image size than the model, or one that the decoder cannot render; if
-            precision or strategy cannot train the model; or if validation is to come at an interval that never comes.
+            precision or strategy cannot train the model; if a training is to take no step; or if validation is to come
+            at an interval that never comes.
     """
     network, strategy = module.network, trainer.strategy
     if strategy.root_device.type == "mps":
@@ -46,6 +47,7 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
         raise MisconfigurationException(str(error)) from error
     _check_data(module, getattr(trainer, "datamodule", None))
     if stage == "fit":
+        _check_length(trainer)
         _check_validation(trainer, getattr(trainer, "datamodule", None))
 
 
@@ -64,6 +66,13 @@ def _check_data(module: SlotModule, data: object) -> None:
             got=f"scenes of up to {manifest.max_objects} objects and a background",
             remedy=f"set num_slots to {manifest.slots} or more",
         )
+
+
+def _check_length(trainer: Trainer) -> None:
+    """Check that there is a step to take."""
+    for name in ("max_steps", "max_epochs", "limit_train_batches"):
+        if getattr(trainer, name) == 0:
+            raise MisconfigurationException(f"nothing to train: {name} is 0; raise --trainer.{name}")
 
 
 def _check_validation(trainer: Trainer, data: object) -> None:

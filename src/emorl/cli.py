@@ -157,10 +157,13 @@ class EmorlCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Let other subcommands than fit log in a subfolder of the run, without overwriting its record."""
+        if self.subcommand == "fit":
+            return
+        warnings.filterwarnings("ignore", "The dirpath has changed from")  # no checkpoint will be kept there
         logger = self._get(self.config, "trainer").get("logger")
         for each in logger if isinstance(logger, list) else [logger]:
             named = isinstance(each, Namespace) and each.class_path.endswith(("CSVLogger", "TensorBoardLogger"))
-            if self.subcommand != "fit" and named and (version := each.get("init_args.version")) is not None:
+            if named and (version := each.get("init_args.version")) is not None:
                 run = version if isinstance(version, str) else f"version_{version}"
                 each.init_args.version = f"{run}/{self.subcommand}"
 
@@ -212,7 +215,7 @@ class EmorlCLI(LightningCLI):
                     raise MisconfigurationException(f"Expected a trainer.{name} of Lightning's, {got}") from error
             raise
         if self.subcommand == "fit":
-            built.callbacks.append(NextSteps())  # type: ignore[attr-defined]
+            built.callbacks.insert(0, NextSteps())  # type: ignore[attr-defined]  # the folder comes first
         return built
 
     def run(self) -> None:
@@ -278,6 +281,7 @@ def main(args: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # `RunRecord` sees to it
     print_any_name()
     try:
         build(args).run()

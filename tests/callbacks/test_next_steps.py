@@ -13,7 +13,6 @@ BASE = tiny.CONFIGS / "base.yaml"
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
 ]
 
 

@@ -20,8 +20,8 @@ class NextSteps(Callback):
     A trial run (``fast_dev_run``) leaves nothing to go on with.
     """
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the folder."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the folder: so late, that none is named of a run that is refused."""
         self.folder = run_folder(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             print(f"Run folder: {_short(self.folder)}", flush=True)
