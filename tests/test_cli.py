@@ -118,6 +118,14 @@ def test_a_run_goes_on_where_its_folder_has_moved(shards, here, emorl):
     assert not list(here.rglob("last-v1.ckpt"))
 
 
+@pytest.mark.parametrize(("command", "wrote"), [("test", {"metrics.json"}), ("predict", {"overview.png"})])
+def test_what_a_bare_command_leaves_is_what_was_asked_for(command, wrote, checkpoint, shards, here, emorl):
+    emorl(command, f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
+    assert {path.name for path in here.iterdir()} == {"out"}
+    assert {path.name for path in (here / "out").glob("*") if not path.name.startswith("test-")} == {command} | wrote
+    assert {path.name for path in (here / "out" / command).iterdir()} == {"config.yaml", "versions.json"}
+
+
 def test_bare_test_needs_only_checkpoint_and_root(checkpoint, shards, here, emorl, capsys):
     emorl("test", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
     assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}

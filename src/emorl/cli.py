@@ -33,7 +33,7 @@ from emorl.callbacks import (
     RunRecord,
     TestReport,
 )
-from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused
+from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused, stay_in_folder
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
 from emorl.errors import DataError, did_you_mean, one_line, printable
@@ -192,7 +192,8 @@ class EmorlCLI(LightningCLI):
         What is on record of a test or a prediction goes to a folder of its own beside the results.
         """
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
-        idle: tuple[type, ...] = (LearningRateMonitor,) if trainer["logger"] is False else ()
+        curve = self.subcommand == "fit" and trainer["logger"] is not False
+        idle: tuple[type, ...] = () if curve else (LearningRateMonitor,)
         keys = self._parser(self.subcommand).callback_keys
         if trainer["enable_progress_bar"] is False:
             keys.remove("progress")
@@ -203,6 +204,12 @@ class EmorlCLI(LightningCLI):
             trainer["callbacks"] = [part for part in trainer["callbacks"] if not isinstance(part, idle)]
         if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
+            if trainer["logger"] is None:  # Lightning's own, which would add a folder for numbers that the report has
+                kwargs["logger"] = False
+        checkpoint = self._get(self.config, "ckpt_path")
+        if self.subcommand == "fit" and checkpoint and checkpoint not in LIGHTNINGS and trainer["logger"]:
+            loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]
+            stay_in_folder(loggers, checkpoint)
         if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run leaves a line of its curve, too
             kwargs["log_every_n_steps"] = min(trainer["log_every_n_steps"] or 50, trainer["max_steps"])
         try:

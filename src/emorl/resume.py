@@ -27,6 +27,8 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
         MisconfigurationException: if it is not, if the checkpoint has weights alone, or if no step is left to take.
     """
     remedy = f"start a new run from its weights: --pretrained {module.trainer.ckpt_path}"
+    if module.trainer.loggers:  # whose version may be that of the run
+        remedy += " --trainer.logger.version NEW"
     if "optimizer_states" not in checkpoint:
         raise MisconfigurationException(
             f"Expected a checkpoint to resume from, got one without the optimizer's state. Instead, {remedy}."
