@@ -117,8 +117,11 @@ class EmorlCLI(LightningCLI):
         self._parse(parser, words, subcommand)
         if subcommand := self.config.get("subcommand"):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
-            if self.config[subcommand].get("seed_everything") is True:
+            seed = self.config[subcommand].get("seed_everything")
+            if seed is True:
                 raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, as 0.")
+            if seed is not None and not 0 <= seed < 2**32:
+                raise MisconfigurationException(f"Expected seed_everything from 0 to {2**32 - 1}, got {seed}.")
             for name, value in vars(named).items():
                 if value is not None and self.config[subcommand].get(name) is None:
                     raise MisconfigurationException(
@@ -211,16 +214,18 @@ class EmorlCLI(LightningCLI):
             loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]
             stay_in_folder(loggers, checkpoint)
         if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run leaves a line of its curve, too
-            kwargs["log_every_n_steps"] = min(trainer["log_every_n_steps"] or 50, trainer["max_steps"])
+            every = trainer["log_every_n_steps"]
+            kwargs["log_every_n_steps"] = min(50 if every is None else every, trainer["max_steps"])
         try:
             built = super().instantiate_trainer(**kwargs)
-        except ValueError as error:  # Lightning's word for a strategy or an accelerator that is none
+        except (TypeError, ValueError) as error:  # Lightning's words for a strategy, an accelerator or devices
             known = {"strategy": ["auto", *StrategyRegistry], "accelerator": ["auto", "gpu", *AcceleratorRegistry]}
             for name, names_ in known.items():
                 if isinstance(trainer[name], str) and trainer[name] not in names_:
                     got = f"got {trainer[name]!r}{did_you_mean(trainer[name], names_)}"
                     raise MisconfigurationException(f"Expected a trainer.{name} of Lightning's, {got}") from error
-            raise
+            told = " ".join(str(error).split())
+            raise MisconfigurationException(f"Expected options of the trainer that fit, got: {told}") from error
         if self.subcommand == "fit":
             built.callbacks.insert(0, NextSteps())  # type: ignore[attr-defined]  # the folder comes first
         return built

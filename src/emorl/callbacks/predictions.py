@@ -17,6 +17,7 @@ from emorl.errors import DataError, printable
 from emorl.files import atomic
 from emorl.metrics.functional import masks_to_labels
 from emorl.module import Prediction
+from emorl.ranges import at_least
 from emorl.types import Batch
 from emorl.viz import decomposition, save_labels, save_png, sheet, summary_tiles
 
@@ -38,9 +39,13 @@ class PredictionWriter(Callback):
         output_dir: folder to write to; by default ``predictions/`` in the run's folder.
         arrays: whether to write the npz files.
         overview: images in ``overview.png``, the first ones; 0 for no such picture.
+
+    Raises:
+        ValueError: if ``overview`` is negative.
     """
 
     def __init__(self, output_dir: str | None = None, arrays: bool = True, overview: int = 12) -> None:
+        at_least(0, overview=overview)
         self.output_dir = output_dir
         self.arrays = arrays
         self.overview = overview
