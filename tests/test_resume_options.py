@@ -1,8 +1,10 @@
 """Which options may change when a run resumes."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ReduceLROnPlateau
@@ -11,6 +13,10 @@ from torch.optim.lr_scheduler import ConstantLR
 from torch.optim.lr_scheduler import ReduceLROnPlateau as PlainPlateau
 
 import tiny
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
 from emorl.optim import WarmupCosineDecay
 
 pytestmark = [
@@ -70,6 +76,26 @@ def test_what_takes_effect_may_change(change, checkpoint, shards, tmp_path):
 def test_another_warm_up_takes_effect(checkpoint, shards, tmp_path):
     trainer = train(shards, tmp_path, 3, resume=checkpoint, scheduler=partial(WarmupCosineDecay, warmup=100))
     assert trainer.optimizers[0].param_groups[0]["lr"] < 1e-4
+
+
+@pytest.mark.parametrize(("seed", "val"), [(1, 5), (0, 3)])
+def test_a_run_resumes_on_its_own_training_data(seed, val, checkpoint, tmp_path):
+    """Of as many samples; another split to validate changes nothing."""
+    sizes = {"train": 12, "val": val, "test": 5}
+    splits = {split: Selection(Tetrominoes(n, seed, split), range(n)) for split, n in sizes.items()}
+    write_shards(splits, tmp_path / "data", 5)
+    told = (
+        nullcontext() if seed == 0 else pytest.raises(DataError, match="expected the training data of the checkpoint")
+    )
+    with told:
+        assert train(tmp_path / "data", tmp_path, 3, resume=checkpoint).global_step == 3
+
+
+def test_data_of_a_checkpoint_from_before_are_not_compared(checkpoint, shards, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content.pop("MultiObjectDataModule")
+    torch.save(content, tmp_path / "old.ckpt")
+    assert train(shards, tmp_path, 3, resume=tmp_path / "old.ckpt").global_step == 3
 
 
 def test_weights_alone_are_not_resumed(shards, tmp_path):
