@@ -47,7 +47,10 @@ logger = logging.getLogger(__name__)
 
 
 class Parser(ShortErrors, LightningArgumentParser):
-    """Lightning's parser, with errors in one line."""
+    """Lightning's parser, with errors in one line, and without abbreviated options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
 
 class EmorlCLI(LightningCLI):
