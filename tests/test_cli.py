@@ -41,7 +41,6 @@ NETWORK = {"num_slots": 4, "slot_dim": 8, "feature_dim": 8}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
 ]
 
 
@@ -108,7 +107,7 @@ def test_predictions_are_written_and_not_kept(checkpoint, folder, here, build):
     assert not cli.trainer.predict_loop.return_predictions
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed from")
 def test_a_run_goes_on_where_its_folder_has_moved(shards, here, emorl):
     options = ("fit", *configs(TETROMINOES), f"--data.root={shards}", *QUIET)
     emorl(*options, "--trainer.max_steps=2")
@@ -117,6 +116,14 @@ def test_a_run_goes_on_where_its_folder_has_moved(shards, here, emorl):
     emorl(*options, "--trainer.logger.save_dir=moved", "--trainer.logger.version=version_0", f"--ckpt_path={last}")
     assert torch.load(last)["global_step"] == 4
     assert not list(here.rglob("last-v1.ckpt"))
+
+
+@pytest.mark.parametrize(("command", "wrote"), [("test", {"metrics.json"}), ("predict", {"overview.png"})])
+def test_what_a_bare_command_leaves_is_what_was_asked_for(command, wrote, checkpoint, shards, here, emorl):
+    emorl(command, f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
+    assert {path.name for path in here.iterdir()} == {"out"}
+    assert {path.name for path in (here / "out").glob("*") if not path.name.startswith("test-")} == {command} | wrote
+    assert {path.name for path in (here / "out" / command).iterdir()} == {"config.yaml", "versions.json"}
 
 
 def test_bare_test_needs_only_checkpoint_and_root(checkpoint, shards, here, emorl, capsys):
@@ -241,7 +248,6 @@ def test_a_checkpoint_of_another_project(option, shards, here, emorl, capsys):
     assert "other.ckpt: expected a checkpoint of this version's emorl fit, got one with hidden" in line
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_folder_has_one_run(shards, here, emorl, capsys):
     small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
     named = ("--trainer.logger.version=a", "--trainer.max_steps=1", f"--data.root={shards}")
@@ -257,7 +263,33 @@ def test_a_folder_has_one_run(shards, here, emorl, capsys):
     assert (record["ckpt_path"], record["trainer"]["max_steps"]) == (None, 2)  # which repeats the run from its start
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("version", ["a", "b"])
+def test_a_finished_run_has_nothing_to_train(version, steps, shards, here, emorl, capsys):
+    small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
+    arguments = (*configs(TETROMINOES), *small, f"--data.root={shards}", *QUIET)
+    emorl("fit", *arguments, "--trainer.logger.version=a", "--trainer.max_steps=2")
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    again = ("--ckpt_path=runs/a/checkpoints/last.ckpt", f"--trainer.logger.version={version}")
+    line = error_of(emorl, capsys, "fit", *arguments, *again, f"--trainer.max_steps={steps}")
+    told = f"nothing to train: the checkpoint is at step 2, max_steps is {steps}; raise --trainer.max_steps"
+    assert line == f"emorl: error: {told}"
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+    assert [path.name for path in (here / "runs").iterdir()] == ["a"]
+
+
+def test_a_run_that_is_refused_names_no_folder(shards, here, emorl, capsys):
+    """As where an epoch has no whole batch."""
+    with pytest.raises(SystemExit) as caught:
+        emorl("fit", *configs(TETROMINOES), f"--data.root={shards}", "--data.batch_size=13", *QUIET)
+    assert caught.value.code == 2
+    text, errors = capsys.readouterr()
+    assert "Run folder" not in text
+    assert "error: " in errors
+    assert list(here.iterdir()) == []
+
+
 def test_a_trial_run_may_be_repeated(shards, here, emorl):
     trial = ("--trainer.fast_dev_run=1", f"--data.root={shards}", "--data.batch_size=2", *QUIET)
     for _ in range(2):
@@ -288,6 +320,15 @@ def test_an_interrupted_command_says_so(checkpoint, shards, here, emorl, capsys)
         ("--model.network.decode_chunk=0", "Expected decode_chunk of 1 or more, got 0."),
         ("--model.network.decoder.stride=0", "Expected stride of 1 or more, got 0."),
         ("--model.image_size=0", "Expected image_size of 1 or more, got 0."),
+        ("--trainer.gradient_clip_val=-1", "Expected gradient_clip_val of 0 or more, got -1."),
+        ("--trainer.accumulate_grad_batches=0", "Expected accumulate_grad_batches of 1 or more, got 0."),
+        ("--trainer.log_every_n_steps=-1", "Expected log_every_n_steps of 0 or more, got -1."),
+        ("--trainer.num_sanity_val_steps=-3", "Expected num_sanity_val_steps of 0 or more, got -3."),
+        ("--predictions.overview=-2", "Expected overview of 0 or more, got -2."),
+        ("--trainer.devices=-2", "Expected options of the trainer that fit, got: `devices`"),
+        ("--trainer.devices=two", "Expected options of the trainer that fit, got: `devices`"),
+        ("--seed_everything=-1", "Expected seed_everything from 0 to 4294967295, got -1."),
+        ("--seed_everything=99999999999999999999", "got 99999999999999999999."),
         ("--model.optimizer.lr=-1", "Expected an optimizer and a scheduler, got: Invalid learning rate: -1.0"),
     ],
 )
@@ -357,7 +398,6 @@ def test_a_run_keeps_its_record(command, run, emorl):
     assert (run / command / "config.yaml").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_run_that_began_with_weights_goes_on(run, here, emorl):
     (last,) = run.glob("**/*.ckpt")
     (here / "pre.ckpt").unlink()

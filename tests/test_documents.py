@@ -78,10 +78,11 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     for name in ("configs", "examples"):
         (home / name).symlink_to(ROOT / name)
+    logger = "{class_path: emorl.loggers.AppendingCSVLogger, init_args: {save_dir: runs}}"
     for run in ("runs/version_0", "runs/clevr6", "RUN"):
         (home / run / "checkpoints").mkdir(parents=True)
         tiny.saved(tiny.module(), home / run / "checkpoints" / "last.ckpt")
-        (home / run / "config.yaml").write_text("trainer:\n  max_steps: 10\n")
+        (home / run / "config.yaml").write_text(f"trainer:\n  max_steps: 10\n  logger: {logger}\n")
     (home / "mine.yaml").write_text("trainer:\n  max_steps: 10\n")
     page = (ROOT / "docs/howto/own_decoder.md").read_text()
     (code,) = re.findall(r"```python\n(from emorl.*?)```", page, re.DOTALL)

@@ -20,7 +20,7 @@ EXPORTED = [name for name in stored.names() if "/" in name and not name.startswi
 def write(name, out, *options):
     """Export in a process of its own: pytest's checks of shapes would be recorded too."""
     command = [sys.executable, "-m", "emorl", "export", name, out, *options]
-    subprocess.run(command, check=True, capture_output=True)
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stderr == ""
 
 
 def scenes(name, count):

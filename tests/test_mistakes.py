@@ -27,6 +27,9 @@ EMORL = [
     ("fit -c muon.yaml --model.optimizer.init_args.momentm 1", "did you mean --model.optimizer.init_args.momentum?"),
     ("fit --data.batch_sze 4", "unknown option --data.batch_sze; did you mean --data.batch_size?"),
     ("fit --pretraned tetrominoes", "did you mean --pretrained?"),
+    ("fit --trainer.max_step 3", "unknown option --trainer.max_step; did you mean --trainer.max_steps?"),
+    ("predict --predictions.array false", "did you mean --predictions.arrays?"),
+    ("fit --data.train 800", "unknown option --data.train"),
     ("predict --outptu_dir x", "did you mean --output_dir?"),
     ("fit --model.network.init_args.num_slot 3", "did you mean --model.network.init_args.num_slots?"),
     ("fit --model.network.decoder.strde 3", "did you mean --model.network.init_args.decoder.init_args.stride?"),
@@ -67,6 +70,9 @@ EMORL = [
     ("fti", "got 'fti'; did you mean fit?"),
 ]
 OTHERS = [
+    (data, "generate tetrominoes x --trai 3", "unknown option --trai; did you mean --train?"),
+    (study, "a b --see 3", "unknown option --see; did you mean --seeds?"),
+    (evaluate, "report a b c --score_siz 3", "unknown option --score_siz; did you mean --score_size?"),
     (data, "genrate", "expected one of generate, convert, export, info, verify, preview, got 'genrate'; did you mean"),
     (
         data,

@@ -1,8 +1,10 @@
 """Which options may change when a run resumes."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ReduceLROnPlateau
@@ -11,6 +13,10 @@ from torch.optim.lr_scheduler import ConstantLR
 from torch.optim.lr_scheduler import ReduceLROnPlateau as PlainPlateau
 
 import tiny
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.write.selection import Selection
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
 from emorl.optim import WarmupCosineDecay
 
 pytestmark = [
@@ -72,11 +78,58 @@ def test_another_warm_up_takes_effect(checkpoint, shards, tmp_path):
     assert trainer.optimizers[0].param_groups[0]["lr"] < 1e-4
 
 
+@pytest.mark.parametrize(("seed", "val"), [(1, 5), (0, 3)])
+def test_a_run_resumes_on_its_own_training_data(seed, val, checkpoint, tmp_path):
+    """Of as many samples; another split to validate changes nothing."""
+    sizes = {"train": 12, "val": val, "test": 5}
+    splits = {split: Selection(Tetrominoes(n, seed, split), range(n)) for split, n in sizes.items()}
+    write_shards(splits, tmp_path / "data", 5)
+    told = (
+        nullcontext() if seed == 0 else pytest.raises(DataError, match="expected the training data of the checkpoint")
+    )
+    with told:
+        assert train(tmp_path / "data", tmp_path, 3, resume=checkpoint).global_step == 3
+
+
+def test_data_of_a_checkpoint_from_before_are_not_compared(checkpoint, shards, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content.pop("MultiObjectDataModule")
+    torch.save(content, tmp_path / "old.ckpt")
+    assert train(shards, tmp_path, 3, resume=tmp_path / "old.ckpt").global_step == 3
+
+
 def test_weights_alone_are_not_resumed(shards, tmp_path):
     trainer = train(shards, tmp_path, 1)
     trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
     with pytest.raises(MisconfigurationException, match=r"without the optimizer's state\. Instead, start a new run"):
         train(shards, tmp_path, 2, resume=tmp_path / "weights.ckpt")
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_that_has_its_steps_has_nothing_to_train(steps, checkpoint, shards, tmp_path):
+    told = rf"^nothing to train: the checkpoint is at step 2, max_steps is {steps}; raise --trainer\.max_steps$"
+    with pytest.raises(MisconfigurationException, match=told):
+        train(shards, tmp_path, steps, resume=checkpoint)
+
+
+def test_a_run_that_has_its_epochs_has_nothing_to_train(shards, tmp_path):
+    def run(epochs, resume=None):
+        keep = ModelCheckpoint(tmp_path, "a", save_on_train_epoch_end=True)
+        trainer = tiny.trainer(tmp_path, callbacks=[keep], enable_checkpointing=True, max_epochs=epochs)
+        trainer.fit(tiny.module(), tiny.data(shards, batch_size=6), ckpt_path=resume)
+        return trainer.global_step
+
+    told = "the checkpoint has finished 1 epochs, max_epochs is 1; raise --trainer.max_epochs"
+    steps = run(1)
+    with pytest.raises(MisconfigurationException, match=f"^nothing to train: {told}$"):
+        run(1, tmp_path / "a.ckpt")
+    assert run(2, tmp_path / "a.ckpt") == 2 * steps
+
+
+@pytest.mark.parametrize("limit", ["max_steps", "max_epochs", "limit_train_batches"])
+def test_a_run_of_no_steps_has_nothing_to_train(limit, shards, tmp_path):
+    with pytest.raises(MisconfigurationException, match=f"^nothing to train: {limit} is 0; raise --trainer.{limit}$"):
+        tiny.trainer(tmp_path, **{limit: 0}).fit(tiny.module(), tiny.data(shards))
 
 
 def plateau(shards, folder, scheduler):

@@ -10,6 +10,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
+from emorl.ranges import at_least
 
 if TYPE_CHECKING:
     from emorl.module import SlotModule
@@ -27,7 +28,8 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
         DataError: if the scenes need more slots than K.
         MisconfigurationException: if there are too few steps for the model; if the device has no float64, which the
             scores need; if the data have another image size than the model, or one that the decoder cannot render; if
-            precision or strategy cannot train the model; or if validation is to come at an interval that never comes.
+            precision or strategy cannot train the model; if a training is to take no step; if a number of the trainer
+            is out of range; or if validation is to come at an interval that never comes.
     """
     network, strategy = module.network, trainer.strategy
     if strategy.root_device.type == "mps":
@@ -40,12 +42,18 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
             network.checked_steps(steps)
         if stage == "fit":
             plain_ddp = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
+            at_least(
+                0, gradient_clip_val=trainer.gradient_clip_val, log_every_n_steps=vars(trainer)["log_every_n_steps"]
+            )
+            at_least(0, num_sanity_val_steps=trainer.num_sanity_val_steps)
+            at_least(1, accumulate_grad_batches=trainer.accumulate_grad_batches)
             network.check_training(str(trainer.precision), unused_parameters=not plain_ddp)
         network.decoder.grid(module.image_size, module.image_size)
     except ValueError as error:
         raise MisconfigurationException(str(error)) from error
     _check_data(module, getattr(trainer, "datamodule", None))
     if stage == "fit":
+        _check_length(trainer)
         _check_validation(trainer, getattr(trainer, "datamodule", None))
 
 
@@ -64,6 +72,13 @@ def _check_data(module: SlotModule, data: object) -> None:
             got=f"scenes of up to {manifest.max_objects} objects and a background",
             remedy=f"set num_slots to {manifest.slots} or more",
         )
+
+
+def _check_length(trainer: Trainer) -> None:
+    """Check that there is a step to take."""
+    for name in ("max_steps", "max_epochs", "limit_train_batches"):
+        if getattr(trainer, name) == 0:
+            raise MisconfigurationException(f"nothing to train: {name} is 0; raise --trainer.{name}")
 
 
 def _check_validation(trainer: Trainer, data: object) -> None:

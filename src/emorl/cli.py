@@ -33,7 +33,7 @@ from emorl.callbacks import (
     RunRecord,
     TestReport,
 )
-from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused
+from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused, stay_in_folder
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
 from emorl.errors import DataError, did_you_mean, printable, told
@@ -47,7 +47,10 @@ logger = logging.getLogger(__name__)
 
 
 class Parser(ShortErrors, LightningArgumentParser):
-    """Lightning's parser, with errors in one line."""
+    """Lightning's parser, with errors in one line, and without abbreviated options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
 
 class EmorlCLI(LightningCLI):
@@ -117,8 +120,11 @@ class EmorlCLI(LightningCLI):
         self._parse(parser, words, subcommand)
         if subcommand := self.config.get("subcommand"):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
-            if self.config[subcommand].get("seed_everything") is True:
+            seed = self.config[subcommand].get("seed_everything")
+            if seed is True:
                 raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, as 0.")
+            if seed is not None and not 0 <= seed < 2**32:
+                raise MisconfigurationException(f"Expected seed_everything from 0 to {2**32 - 1}, got {seed}.")
             for name, value in vars(named).items():
                 if value is not None and self.config[subcommand].get(name) is None:
                     raise MisconfigurationException(
@@ -157,10 +163,13 @@ class EmorlCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Let other subcommands than fit log in a subfolder of the run, without overwriting its record."""
+        if self.subcommand == "fit":
+            return
+        warnings.filterwarnings("ignore", "The dirpath has changed from")  # no checkpoint will be kept there
         logger = self._get(self.config, "trainer").get("logger")
         for each in logger if isinstance(logger, list) else [logger]:
             named = isinstance(each, Namespace) and each.class_path.endswith(("CSVLogger", "TensorBoardLogger"))
-            if self.subcommand != "fit" and named and (version := each.get("init_args.version")) is not None:
+            if named and (version := each.get("init_args.version")) is not None:
                 run = version if isinstance(version, str) else f"version_{version}"
                 each.init_args.version = f"{run}/{self.subcommand}"
 
@@ -189,7 +198,8 @@ class EmorlCLI(LightningCLI):
         What is on record of a test or a prediction goes to a folder of its own beside the results.
         """
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
-        idle: tuple[type, ...] = (LearningRateMonitor,) if trainer["logger"] is False else ()
+        curve = self.subcommand == "fit" and trainer["logger"] is not False
+        idle: tuple[type, ...] = () if curve else (LearningRateMonitor,)
         keys = self._parser(self.subcommand).callback_keys
         if trainer["enable_progress_bar"] is False:
             keys.remove("progress")
@@ -200,19 +210,27 @@ class EmorlCLI(LightningCLI):
             trainer["callbacks"] = [part for part in trainer["callbacks"] if not isinstance(part, idle)]
         if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
+            if trainer["logger"] is None:  # Lightning's own, which would add a folder for numbers that the report has
+                kwargs["logger"] = False
+        checkpoint = self._get(self.config, "ckpt_path")
+        if self.subcommand == "fit" and checkpoint and checkpoint not in LIGHTNINGS and trainer["logger"]:
+            loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]
+            stay_in_folder(loggers, checkpoint)
         if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run leaves a line of its curve, too
-            kwargs["log_every_n_steps"] = min(trainer["log_every_n_steps"] or 50, trainer["max_steps"])
+            every = trainer["log_every_n_steps"]
+            kwargs["log_every_n_steps"] = min(50 if every is None else every, trainer["max_steps"])
         try:
             built = super().instantiate_trainer(**kwargs)
-        except ValueError as error:  # Lightning's word for a strategy or an accelerator that is none
+        except (TypeError, ValueError) as error:  # Lightning's words for a strategy, an accelerator or devices
             known = {"strategy": ["auto", *StrategyRegistry], "accelerator": ["auto", "gpu", *AcceleratorRegistry]}
             for name, names_ in known.items():
                 if isinstance(trainer[name], str) and trainer[name] not in names_:
                     got = f"got {trainer[name]!r}{did_you_mean(trainer[name], names_)}"
                     raise MisconfigurationException(f"Expected a trainer.{name} of Lightning's, {got}") from error
-            raise
+            told = " ".join(str(error).split())
+            raise MisconfigurationException(f"Expected options of the trainer that fit, got: {told}") from error
         if self.subcommand == "fit":
-            built.callbacks.append(NextSteps())  # type: ignore[attr-defined]
+            built.callbacks.insert(0, NextSteps())  # type: ignore[attr-defined]  # the folder comes first
         return built
 
     def run(self) -> None:
@@ -278,6 +296,7 @@ def main(args: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # `RunRecord` sees to it
     print_any_name()
     try:
         build(args).run()

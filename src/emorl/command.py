@@ -100,7 +100,10 @@ def summary(command: str | Commands) -> str:
 
 
 class _Parser(ShortErrors):
-    """A parser of paths that may begin with ``~``, in configuration files too."""
+    """A parser of paths that may begin with ``~``, in configuration files too, without abbreviated options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """Parse, and expand ``~``."""

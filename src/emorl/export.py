@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,7 +165,7 @@ def _onnx(part: Part, described: dict[str, str]) -> bytes:
         raise DataError.of(
             "ONNX", expected="the packages onnx and onnxscript", got=f"{error}", remedy=remedy
         ) from error
-    with _quiet("torch.onnx"), torch.no_grad():
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             _recorded(part),
             (part.example,),
@@ -195,12 +196,14 @@ def _name_axes(graph: Any, names: list[str]) -> None:
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Silence a logger's warnings, as of torchvision, which nothing here needs."""
-    logger = logging.getLogger(name)
+def _quiet() -> Iterator[None]:
+    """Silence what torch's exporter says of itself, and of torchvision, which nothing here needs."""
+    logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+            yield
     finally:
         logger.setLevel(level)

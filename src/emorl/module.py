@@ -328,8 +328,9 @@ class SlotModule(LightningModule):
             terms = [name for name, fine in zip(values, finite.tolist(), strict=True) if not fine]
             raise FloatingPointError(
                 f"Expected finite numbers, but at step {self.global_step} these are not: {', '.join(terms)}. "
-                "Start a new run from the last checkpoint's weights (--pretrained CKPT) with a lower learning rate "
-                "(--model.optimizer.init_args.lr), or resume (--ckpt_path CKPT) in float32 (--trainer.precision 32)."
+                "Start a new run from the last checkpoint's weights (--pretrained CKPT, and another "
+                "--trainer.logger.version) with a lower learning rate (--model.optimizer.init_args.lr), or resume "
+                "(--ckpt_path CKPT) in float32 (--trainer.precision 32)."
             )
 
     def _save_arguments(self, network: Any, optimizer: Any, scheduler: Any) -> None:

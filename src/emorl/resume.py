@@ -1,11 +1,11 @@
-"""What a run keeps when it resumes: settings that its checkpoint restores, whatever a configuration says."""
+"""What a run keeps when it resumes, settings that its checkpoint restores, and whether it has steps left to take."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule
@@ -24,9 +24,11 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     builds, is not compared.
 
     Raises:
-        MisconfigurationException: if it is not, or if the checkpoint has weights alone.
+        MisconfigurationException: if it is not, if the checkpoint has weights alone, or if no step is left to take.
     """
     remedy = f"start a new run from its weights: --pretrained {module.trainer.ckpt_path}"
+    if module.trainer.loggers:  # whose version may be that of the run
+        remedy += " --trainer.logger.version NEW"
     if "optimizer_states" not in checkpoint:
         raise MisconfigurationException(
             f"Expected a checkpoint to resume from, got one without the optimizer's state. Instead, {remedy}."
@@ -36,13 +38,34 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     now = dict(_kept(module.hparams, data))
     before = dict(_kept(checkpoint.get("hyper_parameters", {}), checkpoint.get("datamodule_hyper_parameters", {})))
     changed = [name for name in before if name in now and now[name] != before[name]]
-    if not changed:
-        return
-    names, old, new = (", ".join(map(str, part)) for part in zip(*_readable(changed, before, now), strict=True))
-    raise MisconfigurationException(
-        f"Expected what the checkpoint was trained with, {names} = {old}, got {new}. Optimizer, scheduler and "
-        f"the order of the data resume as they were. Leave that unchanged, or {remedy}."
-    )
+    if changed:
+        names, old, new = (", ".join(map(str, part)) for part in zip(*_readable(changed, before, now), strict=True))
+        raise MisconfigurationException(
+            f"Expected what the checkpoint was trained with, {names} = {old}, got {new}. Optimizer, scheduler and "
+            f"the order of the data resume as they were. Leave that unchanged, or {remedy}."
+        )
+    if end := ended(checkpoint, module.trainer.max_steps, module.trainer.max_epochs):
+        trial = bool(vars(module.trainer)["fast_dev_run"])
+        remedy = "leave out --trainer.fast_dev_run or --ckpt_path" if trial else f"raise --trainer.{end.limit}"
+        raise MisconfigurationException(f"nothing to train: {end.reason}; {remedy}")
+
+
+class End(NamedTuple):
+    """Why no step is left to take from a checkpoint."""
+
+    limit: str  # argument of the trainer
+    reason: str
+
+
+def ended(checkpoint: Mapping[str, Any], max_steps: int, max_epochs: int | None) -> End | None:
+    """Return why a training would take no step from a checkpoint; None if it would take one."""
+    step, loop = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
+    epochs = loop["epoch_progress"]["current"]["processed"]
+    if 0 <= max_steps <= step:
+        return End("max_steps", f"the checkpoint is at step {step}, max_steps is {max_steps}")
+    if max_epochs is not None and 0 <= max_epochs <= epochs:
+        return End("max_epochs", f"the checkpoint has finished {epochs} epochs, max_epochs is {max_epochs}")
+    return None
 
 
 def _readable(names: list[str], *settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

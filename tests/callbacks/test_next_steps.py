@@ -1,9 +1,11 @@
 """What `fit` prints at its end: folder, checkpoint and the next commands."""
 
+import csv
 import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import tiny
@@ -13,7 +15,6 @@ BASE = tiny.CONFIGS / "base.yaml"
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed from"),
 ]
 
 
@@ -46,6 +47,31 @@ def test_a_short_run_says_where_it_is_and_what_to_type_next(folder, fit, emorl, 
     assert "train/loss" in (run / "metrics.csv").read_text()
     for advertisement in ("Tip", "litlogger", "FLOPs", "TPU"):
         assert advertisement not in text + errors
+
+
+@pytest.mark.parametrize("options", [[], ["--trainer.logger.version=a"], ["--trainer.logger=false"]])
+def test_a_run_that_is_stopped_says_how_to_resume_it_in_its_folder(options, fit, emorl, capsys):
+    stop = ("--trainer.callbacks+=preempted.Signal", "--trainer.callbacks.step=0", "--trainer.callbacks.name=SIGTERM")
+    with pytest.raises(SystemExit) as caught:
+        fit(*stop, *options, "--trainer.log_every_n_steps=1")
+    assert caught.value.code == 143
+    (before,) = Path("runs").rglob("checkpoints")
+    told, command = capsys.readouterr().out.splitlines()[-2:]
+    assert told == "To resume:"
+    config = yaml.safe_load((before.parent / "config.yaml").read_text())
+    config["trainer"]["callbacks"] = [
+        part for part in config["trainer"]["callbacks"] if part["class_path"] != "preempted.Signal"
+    ]
+    (before.parent / "config.yaml").write_text(yaml.safe_dump(config))
+    emorl(*shlex.split(command)[1:])
+    (after,) = Path("runs").rglob("checkpoints")
+    assert after == before
+    assert torch.load(after / "last.ckpt", weights_only=True)["global_step"] == 2
+    if config["trainer"]["logger"]:
+        rows = list(csv.DictReader((before.parent / "metrics.csv").read_text().splitlines()))
+        assert [row["step"] for row in rows if row["train/loss"]] == ["0", "1"]
+        again = yaml.safe_load((before.parent / "config.yaml").read_text())
+        assert again["trainer"]["logger"] == config["trainer"]["logger"]  # which repeats the run in another folder
 
 
 def test_a_run_without_weights_to_begin_with_needs_no_word_about_them(fit, capsys):

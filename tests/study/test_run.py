@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -92,6 +93,19 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     run = Run("a", (), 0, tmp_path)
     run.scores.write_text(json.dumps({"I=0": {}}))
     assert run.finish(lock=0)
+
+
+@pytest.mark.parametrize(("step", "called"), [(1, ["fit", "test"]), (2, ["test"])])
+def test_a_run_whose_training_is_finished_is_tested_alone(step, called, tmp_path, monkeypatch):
+    """As where the study was stopped between the two; ``emorl fit`` refuses to train a finished run."""
+    calls = []
+    monkeypatch.setattr(study, "_call", lambda command, *_: calls.append(command[3]) or 0)
+    (tmp_path / "checkpoints").mkdir()
+    progress = {"fit_loop": {"epoch_progress": {"current": {"processed": 0}}}}
+    torch.save({"global_step": step, "loops": progress}, tmp_path / "checkpoints" / "last.ckpt")
+    (tmp_path / "config.yaml").write_text("trainer: {max_steps: 2, max_epochs: -1}")
+    assert Run("a", (), 0, tmp_path).finish(lock=0)
+    assert calls == called
 
 
 def test_a_study_does_not_go_on_with_other_options(tmp_path, capsys, monkeypatch):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from emorl.errors import DataError
 from emorl.files import locked
@@ -32,6 +32,23 @@ def _own_folder(trainer: Trainer) -> Path:
     logger = trainer.loggers[0]
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
+
+
+def stay_in_folder(loggers: Iterable[Logger], checkpoint: str) -> None:
+    """Have loggers that name no version log in the folder of a run that resumes, not in the next ``version_N``.
+
+    Args:
+        loggers: those of the trainer. A logger stays where it is if the run's folder is not in its own.
+        checkpoint: path of the checkpoint, in ``checkpoints`` of the run's folder.
+    """
+    run = Path(checkpoint).resolve().parent.parent
+    if not (run / CONFIG).exists():
+        return
+    for logger in loggers:
+        if not isinstance(logger, CSVLogger | TensorBoardLogger) or logger._version is not None:
+            continue
+        if Path(logger.root_dir).resolve() == run.parent:
+            logger._version = run.name
 
 
 @contextmanager

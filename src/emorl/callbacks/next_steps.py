@@ -1,28 +1,35 @@
-"""Says where a run keeps its files and, at its end, what to type next."""
+"""Says where a run keeps its files and, when it ends or stops, what to type next."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from pathlib import Path
+from signal import SIGUSR1
 
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from emorl.callbacks.folder import run_folder
+from emorl.callbacks.folder import CONFIG, run_folder
+from emorl.callbacks.preemption import slurm_job
 
 
 class NextSteps(Callback):
     """Prints the run's folder before training, and after it the checkpoint and the commands that test and predict.
 
+    Of a training that is stopped (Ctrl-C, a signal) it prints the command that resumes, unless SLURM queues it again.
     The commands take the run's ``config.yaml`` and write into its folder; paths are relative to the working directory.
     A trial run (``fast_dev_run``) leaves nothing to go on with.
     """
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the folder."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the folder."""
         self.folder = run_folder(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the folder: so late, that none is named of a run that is refused."""
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             print(f"Run folder: {_short(self.folder)}", flush=True)
 
@@ -33,6 +40,15 @@ class NextSteps(Callback):
             print(f"Checkpoint: {_short(path)}. To test it, and to decompose images:")
             for command in commands(self.folder, path):
                 print(f"  {command}", flush=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Name the command that resumes, if training was stopped and there is a checkpoint."""
+        stopped = isinstance(exception, KeyboardInterrupt | SystemExit | SIGTERMException)
+        queued = isinstance(exception, SystemExit) and exception.code == 128 + SIGUSR1 and slurm_job() is not None
+        path = checkpoint(trainer) if stopped and not queued else None
+        if trainer.is_global_zero and path is not None and (self.folder / CONFIG).exists():
+            resume = ["emorl", "fit", "-c", _short(self.folder / CONFIG), "--ckpt_path", _short(path)]
+            print(f"To resume:\n  {shlex.join(resume)}", flush=True)
 
 
 def checkpoint(trainer: Trainer) -> Path | None:
@@ -49,7 +65,7 @@ def commands(folder: Path, path: Path) -> list[str]:
         folder: the run's folder, with its ``config.yaml``.
         path: the checkpoint.
     """
-    config = folder / "config.yaml"
+    config = folder / CONFIG
     pretrained = yaml.safe_load(config.read_text()).get("pretrained") is not None
     options = ["-c", _short(config), "--ckpt_path", _short(path), *(["--pretrained", "null"] if pretrained else [])]
     places = {"test": folder, "predict": folder / "predictions"}

@@ -14,10 +14,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from emorl.callbacks.folder import run_folder
-from emorl.errors import DataError
+from emorl.errors import DataError, printable
 from emorl.files import atomic, too_long
 from emorl.metrics.functional import masks_to_labels
 from emorl.module import Prediction
+from emorl.ranges import at_least
 from emorl.types import Batch
 from emorl.viz import decomposition, save_labels, save_png, sheet, summary_tiles
 
@@ -32,15 +33,20 @@ class PredictionWriter(Callback):
     [K, 1, H, W], ``components`` [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, masks in [0, 1], and so are
     colors but IODINE's; and ``crop_box``, int64: top, left, bottom and right of what the model saw, in pixels of the
     stored image. The picture is that of `emorl.viz.decomposition`. The label map is a PNG with a palette, H x W pixels:
-    k is the slot k of the pictures, from 1 to K, which the arrays have at k - 1.
+    k is the slot k of the pictures, from 1 to K, which the arrays have at k - 1. Files of an earlier prediction with
+    the same names are replaced; of others that are in the folder a line tells.
 
     Args:
         output_dir: folder to write to; by default ``predictions/`` in the run's folder.
         arrays: whether to write the npz files.
         overview: images in ``overview.png``, the first ones; 0 for no such picture.
+
+    Raises:
+        ValueError: if ``overview`` is negative.
     """
 
     def __init__(self, output_dir: str | None = None, arrays: bool = True, overview: int = 12) -> None:
+        at_least(0, overview=overview)
         self.output_dir = output_dir
         self.arrays = arrays
         self.overview = overview
@@ -58,6 +64,7 @@ class PredictionWriter(Callback):
         self.folder = Path(self.output_dir) if self.output_dir else run_folder(trainer) / "predictions"
         self._check_names(getattr(trainer, "datamodule", None))
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.earlier = {path: version(path) for path in earlier_files(self.folder)}
 
     def _check_names(self, data: Any) -> None:
         """Check that all files can be written, each under a name of its own, and that none replaces an image."""
@@ -111,6 +118,9 @@ class PredictionWriter(Callback):
         what = "slots, masks and a picture" if self.arrays else "a picture and a label map"
         shown = f"; the first {len(self.rows)} are in {OVERVIEW}" if self.rows else ""
         print(f"Wrote {what} of {int(written)} images to {self.folder.resolve()}{shown}")
+        left = [path.name for path, before in self.earlier.items() if path.exists() and version(path) == before]
+        if left:
+            print(f"This folder also holds {len(left)} files of an earlier prediction, such as {printable(left[0])}")
 
     def _new(self, name: str) -> Path:
         """Return the path of a file that none of this prediction has yet."""
@@ -141,6 +151,18 @@ def split(prediction: Prediction) -> Iterator[dict[str, Tensor]]:
     tensors = {name: value.float().cpu() for name, value in known if value is not None}
     for place in range(len(prediction.key)):
         yield {name: tensor[place] for name, tensor in tensors.items()}
+
+
+def earlier_files(folder: Path) -> list[Path]:
+    """Return what earlier predictions have left in a folder, in the order of their names."""
+    keys = [path.name.removesuffix(LABELS) for path in sorted(folder.glob(f"*{LABELS}"))]
+    paths = [folder / f"{key}{end}" for key in keys for end in (".npz", PICTURE, LABELS)]
+    return [path for path in (*paths, folder / OVERVIEW) if path.exists()] if keys else []
+
+
+def version(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written anew."""
+    return path.stat().st_ino, path.stat().st_mtime_ns
 
 
 def crop_boxes(batch: Batch) -> Tensor | None:

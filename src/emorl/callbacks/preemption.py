@@ -115,7 +115,7 @@ def save(trainer: Trainer) -> Path:
     assert keeper.dirpath is not None
     path = keeper.last_model_path or f"{keeper.dirpath}/{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
     keeper.last_model_path = path  # or else it would call its next one last-v1.ckpt
-    trainer.save_checkpoint(path)
+    trainer.save_checkpoint(path, weights_only=False)
     return Path(path)
 
 

@@ -42,7 +42,7 @@ class RunRecord(SaveConfigCallback):
             MisconfigurationException: if another process trains there, or if a training is to begin in the folder of
                 another.
         """
-        self.folder = run_folder(trainer)
+        self.folder, self.named = run_folder(trainer), bool(trainer.loggers)
         if stage == "fit":
             error = self._hold() if trainer.is_global_zero else None
             if error := trainer.strategy.broadcast(error):
@@ -58,7 +58,8 @@ class RunRecord(SaveConfigCallback):
         last = self.folder / "checkpoints" / "last.ckpt"
         own = self.source in LIGHTNINGS or self.folder.resolve() in Path(self.source or "").resolve().parents
         if last.exists() and not own:
-            remedy = f"Resume that run by --ckpt_path {last}, or choose another trainer.logger.version."
+            other = "--trainer.logger.version NEW" if self.named else "another --trainer.default_root_dir"
+            remedy = f"To resume that run, give --ckpt_path {last}; to begin another, {other}."
             return f"Expected a folder for a new run, got that of {last}. {remedy}"
         return None
 

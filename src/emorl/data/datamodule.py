@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from hashlib import sha256
 from os.path import expanduser, isdir, isfile
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
@@ -117,6 +119,33 @@ class MultiObjectDataModule(LightningDataModule):
         else:
             remedy = f"make one of it (emorl-data convert folder {self.root} OUT) and give its folder OUT"
             raise DataError.of(self.root, expected="a data set of shards", got="images", remedy=remedy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which training data these are."""
+        return {} if self._training_data is None else {"training_data": self._training_data}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that a training resumes on the data that it began with.
+
+        Raises:
+            DataError: if these are others.
+        """
+        fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and state_dict["training_data"] != self._training_data:
+            raise DataError.of(
+                self.root,
+                expected="the training data of the checkpoint",
+                got="others",
+                remedy="resume on the same data set, or start a new run from the checkpoint's weights (--pretrained)",
+            )
+
+    @property
+    def _training_data(self) -> str | None:
+        """The checksum of the split ``train``."""
+        if self.manifest is None or "train" not in self.manifest.splits:
+            return None
+        shards = self.manifest.splits["train"].shards
+        return sha256(" ".join(shard.sha256 for shard in shards).encode()).hexdigest()
 
     def train_dataloader(self) -> TrainingLoader:
         """Stream the split ``train``, every sample once an epoch, in an order that depends on the epoch.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +44,7 @@ def write_graphs(model: Pretrained, folder: Path) -> None:
     Raises:
         DataError: if the model cannot be exported, or the exporter is not installed.
     """
-    with tempfile.TemporaryDirectory(dir=folder) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated"
-        )  # by torch's own exporter
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         for file in model.export(Path(temporary) / "model.onnx"):
             _, _, part = file.stem.partition("_")
             if part:  # the page reconstructs by encode and decode

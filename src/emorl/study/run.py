@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -54,6 +54,23 @@ class Run(NamedTuple):
         test = "--trainer.logger=false", "--trainer.precision=32-true", f"--output_dir={self.folder}"
         yield ["test", *self.options, *test, f"--ckpt_path={last}", "--pretrained=null"]
 
+    def trained(self) -> bool:
+        """Return whether the training is finished, so that ``emorl fit`` would refuse to resume it."""
+        last, config = self.folder / "checkpoints" / "last.ckpt", self.folder / "config.yaml"
+        if not (last.exists() and config.exists()):
+            return False
+        import torch  # which what is above does not need
+
+        from emorl.released import UNREADABLE
+        from emorl.resume import ended
+
+        try:
+            checkpoint = torch.load(last, weights_only=True, mmap=True, map_location="cpu")
+        except (OSError, *UNREADABLE):
+            return False  # ``emorl fit`` tells what is wrong with it
+        limits = yaml.safe_load(config.read_text())["trainer"]
+        return ended(checkpoint, limits["max_steps"], limits["max_epochs"]) is not None
+
     def begin(self) -> None:
         """Keep the options that the run has, and what the configuration files among them say.
 
@@ -78,8 +95,9 @@ class Run(NamedTuple):
         """Do what is left to do, in processes that hold the study's lock; return whether it worked."""
         if self.scores.exists():
             return True
+        commands = islice(self.commands(), 1 if self.trained() else 0, None)
         with self.log.open("a") as log:
-            return all(_call([sys.executable, "-m", "emorl", *command], log, lock) == 0 for command in self.commands())
+            return all(_call([sys.executable, "-m", "emorl", *command], log, lock) == 0 for command in commands)
 
     def scored(self, failed: bool) -> Scored:
         """Return what is known of the run's scores, by I and name."""
