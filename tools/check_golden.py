@@ -1,7 +1,7 @@
 """Rebuild golden cases of the released code and compare: ``python tools/check_golden.py FILE... [--float32]``.
 
 A file holds a small problem (sizes, parameters and noise as seeds of NumPy's frozen ``RandomState``) and the numbers
-that the authors' released code gives for it: losses, KL terms, tensors, gradients, several optimiser steps. The
+that the authors' released code gives for it: losses, KL terms, tensors, gradients, several optimizer steps. The
 comparison runs in float64 on inputs cast to float32, which leaves rounding out. Exits with 1 if a file is beyond its
 tolerance.
 """
@@ -160,7 +160,7 @@ class Case:
         return {replace_prefix(n, SLOT_ATTENTION): g for n, g in ours.items()} | gru | {"init_slots": initial}
 
     def noise(self, step: int) -> m.Noise:
-        """Return the draws of one optimiser step."""
+        """Return the draws of one optimizer step."""
 
         def draw(name: str, like: Tensor) -> Tensor:
             seed = 20000 + 100 * step + self.noise_order.index(name)
@@ -235,7 +235,7 @@ def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, fl
 
 
 def scalars(inference: m.Inference, model: nn.Module) -> dict[str, Any]:
-    """Return the numbers of one optimiser step, named as in the files, which list KL terms in the prior's order."""
+    """Return the numbers of one optimizer step, named as in the files, which list KL terms in the prior's order."""
     stages, geco = inference.stages, model.objective.geco
     layers = [kl.mean().item() for kl in inference.terms.values()]
     moves = [

@@ -66,7 +66,7 @@ class Released(NamedTuple):
     """A released checkpoint: the model, and what else the file holds."""
 
     model: EfficientMORL
-    step: int  # optimiser steps taken
+    step: int  # optimizer steps taken
     optimizer: dict[str, Any]  # Adam's state, in the released order of parameters
     kl_beta: float
     prefix: str = ""  # "module." where data-parallel training wrote it

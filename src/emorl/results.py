@@ -13,7 +13,7 @@ LABELS = {
     "ari": "ARI with background",
     "fg_miou": "mIoU",
     "miou": "mIoU with background",
-    "fg_mbo": "mBO (plain covering)",
+    "fg_mbo": "mBO",
     "fg_covering": "covering (by area)",
     "active_slots": "active slots",
     "mse": "MSE",

@@ -46,7 +46,7 @@ def test_unseen_shapes_stand_where_the_others_stood(changed):
         assert (scene.segmentation != plain.segmentation).any()
 
 
-@pytest.mark.parametrize(("change", "ratios"), [("pale colours", (1, 0.5, 1)), ("dark colours", (1, 1, 0.5))])
+@pytest.mark.parametrize(("change", "ratios"), [("pale colors", (1, 0.5, 1)), ("dark colors", (1, 1, 0.5))])
 def test_objects_keep_their_hue_and_lose_saturation_or_value(changed, change, ratios):
     for scene, plain in zip(changed[change], changed[UNMODIFIED], strict=True):
         np.testing.assert_array_equal(scene.segmentation, plain.segmentation)
@@ -60,7 +60,7 @@ def hsv(factors):
 
 
 def test_a_coloured_background_is_all_that_changes(changed):
-    for scene, plain in zip(changed["coloured background"], changed[UNMODIFIED], strict=True):
+    for scene, plain in zip(changed["colored background"], changed[UNMODIFIED], strict=True):
         seen = scene.segmentation > 0
         assert scene.factors == plain.factors
         np.testing.assert_array_equal(scene.image[seen], plain.image[seen])

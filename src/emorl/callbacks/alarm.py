@@ -24,7 +24,7 @@ class Symptoms(NamedTuple):
     largest_share: Float64[Tensor, " batch"]  # of the image's pixels: those that one slot wins
     kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage, at I = 0 of all layers; NaN without a KL
     error: Float64[Tensor, " batch"]  # squared
-    spread: Float64[Tensor, " batch"]  # squared error of the image's own mean colour
+    spread: Float64[Tensor, " batch"]  # squared error of the image's own mean color
 
 
 def symptoms(batch: Batch, inference: Inference) -> Symptoms:
@@ -43,14 +43,14 @@ class CollapseAlarm(Callback):
     """Warns, at each validation, of slots or posteriors that do nothing.
 
     Logs means over images, ``val/unused_share``, ``val/largest_share`` and ``val/kl_per_dimension`` (see `Symptoms`),
-    and ``val/unexplained``, the squared error over that of images of one colour each; and warns where they leave the
+    and ``val/unexplained``, the squared error over that of images of one color each; and warns where they leave the
     bounds. Slots take turns from image to image, so that those without a pixel are counted in each image.
 
     Args:
         unused_share: most slots win no pixel above this.
         largest_share: one slot wins everything above this.
         kl_per_dimension: the posterior is the prior below this, in nats.
-        unexplained: the model paints no more than one colour per image above this.
+        unexplained: the model paints no more than one color per image above this.
     """
 
     def __init__(

@@ -143,7 +143,7 @@ class Pace:
     """How fast steps are taken since I last changed.
 
     Args:
-        first: the optimiser step then.
+        first: the optimizer step then.
         refinement_steps: I.
     """
 

@@ -17,7 +17,7 @@ class KeysValues(NamedTuple):
 
 
 class SlotAttend(nn.Module):
-    """Dot-product attention normalised over slots, then averaged over pixels (Locatello et al., 2020).
+    """Dot-product attention normalized over slots, then averaged over pixels (Locatello et al., 2020).
 
     Args:
         feature_dim: features of a pixel, F.

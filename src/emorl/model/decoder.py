@@ -1,4 +1,4 @@
-"""Decoders: one slot to its colour and its claim on every pixel."""
+"""Decoders: one slot to its color and its claim on every pixel."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class BroadcastDecoder(Decoder):
 
     @abstractmethod
     def build(self, slot_dim: int) -> nn.Sequential:
-        """Return the layers from the grid to colour (3 channels) and mask logit (1 channel)."""
+        """Return the layers from the grid to color (3 channels) and mask logit (1 channel)."""
 
     def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Decode every slot at ``size`` = (height, width)."""

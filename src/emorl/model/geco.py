@@ -19,7 +19,7 @@ START = 0.55  # of zeta: softplus(0.55) is about 1
 class Geco(Described):
     """A multiplier softplus(zeta) on the constraint C - nll >= 0, with C = target * 3 H W.
 
-    The state (moving average of the constraint, zeta, optimiser steps seen) lives in buffers.
+    The state (moving average of the constraint, zeta, optimizer steps seen) lives in buffers.
 
     Args:
         target: target t of the nll per channel-pixel, in nats; not below log(scale) of the likelihood. With ``auto`` it
@@ -30,7 +30,7 @@ class Geco(Described):
         alpha: decay of the moving average.
         step_size: step size of zeta.
         acceleration: factor on the step size while the constraint holds (average > 0).
-        warm_start: optimiser steps before GECO enters the loss.
+        warm_start: optimizer steps before GECO enters the loss.
         lowest_zeta: zeta does not fall below it. With 0.55, as released, the nll never weighs less than 1; with
             log(exp(w) - 1) for a KL of weight w it may come to weigh as little as the KL: the loss then is w times the
             negative ELBO.
@@ -84,7 +84,7 @@ class Geco(Described):
 
     @torch.no_grad()
     def update(self, nll: Float[Tensor, ""], dims: int) -> None:
-        """Take up the last stage's batch mean nll, averaged over ranks, once after every optimiser step."""
+        """Take up the last stage's batch mean nll, averaged over ranks, once after every optimizer step."""
         nll, begun, ended = rank_mean(nll).to(self.average), self.step > 0, self.step > self.warm_start
         if self.target == "auto":
             moved = torch.where(begun, self.reached.lerp(nll / dims, 1 - self.alpha), nll / dims)

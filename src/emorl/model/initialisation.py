@@ -1,4 +1,4 @@
-"""Initial weights: an initialisation has a rule for each kind of part, so that it serves every model made of them."""
+"""Initial weights: an initialization has a rule for each kind of part, so that it serves every model made of them."""
 
 from __future__ import annotations
 

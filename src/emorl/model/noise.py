@@ -36,7 +36,7 @@ class ImageNoise:
     Args:
         indices: index of each image in its data set, [B].
         seed: chooses the draws.
-        step: optimiser step in training; -1 in evaluation, where an image has the same draws each time.
+        step: optimizer step in training; -1 in evaluation, where an image has the same draws each time.
     """
 
     def __init__(self, indices: Int[Tensor, " batch"], seed: int = 0, step: int = -1) -> None:

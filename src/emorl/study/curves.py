@@ -33,7 +33,7 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
         axes.set(xlabel="minutes of training", ylabel=f"{LABELS[score]}, validation")
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):
-            style = "-" if number < 10 else "--"  # matplotlib has ten colours
+            style = "-" if number < 10 else "--"  # matplotlib has ten colors
             for history in curves:
                 curve = history.get(f"val/zero_step/{score}", history.get(f"val/{score}"))
                 if curve and _MINUTES in history:

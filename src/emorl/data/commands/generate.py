@@ -35,7 +35,7 @@ def tetrominoes(
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        variant: As published, or with other shapes, colours or numbers of objects.
+        variant: As published, or with other shapes, colors or numbers of objects.
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
@@ -62,7 +62,7 @@ def multi_dsprites(
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        variant: 2 to 5 coloured sprites on grey, 1 to 4 coloured ones on a colour, or 2 to 3 white ones on black.
+        variant: 2 to 5 colored sprites on gray, 1 to 4 colored ones on a color, or 2 to 3 white ones on black.
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.

@@ -29,7 +29,7 @@ FACTORS = (
     Factor("y", "continuous"),
     Factor("z", "continuous"),
     Factor("rotation", "continuous"),  # degrees
-    Factor("pixel_x", "continuous"),  # column of the centre in the frame of 240x320 pixels, whatever was cropped
+    Factor("pixel_x", "continuous"),  # column of the center in the frame of 240x320 pixels, whatever was cropped
     Factor("pixel_y", "continuous"),  # row
     Factor("pixel_z", "continuous"),  # distance from the camera along its axis
     *(Factor(name, "discrete", classes) for name, classes in CLASSES.items()),

@@ -2,7 +2,7 @@
 
 The frames of https://github.com/google-deepmind/dsprites-dataset are vectors that graphics hardware drew without
 antialiasing (issue 2 there). The polygons and the grid of 1/256 pixel on which their corners are placed are inferred
-from 133 published frames, 87 of them hearts, and reproduce all of these. Where a pixel's centre lies on an edge, which
+from 133 published frames, 87 of them hearts, and reproduce all of these. Where a pixel's center lies on an edge, which
 happens in one of 200 frames but in none of these 133, the usual rule of such hardware is assumed.
 """
 
@@ -74,8 +74,8 @@ def sprite(
         shape: `square`, `ellipse` or `heart`, or its published id 1, 2 or 3; `triangle` or `cross`.
         scale: 0.5 to 1.
         orientation: counter-clockwise rotation in radians, 0 to 2 pi.
-        pos_x: centre from left to right, 0 to 1, which is the middle half of the frame.
-        pos_y: centre from top to bottom, likewise.
+        pos_x: center from left to right, 0 to 1, which is the middle half of the frame.
+        pos_y: center from top to bottom, likewise.
 
     Raises:
         DataError: if there is no such shape, or a number is not finite.
@@ -103,9 +103,9 @@ def _corners(
 
 
 def _fill(corners: Int64[np.ndarray, "corners 2"]) -> Bool[np.ndarray, "64 64"]:
-    """Fill a polygon on the grid: pixels whose centre is inside, or on a left or upper edge but on no other.
+    """Fill a polygon on the grid: pixels whose center is inside, or on a left or upper edge but on no other.
 
-    Integers alone decide: an edge toggles, in each row that it crosses, all pixels from the first one on whose centre
+    Integers alone decide: an edge toggles, in each row that it crosses, all pixels from the first one on whose center
     is not to its left.
     """
     following = np.roll(corners, -1, axis=0)
@@ -113,7 +113,7 @@ def _fill(corners: Int64[np.ndarray, "corners 2"]) -> Bool[np.ndarray, "64 64"]:
     upper, lower = np.where(descends, corners, following), np.where(descends, following, corners)
     rows, edges = np.nonzero((upper[:, 1] <= _CENTRES[:, None]) & (_CENTRES[:, None] < lower[:, 1]))
     (x, y), (dx, dy) = upper[edges].T, (lower - upper)[edges].T
-    distance = (x - _CENTRES[0]) * dy + (_CENTRES[rows] - y) * dx  # from the first centre to the edge, times dy
+    distance = (x - _CENTRES[0]) * dy + (_CENTRES[rows] - y) * dx  # from the first center to the edge, times dy
     columns = np.clip(-(-distance // (_GRID * dy)), 0, SIZE)  # rounded up
     toggles = np.bincount(rows * (SIZE + 1) + columns, minlength=SIZE * (SIZE + 1)).reshape(SIZE, SIZE + 1)
     inside: Bool[np.ndarray, "64 64"] = toggles[:, :SIZE].cumsum(axis=1) % 2 == 1

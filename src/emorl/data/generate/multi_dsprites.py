@@ -33,7 +33,7 @@ COLOUR_FACTORS = tuple(Factor(name, "continuous") for name in COLOURS)  # 0 to 1
 
 _SYMMETRY = {"square": 4, "ellipse": 2, "heart": 1}  # how often a shape comes to lie on itself in a full turn
 _CHOICES = np.array([len(SHAPES), len(SCALES), len(ORIENTATIONS), len(POSITIONS), len(POSITIONS)], dtype=np.uint64)
-_WORDS = 8  # of an object: one for each of the five choices, three for the colour
+_WORDS = 8  # of an object: one for each of the five choices, three for the color
 _VERSION = 1
 
 
@@ -44,8 +44,8 @@ class Variant(NamedTuple):
         min_objects: smallest number of objects in a scene.
         max_objects: largest number of objects in a scene.
         factors: factors that every object has.
-        background: makes the colour of the background from three random words.
-        foreground: makes the colour of an object from three random words.
+        background: makes the color of the background from three random words.
+        foreground: makes the color of an object from three random words.
     """
 
     min_objects: int
@@ -74,7 +74,7 @@ def _grey(words: UInt64[np.ndarray, "3"]) -> Colour:
 
 
 def _hsv(words: UInt64[np.ndarray, "3"]) -> Colour:
-    """Choose any hue, and saturation and value from 1/2 up, so that no object looks like a grey background.
+    """Choose any hue, and saturation and value from 1/2 up, so that no object looks like a gray background.
 
     The published description says "randomly colored HSV" and gives no ranges.
     """
@@ -91,7 +91,7 @@ VARIANTS = {
 
 
 def render(factors: Objects, background: Colour) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "64 64"]]:
-    """Draw objects, later ones over earlier ones, white if they have no colour; return image and segmentation."""
+    """Draw objects, later ones over earlier ones, white if they have no color; return image and segmentation."""
     image, segmentation = np.full((*IMAGE_SIZE, 3), background, np.uint8), np.zeros(IMAGE_SIZE, np.uint8)
     for label, factor in enumerate(factors, start=1):
         scale, orientation, x, y = (float(factor[name]) for name in ("scale", "orientation", "x", "y"))
@@ -116,8 +116,8 @@ class MultiDSprites(GeneratedSource):
         num_scenes: length of the source.
         seed: any integer.
         split: each split has scenes of its own.
-        variant: `colored_on_grayscale`, 2 to 5 vivid objects on grey; `colored_on_colored`, 1 to 4 objects of any
-            colour on any colour; or `binarized`, 2 to 3 white objects on black.
+        variant: `colored_on_grayscale`, 2 to 5 vivid objects on gray; `colored_on_colored`, 1 to 4 objects of any
+            color on any color; or `binarized`, 2 to 3 white objects on black.
 
     Raises:
         DataError: if there is no such variant.

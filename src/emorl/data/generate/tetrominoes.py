@@ -1,4 +1,4 @@
-"""Tetrominoes: three tetrominoes of random shape, colour and place on black, as in the real data set.
+"""Tetrominoes: three tetrominoes of random shape, color and place on black, as in the real data set.
 
 Scenes follow those of https://github.com/google-deepmind/multi_object_datasets, of which 10 real ones are rendered
 pixel for pixel by `render`. The real set has all 19 fixed orientations, two more than its description says. Variants of
@@ -53,7 +53,7 @@ class Variant(NamedTuple):
     Attributes:
         objects: number of objects in a scene.
         shapes: shapes of one number of cells.
-        colours: names of the colours.
+        colours: names of the colors.
     """
 
     objects: int = MAX_OBJECTS
@@ -121,7 +121,7 @@ def render(factors: Objects) -> tuple[UInt8[np.ndarray, "35 35 3"], UInt8[np.nda
 class Tetrominoes(GeneratedSource):
     """A source of generated Tetrominoes.
 
-    Shape, colour and place of the objects are uniform; as long as two objects share a pixel, the whole scene is drawn
+    Shape, color and place of the objects are uniform; as long as two objects share a pixel, the whole scene is drawn
     again. Scene i depends on seed, split, variant and i alone, through integer arithmetic on the words of a Philox
     counter: the same bytes on every machine and in any order.
 

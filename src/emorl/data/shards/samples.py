@@ -46,7 +46,7 @@ def decode_sample(sample: Sample) -> Record:
     """Decode what `read_shard` yields.
 
     Raises:
-        DataError: unless it holds an 8-bit RGB and a grey PNG of one size and a JSON list of objects.
+        DataError: unless it holds an 8-bit RGB and a gray PNG of one size and a JSON list of objects.
     """
     return Record(*_decode(sample, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
 

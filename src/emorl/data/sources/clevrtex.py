@@ -69,7 +69,7 @@ _OUTD_MATERIALS = _poliigon("""
 class ClevrTexFolder(Source):
     """A source over one variant of ClevrTex, in the order of the scenes' indices.
 
-    Factors are shape, size, material, the place x, y, z and the rotation in degrees; colour in the variant vbg alone,
+    Factors are shape, size, material, the place x, y, z and the rotation in degrees; color in the variant vbg alone,
     because elsewhere the material hides it.
 
     Args:

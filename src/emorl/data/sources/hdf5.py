@@ -2,7 +2,7 @@
 
 A file has one group for each split, `train`, `test` or, in ours, `val`, with the arrays
 
-    imgs     [N, H, W, C]      0 to 255, as bytes or floats; C is 3, or 1 for grey
+    imgs     [N, H, W, C]      0 to 255, as bytes or floats; C is 3, or 1 for gray
     masks    [N, E, H, W, 1]   not 0 (or true) where the entity is seen: entity 0 is the background, and each pixel
                                has one entity
     factors  [N, E, columns]   optional: a row for each entity, a column for each factor, one of them `visibility`
@@ -204,7 +204,7 @@ def _rows(arrays: list[h5py.Dataset], first: int) -> Iterator[tuple[np.ndarray, 
 
 
 def _picture(image: Num[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return an image as bytes, grey as RGB."""
+    """Return an image as bytes, gray as RGB."""
     channels = image.shape[-1]
     with np.errstate(invalid="ignore"):  # of the conversion
         pixels = image.astype(np.uint8)

@@ -51,7 +51,7 @@ class MultiDSpritesTFRecords(TFRecordSource):
         return Record(np.repeat(image, 3 // channels, axis=-1), segmentation, self._factors(example, objects))
 
     def _factors(self, example: Example, objects: list[int]) -> Objects:
-        """Name the shape of the objects; the channels of their colour are factors unless all are white."""
+        """Name the shape of the objects; the channels of their color are factors unless all are white."""
         entities = self.max_objects + 1
         shapes = take(example, "shape", (entities,), np.float32)
         numbers = {name: take(example, name, (entities,), np.float32) for name in _NUMBERS}

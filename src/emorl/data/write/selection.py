@@ -63,7 +63,7 @@ def streams(tasks: list[ShardTask]) -> Iterator[tuple[ShardTask, Iterator[Record
 
 
 def _sweeps(tasks: list[ShardTask]) -> list[list[ShardTask]]:
-    """Group neighbours that go on in the same source."""
+    """Group neighbors that go on in the same source."""
     sweeps: list[list[ShardTask]] = []
     for task in tasks:
         before = sweeps[-1][-1] if sweeps else None

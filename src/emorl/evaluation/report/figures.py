@@ -51,7 +51,7 @@ def by_reading(rows: Sequence[Mapping[str, Any]], score: str, label: str) -> Fig
 
 
 def training_curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int], logarithmic: bool) -> Figure:
-    """Draw values against optimiser steps.
+    """Draw values against optimizer steps.
 
     Args:
         lines: the curves by name.
@@ -59,7 +59,7 @@ def training_curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int]
         marks: steps to mark with a dotted line.
         logarithmic: whether values that span a decade or more have a logarithmic scale.
     """
-    figure, axes = _chart("optimiser step", label)
+    figure, axes = _chart("optimizer step", label)
     for name, curve in lines.items():
         axes.plot(*zip(*curve, strict=True), label=name)
     for step in marks:

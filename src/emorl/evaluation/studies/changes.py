@@ -26,10 +26,10 @@ def tetrominoes_changes(count: int, seed: int) -> dict[str, Draw]:
 
 
 def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
-    """Return what draws the test scenes of Multi-dSprites, coloured on grey, and changed ones, by name of the change.
+    """Return what draws the test scenes of Multi-dSprites, colored on gray, and changed ones, by name of the change.
 
-    The scenes are changed one by one: to triangles and crosses; to colours of half the saturation or half the value,
-    less than in any scene of the generator; to a background of any colour; to one object; or to more objects, those of
+    The scenes are changed one by one: to triangles and crosses; to colors of half the saturation or half the value,
+    less than in any scene of the generator; to a background of any color; to one object; or to more objects, those of
     the scenes before added.
     """
     scenes = list(MultiDSprites(max(count, _CROWD), seed, "test", "colored_on_grayscale").records())
@@ -43,9 +43,9 @@ def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
         "triangles and crosses": partial(
             _drawn, grey, [list(map(reshaped, scene, cycle(UNSEEN))) for scene in objects]
         ),
-        "pale colours": partial(_drawn, grey, [[pale(one) for one in scene] for scene in objects]),
-        "dark colours": partial(_drawn, grey, [[dark(one) for one in scene] for scene in objects]),
-        "coloured background": partial(_drawn, coloured, objects),
+        "pale colors": partial(_drawn, grey, [[pale(one) for one in scene] for scene in objects]),
+        "dark colors": partial(_drawn, grey, [[dark(one) for one in scene] for scene in objects]),
+        "colored background": partial(_drawn, coloured, objects),
         "one object": partial(_drawn, grey, [scene[:1] for scene in objects]),
         "six objects": partial(_drawn, grey, [crowd[:6] for crowd in crowds]),
         "seven objects": partial(_drawn, grey, [crowd[:7] for crowd in crowds]),

@@ -1,4 +1,4 @@
-"""``emorl-evaluate robustness``: scenes unlike those of training: other shapes and colours, more objects, noise."""
+"""``emorl-evaluate robustness``: scenes unlike those of training: other shapes and colors, more objects, noise."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def robustness(
 ) -> None:
     """Score a model on generated scenes that differ from its training set in one respect each.
 
-    A model of Tetrominoes sees trominoes, pentominoes, other colours, one to five objects, noise. One of Multi-dSprites
-    sees, coloured on grey, triangles and crosses, pale and dark colours, coloured backgrounds, one, six and seven
+    A model of Tetrominoes sees trominoes, pentominoes, other colors, one to five objects, noise. One of Multi-dSprites
+    sees, colored on gray, triangles and crosses, pale and dark colors, colored backgrounds, one, six and seven
     objects, noise. K is raised where there are more objects. Writes OUT/robustness.csv, robustness.md and
     robustness.png; a column NAME_se is a standard error over scenes, fg_ari_change the difference from the unmodified
     set. A model that has slots before its first step is scored at I = 0 as well.
