@@ -36,7 +36,7 @@ from emorl.callbacks import (
 from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused, stay_in_folder
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
-from emorl.errors import DataError, did_you_mean, printable, told
+from emorl.errors import DataError, did_you_mean, printable, reason, told
 from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
@@ -227,8 +227,9 @@ class EmorlCLI(LightningCLI):
                 if isinstance(trainer[name], str) and trainer[name] not in names_:
                     got = f"got {trainer[name]!r}{did_you_mean(trainer[name], names_)}"
                     raise MisconfigurationException(f"Expected a trainer.{name} of Lightning's, {got}") from error
-            told = " ".join(str(error).split())
-            raise MisconfigurationException(f"Expected options of the trainer that fit, got: {told}") from error
+            raise MisconfigurationException(
+                f"Expected options of the trainer that fit, got: {reason(error)}"
+            ) from error
         if self.subcommand == "fit":
             built.callbacks.insert(0, NextSteps())  # type: ignore[attr-defined]  # the folder comes first
         return built
