@@ -1,6 +1,6 @@
 """Compare what programs recorded from a shipped model compute with what the model does; a process of its own.
 
-``python recorded.py NAME WAY``. Without pytest, whose checks of shapes would be recorded too.
+``python recorded.py NAME WAY DRAWS``. Without pytest, whose checks of shapes would be recorded too.
 """
 
 import copy
@@ -22,13 +22,14 @@ warnings.simplefilter("ignore")  # torch's own, of deprecated ways and of shapes
 class Reconstruct(nn.Module):
     """One method as a module, which most ways want."""
 
-    def __init__(self, model):
+    def __init__(self, model, draws=1):
         super().__init__()
         self.model = model
+        self.draws = draws
 
     def forward(self, images):
         """Return plain tensors."""
-        return tuple(self.model.reconstruct(images))
+        return tuple(self.model.reconstruct(images, draws=self.draws))
 
 
 def exported(program, images, strict):
@@ -68,10 +69,10 @@ def compare(found, expected):
 
 
 if __name__ == "__main__":
-    name, way = sys.argv[1:]
+    name, way, draws = sys.argv[1:]
     if way == "slots":
         sys.exit(compare_numbers_of_slots())
-    program = Reconstruct(load_pretrained(name))
+    program = Reconstruct(load_pretrained(name), int(draws))
     images = torch.rand(3, 3, *[program.model.image_size] * 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = {batch: program(images[:batch]) for batch in (1, 2, 3)}

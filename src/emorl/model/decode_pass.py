@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from emorl.model.decoder import Components
+from emorl.model.recording import recorded
 
 Score = Callable[[Tensor, Tensor], tuple[Components, Tensor]]
 """(slots, image) to the components and the nll of each image."""
@@ -49,9 +50,14 @@ def decode_pass(
         slots: the slots.
         image: images in [0, 1].
         weights: parameters that the outer backward pass is to reach. Without any, and with slots that need no gradient,
-            none is computed.
-        chunk: images that are decoded together; by default as many as make ``SLOT_PIXELS``, in groups of equal size.
+            none is computed; nor is one in a program that is recorded.
+        chunk: images that are decoded together; by default as many as make ``SLOT_PIXELS``, in groups of equal size. A
+            program that is recorded decodes all of them together.
     """
+    if recorded():  # for any batch: neither the number of groups nor a gradient can be part of the program
+        with torch.no_grad():
+            components, nll = score(slots, image)
+        return Decoded(components, nll, nll.mean())
     chunk = chunk or _even_chunk(len(image), slots.shape[1] * image[0, 0].numel())
     if torch.is_grad_enabled() and (slots.requires_grad or weights):
         mean_nll, nll, *components = _GradientsNow.apply(score, chunk, image, slots, *weights)  # type: ignore[no-untyped-call]

@@ -25,10 +25,14 @@ def jit_traced() -> bool:
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
+def recorded() -> bool:
+    """Return whether ``torch.export`` or ``torch.jit.trace`` records a program that runs without this package."""
+    return bool(torch.compiler.is_exporting() or jit_traced())
+
+
 def has_values(tensor: Tensor) -> bool:
     """Return whether a tensor's values can be read now, and not its shape alone."""
-    recorded = torch.compiler.is_compiling() or jit_traced()
-    return not (recorded or tensor.is_meta or isinstance(tensor, FakeTensor))
+    return not (torch.compiler.is_compiling() or jit_traced() or tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
 def refuse_recording(reason: str | None) -> None:
@@ -37,7 +41,7 @@ def refuse_recording(reason: str | None) -> None:
     Raises:
         ValueError: within ``torch.export`` and ``torch.jit.trace``; ``torch.compile`` runs what it cannot record.
     """
-    if reason and (torch.compiler.is_exporting() or jit_traced()):
+    if reason and recorded():
         raise ValueError(
             f"Expected a model of plain tensor operations, got {reason}, which cannot be recorded: export "
             "EfficientMORL with I = 0, or Slot Attention."
