@@ -72,7 +72,7 @@ def with_error(mean: float, error: float | None) -> str:
     if places < 0:
         return f"{round(mean, places):.0f} ± {round(error, places):.0f}"
     exponent = math.floor(math.log10(max(abs(mean), error)))
-    if exponent > -4:
+    if exponent >= -4:
         return f"{mean:.{places}f} ± {error:.{places}f}"
     power, digits = f"e{exponent:+03d}", places + exponent
     return f"{mean / 10**exponent:.{digits}f}{power} ± {error / 10**exponent:.{digits}f}{power}"
