@@ -155,3 +155,21 @@ def test_a_plateau_is_looked_for_after_each_validation(shards, tmp_path):
 def test_a_plateau_of_nothing(scheduler, message, shards, tmp_path):
     with pytest.raises(MisconfigurationException, match=message):
         plateau(shards, tmp_path, scheduler)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lr": 1e-6}, "lr = 0.001, got 1e-06"),
+        ({"weight_decay": 0.1}, "weight_decay = 0, got 0.1"),
+        ({"betas": (0.8, 0.9)}, r"betas = \(0.9, 0.999\), got \(0.8, 0.9\)"),
+        ({}, None),
+    ],
+)
+def test_an_optimizer_of_a_function_is_not_asked_otherwise_either(change, told, checkpoint, shards, tmp_path):
+    def build(parameters):
+        return Adam(parameters, **{"lr": 1e-3} | change)
+
+    refused = pytest.raises(MisconfigurationException, match=f"{told}.*--pretrained") if told else nullcontext()
+    with refused:
+        assert train(shards, tmp_path, 4, resume=checkpoint, optimizer=build).global_step == 4

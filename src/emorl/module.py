@@ -32,7 +32,7 @@ from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.ranges import at_least
-from emorl.resume import check_resumed
+from emorl.resume import check_optimizers, check_resumed
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
@@ -109,6 +109,7 @@ class SlotModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._evaluated = 0  # images of this process in the epoch
+        self._saved_optimizers: list[dict[str, Any]] = []  # of a checkpoint that is being resumed
         self.validation_scores = Scores(self.network)
         self.test_scores = Scores(self.network, score_attention)
         self.register_buffer("noise_seed", torch.tensor(torch.initial_seed() % 2**63))  # of training; resumes with it
@@ -303,6 +304,12 @@ class SlotModule(LightningModule):
         """Refuse to resume with other settings than the checkpoint restores; see `check_resumed`."""
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_resumed(self, checkpoint)
+            self._saved_optimizers = checkpoint["optimizer_states"]
+
+    def on_fit_start(self) -> None:
+        """Refuse to resume with another optimizer than the checkpoint restores; see `check_optimizers`."""
+        check_optimizers(self, self._saved_optimizers)
+        self._saved_optimizers = []
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load weights as `torch.nn.Module.load_state_dict` does.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
@@ -66,6 +66,35 @@ def ended(checkpoint: Mapping[str, Any], max_steps: int, max_epochs: int | None)
     if max_epochs is not None and 0 <= max_epochs <= epochs:
         return End("max_epochs", f"the checkpoint has finished {epochs} epochs, max_epochs is {max_epochs}")
     return None
+
+
+def check_optimizers(module: LightningModule, saved: Sequence[Mapping[str, Any]]) -> None:
+    """Check that the optimizers built for a training that resumes are set as those that the checkpoint restores.
+
+    What a function builds no configuration tells. Settings that a scheduler changes are not compared: the learning
+    rate, but for the one that it starts from, and all others unless it is a `LambdaLR`.
+
+    Args:
+        module: the module, its optimizers built and not yet restored.
+        saved: the states of the optimizers in the checkpoint.
+
+    Raises:
+        MisconfigurationException: if one is not.
+    """
+    schedulers = [config.scheduler for config in module.trainer.lr_scheduler_configs]
+    if not all(isinstance(scheduler, LambdaLR) for scheduler in schedulers):
+        return
+    moving = {"params", "lr"} if schedulers else {"params"}
+    for optimizer, state in zip(module.trainer.optimizers, saved, strict=False):
+        for new, old in zip(optimizer.param_groups, state["param_groups"], strict=False):
+            for name in old.keys() & new.keys() - moving:
+                if new[name] != old[name]:
+                    setting = name.replace("initial_lr", "lr")
+                    raise MisconfigurationException(
+                        f"Expected the optimizer that the checkpoint was trained with, {setting} = {old[name]}, got "
+                        f"{new[name]}. It resumes as it was. Leave that, or start a new run from its weights: "
+                        f"--pretrained {module.trainer.ckpt_path}."
+                    )
 
 
 def _readable(names: list[str], *settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
