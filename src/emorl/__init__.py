@@ -52,5 +52,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names, imported or not."""
-    return sorted({*globals(), *__all__})
+    """List the public names, imported or not, and the modules that are."""
+    modules = (name for name, value in globals().items() if getattr(value, "__name__", "") == f"emorl.{name}")
+    own = (name for name in globals() if name.startswith("__"))
+    return sorted({*own, *modules, *__all__})

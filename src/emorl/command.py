@@ -6,7 +6,7 @@ import argparse
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +18,8 @@ from emorl import __version__
 from emorl.errors import DataError, told
 from emorl.mistakes import ShortErrors, explain
 from emorl.paths import command_line, expand_home, print_any_name
+
+_BOOLEANS = ("true", "false", "yes", "no")
 
 Commands = Mapping[str, "str | Commands"]
 """Subcommands by name: each a function, ``module:name``, or further subcommands, whose ``_help`` says what they do."""
@@ -100,14 +102,23 @@ def summary(command: str | Commands) -> str:
 
 
 class _Parser(ShortErrors):
-    """A parser of paths that may begin with ``~``, in configuration files too, without abbreviated options."""
+    """A parser of paths that may begin with ``~``, in configuration files too; options are whole, and may be flags."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+    def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
         """Parse, and expand ``~``."""
-        return expand_home(super().parse_args(*args, **kwargs))
+        words = sys.argv[1:] if args is None else args
+        return expand_home(super().parse_args(self._with_values(words), *more, **kwargs))
+
+    def _with_values(self, words: Sequence[str]) -> list[str]:
+        """Return a command line in which each boolean option has a value: ``--recursive`` is ``--recursive=true``."""
+        flags = {
+            name for each in self._actions if getattr(each, "_typehint", None) is bool for name in each.option_strings
+        }
+        pairs = zip(words, [*words[1:], ""], strict=True)
+        return [f"{word}=true" if word in flags and after.lower() not in _BOOLEANS else word for word, after in pairs]
 
 
 class _TopParser(argparse.ArgumentParser):

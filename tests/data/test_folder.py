@@ -365,3 +365,22 @@ def test_wrong_arguments(images, masks, tmp_path, monkeypatch, capsys, arguments
     assert line.startswith("emorl-data: error: ")
     assert re.search(message, line)
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "count"),
+    [
+        ((), ("--recursive",), 4),
+        (("--recursive",), (), 4),
+        ((), ("--recursive", "--size", "8"), 4),
+        ((), ("--recursive", "true"), 4),
+        ((), ("--recursive=true",), 4),
+        ((), ("--recursive", "false"), 3),
+        ((), (), 3),
+    ],
+)
+def test_recursive_is_a_flag(images, tmp_path, before, after, count):
+    save(images / "x/a.png", PIXELS["b"])
+    out = tmp_path / "out"
+    assert not main(["convert", "folder", *before, str(images), str(out), *after, "--processes", "1"])
+    assert Manifest.load(out).splits["train"].samples == count
