@@ -16,6 +16,11 @@ IMAGES = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 EACH = pytest.mark.parametrize("name", tiny.FAMILY)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def inferences(model, draws, images=IMAGES, steps=1, first=0):
     index = torch.arange(len(images)) + first
     return [model(images, steps, None, ImageNoise(index, seed)) for seed in range(draws)]
