@@ -72,6 +72,7 @@ def test_a_seed_and_a_boolean_arrive(here, emorl):
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
 def test_all_that_a_search_draws_arrives_in_its_run(here, emorl):
+    wandb.teardown()  # forgets what an earlier test has set
     sweep = read(CONFIGS / "sweeps" / "search.yaml")
     drawn = DRAWN["search"] | {"curriculum.phases": "{0: 2, 3: 1}", "model.optimizer.init_args.amsgrad": False}
     emorl(*arguments(sweep, drawn, "--model.optimizer.init_args.amsgrad=true"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from jsonargparse import auto_cli
@@ -117,7 +118,7 @@ class _Parser(ShortErrors):
         flags = {
             name for each in self._actions if getattr(each, "_typehint", None) is bool for name in each.option_strings
         }
-        pairs = zip(words, [*words[1:], ""], strict=True)
+        pairs = pairwise([*words, ""])
         return [f"{word}=true" if word in flags and after.lower() not in _BOOLEANS else word for word, after in pairs]
 
 

@@ -193,7 +193,7 @@ def test_rendered_scenes_are_these():
     """Four scenes of 96x96 pixels, rendered by Blender 4.5."""
     manifest = Manifest.load(FIXTURE)
     assert verify(FIXTURE) == []
-    assert (manifest.crop, manifest.max_objects, manifest.factors) == ("emorl", 6, FACTORS)
+    assert (manifest.source["crop"], manifest.max_objects, manifest.factors) == ("emorl", 6, FACTORS)
     records = list(read_records(FIXTURE, manifest, "test"))
     assert len(records) == 4
     for index, record in enumerate(records):
