@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import ReduceLROnPlateau
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR
@@ -173,3 +173,20 @@ def test_an_optimizer_of_a_function_is_not_asked_otherwise_either(change, told, 
     refused = pytest.raises(MisconfigurationException, match=f"{told}.*--pretrained") if told else nullcontext()
     with refused:
         assert train(shards, tmp_path, 4, resume=checkpoint, optimizer=build).global_step == 4
+
+
+@pytest.mark.parametrize("patience", [1, 50])
+def test_the_patience_of_early_stopping_is_the_checkpoints(patience, shards, tmp_path):
+    def fit(patience, steps, resume=None):
+        keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        stop = EarlyStopping("val/mse", patience=patience)
+        kept = {"callbacks": [keep, stop], "enable_checkpointing": True}
+        limits = {"max_steps": steps, "limit_val_batches": 1, "check_val_every_n_epoch": None, "val_check_interval": 1}
+        trainer = tiny.trainer(tmp_path, **kept, **limits)
+        trainer.fit(tiny.module(**PARTS), tiny.data(shards), ckpt_path=resume)
+        return trainer
+
+    fit(1, 1)
+    told = "EarlyStopping.patience = 1, got 50"
+    with nullcontext() if patience == 1 else pytest.raises(MisconfigurationException, match=told):
+        fit(patience, 2, tmp_path / "step=1.ckpt")

@@ -20,8 +20,8 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     """Check that a training that resumes is configured as the checkpoint's was, where the checkpoint decides.
 
     That is the optimizer, the scheduler but for the arguments of a `LambdaLR` (they take effect: a run may become
-    longer), and the seed and window of the order of the data. A function, of which a checkpoint cannot say what it
-    builds, is not compared.
+    longer), the seed and window of the order of the data, and the patience of `EarlyStopping`. A function, of which a
+    checkpoint cannot say what it builds, is not compared: see `check_optimizers`.
 
     Raises:
         MisconfigurationException: if it is not, if the checkpoint has weights alone, or if no step is left to take.
@@ -37,12 +37,15 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     data = {} if datamodule is None else datamodule.hparams
     now = dict(_kept(module.hparams, data))
     before = dict(_kept(checkpoint.get("hyper_parameters", {}), checkpoint.get("datamodule_hyper_parameters", {})))
+    for part in module.trainer.early_stopping_callbacks:
+        name, state = f"{type(part).__name__}.patience", checkpoint.get("callbacks", {}).get(part.state_key, {})
+        before[name], now[name] = state.get("patience", part.patience), part.patience
     changed = [name for name in before if name in now and now[name] != before[name]]
     if changed:
         names, old, new = (", ".join(map(str, part)) for part in zip(*_readable(changed, before, now), strict=True))
         raise MisconfigurationException(
             f"Expected what the checkpoint was trained with, {names} = {old}, got {new}. Optimizer, scheduler and "
-            f"the order of the data resume as they were. Leave that unchanged, or {remedy}."
+            f"the order of the data resume as they were, and so does EarlyStopping. Leave that unchanged, or {remedy}."
         )
     if end := ended(checkpoint, module.trainer.max_steps, module.trainer.max_epochs):
         trial = bool(vars(module.trainer)["fast_dev_run"])
