@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.cli import ReduceLROnPlateau
 
 import tiny
 from emorl.model import Geco
@@ -40,6 +41,12 @@ def test_a_time_that_may_end_before_the_steps(shards, tmp_path, caplog):
     arguments = {"max_steps": 2, "callbacks": Timer("00:01:00:00")}
     (sentence,) = warned(shards, tmp_path, caplog, tiny.module(scheduler=SHORT), **arguments)
     assert "max_time may end the run before max_steps, 2" in sentence
+
+
+def test_what_waits_for_a_validation_that_never_comes(shards, tmp_path, caplog):
+    module = tiny.module(scheduler=partial(ReduceLROnPlateau, monitor="val/mse"))
+    (sentence,) = warned(shards, tmp_path, caplog, module, max_steps=2)
+    assert sentence == "ReduceLROnPlateau waits for a validation, and there is none: it has no effect."
 
 
 def test_a_run_that_fits_is_not_warned_of(shards, tmp_path, caplog):

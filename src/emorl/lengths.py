@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Timer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from emorl.model import SlotModel
 
@@ -35,6 +36,9 @@ def unfinished(network: SlotModel, trainer: Trainer) -> Iterator[str]:
             f"GECO starts after {geco.warm_start:,} steps, the run ends after {steps:,}: it has no effect. Lower its "
             "warm_start."
         )
+    plateau = any(isinstance(config.scheduler, ReduceLROnPlateau) for config in trainer.lr_scheduler_configs)
+    if plateau and not trainer.enable_validation:
+        yield "ReduceLROnPlateau waits for a validation, and there is none: it has no effect."
     if steps < trainer.max_steps:
         yield (
             f"max_epochs ends the run after {steps:,} steps, before max_steps, {trainer.max_steps:,}, to which cosine "
