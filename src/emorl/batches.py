@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,13 +11,14 @@ from torch import Tensor
 from emorl.types import Batch
 
 
-def completed(batch: Any, first: int) -> Batch:
+def completed(batch: Any, first: int, rank: int = 0) -> Batch:
     """Return a batch with the index and the key of each image; those that are there stay.
 
     Args:
         batch: a dict with ``image``, [B, 3, H, W], 8-bit or float in [0, 1], and any other key of `Batch`; or the
             images alone.
-        first: index of the first image.
+        first: index of the first image of all processes.
+        rank: this process; each has as many images.
 
     Raises:
         ValueError: if it is something else, or a segmentation is no label map of each image.
@@ -42,13 +43,14 @@ def completed(batch: Any, first: int) -> Batch:
         raise ValueError(f"Expected images of shape [B, 3, H, W], got {list(image.shape)}. {remedy}")
     if (labels := batch.get("segmentation")) is not None:
         _check_labels(labels, len(image))
+    first += rank * len(image)
     indices = range(first, first + len(image))
-    made: Batch = {
-        "image": image,
-        "index": torch.tensor(indices, device=image.device),
-        "key": [f"{index:06d}" for index in indices],
-    }
-    return {**made, **batch}
+    made = dict(batch)
+    if "index" not in made:
+        made["index"] = torch.tensor(indices, device=image.device)
+    if "key" not in made:
+        made["key"] = [f"{index:06d}" for index in indices]
+    return cast(Batch, made)
 
 
 def _check_labels(labels: Any, images: int) -> None:

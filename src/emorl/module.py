@@ -151,12 +151,10 @@ class SlotModule(LightningModule):
         the batch size; in training, where noise depends on the step as well, in the batch of all processes.
         """
         batch = super()._apply_batch_transfer_handler(batch, *args, **kwargs)
-        ranks, rank = self.trainer.world_size, self.trainer.global_rank
-        known = completed(batch, 0)
-        images = len(known["image"])
-        first = (0 if self.trainer.training else self._evaluated * ranks) + rank * images
-        self._evaluated += images
-        return completed(batch, first)
+        before = 0 if self.trainer.training else self._evaluated * self.trainer.world_size
+        whole = completed(batch, before, self.trainer.global_rank)
+        self._evaluated += len(whole["image"])
+        return whole
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the model's loss."""
