@@ -31,6 +31,20 @@ def test_every_run_is_a_line_over_minutes_in_the_colour_of_its_case(curve):
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["a", "b"]
 
 
+def test_each_score_that_was_logged_has_a_panel_in_a_fixed_order(tmp_path):
+    names = ("mse", "fg_miou", "ari", "fg_ari")
+    header = ",".join(f"val/{name}" for name in names)
+    (tmp_path / "full").write_text(f"step,time/minutes,{header}\n9,1.0,,,,\n14,,0.1,0.2,0.3,0.4\n19,2.0,,,,\n")
+    panels = training_figure({"a": [tmp_path / "full"]}).axes
+    assert [panel.get_ylabel().partition(",")[0] for panel in panels] == [
+        "FG-ARI",
+        "ARI with background",
+        "mIoU",
+        "MSE",
+    ]
+    assert [float(panel.lines[0].get_ydata()[0]) for panel in panels] == [0.4, 0.3, 0.2, 0.1]
+
+
 def test_a_run_that_was_never_scored_has_no_line(tmp_path, curve):
     (tmp_path / "new").write_text("step,time/minutes\n9,1.0\n")
     figure = training_figure({"a": [tmp_path / "new"], "b": [curve("1")]})
