@@ -52,5 +52,5 @@ def decode(model: EfficientMORL, slots: Tensor, image: Tensor) -> Components:
     canvas = tiled + model.decoder.position(height, width).permute(2, 0, 1).contiguous()
     for layer in model.decoder.layers:
         canvas = (type(layer)() if isinstance(layer, torch.nn.ReLU | torch.nn.ELU) else layer)(canvas)  # not in place
-    colour, logits = canvas.view(batch, num_slots, 4, *size).split((3, 1), dim=2)
-    return Components(colour.sigmoid(), logits.log_softmax(dim=1))
+    color, logits = canvas.view(batch, num_slots, 4, *size).split((3, 1), dim=2)
+    return Components(color.sigmoid(), logits.log_softmax(dim=1))

@@ -31,8 +31,8 @@ class MLPDecoder(Decoder):
     def forward(self, slots: Tensor, size: tuple[int, int]) -> Components:
         """Decode every slot at ``size`` = (height, width)."""
         canvas = slots[:, :, None, None] + self.position(*size)  # (B, K, h, w, D)
-        colour, logits = self.layers(canvas).movedim(-1, 2).split((3, 1), dim=2)  # (B, K, 3 + 1, h, w)
-        return Components(colour.sigmoid(), logits.log_softmax(dim=1))
+        color, logits = self.layers(canvas).movedim(-1, 2).split((3, 1), dim=2)  # (B, K, 3 + 1, h, w)
+        return Components(color.sigmoid(), logits.log_softmax(dim=1))
 
 
 def main() -> float:

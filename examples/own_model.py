@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from emorl.model import (
-    BalancedInitialisation,
+    BalancedInitialization,
     Decoder,
     ImageEncoder,
     Inference,
@@ -62,7 +62,7 @@ class SoftKMeans(SlotModel):
         self.encoder = ImageEncoder(slot_dim, stride=encoder_stride)
         self.norm = nn.LayerNorm(slot_dim)
         self.decoder = decoder(slot_dim)
-        BalancedInitialisation()(self)
+        BalancedInitialization()(self)
 
     def forward(
         self, image: Tensor, steps: int | None = None, num_slots: int | None = None, noise: Noise = gaussian_noise

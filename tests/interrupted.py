@@ -12,7 +12,7 @@ class Kill(Callback):
     """Ends the process as the kernel does when memory runs out.
 
     Args:
-        step: the optimiser step that is not taken any more.
+        step: the optimizer step that is not taken any more.
     """
 
     def __init__(self, step: int) -> None:

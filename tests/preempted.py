@@ -11,7 +11,7 @@ class Signal(Callback):
     """Sends a signal.
 
     Args:
-        step: the optimiser step that is under way.
+        step: the optimizer step that is under way.
         name: of the signal.
         workers: whether it goes to the worker processes, too.
         validation: whether it comes in the validation after that step instead.

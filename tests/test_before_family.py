@@ -20,6 +20,7 @@ from emorl.data.write.selection import Selection
 from emorl.data.write.writer import write_shards
 from emorl.module import EfficientMORLModule
 from emorl.pretrained import load_pretrained
+from emorl.renamed import current
 
 BEFORE = Path(__file__).parent / "before_family"
 MEASURED = ("train/", "val/", "lr-")
@@ -78,7 +79,7 @@ def test_a_checkpoint_built_in_python_decodes_as_it_did():
 
 def test_a_card_builds_its_model():
     card = json.loads((BEFORE / "card.json").read_text())
-    module = instantiate_module(EfficientMORLModule, card["model"])
+    module = instantiate_module(EfficientMORLModule, current(card["model"]))
     module.network.load_state_dict(load_pretrained("multi_dsprites").network.state_dict())
 
 

@@ -26,7 +26,7 @@ def build(decoder: str = "small", **arguments: object) -> tuple[m.EfficientMORL,
         slot_dim=4,
         feature_dim=8,
         decoder=kind,
-        initialisation=m.BalancedInitialisation,
+        initialization=m.BalancedInitialization,
         **arguments,  # type: ignore[arg-type]
     )
     return model.double(), torch.rand(5, 3, size, size, dtype=torch.float64)

@@ -319,7 +319,7 @@ def test_a_checkpoint_rebuilds_the_default_network(tmp_path):
     assert_same_module(SlotModule.load_from_checkpoint(tiny.saved(module, tmp_path / "a.ckpt")), module)
 
 
-def test_a_checkpoint_rebuilds_optimiser_and_scheduler_time_and_again(tmp_path):
+def test_a_checkpoint_rebuilds_optimizer_and_scheduler_time_and_again(tmp_path):
     module = tiny.module(optimizer=partial(SGD, lr=0.5), scheduler=partial(WarmupExponentialDecay, warmup_steps=5))
     for name in ("a.ckpt", "b.ckpt"):
         module = SlotModule.load_from_checkpoint(tiny.saved(module, tmp_path / name))

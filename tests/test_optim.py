@@ -13,7 +13,7 @@ from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
 
 
 def factor_of(scheduler, **options):
-    """Return the factor on the learning rate as a function of the optimiser step."""
+    """Return the factor on the learning rate as a function of the optimizer step."""
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     return scheduler(optimizer, **options).lr_lambdas[0]
 
@@ -97,7 +97,7 @@ def test_defaults_are_those_of_the_recipe():
 
 
 class Rates(Callback):
-    """Keeps the learning rate of every optimiser step."""
+    """Keeps the learning rate of every optimizer step."""
 
     def __init__(self):
         self.seen = []
@@ -107,7 +107,7 @@ class Rates(Callback):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_rate_follows_the_optimiser_steps(shards, tmp_path, accumulate):
+def test_the_rate_follows_the_optimizer_steps(shards, tmp_path, accumulate):
     rates = Rates()
     module = tiny.module(scheduler=lambda optimizer: WarmupExponentialDecay(optimizer, warmup_steps=3, half_life=5.0))
     trainer = tiny.trainer(

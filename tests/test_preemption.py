@@ -82,7 +82,7 @@ def small(shards, *more):
     ]
 
 
-def signalled(step, name):
+def signaled(step, name):
     return (
         "--trainer.callbacks+=preempted.Signal",
         f"--trainer.callbacks.step={step}",
@@ -118,7 +118,7 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slu
     worker = "--data.num_workers=1"
     first = submitted()
     assert not any("ckpt_path" in argument for argument in first)
-    command = [sys.executable, "-m", "emorl", *first, *small(shards, worker, *signalled(2, "SIGUSR1"))]
+    command = [sys.executable, "-m", "emorl", *first, *small(shards, worker, *signaled(2, "SIGUSR1"))]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 128 + signal.SIGUSR1, result.stderr
     assert "saved" in result.stderr
@@ -138,7 +138,7 @@ def test_a_validation_that_is_due_is_not_left_out(shards, slurm, tmp_path, emorl
     """After step 2, the one in which the signal comes."""
     arguments = (*submitted(), *small(shards), "--trainer.val_check_interval=2")
     with pytest.raises(SystemExit):
-        emorl(*arguments, *signalled(1, "SIGUSR1"))
+        emorl(*arguments, *signaled(1, "SIGUSR1"))
     emorl(*arguments, "--ckpt_path=runs/job_42/checkpoints/last.ckpt")
     emorl(*arguments, "--trainer.logger.save_dir=whole")
     assert_same(tmp_path / "runs" / "job_42", tmp_path / "whole" / "job_42")
@@ -148,8 +148,8 @@ def test_a_validation_that_is_due_is_not_left_out(shards, slurm, tmp_path, emorl
 
 def stop(shards, folder, name, step=0, workers=0, validation=False, **arguments):
     """Send a signal in the midst of a step, or of a validation; return the process's status and the checkpoint."""
-    signalling = Signal(step, name, workers > 0, validation)
-    callbacks = [Preemption(), signalling, ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)]
+    signaling = Signal(step, name, workers > 0, validation)
+    callbacks = [Preemption(), signaling, ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)]
     trainer = tiny.trainer(folder, callbacks=callbacks, enable_checkpointing=True, max_steps=4, **arguments)
     with pytest.raises(SystemExit) as caught:
         trainer.fit(tiny.module(), tiny.data(shards, num_workers=workers))

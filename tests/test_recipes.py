@@ -51,7 +51,7 @@ FULL = {
     "optimizer": Muon,
     "encoder_stride": 2,
     "decoder_stride": 4,
-    "initialisation": -2,  # of the prior's rho; that of the released weights is 0
+    "initialization": -2,  # of the prior's rho; that of the released weights is 0
     "decoder": "FourierPosition",
     "encoder": "RampPosition",
     "kl_weight": 0.03,
@@ -65,7 +65,7 @@ CHANGES = {
     "adam": {"optimizer": torch.optim.Adam},
     "encoder-stride-1": {"encoder_stride": 1},
     "decoder-stride-1": {"decoder_stride": 1},
-    "released-initialisation": {"initialisation": 0},
+    "reference-initialization": {"initialization": 0},
     "ramps-in-decoder": {"decoder": "RampPosition"},
     "fourier-in-encoder": {"encoder": "FourierPosition"},
     "kl-weight-1": {"kl_weight": 1},
@@ -341,7 +341,7 @@ def test_a_case_leaves_out_one_ingredient(case, built):
         "optimizer": type(optimizer),
         "encoder_stride": network.encoder.stride,
         "decoder_stride": network.decoder.stride,
-        "initialisation": float(network.prior.conditional.rho.bias[0].detach()),
+        "initialization": float(network.prior.conditional.rho.bias[0].detach()),
         "decoder": type(network.decoder.position.code).__name__,
         "encoder": type(network.encoder.position.code).__name__,
         "kl_weight": network.objective.kl_weight,

@@ -67,7 +67,7 @@ def test_labels_are_painted_and_cycle_without_the_background(dtype):
     painted = viz.colorize(torch.tensor([[0, 1, n, n + 1]], dtype=dtype))
     assert painted.shape == (3, 1, 4)
     expected = [viz.BACKGROUND, viz.COLORS[0], viz.COLORS[-1], viz.COLORS[0]]
-    assert [tuple(colour) for colour in painted[:, 0].T.tolist()] == expected
+    assert [tuple(color) for color in painted[:, 0].T.tolist()] == expected
 
 
 def test_colorize_keeps_leading_dimensions():

@@ -20,6 +20,7 @@ from emorl.files import atomic
 from emorl.model.describe import describe
 from emorl.model_card import PICTURE, model_card
 from emorl.pretrained import Pretrained, assembled
+from emorl.renamed import current
 from emorl.stored import Weights, names, picture_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -117,7 +118,7 @@ def _parsed(model_id: str, content: bytes) -> dict[str, Any]:
         config = json.loads(content)
         fine = {"sha256": str, "model": dict, "about": dict}
         if all(isinstance(config[key], kind) for key, kind in fine.items()):
-            return dict(config)
+            return dict(current(config))
     except (ValueError, KeyError, TypeError):
         pass
     expected = f"a {CONFIG} of emorl with sha256, model and about"

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, get_loader, set_loader
 
 from emorl.errors import CLOSE, closest, did_you_mean
+from emorl.renamed import current
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _UNKNOWN = re.compile(r"(?:Option|option) '([^']+)'")
@@ -34,11 +35,17 @@ _NUMBERS = {
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
 _OUTPUTS = "output", "output_dir"  # options that are often taken for a last argument
 _RENAMED = {"scenes": "count"}
+_MODE = "emorl"  # of parsers: YAML in which former names are read as the current ones
 _DEPTH = 3  # of parts in parts of the model whose options are known
+
+set_loader(_MODE, lambda text: current(get_loader("yaml")(text)), exceptions=(yaml.YAMLError,))
 
 
 class ShortErrors(ArgumentParser):
-    """A parser whose errors are one line on stderr, with what was probably meant; the status is 2."""
+    """A parser of current and former names; its errors are one line on stderr, with a suggestion; the status is 2."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"parser_mode": _MODE, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong, and end."""
@@ -85,7 +92,7 @@ def files_of(words: Sequence[str]) -> dict[str, Any]:
     found = {}
     for path in _configurations(words):
         try:
-            found[path] = yaml.safe_load(Path(path).read_text())
+            found[path] = current(yaml.safe_load(Path(path).read_text()))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):  # the parser tells what is wrong with it
             continue
     return found

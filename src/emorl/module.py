@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from inspect import signature
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
+from lightning_fabric.utilities.cloud_io import _load
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -32,6 +34,7 @@ from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.ranges import at_least
+from emorl.renamed import current
 from emorl.resume import check_optimizers, check_resumed
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
@@ -113,6 +116,14 @@ class SlotModule(LightningModule):
         self.validation_scores = Scores(self.network)
         self.test_scores = Scores(self.network, score_attention)
         self.register_buffer("noise_seed", torch.tensor(torch.initial_seed() % 2**63))  # of training; resumes with it
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        """Load a checkpoint, with the options of Lightning's method; its former names become the current ones."""
+        content = _load(checkpoint_path, map_location="cpu", weights_only=options.get("weights_only"))
+        torch.save({**content, "hyper_parameters": current(content.get("hyper_parameters", {}))}, buffer := BytesIO())
+        buffer.seek(0)
+        return super().load_from_checkpoint(buffer, *args, **options)
 
     def forward(self, image: Tensor, steps: int, noise: Noise, num_slots: int | None = None) -> Inference:
         """Infer the slots of images [B, 3, H, W], 8-bit or float in [0, 1].
@@ -327,7 +338,7 @@ class SlotModule(LightningModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in values.items()}, batch_size=images)
 
     def _check_finite(self, values: dict[str, Tensor]) -> None:
-        """Stop before a NaN or an infinity gets into the weights; one device synchronisation."""
+        """Stop before a NaN or an infinity gets into the weights; one device synchronization."""
         finite = torch.stack([value.detach().isfinite().all() for value in values.values()])
         if not finite.all():
             terms = [name for name, fine in zip(values, finite.tolist(), strict=True) if not fine]

@@ -11,9 +11,11 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from emorl.renamed import current_words
+
 
 def command_line(args: list[str] | None = None) -> list[str]:
-    """Return the words of a command line, by default that of the process, with their paths as files are named.
+    """Return the words of a command line, by default that of the process, with current names and usable paths.
 
     A path that begins with ``~`` is expanded, be it a word or after ``=``. One that begins with ``#`` or ``&``, which
     YAML reads as nothing, gets ``./`` before it.
@@ -22,7 +24,7 @@ def command_line(args: list[str] | None = None) -> list[str]:
     ['--masks', './#1', '--masks=./#1']
     """
     words = sys.argv[1:] if args is None else args
-    return [re.sub(r"\A((?:--?[\w.+-]+=)?)(?=[#&])", r"\1./", word) for word in expand_home(list(words))]
+    return [re.sub(r"\A((?:--?[\w.+-]+=)?)(?=[#&])", r"\1./", word) for word in current_words(expand_home(list(words)))]
 
 
 def expand_home(value: Any) -> Any:

@@ -18,6 +18,7 @@ from emorl.files import atomic
 from emorl.model import SlotModel
 from emorl.model.describe import difference
 from emorl.released import UNREADABLE
+from emorl.renamed import current
 
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint
@@ -77,7 +78,7 @@ def load_card(name: str) -> dict[str, Any]:
     Raises:
         DataError: if there are none of that name.
     """
-    return json.loads(file_of(name, ".json").read_text())  # type: ignore[no-any-return]
+    return current(json.loads(file_of(name, ".json").read_text()))  # type: ignore[no-any-return]
 
 
 def picture_of(card: dict[str, Any]) -> bytes | None:
@@ -128,7 +129,7 @@ def read_checkpoint(path: str | Path) -> Weights:
         if Path(path).is_dir():
             got, remedy = "a folder", "give a .ckpt file in it; emorl.from_pretrained loads a folder of save_pretrained"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
-    model = {name: value for name, value in arguments.items() if not name.startswith("_")}
+    model = {name: current(value) for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():
         got, remedy = f"one with {', '.join(sorted(unknown))}", "use the version and project that it was made with"
         raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,10 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from emorl.files import atomic
+from emorl.renamed import former_attributes
+
+if not TYPE_CHECKING:
+    __getattr__ = former_attributes(__name__)
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -44,7 +49,6 @@ COLORS = (
     (238, 17, 85),
     (85, 221, 170),
 )
-COLOURS = COLORS  # the name from before
 
 PAGE = 228  # gray of a sheet, on which white tiles show
 _INK = (32, 32, 32)
@@ -75,9 +79,6 @@ def colorize(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*
     index = labels.long()
     index = torch.where(index == 0, 0, 1 + (index - 1) % len(COLORS))
     return palette[index].movedim(-1, -3)
-
-
-colourise = colorize  # the name from before
 
 
 def enlarge(images: Tensor, least: int = TILE) -> Tensor:

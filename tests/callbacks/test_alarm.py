@@ -23,7 +23,7 @@ def stage(masks, rgb, kl):
     return Stage(0, slots, Gaussian(slots, slots), components, torch.zeros(len(masks)), zero, kl, zero)
 
 
-def test_symptoms_of_a_picture_painted_in_one_colour():
+def test_symptoms_of_a_picture_painted_in_one_color():
     image = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
     image[..., :2] = 255
     masks = torch.zeros(1, 2, 1, 4, 4)
@@ -55,7 +55,7 @@ def test_each_dead_end_has_its_warning(name, value, word):
     assert word in warning
 
 
-def test_an_image_of_one_colour_does_not_outweigh_the_others():
+def test_an_image_of_one_color_does_not_outweigh_the_others():
     module, alarm = create_autospec(SlotModule, instance=True), CollapseAlarm()
     trainer = create_autospec(Trainer, instance=True)
     trainer.strategy.reduce.side_effect = lambda value, **_: value

@@ -121,7 +121,7 @@ def test_refinement_follows_the_phases_in_training_and_validation(shards, tmp_pa
     assert watch.validated == [1, 0]
 
 
-def test_steps_are_those_of_the_optimiser(shards, tmp_path):
+def test_steps_are_those_of_the_optimizer(shards, tmp_path):
     watch = Watch()
     callbacks = [RefinementCurriculum({0: 1, 1: 0}), watch]
     trainer = tiny.trainer(tmp_path, max_steps=2, accumulate_grad_batches=2, callbacks=callbacks, limit_val_batches=0)

@@ -65,7 +65,7 @@ def test_objects_have_their_colors(records):
                 seen += 1
     assert seen
     ground = np.concatenate([record.image[record.segmentation == 0] for record in records]).mean(axis=0)
-    assert np.ptp(ground) < 8  # grey
+    assert np.ptp(ground) < 8  # gray
     assert 100 < ground.mean() < 150
 
 

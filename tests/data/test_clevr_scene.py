@@ -136,7 +136,7 @@ def test_numbers_of_objects_are_those_of_the_split():
     assert source(objects={"train": range(3, 7)}).max_objects == 6
 
 
-def test_a_ball_is_a_disc():
+def test_a_ball_is_a_disk():
     labels = label_map(alone("sphere"), FRAME)
     _, columns = np.nonzero(labels)
     *_, depth = CAMERA.see((0.0, 0.0, 0.7))

@@ -10,7 +10,7 @@ from tfrecord_writer import REAL, example, tetrominoes_features, write
 import tiny
 from emorl.data.cli import main
 from emorl.data.commands.generate import TetrominoesVariant
-from emorl.data.generate.tetrominoes import COLOURS, SHAPES, VARIANTS, Tetrominoes
+from emorl.data.generate.tetrominoes import COLORS, SHAPES, VARIANTS, Tetrominoes
 from emorl.data.shards.manifest import Manifest
 
 
@@ -22,7 +22,7 @@ def out(tmp_path):
 @pytest.fixture(scope="module")
 def tfrecords(tmp_path_factory):
     path = tmp_path_factory.mktemp("source") / "mini.tfrecords"
-    return write(path, [example(tetrominoes_features(s, SHAPES, COLOURS)) for s in Tetrominoes(4).records()])
+    return write(path, [example(tetrominoes_features(s, SHAPES, COLORS)) for s in Tetrominoes(4).records()])
 
 
 def generate(out, *options):

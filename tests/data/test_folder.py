@@ -287,10 +287,10 @@ def test_other_labels_are_no_void(tmp_path, boxes):
 
 def test_the_gray_levels_of_an_antialiased_mask_are_noticed(tmp_path, capsys, caplog):
     row, column = np.indices((128, 128)) - 63.5
-    disc = Image.fromarray(np.uint8(row**2 + column**2 < 40**2) * 255)
+    disk = Image.fromarray(np.uint8(row**2 + column**2 < 40**2) * 255)
     save(tmp_path / "images/a.png", np.zeros((32, 32, 3), np.uint8))
     for mode in ("BILINEAR", "NEAREST"):
-        save(tmp_path / "masks/a.png", np.asarray(disc.resize((32, 32), Image.Resampling[mode])))
+        save(tmp_path / "masks/a.png", np.asarray(disk.resize((32, 32), Image.Resampling[mode])))
         caplog.clear()
         arguments = [str(tmp_path / name) for name in ("images", mode)]
         assert not main(["convert", "folder", *arguments, "--masks", str(tmp_path / "masks"), "--processes", "1"])

@@ -120,7 +120,7 @@ def test_an_object_hidden_by_others_keeps_its_factors(tmp_path):
     assert np.unique(record.segmentation).tolist() == [0, 1, 3]
 
 
-def test_grey_becomes_rgb(tmp_path):
+def test_gray_becomes_rgb(tmp_path):
     arrays = group(1)
     arrays["imgs"] = arrays["imgs"][..., :1]
     (record,) = HDF5File(write(tmp_path / "multi_dsprites_binarized.h5", {"train": arrays})).records()

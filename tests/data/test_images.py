@@ -42,7 +42,7 @@ def test_an_rgb_png_is_read_exactly(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_grey_becomes_rgb(tmp_path, mode):
+def test_gray_becomes_rgb(tmp_path, mode):
     Image.fromarray(PIXELS).convert(mode).save(tmp_path / "a.png")
     read = read_image(tmp_path / "a.png")
     assert read.dtype == np.uint8
@@ -255,7 +255,7 @@ LABELS = np.array([[0, 3], [7, 200]])
 def label_image(mode):
     if mode == "P":
         image = Image.fromarray(LABELS.astype(np.uint8)).convert("P")
-        image.putpalette([9, 9, 9] * 256)  # the same colour everywhere: only the indices tell the labels
+        image.putpalette([9, 9, 9] * 256)  # the same color everywhere: only the indices tell the labels
         return image
     if mode == "LA":
         return Image.fromarray(LABELS.astype(np.uint8)).convert("LA")
@@ -274,7 +274,7 @@ def test_a_black_and_white_image_is_a_label_map_of_one_object(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_label_map_in_colours_is_refused(tmp_path, mode):
+def test_a_label_map_in_colors_is_refused(tmp_path, mode):
     Image.new(mode, (2, 2)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.png: expected a label map in gray.*, got the mode RGB"):
         read_labels(tmp_path / "a.png")

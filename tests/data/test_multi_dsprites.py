@@ -63,7 +63,7 @@ def test_version_1_draws_these_sprites():
 
 
 @shapes
-def test_size_and_centre(shape):
+def test_size_and_center(shape):
     """Over all positions the pixels' mean count is the area, and their mean place follows the position."""
     drawn = {(x, y): sprite(shape, 1.0, 0.3, x, y) for x in POSITIONS[::4] for y in POSITIONS[::4]}
     assert np.mean([frame.sum() for frame in drawn.values()]) == pytest.approx(AREAS[shape], rel=2e-3)
@@ -98,7 +98,7 @@ def test_no_corner_is_so_near_half_a_step_that_machines_could_round_it_different
     assert margin / 256 > 1e-9
 
 
-def test_pixel_centres_on_left_and_upper_edges_are_inside_on_right_and_lower_ones_outside():
+def test_pixel_centers_on_left_and_upper_edges_are_inside_on_right_and_lower_ones_outside():
     square = polygon((2.5, 3.5), (5.5, 3.5), (5.5, 6.5), (2.5, 6.5))
     np.testing.assert_array_equal(np.argwhere(square), list(itertools.product((3, 4, 5), (2, 3, 4))))
     np.testing.assert_array_equal(square, polygon((2.5, 6.5), (5.5, 6.5), (5.5, 3.5), (2.5, 3.5)))
@@ -128,8 +128,8 @@ def test_what_is_no_sprite(arguments, message):
 
 
 def test_unknown_variant():
-    with pytest.raises(DataError, match=r"expected colored_on_grayscale, .*, binarized, got 'coloured'; choose"):
-        MultiDSprites(1, variant="coloured")
+    with pytest.raises(DataError, match=r"expected colored_on_grayscale, .*, binarized, got 'colored'; choose"):
+        MultiDSprites(1, variant="colored")
 
 
 @variants
@@ -140,7 +140,7 @@ def test_scenes_are_valid_and_drawn_from_their_factors(variant, index, seed, spl
     scene = source.scene(index)
     check_record(scene, source)
     assert VARIANTS[variant].min_objects <= len(scene.factors) <= source.max_objects
-    (background,) = np.unique(scene.image[scene.segmentation == 0], axis=0)  # one colour
+    (background,) = np.unique(scene.image[scene.segmentation == 0], axis=0)  # one color
     image, segmentation = render(scene.factors, tuple(background.tolist()))
     assert_same(scene, scene._replace(image=image, segmentation=segmentation))
 
@@ -193,10 +193,10 @@ def test_counts_and_factors_are_uniform(scenes):
         frequencies([turn for turn in turns if turn], range(1, 39))  # 0 is also 2 pi
 
 
-def test_colours(scenes):
+def test_colors(scenes):
     variant, records = scenes
-    colours = [[f["red"], f["green"], f["blue"]] for r in records for f in r.factors if variant != "binarized"]
-    objects = np.array(colours).reshape(-1, 3)
+    colors = [[f["red"], f["green"], f["blue"]] for r in records for f in r.factors if variant != "binarized"]
+    objects = np.array(colors).reshape(-1, 3)
     backgrounds = np.array([r.image[r.segmentation == 0][0] for r in records]) / 255
     if variant == "binarized":
         assert all((r.image == 255 * (r.segmentation[..., None] > 0)).all() for r in records)
@@ -209,8 +209,8 @@ def test_colours(scenes):
     else:
         assert (np.ptp(backgrounds, axis=1) == 0).all()
         assert np.quantile(backgrounds, [0.05, 0.5, 0.95]) == pytest.approx([0.05, 0.5, 0.95], abs=0.04)
-        assert np.ptp(objects, axis=1).min() > 0.249  # some channel differs from any grey by 1/8: every object is seen
-        hsv = np.array([colorsys.rgb_to_hsv(*colour) for colour in objects])
+        assert np.ptp(objects, axis=1).min() > 0.249  # some channel differs from any gray by 1/8: every object is seen
+        hsv = np.array([colorsys.rgb_to_hsv(*color) for color in objects])
         np.testing.assert_allclose(hsv.min(axis=0), [0, 0.5, 0.5], atol=0.01)
         np.testing.assert_allclose(hsv.max(axis=0), 1, atol=0.01)
         np.testing.assert_allclose(hsv.mean(axis=0), [0.5, 0.75, 0.75], atol=0.02)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tfrecord_writer import REAL, bytes_feature, example, float_feature, tetrominoes_features, write
 
-from emorl.data.generate.tetrominoes import COLOURS, SHAPES, Tetrominoes, render
+from emorl.data.generate.tetrominoes import COLORS, SHAPES, Tetrominoes, render
 from emorl.data.records import check_record
 from emorl.data.sources.tetrominoes import TetrominoesTFRecords
 from emorl.errors import DataError
@@ -24,7 +24,7 @@ def assert_same(record, other):
 
 
 def features_of(record):
-    return tetrominoes_features(record, SHAPES, COLOURS)
+    return tetrominoes_features(record, SHAPES, COLORS)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real records in ../shared/data")
@@ -124,7 +124,7 @@ def test_statistics_are_those_of_the_real_data_set():
     error = (0.5033 * 0.4967 / count) ** 0.5
     assert abs(without - 0.5033) < 3 * error
     assert abs(without - 0.4921) > 3 * error
-    for name, classes in (("shape", SHAPES), ("color", tuple(COLOURS))):
+    for name, classes in (("shape", SHAPES), ("color", tuple(COLORS))):
         values = [factors[name] for scene in scenes for factors in scene]
         assert set(values) == set(classes)
     reds = np.mean([factors["color"] == "red" for scene in scenes for factors in scene])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from expected import objects_of, published, segmentation_of
-from fixtures.write_with_tensorflow import TETROMINO_COLOURS
+from fixtures.write_with_tensorflow import TETROMINO_COLORS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tfrecord_writer import (
@@ -25,7 +25,7 @@ from tfrecord_writer import (
     write,
 )
 
-from emorl.data.generate.tetrominoes import COLOURS, SHAPES
+from emorl.data.generate.tetrominoes import COLORS, SHAPES
 from emorl.data.sources.example import class_name, parse_example, take
 from emorl.data.sources.tetrominoes import TetrominoesTFRecords
 from emorl.data.sources.tfrecord import MAX_RECORD, TFRecordSource, masked_crc, read_records
@@ -277,7 +277,7 @@ def test_reads_tetrominoes_that_tensorflow_wrote():
                 "x": float(arrays["x"][entity]),
                 "y": float(arrays["y"][entity]),
                 "shape": SHAPES[int(arrays["shape"][entity]) - 1],
-                "color": list(COLOURS)[TETROMINO_COLOURS.index(tuple(arrays["color"][entity]))],
+                "color": list(COLORS)[TETROMINO_COLORS.index(tuple(arrays["color"][entity]))],
             }
             for entity in objects
         ]

@@ -37,7 +37,7 @@ def test_emorl_scales_with_the_frame():
     ("height", "width", "rows", "columns"),
     [(7, 7, slice(0, 7), slice(0, 7)), (9, 5, slice(2, 7), slice(0, 5)), (5, 9, slice(0, 5), slice(2, 7))],
 )
-def test_square_is_centred_whichever_side_is_longer(height, width, rows, columns):
+def test_square_is_centered_whichever_side_is_longer(height, width, rows, columns):
     image = coordinates(height, width)
     side = min(height, width)
     np.testing.assert_array_equal(fit(image, "square", side, Image.Resampling.BICUBIC), image[rows, columns])

@@ -80,11 +80,11 @@ def example(features):
     return field(1, b"".join(entries))
 
 
-def tetrominoes_features(record, shapes, colours):
+def tetrominoes_features(record, shapes, colors):
     """The features of a scene in the layout of the published file."""
     masks = np.stack([255 * (record.segmentation == label) for label in range(4)]).astype(np.uint8)
     objects = record.factors
-    colour = [0, 0, 0, *(part for factors in objects for part in colours[factors["color"]])]
+    color = [0, 0, 0, *(part for factors in objects for part in colors[factors["color"]])]
     return {
         "image": byte_feature(record.image),
         "mask": byte_feature(masks),
@@ -92,7 +92,7 @@ def tetrominoes_features(record, shapes, colours):
         "x": float_feature([0, *(factors["x"] for factors in objects)]),
         "y": float_feature([0, *(factors["y"] for factors in objects)]),
         "shape": float_feature([0, *(shapes.index(factors["shape"]) + 1 for factors in objects)]),
-        "color": float_feature(colour),
+        "color": float_feature(color),
     }
 
 

@@ -108,9 +108,9 @@ def test_scenes_are_ranked_by_fg_ari_and_without_objects_by_mse(module, scenes):
     assert readings.ranked()[0::2] == ("FG-ARI", [2, 0])
     assert readings.table()[0]["fg_ari"] == pytest.approx(0.7)
     empty = scenes._replace(segmentation=torch.zeros_like(scenes.segmentation))
-    unlabelled = score(*look(module, empty.batch(range(5))))
-    assert unlabelled.fg_ari.isnan().all()
-    name, mse, order = unlabelled.ranked()
+    unlabeled = score(*look(module, empty.batch(range(5))))
+    assert unlabeled.fg_ari.isnan().all()
+    name, mse, order = unlabeled.ranked()
     assert (name, order) == ("MSE", mse.argsort().tolist())
 
 

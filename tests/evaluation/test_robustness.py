@@ -18,7 +18,7 @@ from emorl.evaluation.studies.robustness import DRAWN, against_unmodified, as_se
 from emorl.evaluation.studies.scores import stage_scores
 
 BICUBIC = Image.Resampling.BICUBIC
-CHANGED = [UNMODIFIED, "new colours", "noise 0.5"]
+CHANGED = [UNMODIFIED, "new colors", "noise 0.5"]
 
 
 def test_the_changes_are_the_variants_and_noise_beside_the_test_scenes_of_the_unmodified_set(module):
@@ -50,8 +50,8 @@ def test_noise_has_its_deviation_and_leaves_the_truth_alone():
         return np.stack([record.image for record in records]).astype(float)
 
     clean, changed = draw(), noisy(draw, 0.1, seed=3)
-    grey = (images(clean) > 90) & (images(clean) < 165)  # far enough from black and white that nothing is cut off
-    difference = (images(changed) - images(clean))[grey] / 255
+    gray = (images(clean) > 90) & (images(clean) < 165)  # far enough from black and white that nothing is cut off
+    difference = (images(changed) - images(clean))[gray] / 255
     assert difference.mean() == pytest.approx(0, abs=5e-3)
     assert difference.std() == pytest.approx(0.1, rel=0.05)
     np.testing.assert_array_equal(changed[7].segmentation, clean[7].segmentation)

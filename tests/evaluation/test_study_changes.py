@@ -29,7 +29,7 @@ def test_tetrominoes_are_changed_by_the_variants_of_the_generator():
     draws = tetrominoes_changes(COUNT, SEED)
     assert list(draws) == [UNMODIFIED, *(name.replace("_", " ") for name in VARIANTS if name != "standard")]
     assert_same(draws[UNMODIFIED](), Tetrominoes(COUNT, SEED, "test").records())
-    assert_same(draws["new colours"](), Tetrominoes(COUNT, SEED, "test", "new_colours").records())
+    assert_same(draws["new colors"](), Tetrominoes(COUNT, SEED, "test", "new_colors").records())
 
 
 def test_unmodified_multi_dsprites_are_the_generated_ones(changed):
@@ -59,7 +59,7 @@ def hsv(factors):
     return colorsys.rgb_to_hsv(factors["red"], factors["green"], factors["blue"])
 
 
-def test_a_coloured_background_is_all_that_changes(changed):
+def test_a_colored_background_is_all_that_changes(changed):
     for scene, plain in zip(changed["colored background"], changed[UNMODIFIED], strict=True):
         seen = scene.segmentation > 0
         assert scene.factors == plain.factors

@@ -92,9 +92,9 @@ def test_gif(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["moving.gif"]
     with Image.open(path) as gif:
         assert (gif.n_frames, gif.size, gif.info["loop"]) == (3, (10, 8), 0)
-        for number, colour in enumerate([(0, 0, 0), (255, 0, 0), (0, 0, 255)]):
+        for number, color in enumerate([(0, 0, 0), (255, 0, 0), (0, 0, 255)]):
             gif.seek(number)
-            assert gif.convert("RGB").getpixel((4, 4)) == colour
+            assert gif.convert("RGB").getpixel((4, 4)) == color
 
 
 def test_a_gif_that_cannot_be_written(tmp_path):

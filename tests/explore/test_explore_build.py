@@ -157,7 +157,7 @@ def test_the_runtime_is_the_pinned_one():
 
 
 def test_the_page_uses_the_colors_of_viz():
-    from emorl.viz import COLOURS
+    from emorl.viz import COLORS
 
     colors = re.findall(r"\[(\d+), (\d+), (\d+)\]", (PAGE / "compose.js").read_text().partition("];")[0])
-    assert tuple(tuple(map(int, color)) for color in colors) == COLOURS
+    assert tuple(tuple(map(int, color)) for color in colors) == COLORS

@@ -66,8 +66,8 @@ def test_a_strided_decoder_gives_the_pixels_of_a_position_at_once():
     components = decoder(slot.view(1, 1, 8), (3, 5))
     for row in range(3):
         for column in range(5):
-            colour = logits[:3, row % 2, column % 2, row // 2, column // 2].sigmoid()
-            torch.testing.assert_close(components.rgb[0, 0, :, row, column], colour)
+            color = logits[:3, row % 2, column % 2, row // 2, column // 2].sigmoid()
+            torch.testing.assert_close(components.rgb[0, 0, :, row, column], color)
 
 
 @pytest.mark.parametrize("decoder", [SmallDecoder, IodineDecoder, STRIDED, BigDecoder])
@@ -76,17 +76,17 @@ def test_jacobians_and_penalties_on_gradients(decoder):
     torch.manual_seed(0)
     decoder, slots = enliven(decoder(4)), torch.randn(1, 2, 4, dtype=torch.float64, requires_grad=True)
 
-    def colour(slots):
+    def color(slots):
         return decoder(slots, (16, 16)).rgb.mean(dim=(-2, -1))
 
-    plain = torch.autograd.functional.jacobian(colour, slots)
-    torch.testing.assert_close(torch.func.jacrev(colour)(slots), plain)
-    (gradient,) = torch.autograd.grad(colour(slots).sum(), slots, create_graph=True)
+    plain = torch.autograd.functional.jacobian(color, slots)
+    torch.testing.assert_close(torch.func.jacrev(color)(slots), plain)
+    (gradient,) = torch.autograd.grad(color(slots).sum(), slots, create_graph=True)
     (penalty,) = torch.autograd.grad(gradient.square().sum(), slots)
     with torch.no_grad():
         shifted = slots + 1e-6 * torch.eye(8, dtype=torch.float64).view(8, 1, 2, 4)
     expected = []
     for moved in shifted.requires_grad_():
-        (other,) = torch.autograd.grad(colour(moved).sum(), moved)
+        (other,) = torch.autograd.grad(color(moved).sum(), moved)
         expected.append((other.square().sum() - gradient.square().sum()) / 1e-6)
     torch.testing.assert_close(penalty.flatten(), torch.stack(expected).detach(), rtol=1e-3, atol=1e-5)

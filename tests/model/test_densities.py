@@ -98,8 +98,8 @@ def test_pixel_density_integrates_to_one(likelihood, sigma):
     x = torch.linspace(-3, 4, 7_001, dtype=torch.float64)
     rgb = torch.tensor([0.1, 0.45, 0.9]).double().view(1, 3, 1, 1, 1).expand(len(x), 3, 3, 1, 1)
     log_masks = torch.tensor([0.2, 0.5, 0.3]).double().log().view(1, 3, 1, 1, 1).expand(len(x), 3, 1, 1, 1)
-    grey = x.view(-1, 1, 1, 1).expand(-1, 3, 1, 1)  # three channels alike: a third of the nll is that of one
-    nll = likelihood(sigma)(Components(rgb, log_masks), grey) / 3
+    gray = x.view(-1, 1, 1, 1).expand(-1, 3, 1, 1)  # three channels alike: a third of the nll is that of one
+    nll = likelihood(sigma)(Components(rgb, log_masks), gray) / 3
     density = (-nll - HALF_LOG_2_PI).exp()
     torch.testing.assert_close(torch.trapezoid(density, x).item(), 1.0)
 

@@ -10,7 +10,7 @@ from emorl.model import (
     CosineCoordinates,
     Drawing,
     GaussianPixels,
-    IodineInitialisation,
+    IodineInitialization,
     IodineLSTM,
     IodinePixelDecoder,
     LinearCoordinates,
@@ -206,9 +206,9 @@ def test_coordinates():
             torch.testing.assert_close(cosine[:, row, column], expected)
 
 
-def test_initialisation_has_unit_scale_and_is_cut_off():
+def test_initialization_has_unit_scale_and_is_cut_off():
     model = nn.Sequential(nn.Linear(400, 300), nn.Conv2d(64, 64, 5))
-    IodineInitialisation()(model)
+    IodineInitialization()(model)
     for layer, fan_in in zip(model, (400, 1600), strict=True):
         assert layer.weight.abs().max() <= 2 / fan_in**0.5
         assert layer.weight.std().item() == pytest.approx(0.88 / fan_in**0.5, rel=0.02)  # of a normal cut off at 2

@@ -117,7 +117,7 @@ def test_training_keeps_the_graph_through_all_posteriors():
     assert all(half.abs().max() > 0 for half in gradient)
 
 
-def test_the_step_sees_the_normalised_gradient_alone():
+def test_the_step_sees_the_normalized_gradient_alone():
     refinement = Refinement(8).double()
     mean, rho, g_mean, g_rho = torch.randn(4, 2, 3, 8, dtype=torch.float64)
     posterior = Gaussian(mean, rho)

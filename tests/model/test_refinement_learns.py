@@ -10,7 +10,7 @@ from emorl.model import EfficientMORL, GaussianLikelihood, ReversedPrior
 
 
 def squares(count, generator, size=8, side=3):
-    """Draw two coloured squares on black."""
+    """Draw two colored squares on black."""
     image = torch.zeros(count, 3, size, size)
     for picture in image:
         for _ in range(2):

@@ -21,7 +21,7 @@ def curve(tmp_path):
     return write
 
 
-def test_every_run_is_a_line_over_minutes_in_the_colour_of_its_case(curve):
+def test_every_run_is_a_line_over_minutes_in_the_color_of_its_case(curve):
     figure = training_figure({"a": [curve("1"), curve("2", 0.5)], "b": [curve("3")]})
     left, right = figure.axes
     assert [line.get_color() for line in left.lines] == ["C0", "C0", "C1"]

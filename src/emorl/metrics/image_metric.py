@@ -76,7 +76,7 @@ class ImageMetric(Metric, ABC):
 
     def compute(self) -> Float64[Tensor, ""]:
         """Mean over all images of all processes; NaN without an image."""
-        return _summarise(self.moments).mean
+        return _summarize(self.moments).mean
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot values, as all metrics of torchmetrics do.
@@ -96,7 +96,7 @@ class ImageMetric(Metric, ABC):
     def summary(self) -> Summary:
         """Mean, standard error and number of images; in a distributed run every process must call this."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.sync_on_compute):
-            return _summarise(self.moments)
+            return _summarize(self.moments)
 
     def _add(self, values: Float64[Tensor, " batch"]) -> None:
         ones, zeros = torch.ones_like(values), torch.zeros_like(values)
@@ -164,7 +164,7 @@ def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, 3]:
     return torch.stack((count, pooled, (squares + n * (mean - pooled).square()).sum()))
 
 
-def _summarise(moments: Float64[Tensor, 3]) -> Summary:
+def _summarize(moments: Float64[Tensor, 3]) -> Summary:
     n, mean, squares = moments
     variance = squares / (n - 1)
     return Summary(

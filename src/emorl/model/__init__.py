@@ -13,6 +13,8 @@ z^l     ``slots``             samples, [B, K, D]
 ======  ====================  ==================================================================
 """
 
+from typing import TYPE_CHECKING
+
 from emorl.model.attention import SlotAttend
 from emorl.model.bottom_up import BottomUp
 from emorl.model.decoder import BigDecoder, BroadcastDecoder, Components, Decoder, IodineDecoder, SmallDecoder
@@ -20,16 +22,16 @@ from emorl.model.efficient_morl import EfficientMORL
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import Geco
 from emorl.model.inference import Encoding, Inference, Layer, Reconstruction, Stage
-from emorl.model.initialisation import (
-    BalancedInitialisation,
-    Initialisation,
-    ReleasedDecoderInitialisation,
-    ReleasedInitialisation,
+from emorl.model.initialization import (
+    BalancedInitialization,
+    Initialization,
+    ReferenceDecoderInitialization,
+    ReferenceInitialization,
 )
 from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates, LinearCoordinates
 from emorl.model.iodine.decoder import Drawing, IodinePixelDecoder
 from emorl.model.iodine.gradient import BatchMeanGradient, OwnGradient, RefinementGradient
-from emorl.model.iodine.initialisation import IodineInitialisation
+from emorl.model.iodine.initialization import IodineInitialization
 from emorl.model.iodine.likelihood import GaussianPixels, LogisticPixels, PixelMixture
 from emorl.model.iodine.model import IODINE, step_weight
 from emorl.model.iodine.refinement import IodineLSTM, IodineRefinement
@@ -43,10 +45,11 @@ from emorl.model.recurrent import DualGRU, PlainGRU
 from emorl.model.refinement import Refinement
 from emorl.model.slot_attention import SlotAttention
 from emorl.model.slot_model import SlotModel, unit_range
+from emorl.renamed import former_attributes
 
 __all__ = [
     "IODINE",
-    "BalancedInitialisation",
+    "BalancedInitialization",
     "BatchMeanGradient",
     "BigDecoder",
     "BottomUp",
@@ -68,9 +71,9 @@ __all__ = [
     "ImageEncoder",
     "ImageNoise",
     "Inference",
-    "Initialisation",
+    "Initialization",
     "IodineDecoder",
-    "IodineInitialisation",
+    "IodineInitialization",
     "IodineLSTM",
     "IodinePixelDecoder",
     "IodineRefinement",
@@ -89,10 +92,10 @@ __all__ = [
     "Prior",
     "RampPosition",
     "Reconstruction",
+    "ReferenceDecoderInitialization",
+    "ReferenceInitialization",
     "Refinement",
     "RefinementGradient",
-    "ReleasedDecoderInitialisation",
-    "ReleasedInitialisation",
     "ReversedPlusPlusPrior",
     "ReversedPrior",
     "SlotAttend",
@@ -108,3 +111,6 @@ __all__ = [
     "step_weight",
     "unit_range",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = former_attributes(__name__)

@@ -8,6 +8,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from emorl.renamed import current
+
 
 def build(description: Mapping[str, Any]) -> Any:
     """Return the object that a ``class_path`` and its ``init_args`` describe.
@@ -23,7 +25,7 @@ def build(description: Mapping[str, Any]) -> Any:
     >>> model.num_slots
     3
     """
-    return _factory(description)()
+    return _factory(current(description))()
 
 
 def _factory(description: Mapping[str, Any]) -> partial[Any]:

@@ -75,8 +75,8 @@ class BroadcastDecoder(Decoder):
         output = self.layers[2:](canvas.contiguous(memory_format=torch.channels_last))
         output = output.to(torch.promote_types(output.dtype, torch.float32)).unflatten(0, (batch, num_slots))
         output = output[..., : size[0], : size[1]]
-        colour, logits = output.split((3, 1), dim=2)
-        return Components(colour.sigmoid(), logits.log_softmax(dim=1))
+        color, logits = output.split((3, 1), dim=2)
+        return Components(color.sigmoid(), logits.log_softmax(dim=1))
 
     def first(self, slots: Float[Tensor, "n dim"], positions: Float[Tensor, "1 dim h w"]) -> Float[Tensor, "n c h2 w2"]:
         """Apply the first layer and its activation to the slots tiled over the grid plus the position embedding."""

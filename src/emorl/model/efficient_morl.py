@@ -18,7 +18,7 @@ from emorl.model.decoder import Components, Decoder, SmallDecoder
 from emorl.model.encoder import ImageEncoder
 from emorl.model.geco import START, Geco
 from emorl.model.inference import Encoding, Inference, Layer, Stage, encoding
-from emorl.model.initialisation import Initialisation, ReleasedInitialisation
+from emorl.model.initialization import Initialization, ReferenceInitialization
 from emorl.model.likelihood import GaussianLikelihood, Likelihood
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.objective import Objective, stage_weight
@@ -54,7 +54,7 @@ class EfficientMORL(SlotModel):
         likelihood: builds the pixel likelihood; by default a Gaussian of scale 0.3.
         geco: the reconstruction constraint; none to train the plain negative ELBO.
         kl_weight: weight of the KL terms in the loss.
-        initialisation: builds what fills the weights.
+        initialization: builds what fills the weights.
         decode_chunk: images that are worked on together, which bounds a training step's memory: they are decoded in
             groups of that size, and a larger batch is also encoded in such groups, whose activations are computed again
             in the backward pass. By default the encoder takes the whole batch, and the decoder as many images as make
@@ -90,7 +90,7 @@ class EfficientMORL(SlotModel):
         likelihood: Callable[[], Likelihood] | None = None,
         geco: Geco | None = None,
         kl_weight: float = 1.0,
-        initialisation: Callable[[], Initialisation] = ReleasedInitialisation,
+        initialization: Callable[[], Initialization] = ReferenceInitialization,
         decode_chunk: int | None = None,
     ) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class EfficientMORL(SlotModel):
         _warn_of_target(geco, self.likelihood)
         self.refinement = Refinement(slot_dim)
         self.register_buffer("gradient_batch", torch.zeros((), dtype=torch.long))  # of training, over all processes
-        initialisation()(self)
+        initialization()(self)
 
     @property
     def term_names(self) -> tuple[str, ...]:

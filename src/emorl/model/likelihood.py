@@ -1,6 +1,6 @@
 """Pixel likelihoods: how well the components explain an image.
 
-Both are unnormalised: the constant 0.5 log 2 pi of each channel-pixel is left out, as in the released code.
+Both are unnormalized: the constant 0.5 log 2 pi of each channel-pixel is left out, as in the released code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hierarchical priors over slots: what each posterior is drawn towards."""
+"""Hierarchical priors over slots: what each posterior is drawn toward."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from emorl.model.attention import SlotAttend
 from emorl.model.decoder import Decoder, SmallDecoder
 from emorl.model.encoder import ImageEncoder
 from emorl.model.inference import Encoding, Inference, Layer, Stage, encoding
-from emorl.model.initialisation import Initialisation, ReleasedDecoderInitialisation
+from emorl.model.initialization import Initialization, ReferenceDecoderInitialization
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian
@@ -35,7 +35,7 @@ class SlotAttention(SlotModel):
         position: builds the encoder's position code.
         encoder_stride: pixels from one of the encoder's positions to the next, see `ImageEncoder`.
         decoder: builds the decoder from D.
-        initialisation: builds what fills the weights.
+        initialization: builds what fills the weights.
 
     >>> model = SlotAttention(num_slots=4, slot_dim=32)
     >>> inference = model(torch.rand(2, 3, 35, 35), steps=3)
@@ -56,7 +56,7 @@ class SlotAttention(SlotModel):
         position: Callable[[], PositionCode] = RampPosition,
         encoder_stride: int = 1,
         decoder: Callable[[int], Decoder] = SmallDecoder,
-        initialisation: Callable[[], Initialisation] = ReleasedDecoderInitialisation,
+        initialization: Callable[[], Initialization] = ReferenceDecoderInitialization,
     ) -> None:
         super().__init__()
         at_least(1, num_slots=num_slots, slot_dim=slot_dim, hidden_dim=hidden_dim)
@@ -69,7 +69,7 @@ class SlotAttention(SlotModel):
         self.cell = nn.GRUCell(slot_dim, slot_dim)
         self.mlp = ResidualMLP(slot_dim, hidden_dim)
         self.decoder = decoder(slot_dim)
-        initialisation()(self)
+        initialization()(self)
 
     def forward(
         self,

@@ -17,7 +17,7 @@ from emorl.errors import DataError
 CLEVR_TRAIN, CLEVR_SHARD_SIZE = NonNegativeInt(15000), PositiveInt(100)  # a shard is rendered within a minute or two
 
 TetrominoesVariant = Literal[
-    "standard", "trominoes", "pentominoes", "new_colours", "one_object", "two_objects", "four_objects", "five_objects"
+    "standard", "trominoes", "pentominoes", "new_colors", "one_object", "two_objects", "four_objects", "five_objects"
 ]
 
 

@@ -84,7 +84,7 @@ class Studio:
         self._aim(scene["size"], scene["view"], scene["camera"])
         for name, place in scene["lamps"].items():
             self.lamps[name].location = place
-            self.lamps[name].rotation_euler = towards(place, (0, 0, 0))
+            self.lamps[name].rotation_euler = toward(place, (0, 0, 0))
         return [self._object(**entry) for entry in scene["objects"]]
 
     def _set_up_rendering(self) -> None:
@@ -116,7 +116,7 @@ class Studio:
         lens.shift_x = ((left + right) / 2 - 0.5) / width
         lens.shift_y = (0.5 - (upper + lower) / 2) * 0.75 / width
         self.camera.location = camera["position"]
-        self.camera.rotation_euler = towards(camera["position"], camera["target"])
+        self.camera.rotation_euler = toward(camera["position"], camera["target"])
 
     def _lamp(self, name: str, side: float, power: float, color: Color) -> Any:
         light = bpy.data.lights.new(name, "AREA")
@@ -126,7 +126,7 @@ class Studio:
     def _sun(self, power: float, angle: float, place: Sequence[float]) -> None:
         light = bpy.data.lights.new("sun", "SUN")
         light.energy, light.angle = power, angle
-        self._add("sun", light).rotation_euler = towards(place, (0, 0, 0))
+        self._add("sun", light).rotation_euler = toward(place, (0, 0, 0))
 
     def _object(
         self, shape: str, material: str, color: str, position: list[float], rotation: float, half_height: float
@@ -144,7 +144,7 @@ class Studio:
         return thing
 
 
-def towards(position: Sequence[float], target: Sequence[float]) -> Any:
+def toward(position: Sequence[float], target: Sequence[float]) -> Any:
     """Return the rotation that turns a camera or lamp to a target, upright."""
     return (Vector(target) - Vector(position)).to_track_quat("-Z", "Y").to_euler()
 

@@ -64,7 +64,7 @@ def label_map(scene: Scene, view: View) -> UInt8[np.ndarray, "height width"]:
 
 def _box(camera: Camera, factors: dict[str, Value], view: View) -> tuple[slice, slice]:
     """Return rows and columns of a picture that hold an object."""
-    right, up, ahead = camera.see(_centre(factors))
+    right, up, ahead = camera.see(_center(factors))
     radius = float(factors["z"]) * _BOUNDS[str(factors["shape"])]
     near, far = ahead - radius, ahead + radius
     slices = []
@@ -84,14 +84,14 @@ def _enter(camera: Camera, factors: dict[str, Value], right: Depths, up: Depths)
     A shape is all that is within a radius of a convex core, so that the distance to it is a convex function along a
     ray: Newton's steps come ever nearer to where the ray enters, and none goes too far.
     """
-    centre, scale, turn = _centre(factors), float(factors["z"]), _turn(float(factors["rotation"]))
-    x, y, z = (of - to for of, to in zip(camera.position, centre, strict=True))
+    center, scale, turn = _center(factors), float(factors["z"]), _turn(float(factors["rotation"]))
+    x, y, z = (of - to for of, to in zip(camera.position, center, strict=True))
     axes = ((x, y, z), camera.ahead, camera.right, camera.up)
     origin, ahead, across, upwards = (_local(axis, turn, scale) for axis in axes)
     rays = np.stack([a + right * b + up * c for a, b, c in zip(ahead, across, upwards, strict=True)])
     shape = str(factors["shape"])
     radius = ROUNDING[shape]
-    depth = np.full(len(right), camera.see(centre)[2] - scale * _BOUNDS[shape])
+    depth = np.full(len(right), camera.see(center)[2] - scale * _BOUNDS[shape])
     missed, active = np.zeros(len(right), bool), np.arange(len(right))
     for _ in range(_STEPS):
         ray = rays[:, active]
@@ -140,5 +140,5 @@ def _turn(degrees: float) -> tuple[float, float]:
     return sums[0], sums[1]
 
 
-def _centre(factors: dict[str, Value]) -> Vector:
+def _center(factors: dict[str, Value]) -> Vector:
     return float(factors["x"]), float(factors["y"]), float(factors["z"])

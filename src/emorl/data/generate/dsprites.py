@@ -20,7 +20,7 @@ POSITIONS = tuple(step / 31 for step in range(32))
 
 _RADIUS = 9.6  # pixels at scale 1
 _GRID = 256  # steps of a pixel
-_CENTRES = np.arange(SIZE) * _GRID + _GRID // 2  # of the rows and columns of pixels
+_CENTERS = np.arange(SIZE) * _GRID + _GRID // 2  # of the rows and columns of pixels
 
 
 def _square() -> Float64[np.ndarray, "corners 2"]:
@@ -97,8 +97,8 @@ def _corners(
         raise DataError.of("scale, orientation and position", expected="finite numbers", got=got, remedy="correct them")
     cosine, sine = np.cos(orientation), np.sin(orientation)
     rotated = outline @ np.array([[cosine, -sine], [sine, cosine]])
-    centre = SIZE / 4 + SIZE / 2 * np.array([pos_x, pos_y])
-    corners: Float64[np.ndarray, "corners 2"] = centre + _RADIUS * scale * rotated
+    center = SIZE / 4 + SIZE / 2 * np.array([pos_x, pos_y])
+    corners: Float64[np.ndarray, "corners 2"] = center + _RADIUS * scale * rotated
     return corners
 
 
@@ -111,9 +111,9 @@ def _fill(corners: Int64[np.ndarray, "corners 2"]) -> Bool[np.ndarray, "64 64"]:
     following = np.roll(corners, -1, axis=0)
     descends = corners[:, 1:] <= following[:, 1:]
     upper, lower = np.where(descends, corners, following), np.where(descends, following, corners)
-    rows, edges = np.nonzero((upper[:, 1] <= _CENTRES[:, None]) & (_CENTRES[:, None] < lower[:, 1]))
+    rows, edges = np.nonzero((upper[:, 1] <= _CENTERS[:, None]) & (_CENTERS[:, None] < lower[:, 1]))
     (x, y), (dx, dy) = upper[edges].T, (lower - upper)[edges].T
-    distance = (x - _CENTRES[0]) * dy + (_CENTRES[rows] - y) * dx  # from the first center to the edge, times dy
+    distance = (x - _CENTERS[0]) * dy + (_CENTERS[rows] - y) * dx  # from the first center to the edge, times dy
     columns = np.clip(-(-distance // (_GRID * dy)), 0, SIZE)  # rounded up
     toggles = np.bincount(rows * (SIZE + 1) + columns, minlength=SIZE * (SIZE + 1)).reshape(SIZE, SIZE + 1)
     inside: Bool[np.ndarray, "64 64"] = toggles[:, :SIZE].cumsum(axis=1) % 2 == 1

@@ -5,7 +5,7 @@ Scenes follow those of https://github.com/google-deepmind/multi_object_datasets 
 
 import colorsys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8, UInt64
@@ -15,13 +15,17 @@ from emorl.data.generate.generated import GeneratedSource
 from emorl.data.generate.random_words import below, key_of, words_of
 from emorl.data.records import Factor, Objects, Record, Value
 from emorl.errors import DataError
+from emorl.renamed import former_attributes
 
-__all__ = ["COLOURS", "FACTORS", "IMAGE_SIZE", "SHAPES", "VARIANTS", "MultiDSprites", "Variant", "render", "sprite"]
+__all__ = ["COLORS", "FACTORS", "IMAGE_SIZE", "SHAPES", "VARIANTS", "MultiDSprites", "Variant", "render", "sprite"]
 
-Colour = tuple[int, int, int]  # RGB, 0 to 255
+if not TYPE_CHECKING:
+    __getattr__ = former_attributes(__name__)
+
+Color = tuple[int, int, int]  # RGB, 0 to 255
 
 IMAGE_SIZE = (SIZE, SIZE)
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 FACTORS = (
     Factor("shape", "discrete", SHAPES),
     Factor("scale", "continuous"),
@@ -29,7 +33,7 @@ FACTORS = (
     Factor("x", "continuous"),  # left to right, 0 to 1
     Factor("y", "continuous"),  # top to bottom, 0 to 1
 )
-COLOUR_FACTORS = tuple(Factor(name, "continuous") for name in COLOURS)  # 0 to 1
+COLOR_FACTORS = tuple(Factor(name, "continuous") for name in COLORS)  # 0 to 1
 
 _SYMMETRY = {"square": 4, "ellipse": 2, "heart": 1}  # how often a shape comes to lie on itself in a full turn
 _CHOICES = np.array([len(SHAPES), len(SCALES), len(ORIENTATIONS), len(POSITIONS), len(POSITIONS)], dtype=np.uint64)
@@ -51,29 +55,29 @@ class Variant(NamedTuple):
     min_objects: int
     max_objects: int
     factors: tuple[Factor, ...]
-    background: Callable[[UInt64[np.ndarray, "3"]], Colour]
-    foreground: Callable[[UInt64[np.ndarray, "3"]], Colour]
+    background: Callable[[UInt64[np.ndarray, "3"]], Color]
+    foreground: Callable[[UInt64[np.ndarray, "3"]], Color]
 
 
-def _rgb(words: UInt64[np.ndarray, "3"]) -> Colour:
+def _rgb(words: UInt64[np.ndarray, "3"]) -> Color:
     red, green, blue = below(words, 256).tolist()
     return red, green, blue
 
 
-def _black(_: UInt64[np.ndarray, "3"]) -> Colour:
+def _black(_: UInt64[np.ndarray, "3"]) -> Color:
     return 0, 0, 0
 
 
-def _white(_: UInt64[np.ndarray, "3"]) -> Colour:
+def _white(_: UInt64[np.ndarray, "3"]) -> Color:
     return 255, 255, 255
 
 
-def _grey(words: UInt64[np.ndarray, "3"]) -> Colour:
+def _gray(words: UInt64[np.ndarray, "3"]) -> Color:
     level, _, _ = below(words, 256).tolist()
     return level, level, level
 
 
-def _hsv(words: UInt64[np.ndarray, "3"]) -> Colour:
+def _hsv(words: UInt64[np.ndarray, "3"]) -> Color:
     """Choose any hue, and saturation and value from 1/2 up, so that no object looks like a gray background.
 
     The published description says "randomly colored HSV" and gives no ranges.
@@ -84,19 +88,19 @@ def _hsv(words: UInt64[np.ndarray, "3"]) -> Colour:
 
 
 VARIANTS = {
-    "colored_on_grayscale": Variant(2, 5, FACTORS + COLOUR_FACTORS, _grey, _hsv),
-    "colored_on_colored": Variant(1, 4, FACTORS + COLOUR_FACTORS, _rgb, _rgb),
+    "colored_on_grayscale": Variant(2, 5, FACTORS + COLOR_FACTORS, _gray, _hsv),
+    "colored_on_colored": Variant(1, 4, FACTORS + COLOR_FACTORS, _rgb, _rgb),
     "binarized": Variant(2, 3, FACTORS, _black, _white),
 }
 
 
-def render(factors: Objects, background: Colour) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "64 64"]]:
+def render(factors: Objects, background: Color) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "64 64"]]:
     """Draw objects, later ones over earlier ones, white if they have no color; return image and segmentation."""
     image, segmentation = np.full((*IMAGE_SIZE, 3), background, np.uint8), np.zeros(IMAGE_SIZE, np.uint8)
     for label, factor in enumerate(factors, start=1):
         scale, orientation, x, y = (float(factor[name]) for name in ("scale", "orientation", "x", "y"))
         covered = sprite(str(factor["shape"]), scale, orientation, x, y)
-        image[covered] = [round(255 * float(factor.get(name, 1.0))) for name in COLOURS]
+        image[covered] = [round(255 * float(factor.get(name, 1.0))) for name in COLORS]
         segmentation[covered] = label
     return image, segmentation
 

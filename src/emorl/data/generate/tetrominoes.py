@@ -6,7 +6,7 @@ our own differ from it in one respect each, to see what a model makes of what it
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt64
@@ -15,6 +15,11 @@ from emorl.data.generate.generated import GeneratedSource
 from emorl.data.generate.random_words import below, key_of, words_of
 from emorl.data.records import Factor, Objects, Record
 from emorl.errors import DataError
+from emorl.renamed import VARIANTS as RENAMED
+from emorl.renamed import former_attributes
+
+if not TYPE_CHECKING:
+    __getattr__ = former_attributes(__name__)
 
 IMAGE_SIZE = (35, 35)
 MAX_OBJECTS = 3
@@ -30,7 +35,7 @@ PENTOMINOES = (  # F I L N P T U V W X Y Z, in one orientation each
     *(".XX/XX./.X.", "XXXXX", "X./X./X./XX", ".X/.X/XX/X.", "XX/XX/X.", "XXX/.X./.X."),
     *("X.X/XXX", "X../X../XXX", "X../XX./.XX", ".X./XXX/.X.", ".X/XX/.X/.X", "XX./.X./.XX"),
 )
-COLOURS = {
+COLORS = {
     "red": (1, 0, 0),
     "green": (0, 1, 0),
     "blue": (0, 0, 1),
@@ -38,11 +43,11 @@ COLOURS = {
     "magenta": (1, 0, 1),
     "cyan": (0, 1, 1),
 }
-NEW_COLOURS = {
+NEW_COLORS = {
     "orange": (1, 0.5, 0),
     "violet": (0.5, 0, 1),
     "pink": (1, 0.5, 0.5),
-    "grey": (0.5, 0.5, 0.5),
+    "gray": (0.5, 0.5, 0.5),
     "white": (1, 1, 1),
 }
 
@@ -53,12 +58,12 @@ class Variant(NamedTuple):
     Attributes:
         objects: number of objects in a scene.
         shapes: shapes of one number of cells.
-        colours: names of the colors.
+        colors: names of the colors.
     """
 
     objects: int = MAX_OBJECTS
     shapes: tuple[str, ...] = SHAPES
-    colours: tuple[str, ...] = tuple(COLOURS)
+    colors: tuple[str, ...] = tuple(COLORS)
 
     @property
     def factors(self) -> tuple[Factor, ...]:
@@ -67,7 +72,7 @@ class Variant(NamedTuple):
             Factor("x", "continuous"),  # top row of the bounding box in pixels: the real data set's x runs downwards
             Factor("y", "continuous"),  # left column
             Factor("shape", "discrete", self.shapes),
-            Factor("color", "discrete", self.colours),
+            Factor("color", "discrete", self.colors),
         )
 
 
@@ -75,7 +80,7 @@ VARIANTS = {
     "standard": Variant(),
     "trominoes": Variant(shapes=TROMINOES),
     "pentominoes": Variant(shapes=PENTOMINOES),
-    "new_colours": Variant(colours=tuple(NEW_COLOURS)),
+    "new_colors": Variant(colors=tuple(NEW_COLORS)),
     "one_object": Variant(objects=1),
     "two_objects": Variant(objects=2),
     "four_objects": Variant(objects=4),
@@ -94,7 +99,7 @@ _CELL = np.array(
     dtype=np.uint8,
 )
 _SIDE = len(_CELL)
-_RGB = COLOURS | NEW_COLOURS
+_RGB = COLORS | NEW_COLORS
 _GRIDS = {
     shape: np.array([[cell == "X" for cell in row] for row in shape.split("/")])
     for shape in SHAPES + TROMINOES + PENTOMINOES
@@ -129,7 +134,7 @@ class Tetrominoes(GeneratedSource):
         num_scenes: length of the source.
         seed: any integer.
         split: each split has scenes of its own.
-        variant: `standard`, as published; `trominoes` or `pentominoes` in place of tetrominoes; `new_colours`, which
+        variant: `standard`, as published; `trominoes` or `pentominoes` in place of tetrominoes; `new_colors`, which
             mix or dim the published ones; or `one_object`, `two_objects`, `four_objects` or `five_objects`.
 
     Raises:
@@ -142,11 +147,13 @@ class Tetrominoes(GeneratedSource):
     image_size = IMAGE_SIZE
 
     def __init__(self, num_scenes: int, seed: int = 0, split: str = "train", variant: str = "standard") -> None:
+        variant = RENAMED.get(variant, variant)
         if variant not in VARIANTS:
             raise DataError.of("variant", expected=", ".join(VARIANTS), got=repr(variant), remedy="choose one of them")
         self.num_scenes, self.seed, self.variant = num_scenes, seed, variant
         self.max_objects, self.factors = VARIANTS[variant].objects, VARIANTS[variant].factors
-        name = self.generator if variant == "standard" else f"{self.generator}/{variant}"
+        key = next((former for former, name in RENAMED.items() if name == variant), variant)  # the same scenes as ever
+        name = self.generator if variant == "standard" else f"{self.generator}/{key}"
         self._key = key_of(f"{name}/{_VERSION}/{seed}/{split}")
 
     def scene(self, index: int) -> Record:
@@ -161,7 +168,7 @@ class Tetrominoes(GeneratedSource):
 
 def _first_free(words: UInt64[np.ndarray, "attempts objects 4"], variant: Variant) -> Objects | None:
     """Turn random words into scenes and return the first one without overlap, if any."""
-    shapes, colours = below(words[..., 0], len(variant.shapes)), below(words[..., 1], len(variant.colours))
+    shapes, colors = below(words[..., 0], len(variant.shapes)), below(words[..., 1], len(variant.colors))
     cells, room = _layout(variant.shapes)
     corners = below(words[..., 2:], room[shapes])
     free = ~_overlap(corners[:, :, None] + cells[shapes])
@@ -169,8 +176,8 @@ def _first_free(words: UInt64[np.ndarray, "attempts objects 4"], variant: Varian
         return None
     chosen = free.argmax()
     return [
-        {"x": float(row), "y": float(column), "shape": variant.shapes[shape], "color": variant.colours[colour]}
-        for shape, colour, (row, column) in zip(shapes[chosen], colours[chosen], corners[chosen], strict=True)
+        {"x": float(row), "y": float(column), "shape": variant.shapes[shape], "color": variant.colors[color]}
+        for shape, color, (row, column) in zip(shapes[chosen], colors[chosen], corners[chosen], strict=True)
     ]
 
 

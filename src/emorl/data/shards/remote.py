@@ -2,7 +2,7 @@
 
 URLs are read with fsspec, one request a file. Unlike a pipe from curl, it tells a connection that broke from the end of
 a file and 404 from 503, quotes what a URL may not hold, and needs nothing but Python. Its settings are the user's:
-proxies and `~/.netrc` are honoured, and so are variables such as `FSSPEC_S3_ANON` and `AWS_ENDPOINT_URL`.
+proxies and `~/.netrc` are honored, and so are variables such as `FSSPEC_S3_ANON` and `AWS_ENDPOINT_URL`.
 """
 
 import logging

@@ -28,7 +28,7 @@ _NAME = re.compile(r"CLEVRTEX_([a-z]+)_(\d{6})\.png")
 _UNPACK = "unpack all parts of the variant's archive (again)"
 
 _SIZES = ("large", "medium", "small")
-_COLOURS = ("blue", "brown", "cyan", "gray", "green", "purple", "red", "yellow")
+_COLORS = ("blue", "brown", "cyan", "gray", "green", "purple", "red", "yellow")
 _SHAPES = ("cube", "cylinder", "monkey", "sphere")
 _OUTD_SHAPES = ("cone", "icosahedron", "teapot", "torus")
 _VBG_MATERIALS = ("mymetal", "rubber")
@@ -136,12 +136,12 @@ def factors_of(variant: str) -> tuple[Factor, ...]:
     """Return the factors of the objects of a variant."""
     shapes = _OUTD_SHAPES if variant == "outd" else _SHAPES
     materials = {"outd": _OUTD_MATERIALS, "vbg": _VBG_MATERIALS}.get(variant, _MATERIALS)
-    colour = (Factor("color", "discrete", _COLOURS),) if variant == "vbg" else ()
+    color = (Factor("color", "discrete", _COLORS),) if variant == "vbg" else ()
     return (
         Factor("shape", "discrete", shapes),
         Factor("size", "discrete", _SIZES),
         Factor("material", "discrete", materials),
-        *colour,
+        *color,
         *(Factor(name, "continuous") for name in ("x", "y", "z", "rotation")),
     )
 

@@ -23,7 +23,7 @@ _MAX_VARINT = 10  # bytes
 
 
 def parse_example(data: bytes, only: str | None = None) -> Example:
-    """Parse a serialised `tf.train.Example`.
+    """Parse a serialized `tf.train.Example`.
 
     Args:
         data: the message.
@@ -41,7 +41,7 @@ def parse_example(data: bytes, only: str | None = None) -> Example:
         entries = [_split_entry(entry) for features in _submessages(message, 1) for entry in _submessages(features, 1)]
         return {name: _parse_feature(feature) for name, feature in entries if only in (None, name)}
     except (ValueError, OverflowError) as error:
-        remedy = "check that the file holds serialised tf.train.Example messages"
+        remedy = "check that the file holds serialized tf.train.Example messages"
         raise DataError.of("message", expected="a tf.train.Example", got=f"{error}", remedy=remedy) from error
 
 

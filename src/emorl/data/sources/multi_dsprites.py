@@ -4,7 +4,7 @@ from os import PathLike
 
 import numpy as np
 
-from emorl.data.generate.multi_dsprites import COLOURS, FACTORS, IMAGE_SIZE, SHAPES, VARIANTS
+from emorl.data.generate.multi_dsprites import COLORS, FACTORS, IMAGE_SIZE, SHAPES, VARIANTS
 from emorl.data.records import Objects, Record, label_map
 from emorl.data.sources.example import Example, class_name, take
 from emorl.data.sources.tfrecord import TFRecordSource
@@ -56,7 +56,7 @@ class MultiDSpritesTFRecords(TFRecordSource):
         shapes = take(example, "shape", (entities,), np.float32)
         numbers = {name: take(example, name, (entities,), np.float32) for name in _NUMBERS}
         if self.variant != "binarized":
-            numbers |= dict(zip(COLOURS, take(example, "color", (entities, 3), np.float32).T, strict=True))
+            numbers |= dict(zip(COLORS, take(example, "color", (entities, 3), np.float32).T, strict=True))
         return [
             {"shape": class_name("shape", shapes[entity], SHAPES)}
             | {name: float(values[entity]) for name, values in numbers.items()}

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from emorl.data.generate.tetrominoes import COLOURS, FACTORS, IMAGE_SIZE, MAX_OBJECTS, SHAPES
+from emorl.data.generate.tetrominoes import COLORS, FACTORS, IMAGE_SIZE, MAX_OBJECTS, SHAPES
 from emorl.data.records import Objects, Record, label_map
 from emorl.data.sources.example import Example, class_name, take
 from emorl.data.sources.tfrecord import TFRecordSource
 from emorl.errors import DataError
 
 _ENTITIES = MAX_OBJECTS + 1
-_COLOUR_NAMES = {colour: name for name, colour in COLOURS.items()}
+_COLOR_NAMES = {color: name for name, color in COLORS.items()}
 
 
 class TetrominoesTFRecords(TFRecordSource):
@@ -34,23 +34,23 @@ class TetrominoesTFRecords(TFRecordSource):
         visible = take(example, "visibility", (_ENTITIES,), np.float32) > 0
         masks = take(example, "mask", (_ENTITIES, *IMAGE_SIZE, 1), np.uint8)[..., 0]
         rows, columns, shapes = (take(example, name, (_ENTITIES,), np.float32) for name in ("x", "y", "shape"))
-        colours = take(example, "color", (_ENTITIES, 3), np.float32)
+        colors = take(example, "color", (_ENTITIES, 3), np.float32)
         segmentation, entities = label_map(masks, visible)
         factors: Objects = [
             {
                 "x": float(rows[entity]),
                 "y": float(columns[entity]),
                 "shape": class_name("shape", shapes[entity], SHAPES),
-                "color": _colour(colours[entity]),
+                "color": _color(colors[entity]),
             }
             for entity in entities
         ]
         return Record(take(example, "image", (*IMAGE_SIZE, 3), np.uint8), segmentation, factors)
 
 
-def _colour(value: np.ndarray) -> str:
-    name = _COLOUR_NAMES.get(tuple(value.tolist()))
+def _color(value: np.ndarray) -> str:
+    name = _COLOR_NAMES.get(tuple(value.tolist()))
     if name is None:
-        expected = f"one of {', '.join(COLOURS)}"
+        expected = f"one of {', '.join(COLORS)}"
         raise DataError.of("feature 'color'", expected=expected, got=f"{value}", remedy="check the file")
     return name

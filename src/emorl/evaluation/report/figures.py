@@ -63,7 +63,7 @@ def training_curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int]
     for name, curve in lines.items():
         axes.plot(*zip(*curve, strict=True), label=name)
     for step in marks:
-        axes.axvline(step, color="grey", linestyle=":", linewidth=1)
+        axes.axvline(step, color="gray", linestyle=":", linewidth=1)
     if logarithmic:
         axes.set_yscale(scale_of(value for curve in lines.values() for _, value in curve))
     axes.legend()

@@ -17,7 +17,7 @@ from emorl.files import atomic
 from emorl.model import SlotModel
 from emorl.viz import grid, to_uint8
 
-_TILE = 128  # pixels that a smaller frame is enlarged towards, by a whole factor
+_TILE = 128  # pixels that a smaller frame is enlarged toward, by a whole factor
 _INCHES = 0.6  # of a frame's side on paper
 _MILLISECONDS = 120  # that a frame is shown
 

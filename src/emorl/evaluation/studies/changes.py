@@ -9,7 +9,7 @@ from itertools import cycle
 import numpy as np
 
 from emorl.data.generate.dsprites import UNSEEN
-from emorl.data.generate.multi_dsprites import COLOURS, Colour, MultiDSprites, render
+from emorl.data.generate.multi_dsprites import COLORS, Color, MultiDSprites, render
 from emorl.data.generate.tetrominoes import VARIANTS, Tetrominoes
 from emorl.data.records import Objects, Record, Value
 
@@ -33,22 +33,22 @@ def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
     the scenes before added.
     """
     scenes = list(MultiDSprites(max(count, _CROWD), seed, "test", "colored_on_grayscale").records())
-    grey: list[Colour] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes[:count]]
-    coloured: list[Colour] = [tuple(c) for c in np.random.default_rng(seed).integers(0, 256, (count, 3)).tolist()]
+    gray: list[Color] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes[:count]]
+    colored: list[Color] = [tuple(c) for c in np.random.default_rng(seed).integers(0, 256, (count, 3)).tolist()]
     everyone = [scene.factors for scene in scenes]
     objects = everyone[:count]
     crowds = [[one for j in range(_CROWD) for one in everyone[i - j]] for i in range(count)]
     return {
-        UNMODIFIED: partial(_drawn, grey, objects),
+        UNMODIFIED: partial(_drawn, gray, objects),
         "triangles and crosses": partial(
-            _drawn, grey, [list(map(reshaped, scene, cycle(UNSEEN))) for scene in objects]
+            _drawn, gray, [list(map(reshaped, scene, cycle(UNSEEN))) for scene in objects]
         ),
-        "pale colors": partial(_drawn, grey, [[pale(one) for one in scene] for scene in objects]),
-        "dark colors": partial(_drawn, grey, [[dark(one) for one in scene] for scene in objects]),
-        "colored background": partial(_drawn, coloured, objects),
-        "one object": partial(_drawn, grey, [scene[:1] for scene in objects]),
-        "six objects": partial(_drawn, grey, [crowd[:6] for crowd in crowds]),
-        "seven objects": partial(_drawn, grey, [crowd[:7] for crowd in crowds]),
+        "pale colors": partial(_drawn, gray, [[pale(one) for one in scene] for scene in objects]),
+        "dark colors": partial(_drawn, gray, [[dark(one) for one in scene] for scene in objects]),
+        "colored background": partial(_drawn, colored, objects),
+        "one object": partial(_drawn, gray, [scene[:1] for scene in objects]),
+        "six objects": partial(_drawn, gray, [crowd[:6] for crowd in crowds]),
+        "seven objects": partial(_drawn, gray, [crowd[:7] for crowd in crowds]),
     }
 
 
@@ -59,18 +59,18 @@ def reshaped(factors: dict[str, Value], shape: str) -> dict[str, Value]:
 
 def pale(factors: dict[str, Value]) -> dict[str, Value]:
     """Return an object of half the saturation."""
-    colour = {name: float(factors[name]) for name in COLOURS}
-    return factors | {name: (level + max(colour.values())) / 2 for name, level in colour.items()}
+    color = {name: float(factors[name]) for name in COLORS}
+    return factors | {name: (level + max(color.values())) / 2 for name, level in color.items()}
 
 
 def dark(factors: dict[str, Value]) -> dict[str, Value]:
     """Return an object of half the value."""
-    return factors | {name: float(factors[name]) / 2 for name in COLOURS}
+    return factors | {name: float(factors[name]) / 2 for name in COLORS}
 
 
 def _records(source: Tetrominoes) -> list[Record]:
     return list(source.records())
 
 
-def _drawn(backgrounds: Sequence[Colour], scenes: Sequence[Objects]) -> list[Record]:
-    return [Record(*render(scene, colour), scene) for colour, scene in zip(backgrounds, scenes, strict=True)]
+def _drawn(backgrounds: Sequence[Color], scenes: Sequence[Objects]) -> list[Record]:
+    return [Record(*render(scene, color), scene) for color, scene in zip(backgrounds, scenes, strict=True)]

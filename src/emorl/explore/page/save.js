@@ -1,6 +1,6 @@
 // Downloads: the picture as PNG, the slots as JSON.
 
-const SIDE = 512; // pixels that a picture is enlarged towards, by a whole factor
+const SIDE = 512; // pixels that a picture is enlarged toward, by a whole factor
 
 /** Download a canvas, enlarged without smoothing. */
 export async function savePicture(canvas, name) {

@@ -136,7 +136,7 @@ def check_signs(**maps: Tensor) -> None:
         if labels.dtype.is_signed and (labels < 0).any():
             raise ValueError(
                 f"Expected '{name}' as non-negative labels, got {int(labels.min())}."
-                " Use 0 for background or unlabelled pixels, or leave void pixels out with ignore_index."
+                " Use 0 for background or unlabeled pixels, or leave void pixels out with ignore_index."
             )
 
 

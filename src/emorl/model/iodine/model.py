@@ -14,11 +14,11 @@ from torch.utils.checkpoint import checkpoint
 from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components
 from emorl.model.inference import Encoding, Inference, Stage, encoding
-from emorl.model.initialisation import Initialisation
+from emorl.model.initialization import Initialization
 from emorl.model.iodine.decoder import Drawing, IodinePixelDecoder
 from emorl.model.iodine.drawing_pass import drawing_pass
 from emorl.model.iodine.gradient import OwnGradient, RefinementGradient
-from emorl.model.iodine.initialisation import IodineInitialisation
+from emorl.model.iodine.initialization import IodineInitialization
 from emorl.model.iodine.likelihood import GaussianPixels, PixelMixture
 from emorl.model.iodine.refinement import IodineRefinement, State
 from emorl.model.noise import Noise, gaussian_noise
@@ -55,7 +55,7 @@ class IODINE(SlotModel):
         likelihood: builds the pixel likelihood; by default a mixture of Gaussians of scale 0.1.
         prior_variance: variance of the prior N(0, variance); the release's is log 2.
         gradient: builds what says whose loss the refinement network's gradients are of.
-        initialisation: builds what fills the weights.
+        initialization: builds what fills the weights.
         kl_weight: weight of the KL in every step's loss, and so in the gradients that refinement follows; an extension,
             1 in the paper.
 
@@ -82,7 +82,7 @@ class IODINE(SlotModel):
         likelihood: Callable[[], PixelMixture] | None = None,
         prior_variance: float = 1.0,
         gradient: Callable[[], RefinementGradient] = OwnGradient,
-        initialisation: Callable[[], Initialisation] = IodineInitialisation,
+        initialization: Callable[[], Initialization] = IodineInitialization,
         kl_weight: float = 1.0,
     ) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class IODINE(SlotModel):
         self.gradient = gradient()
         bound = (3 / (2 * slot_dim)) ** 0.5
         self.initial = nn.Parameter(torch.empty(2 * slot_dim).uniform_(-bound, bound))  # lambda_0
-        initialisation()(self)
+        initialization()(self)
 
     def forward(
         self,

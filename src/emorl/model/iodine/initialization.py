@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from emorl.model.initialisation import Initialisation
+from emorl.model.initialization import Initialization
 from emorl.model.iodine.refinement import truncated_normal
 
 
-class IodineInitialisation(Initialisation):
+class IodineInitialization(Initialization):
     """The release's: truncated normal weights of standard deviation 1 / sqrt(fan_in), zero biases.
 
     Normalizations, the LSTM and lambda_0 start as they are built: gains 1, biases 0; truncated normal, the bias too;

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from emorl.model import (
-    BalancedInitialisation,
+    BalancedInitialization,
     BigDecoder,
     EfficientMORL,
     IodineDecoder,
@@ -78,7 +78,7 @@ def test_slots_start_from_mean_zero_and_rho_one(fresh):
 @pytest.mark.parametrize("decoder", [SmallDecoder, partial(SmallDecoder, stride=2), IodineDecoder, BigDecoder])
 def test_balanced_slots_start_dark_and_with_even_masks(decoder):
     torch.manual_seed(0)
-    model = EfficientMORL(decoder=decoder, initialisation=BalancedInitialisation)
+    model = EfficientMORL(decoder=decoder, initialization=BalancedInitialization)
     components = model.decoder(0.35 * torch.randn(8, 4, 32), (48, 48))
     assert components.rgb.mean().item() == pytest.approx(0.08, abs=0.02)
     assert components.rgb.std().item() < 0.05
@@ -86,14 +86,14 @@ def test_balanced_slots_start_dark_and_with_even_masks(decoder):
 
 
 def test_balanced_pixels_of_a_position_start_alike():
-    model = EfficientMORL(decoder=partial(SmallDecoder, stride=3), initialisation=BalancedInitialisation)
+    model = EfficientMORL(decoder=partial(SmallDecoder, stride=3), initialization=BalancedInitialization)
     components = model.decoder(torch.randn(1, 2, 32), (9, 9))
     corners = components.rgb[..., ::3, ::3].repeat_interleave(3, -1).repeat_interleave(3, -2)
     torch.testing.assert_close(components.rgb, corners)
 
 
 def test_balanced_channels_of_a_decoder_without_positions_of_several_pixels_differ():
-    last = EfficientMORL(decoder=BigDecoder, initialisation=BalancedInitialisation).decoder.layers[-1]
+    last = EfficientMORL(decoder=BigDecoder, initialization=BalancedInitialization).decoder.layers[-1]
     assert len(last.weight.detach().flatten(1).unique(dim=0)) == 64
 
 
@@ -101,14 +101,14 @@ def test_balanced_channels_of_a_decoder_without_positions_of_several_pixels_diff
 def test_balanced_decoders_keep_the_scale_of_what_differs_between_slots(decoder):
     """Released: one in ten thousand."""
     torch.manual_seed(0)
-    model = EfficientMORL(decoder=decoder, initialisation=BalancedInitialisation)
+    model = EfficientMORL(decoder=decoder, initialization=BalancedInitialization)
     logits = model.decoder(torch.randn(16, 4, 32), (48, 48)).log_masks.exp().logit()
     assert 0.05 < logits.var(dim=(0, 1)).mean().sqrt().item() < 1  # the last layer is 0.3 of unit scale
 
 
 def test_balanced_attention_and_posteriors_start_at_unit_scale():
     torch.manual_seed(0)
-    model = EfficientMORL(num_slots=4, initialisation=BalancedInitialisation)
+    model = EfficientMORL(num_slots=4, initialization=BalancedInitialization)
     slots, pixels = torch.randn(64, 4, 32), torch.randn(64, 50, 64)
     attend = model.bottom_up.attend
     logits = torch.einsum("bkd,bnd->bkn", attend.to_query(slots), attend.to_key(pixels)) * 32**-0.5

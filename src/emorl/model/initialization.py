@@ -22,7 +22,7 @@ RHO = -2.0  # of posteriors and priors at the start: a scale of about 0.35
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
-class Initialisation(ABC):
+class Initialization(ABC):
     """Fills a model's weights in place."""
 
     @abstractmethod
@@ -30,7 +30,7 @@ class Initialisation(ABC):
         """Fill the weights."""
 
 
-class ReleasedInitialisation(Initialisation):
+class ReferenceInitialization(Initialization):
     """The released recipe: Xavier-normal weights of gain 0.02, zero biases, all of the DualGRU N(0, 1).
 
     The encoder's position projection, LayerNorms and the other recurrent cells keep PyTorch's defaults.
@@ -47,8 +47,8 @@ class ReleasedInitialisation(Initialisation):
                     nn.init.normal_(parameter)
 
 
-class ReleasedDecoderInitialisation(Initialisation):
-    """The released Slot Attention baseline: `ReleasedInitialisation` in the whole decoder, else PyTorch's defaults."""
+class ReferenceDecoderInitialization(Initialization):
+    """The released Slot Attention baseline: `ReferenceInitialization` in the whole decoder, else PyTorch's defaults."""
 
     def __call__(self, model: nn.Module) -> None:
         """Fill the decoder's weights."""
@@ -57,7 +57,7 @@ class ReleasedDecoderInitialisation(Initialisation):
                 _xavier(_weighted(part, positions=True))
 
 
-class BalancedInitialisation(Initialisation):
+class BalancedInitialization(Initialization):
     """Keeps signals at unit scale on their way from pixels to slots and back, so that learning starts at once.
 
     With the released weights attention starts uniform to 2 %, and posterior means differ between images by a
