@@ -161,7 +161,7 @@ def test_validation_by_itself(checkpoint, shards, here, emorl, capsys):
 
 def test_the_module_runs_as_a_program():
     command = [sys.executable, "-m", "emorl", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ)
     assert result.returncode == 0
     assert "usage: emorl" in result.stdout
     assert result.stderr == ""
@@ -179,7 +179,7 @@ def test_the_shell_completes_options(shell, emorl, capsys, tmp_path):
         return
     ask = '_shtab_emorl emorl --model.ref ""; echo ${COMPREPLY[@]}'
     (tmp_path / "ask.sh").write_text(f"{script}\nCOMP_WORDS=(emorl fit --model.ref) COMP_CWORD=2\n{ask}\n")
-    result = subprocess.run(["bash", tmp_path / "ask.sh"], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(["bash", tmp_path / "ask.sh"], capture_output=True, text=True, timeout=600)
     assert result.stdout == "--model.refinement_steps\n", result.stderr
 
 

@@ -30,6 +30,6 @@ def _kinds(output: nbformat.NotebookNode) -> list[str]:
 def test_notebook_runs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     committed = kinds(notebook)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     assert kinds(notebook) == committed
     assert any(committed)

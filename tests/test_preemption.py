@@ -119,7 +119,7 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slu
     first = submitted()
     assert not any("ckpt_path" in argument for argument in first)
     command = [sys.executable, "-m", "emorl", *first, *small(shards, worker, *signaled(2, "SIGUSR1"))]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 128 + signal.SIGUSR1, result.stderr
     assert "saved" in result.stderr
     assert slurm() == ["requeue 42"]

@@ -145,7 +145,7 @@ def test_a_killed_process_goes_on_from_its_last_checkpoint(shards, tmp_path, emo
     tests = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{tests}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "emorl", "fit", config, *kill]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == -signal.SIGKILL, result.stderr
     kept = tmp_path / "killed" / "kept"
     assert sorted(path.name for path in kept.iterdir()) == ["step=2.ckpt", "step=4.ckpt"]

@@ -160,7 +160,7 @@ def test_wandb_without_a_key_is_one_line(shards, tmp_path):
     logger = ("--trainer.logger=WandbLogger", "--trainer.logger.save_dir=runs")
     command = [sys.executable, "-m", "emorl", "fit", f"--data.root={shards}", *logger, *TRAIN]
     result = subprocess.run(
-        command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+        command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
     )
     line = result.stderr.splitlines()[-1]
     assert (result.returncode, line[:23]) == (2, "emorl: error: W&B: No A")

@@ -35,7 +35,7 @@ def killed(root, tmp_path_factory):
     environment = os.environ | {"PYTHONPATH": f"{here.parent}:{os.environ.get('PYTHONPATH', '')}"}
     command = [sys.executable, here / "recorder.py", root, folder, "2", f"{STEP}"]
     with (folder / "log").open("wb") as log:  # no pipe: the workers that are left behind would hold it open
-        process = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=60)
+        process = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=600)
     assert process.returncode == -signal.SIGKILL, (folder / "log").read_text()
     return folder
 

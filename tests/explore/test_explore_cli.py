@@ -60,7 +60,7 @@ def test_it_serves_the_page_until_interrupted(tmp_path):
         with urllib.request.urlopen(address) as answer:
             assert "<h1>Slot explorer</h1>" in answer.read().decode()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=600) == 0
 
 
 def test_the_browser_is_opened_unless_told_otherwise(monkeypatch, tmp_path):

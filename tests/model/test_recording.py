@@ -17,13 +17,13 @@ RECORDED = Path(__file__).parent / "recorded.py"
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["export", "strict export", "jit", "compile", "make_fx", "shapes", "slots"])
 def test_a_recorded_program_computes_what_the_model_does(way):
-    subprocess.run([sys.executable, RECORDED, "tetrominoes", way, "1"], check=True, timeout=300)
+    subprocess.run([sys.executable, RECORDED, "tetrominoes", way, "1"], check=True, timeout=1800)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["export", "strict export", "jit"])
 def test_a_program_may_choose_among_draws(way):
-    subprocess.run([sys.executable, RECORDED, "tetrominoes", way, "2"], check=True, timeout=300)
+    subprocess.run([sys.executable, RECORDED, "tetrominoes", way, "2"], check=True, timeout=1800)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
