@@ -561,7 +561,7 @@ def test_weights_start_a_run_with_a_schedule_of_its_own_length(here, build, tmp_
 def test_a_run_without_max_steps_asks_for_the_length_of_its_cosine(shards, here, emorl, capsys):
     length = ("--trainer.max_steps=-1", f"--data.root={shards}", "--data.batch_size=2")
     line = error_of(emorl, capsys, "fit", "-c", BASE, "-c", FAST, *length, *QUIET)
-    assert "Expected max_steps, which a cosine without total_steps ends with, got -1" in line
+    assert "Expected max_steps, which is the length of a cosine without total_steps, got -1" in line
 
 
 def test_the_demo_is_the_fast_recipe_in_fewer_steps(here, build):

@@ -41,41 +41,55 @@ from emorl.types import Batch
 
 
 class Prediction(NamedTuple):
-    """What ``predict`` returns of a batch, padding removed."""
+    """The output of ``predict`` for a batch, without padding.
+
+    >>> from emorl.batches import completed
+    >>> batch = completed({"image": torch.rand(2, 3, 35, 35)}, 0, 0)
+    >>> SlotModule().predict_step(batch, 0).masks.shape
+    torch.Size([2, 4, 1, 35, 35])
+    """
 
     key: list[str]
-    image: Float[Tensor, "batch 3 h w"]  # as the model saw it, in [0, 1]
+    image: Float[Tensor, "batch 3 h w"]  # the model's input, in [0, 1]
     slots: Float[Tensor, "batch slots dim"]  # posterior means, or the slots themselves
     scale: Float[Tensor, "batch slots dim"] | None  # posterior standard deviations; None where slots are points
-    masks: Float[Tensor, "batch slots 1 h w"]
-    components: Float[Tensor, "batch slots 3 h w"]
+    masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
+    components: Float[Tensor, "batch slots 3 h w"]  # the color of each slot
     reconstruction: Float[Tensor, "batch 3 h w"]
 
 
 class SlotModule(LightningModule):
     """Trains, tests and predicts with a `SlotModel`.
 
-    Logs ``train/..``, ``val/..`` and ``test/..``: names of `StageScores` for the last stage, and, for a model that has
-    slots before the first step, under ``zero_step/`` for those. Checkpoints rebuild the module without a configuration.
+    Logs the scores of `StageScores` under ``train/``, ``val/`` and ``test/``: those of the last stage, and under
+    ``zero_step/`` those of stage 0, if the model decodes slots before the first step. A checkpoint contains the
+    configuration and rebuilds the module by itself.
 
     Args:
-        network: the model; by default the released EfficientMORL for Tetrominoes.
+        network: the model; by default the authors' EfficientMORL for Tetrominoes.
         image_size: side of the square images, in pixels.
-        crop: what is cut out of a stored image, see `MultiObjectDataModule`.
+        crop: the region that is cropped from a stored image, see `MultiObjectDataModule`.
         refinement_steps: steps I in training and validation, of refinement or, for Slot Attention, of attention; by
             default the model's ``training_steps``. `RefinementCurriculum` changes it over time.
-        test_refinement_steps: I in ``test`` and ``predict``; likewise.
+        test_refinement_steps: I in ``test`` and ``predict``; by default the model's ``training_steps``.
         test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` and
             `load_pretrained` always do (see `PosteriorMeans`): better reconstructions, but no ELBO.
-        test_draws: number N of draws in ``test`` and ``predict``, of which each image's best is kept (see `best_of`); N
-            times the time of one.
+        test_draws: number N of draws in ``test`` and ``predict``; the best of each image is kept (see `best_of`). The
+            time grows N-fold.
         score_attention: whether ``test`` also scores the attention of the last layer as masks, under ``attention/``.
-        optimizer: builds the optimizer from the parameters: a class, or a ``functools.partial`` of one. Of a function a
-            checkpoint cannot say what it builds, and comes back with the default.
-        scheduler: builds the learning-rate scheduler, stepped once per optimizer step; likewise.
+        optimizer: builds the optimizer from the parameters: a class, or a ``functools.partial`` of one. A checkpoint
+            cannot store a plain function: it loads with the default optimizer.
+        scheduler: builds the learning-rate scheduler, stepped once per optimizer step: a class, or a
+            ``functools.partial`` of one, as for ``optimizer``.
 
     Raises:
-        MisconfigurationException: if the attention of a model without any is to be scored.
+        MisconfigurationException: if ``score_attention`` is set for a model without attention.
+        ValueError: if ``image_size`` or ``test_draws`` is below 1.
+
+    >>> from emorl.model import SlotAttention
+    >>> module = SlotModule(SlotAttention(num_slots=4), image_size=35, optimizer=partial(Adam, lr=1e-3))
+    >>> module.refinement_steps, module.hparams["network"]["class_path"]
+    (3, 'emorl.model.SlotAttention')
     """
 
     noise_seed: Tensor
@@ -119,7 +133,7 @@ class SlotModule(LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
-        """Load a checkpoint, with the options of Lightning's method; its former names become the current ones."""
+        """Load a checkpoint of this or an earlier version, with the options of Lightning's method."""
         content = _load(checkpoint_path, map_location="cpu", weights_only=options.get("weights_only"))
         torch.save({**content, "hyper_parameters": current(content.get("hyper_parameters", {}))}, buffer := BytesIO())
         buffer.seek(0)
@@ -134,32 +148,32 @@ class SlotModule(LightningModule):
         return self.network(unit_range(image).to(self.dtype), steps, num_slots, noise)  # type: ignore[no-any-return]
 
     def on_train_start(self) -> None:
-        """Warn of what does not fit the length of the run."""
+        """Warn of settings that do not fit the length of the run."""
         warn_of_lengths(self.network, self.trainer)
 
     def on_fit_end(self) -> None:
-        """Refuse a training without data, which Lightning ends in silence.
+        """Raise an error after training without data, which Lightning ends without a message.
 
         Raises:
-            MisconfigurationException: if the loader has no batch.
+            MisconfigurationException: if the loader is empty.
         """
         if self.trainer.num_training_batches == 0:
             raise MisconfigurationException(
-                "Expected training data of one batch or more, got none. Give a data set with images, or without "
-                "drop_last or with a smaller batch size."
+                "Expected training data of one batch or more, got none. Use a larger data set, a smaller batch size "
+                "or drop_last=False."
             )
 
     def on_validation_epoch_start(self) -> None:
-        """Count images anew, to number those that have no index."""
+        """Restart the count of images, which numbers images without an index."""
         self._evaluated = 0
 
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
     def _apply_batch_transfer_handler(self, batch: Any, *args: Any, **kwargs: Any) -> Batch:
-        """Complete a batch of one's own loader, see `completed`. Lightning's public hooks would warn.
+        """Complete a batch of a user's loader, see `completed`. Overriding Lightning's public hooks would warn.
 
-        Where it has no ``index``, an image's is its place: in evaluation in the epoch, so that scores do not depend on
-        the batch size; in training, where noise depends on the step as well, in the batch of all processes.
+        Without ``index`` an image is numbered by its position: in evaluation within the epoch, so that scores do not
+        depend on the batch size; in training within the batch of all processes, because noise depends on the step too.
         """
         batch = super()._apply_batch_transfer_handler(batch, *args, **kwargs)
         before = 0 if self.trainer.training else self._evaluated * self.trainer.world_size
@@ -180,12 +194,12 @@ class SlotModule(LightningModule):
         return inference.loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take the step, and tell the model."""
+        """Take the step, then call the model's ``end_step``."""
         super().optimizer_step(*args, **kwargs)
         self.network.end_step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient's norm before clipping, and stop before a step that would destroy the weights."""
+        """Log the gradient norm before clipping; raise an error if it is not finite."""
         gradients = {name: p.grad.norm() for name, p in self.network.named_parameters() if p.grad is not None}
         self._check_finite({f"gradient of {name}": norm for name, norm in gradients.items()})
         self.log("train/grad_norm", torch.stack(list(gradients.values())).norm())
@@ -201,7 +215,7 @@ class SlotModule(LightningModule):
         log_scores(self, self.validation_scores, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch with the I of testing; its stage 0 is what I = 0 gives."""
+        """Score a batch with ``test_refinement_steps``; stage 0 equals the result of I = 0."""
         inference = self.test_inference(batch, self.test_refinement_steps)
         self.test_scores.update(batch, inference)
 
@@ -210,20 +224,20 @@ class SlotModule(LightningModule):
         log_scores(self, self.test_scores, "test")
 
     def test_noise(self, batch: Batch, seed: int = 0) -> Noise:
-        """Return the draws of ``test``, or with another seed others like them."""
+        """Return the noise of ``test``; each seed gives independent draws."""
         return PosteriorMeans(seed) if self.test_means else ImageNoise(batch["index"], seed)
 
     def test_inference(
         self, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0, means: bool = False
     ) -> Inference:
-        """Infer a batch as ``test`` does: of ``test_draws`` draws the best, see `best_of`.
+        """Infer a batch as ``test`` does: return the best of ``test_draws`` draws, see `best_of`.
 
         Args:
             batch: the batch.
-            steps: I.
-            num_slots: K; the model's unless given.
-            seed: chooses the draws.
-            means: whether to decode the means of posteriors, as ``predict`` does, whatever ``test_means`` is.
+            steps: number I of steps.
+            num_slots: number K of slots; by default the model's.
+            seed: seed of the draws.
+            means: whether to decode the means of posteriors, as ``predict`` does, even if ``test_means`` is false.
         """
 
         def infer(number: int) -> Inference:
@@ -250,13 +264,14 @@ class SlotModule(LightningModule):
         return Prediction(keys, *(None if tensor is None else tensor[real] for tensor in tensors))  # type: ignore[arg-type]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Step the scheduler with the optimizer, not with the epoch; a cosine without a length has the run's.
+        """Return the optimizer, and the scheduler stepped once per optimizer step.
 
-        A `ReduceLROnPlateau` is stepped after each validation, by the metric of its ``monitor``.
+        A `WarmupCosineDecay` without ``total_steps`` takes the trainer's ``max_steps``. A `ReduceLROnPlateau` is
+        stepped after each validation, by the metric of its ``monitor``.
 
         Raises:
-            MisconfigurationException: if the run has no length either, if a class refuses its arguments, or if a
-                `ReduceLROnPlateau` has no ``monitor``.
+            MisconfigurationException: if a `WarmupCosineDecay` has neither length, if a class rejects its arguments, or
+                if a `ReduceLROnPlateau` has no ``monitor``.
         """
         try:
             optimizer = self.optimizer(self.network.parameters())
@@ -269,7 +284,7 @@ class SlotModule(LightningModule):
             scheduler.total_steps = self.trainer.max_steps
             if scheduler.total_steps == -1:
                 raise MisconfigurationException(
-                    "Expected max_steps, which a cosine without total_steps ends with, got -1. "
+                    "Expected max_steps, which is the length of a cosine without total_steps, got -1. "
                     "Set the trainer's max_steps, or the scheduler's total_steps."
                 )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -282,7 +297,7 @@ class SlotModule(LightningModule):
                 "Expected a ReduceLROnPlateau with a monitor, got torch's, which has none. Give "
                 "pytorch_lightning.cli.ReduceLROnPlateau and the name of a metric, such as val/mse, as its monitor."
             )
-        never = {"interval": "epoch", "frequency": sys.maxsize}  # by Lightning: a stream has no epochs
+        never = {"interval": "epoch", "frequency": sys.maxsize}  # Lightning never steps it: a stream has no epochs
         config: Any = {"scheduler": scheduler, "monitor": monitor, **never}
         return {"optimizer": optimizer, "lr_scheduler": config}
 
@@ -304,19 +319,19 @@ class SlotModule(LightningModule):
             scheduler.step(metrics[monitor])
 
     def setup(self, stage: str) -> None:
-        """Check that model, data and trainer fit together; on CPU, tune the process; see `check_surroundings`."""
+        """Check that model, data and trainer fit together, see `check_surroundings`; on CPU, tune the process."""
         check_surroundings(self, self.trainer, stage)
         if self.trainer.strategy.root_device.type == "cpu":
             tune_cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with other settings than the checkpoint restores; see `check_resumed`."""
+        """Refuse to resume with settings that differ from the checkpoint's; see `check_resumed`."""
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_resumed(self, checkpoint)
             self._saved_optimizers = checkpoint["optimizer_states"]
 
     def on_fit_start(self) -> None:
-        """Refuse to resume with another optimizer than the checkpoint restores; see `check_optimizers`."""
+        """Refuse to resume with an optimizer that differs from the checkpoint's; see `check_optimizers`."""
         check_optimizers(self, self._saved_optimizers)
         self._saved_optimizers = []
 
@@ -324,7 +339,7 @@ class SlotModule(LightningModule):
         """Load weights as `torch.nn.Module.load_state_dict` does.
 
         Raises:
-            DataError: if they are those of another model.
+            DataError: if names or shapes differ from this model's.
         """
         try:
             return super().load_state_dict(state_dict, *args, **kwargs)
@@ -338,7 +353,7 @@ class SlotModule(LightningModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in values.items()}, batch_size=images)
 
     def _check_finite(self, values: dict[str, Tensor]) -> None:
-        """Stop before a NaN or an infinity gets into the weights; one device synchronization."""
+        """Raise an error before a NaN or an infinity reaches the weights; costs one device synchronization."""
         finite = torch.stack([value.detach().isfinite().all() for value in values.values()])
         if not finite.all():
             terms = [name for name, fine in zip(values, finite.tolist(), strict=True) if not fine]
@@ -350,17 +365,17 @@ class SlotModule(LightningModule):
             )
 
     def _save_arguments(self, network: Any, optimizer: Any, scheduler: Any) -> None:
-        """Keep in every checkpoint what rebuilds this module, as a configuration that holds no code."""
+        """Store the configuration that rebuilds this module in each checkpoint; it contains no code."""
         self.save_hyperparameters(ignore=("network", "optimizer", "scheduler"))
-        if "_instantiator" in self.hparams:  # built by LightningCLI, which knows the configuration of every part
+        if "_instantiator" in self.hparams:  # set by LightningCLI, whose configuration covers every part
             self.save_hyperparameters()
         else:
             plain = {"network": describe(network), "_instantiator": "pytorch_lightning.cli.instantiate_module"}
             default = signature(SlotModule).parameters["optimizer"].default
             for name, part in (("optimizer", optimizer), ("scheduler", scheduler)):
-                with suppress(TypeError):  # of a function, which comes back as the default
+                with suppress(TypeError):  # a plain function cannot be stored: the default replaces it
                     plain[name] = describe(partial(Adam, lr=4e-4) if part is default else part)
             self.save_hyperparameters({**self.hparams, **plain})
 
 
-EfficientMORLModule = SlotModule  # the name in code from before there were other models
+EfficientMORLModule = SlotModule  # former name

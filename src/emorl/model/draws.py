@@ -18,18 +18,18 @@ _OF_AN_IMAGE = "slots", "posterior", "components", "nll", "kl"  # of a stage
 def best_of(draws: int, infer: Callable[[int], Inference], image: Float[Tensor, "batch 3 h w"]) -> Inference:
     """Return each image's best inference among several draws, stage by stage.
 
-    A stage is scored by its bound, nll + KL, or, of a model without a likelihood, by its squared error: the lower, the
-    better; no label is used. So the stage after i steps is what ``best_of`` returns for i steps. Layers and terms are
-    those of the draw that the last stage takes. An image's result does not depend on the rest of its batch, and memory
-    does not grow with the number of draws; time does.
+    A stage is scored by its bound, nll + KL, or by its squared error if the model has no likelihood. The lowest score
+    wins; no label is used. So stage i equals the last stage of ``best_of`` with i steps. Layers and terms are those of
+    the draw that wins the last stage. An image's result does not depend on the rest of its batch. Time grows with the
+    number of draws, memory does not.
 
     Args:
-        draws: inferences of each image, N.
-        infer: returns the inference of draw number 0 .. N - 1.
+        draws: number N of inferences of each image.
+        infer: returns the inference of a draw, given its number 0 .. N - 1.
         image: the images, in [0, 1].
 
     Returns:
-        The inference; of more than one draw it has no loss to minimize, but NaN.
+        The inference. With more than one draw its losses are NaN: they are defined for a batch, not for an image.
     """
     best = infer(0)
     for number in range(1, draws):
@@ -41,7 +41,7 @@ def checked_draws(draws: int) -> int:
     """Return the number of draws.
 
     Raises:
-        ValueError: if there is none, or it is not whole.
+        ValueError: if it is below 1, or not an integer.
     """
     whole(draws=draws)
     if draws < 1:
@@ -50,14 +50,14 @@ def checked_draws(draws: int) -> int:
 
 
 def bound(stage: Stage, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, " batch"]:
-    """Return what a stage is scored by, in nats, or as a squared error summed over channels and pixels."""
+    """Return a stage's score: nll + KL in nats, or the squared error summed over channels and pixels."""
     if stage.nll is None:
         return (image - stage.components.reconstruction).square().sum((1, 2, 3))
     return stage.nll if stage.kl is None else stage.nll + stage.kl
 
 
 def _better(best: Inference, found: Inference, image: Tensor) -> Inference:
-    nothing = image.new_tensor(torch.nan)  # for losses, which are of a batch and not of an image
+    nothing = image.new_tensor(torch.nan)  # for losses, which are defined for a batch, not for an image
     stages = []
     for old, new in zip(best.stages, found.stages, strict=True):
         takes = bound(new, image) < bound(old, image)
@@ -68,7 +68,7 @@ def _better(best: Inference, found: Inference, image: Tensor) -> Inference:
 
 
 def _choose(takes: Bool[Tensor, " batch"], old: Any, new: Any) -> Any:
-    """Return, image by image, the new tensors where they are taken and the old ones elsewhere."""
+    """Return for each image the new value where ``takes`` is true, else the old one."""
     if isinstance(old, Tensor):
         return torch.where(takes.view(-1, *[1] * (old.ndim - 1)), new, old)
     if isinstance(old, dict):

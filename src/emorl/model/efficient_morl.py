@@ -37,28 +37,28 @@ logger = logging.getLogger(__name__)
 class EfficientMORL(SlotModel):
     """Hierarchical bottom-up inference, top-down refinement and a slot decoder.
 
-    The defaults are the released model for Tetrominoes. Images are float in [0, 1], [B, 3, H, W], of any size that the
-    decoder can render; neither the batch size, nor the image size, nor K, nor I is baked in.
+    The defaults are the authors' model for Tetrominoes. Images are floats in [0, 1], [B, 3, H, W], of any size that the
+    decoder can render. Batch size, image size, K and I may change from call to call.
 
     Args:
-        num_slots: slots K, background included; a call may ask for another number.
+        num_slots: number K of slots, background included; a call may override it.
         slot_dim: dimensions of a slot, D.
         num_layers: stochastic layers of the bottom-up pass, L.
         feature_dim: features of a pixel, F.
         position: builds the encoder's position code.
-        encoder_stride: pixels from one of the encoder's positions to the next, see `ImageEncoder`. With 2, a quarter of
-            the positions to encode, and each sees more of the image; an extension, the released model has 1.
+        encoder_stride: stride of the encoder in pixels, see `ImageEncoder`. With 2 it encodes a quarter of the
+            positions, each with a larger receptive field. An extension: the authors' model has 1.
         cell: builds the bottom-up pass's recurrent cell from D.
         prior: builds the hierarchical prior from D.
         decoder: builds the decoder from D.
         likelihood: builds the pixel likelihood; by default a Gaussian of scale 0.3.
-        geco: the reconstruction constraint; none to train the plain negative ELBO.
+        geco: the reconstruction constraint; without it the loss is the negative ELBO.
         kl_weight: weight of the KL terms in the loss.
-        initialization: builds what fills the weights.
-        decode_chunk: images that are worked on together, which bounds a training step's memory: they are decoded in
-            groups of that size, and a larger batch is also encoded in such groups, whose activations are computed again
-            in the backward pass. By default the encoder takes the whole batch, and the decoder as many images as make
-            a quarter of a million slot pixels.
+        initialization: builds the function that fills the weights.
+        decode_chunk: number of images that are decoded together, which bounds the memory of a training step. A larger
+            batch is also encoded in groups of that size, whose activations are recomputed in the backward pass. By
+            default the encoder takes the whole batch, and the decoder as many images as make a quarter of a million
+            slot pixels.
 
     >>> model = EfficientMORL(num_slots=4, slot_dim=32)
     >>> inference = model(torch.rand(2, 3, 35, 35), steps=1)
@@ -111,7 +111,7 @@ class EfficientMORL(SlotModel):
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        """The terms of stage 0's KL, of layers 1 .. L."""
+        """Names of the KL terms of layers 1 .. L, whose sum is the KL of stage 0."""
         return tuple(f"kl_layers/{layer}" for layer in range(1, self.bottom_up.num_layers + 1))
 
     def forward(
@@ -123,8 +123,8 @@ class EfficientMORL(SlotModel):
     ) -> Inference:
         """Infer the slots of images in [0, 1] with I = ``steps`` refinements.
 
-        Refinement follows gradients of the loss at test time too: inside ``torch.no_grad`` and
-        ``torch.inference_mode`` they are taken locally, and what is returned carries no graph.
+        Refinement needs gradients of the loss at test time too. Inside ``torch.no_grad`` and ``torch.inference_mode``
+        they are computed locally, and the result is detached from the graph.
 
         Raises:
             ValueError: if I is below 0, or K below 1; or if the decoder cannot render the image's size.
@@ -145,11 +145,11 @@ class EfficientMORL(SlotModel):
         return _detach(inference)  # type: ignore[no-any-return]
 
     def unrecordable(self, steps: int) -> str | None:
-        """Refinement follows gradients."""
-        return "EfficientMORL with I > 0, whose steps follow gradients of the loss" if steps else None
+        """Return why the model cannot be recorded, or None with I = 0: refinement needs gradients."""
+        return "EfficientMORL with I > 0, whose steps need gradients of the loss" if steps else None
 
     def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
-        """Return the slots alone: with I = 0 nothing is decoded."""
+        """Return the slots; with I = 0 nothing is decoded."""
         if steps:
             return super().infer(image, steps, num_slots, noise)
         bottom_up = self.bottom_up_pass(image, num_slots, noise)
@@ -159,7 +159,9 @@ class EfficientMORL(SlotModel):
     def bottom_up_pass(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
         """Infer q(z^l | z^{l-1}, x), l = 1..L, from images in [0, 1]."""
         draws = self.bottom_up.draws(image.shape[0], num_slots, noise)
-        chunk = None if torch.compiler.is_compiling() else self.decode_chunk  # it would fix the number of groups
+        chunk = (
+            None if torch.compiler.is_compiling() else self.decode_chunk
+        )  # it would fix the number of groups
         if chunk is None or image.shape[0] <= chunk:
             return self.encode_group(image, draws)
         groups = zip(torch.split(image, chunk), torch.split(draws, chunk, dim=1), strict=True)
@@ -172,7 +174,7 @@ class EfficientMORL(SlotModel):
         )
 
     def encode_group(self, image: Tensor, draws: Tensor) -> BottomUpPass:
-        """Encode images that fit into memory together."""
+        """Encode one group of images."""
         posteriors, slots, attention = self.bottom_up(self.encoder(2 * image - 1), draws)
         pixels = [self.encoder.to_pixels(layer, *image.shape[-2:]) for layer in attention]
         return BottomUpPass(posteriors, slots, pixels)
@@ -182,7 +184,7 @@ class EfficientMORL(SlotModel):
     ) -> Inference:
         """Decode the last layer's slots and refine them ``steps`` times."""
         posteriors = bottom_up.posteriors
-        if steps and not posteriors[-1].mean.requires_grad:  # at test time, or with frozen weights: g needs a leaf
+        if steps and not posteriors[-1].mean.requires_grad:  # g needs a leaf at test time and with frozen weights
             posteriors = [as_leaf(posterior) for posterior in posteriors]
         prior = self.prior(posteriors, noise)  # p(z^l | z^{l+1}), p(z^L)
         epsilon = noise(f"z{len(posteriors)}", posteriors[-1].mean)
@@ -218,10 +220,10 @@ class EfficientMORL(SlotModel):
     def gradient(self, stage: Stage, keep_graph: bool) -> tuple[Gaussian, Gaussian]:
         """Return lambda^{i-1} and g = d loss_{i-1} / d lambda^{i-1}.
 
-        The loss is the mean over the batch of all processes, in training; and g, whose LayerNorm is not quite scale
-        free, is as large at test as it was there, so that it depends neither on how a batch is spread nor on what else
-        is in it. (The released code takes the mean of each process's batch; so does, at test, a model of weights that
-        this class has not trained.)
+        In training the loss is the mean over the batch of all processes. At test g keeps the scale of training, because
+        its LayerNorm is not exactly scale-invariant: g then depends neither on how a batch is divided nor on its other
+        images. (The authors' code takes the mean of each process's batch. So does a model at test whose weights this
+        class has not trained.)
         """
         posterior = cast(Gaussian, stage.posterior)
         batch = len(posterior.mean)
@@ -230,11 +232,11 @@ class EfficientMORL(SlotModel):
         return posterior, Gaussian(*(part * share for part in gradient))
 
     def end_step(self) -> None:
-        """Have GECO take up the nll of the step's batches."""
+        """Update GECO with the nll of the step's batches."""
         self.objective.end_step()
 
     def diagnostics(self, inference: Inference) -> dict[str, Tensor]:
-        """Return nll and KL of the bottom-up pass alone, and GECO's state."""
+        """Return nll and KL of the bottom-up pass, and GECO's state."""
         first, geco = inference.stages[0], self.objective.geco
         values = {"zero_step/nll": first.mean_nll, "zero_step/kl": first.kl.mean()}  # type: ignore[union-attr]
         if geco is not None:
@@ -242,17 +244,17 @@ class EfficientMORL(SlotModel):
         return values  # type: ignore[return-value]
 
     def check_training(self, precision: str, unused_parameters: bool) -> None:
-        """Check the precision, and that a step may leave the refinement network out."""
+        """Check the precision, and that the strategy allows steps without the refinement network."""
         super().check_training(precision, unused_parameters)
         if not unused_parameters:
             raise ValueError(
-                "Expected a strategy that allows unused parameters, got plain DDP: with I = 0 the refinement network "
-                "has no part in a step. Set the trainer's strategy to 'ddp_find_unused_parameters_true'."
+                "Expected a strategy that allows unused parameters, got plain DDP: with I = 0 a step does not use the "
+                "refinement network. Set the trainer's strategy to 'ddp_find_unused_parameters_true'."
             )
 
 
 def _layers(bottom_up: BottomUpPass, last: Tensor) -> list[Layer]:
-    """Return z^1 .. z^L and the attention of their layers; the pass ends before it samples z^L."""
+    """Return z^1 .. z^L and the attention of their layers; the bottom-up pass itself does not sample z^L."""
     return [Layer(*layer) for layer in zip((*bottom_up.slots, last), bottom_up.attention, strict=True)]
 
 
@@ -261,15 +263,14 @@ def _warn_of_target(geco: Geco | None, likelihood: Likelihood) -> None:
         return
     if geco.target == "auto" and geco.lowest_zeta >= START:
         logger.warning(
-            "GECO is to find its target by itself, but with a lowest_zeta of %g its multiplier cannot fall, and all "
-            "stays as it is: set lowest_zeta to log(exp(w) - 1) for a kl_weight of w, and warm_start to 10 to 20 %% of "
-            "the steps.",
+            "GECO's target is 'auto', but with lowest_zeta = %g its multiplier cannot fall, so GECO has no effect: set "
+            "lowest_zeta to log(exp(w) - 1) for a kl_weight of w, and warm_start to 10 to 20 %% of the steps.",
             geco.lowest_zeta,
         )
     elif geco.target != "auto" and geco.target < likelihood.floor:
         logger.warning(
-            "GECO's target of %g nats per channel-pixel lies below %g, the least that a likelihood of scale %g can "
-            "reach. It will never be met, and its multiplier only grows: raise the target.",
+            "GECO's target of %g nats per channel-pixel is below %g, the minimum of a likelihood of scale %g. It "
+            "cannot be met, so the multiplier grows without limit: raise the target.",
             *(geco.target, likelihood.floor, likelihood.scale),
         )
 

@@ -1,4 +1,4 @@
-"""What a slot model returns: an inference with its stages and layers, an encoding, a reconstruction."""
+"""The outputs of slot models: an inference with its stages and layers, an encoding, a reconstruction."""
 
 from __future__ import annotations
 
@@ -12,44 +12,78 @@ from emorl.model.posterior import Gaussian
 
 
 class Layer(NamedTuple):
-    """One round of attention: a layer of EfficientMORL's bottom-up pass, an iteration of Slot Attention."""
+    """Slots and attention of a layer of EfficientMORL's bottom-up pass, or of an iteration of Slot Attention.
 
-    slots: Float[Tensor, "batch slots dim"]  # that the round ends with
-    attention: Float[Tensor, "batch slots h w"]  # of every pixel, summing to one over slots
+    >>> import torch
+    >>> layer = Layer(torch.zeros(2, 4, 8), torch.full((2, 4, 35, 35), 0.25))
+    >>> layer.attention.sum(dim=1).unique()  # over slots
+    tensor([1.])
+    """
+
+    slots: Float[Tensor, "batch slots dim"]  # after the layer
+    attention: Float[Tensor, "batch slots h w"]  # of each pixel, in [0, 1], summing to one over slots
 
 
 class Stage(NamedTuple):
-    """Slots, decoded and scored after ``step`` steps."""
+    """The slots after ``step`` steps, decoded and scored.
+
+    >>> import torch
+    >>> from emorl.model import EfficientMORL
+    >>> stage = EfficientMORL()(torch.rand(2, 3, 35, 35), steps=0).stages[0]
+    >>> stage.components.reconstruction.shape, stage.nll.shape
+    (torch.Size([2, 3, 35, 35]), torch.Size([2]))
+    """
 
     step: int
     slots: Float[Tensor, "batch slots dim"]
-    posterior: Gaussian | None  # that the slots are a sample of; None where slots are points
+    posterior: Gaussian | None  # the slots are a sample of it; None where slots are points
     components: Components
-    nll: Float[Tensor, " batch"] | None  # in nats, summed over channels and pixels; without a graph
+    nll: Float[Tensor, " batch"] | None  # in nats, summed over channels and pixels; detached from the graph
     mean_nll: Float[Tensor, ""] | None  # its batch mean, differentiable
     kl: Float[Tensor, " batch"] | None  # in nats
-    loss: Float[Tensor, ""]  # of this stage, over the batch
+    loss: Float[Tensor, ""]  # mean loss of this stage over the batch
 
 
 class Inference(NamedTuple):
-    """All that a model infers from a batch of images."""
+    """All outputs of a model for a batch of images.
+
+    >>> import torch
+    >>> from emorl.model import SlotAttention
+    >>> inference = SlotAttention()(torch.rand(2, 3, 35, 35), steps=3)
+    >>> len(inference.stages), len(inference.layers), inference.terms
+    (1, 3, {})
+    """
 
     stages: list[Stage]  # at least one; the last is the result
-    layers: list[Layer]  # none where there is no attention
-    terms: dict[str, Float[Tensor, " batch"]]  # further numbers of each image, named as in ``term_names``
+    layers: list[Layer]  # empty for a model without attention
+    terms: dict[str, Float[Tensor, " batch"]]  # further values of each image, by the names in ``term_names``
     loss: Float[Tensor, ""]  # to minimize in training
 
 
 class Encoding(NamedTuple):
-    """Images as slots."""
+    """The slots of images.
+
+    >>> import torch
+    >>> from emorl.model import EfficientMORL
+    >>> found = EfficientMORL().encode(torch.rand(2, 3, 35, 35))
+    >>> found.slots.shape, found.attention.shape
+    (torch.Size([2, 4, 32]), torch.Size([2, 4, 35, 35]))
+    """
 
     slots: Float[Tensor, "batch slots dim"]  # posterior means, or the slots themselves
     scale: Float[Tensor, "batch slots dim"] | None  # posterior standard deviations; None where slots are points
-    attention: Float[Tensor, "batch slots h w"] | None  # of the last layer, summing to one over slots
+    attention: Float[Tensor, "batch slots h w"] | None  # of the last layer, in [0, 1], summing to one over slots
 
 
 class Reconstruction(NamedTuple):
-    """Images, put together again from their slots."""
+    """Images reconstructed from their slots.
+
+    >>> import torch
+    >>> from emorl.model import EfficientMORL
+    >>> found = EfficientMORL().reconstruct(torch.rand(2, 3, 35, 35))
+    >>> torch.allclose((found.masks * found.rgb).sum(dim=1), found.reconstruction)
+    True
+    """
 
     slots: Float[Tensor, "batch slots dim"]
     masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
@@ -58,7 +92,7 @@ class Reconstruction(NamedTuple):
 
 
 def encoding(posterior: Gaussian | None, slots: Tensor, layers: list[Layer]) -> Encoding:
-    """Return slots by the means of their posterior, where they have one."""
+    """Return the posterior means as slots, or the slots themselves where there is no posterior."""
     attention = layers[-1].attention if layers else None
     if posterior is None:
         return Encoding(slots, None, attention)

@@ -1,4 +1,4 @@
-"""Slot Attention (Locatello et al., NeurIPS 2020), the deterministic baseline, made of EfficientMORL's parts."""
+"""Slot Attention (Locatello et al., NeurIPS 2020), the deterministic baseline, built from EfficientMORL's parts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from emorl.ranges import at_least
 
 
 class SlotAttention(SlotModel):
-    """Iterative attention from a sampled start, then a slot decoder trained on squared error.
+    """Iterative attention from sampled initial slots, then a slot decoder trained on squared error.
 
-    The steps of a call are iterations. The defaults are the baseline in EfficientMORL's released code, for Tetrominoes.
+    The steps of a call are iterations. The defaults are the baseline in the code of EfficientMORL's authors, for
+    Tetrominoes.
 
     Args:
-        num_slots: slots K, background included; a call may ask for another number.
+        num_slots: number K of slots, background included; a call may override it.
         slot_dim: dimensions of a slot, D.
         feature_dim: features of a pixel, F.
         hidden_dim: width of the slot MLP.
         position: builds the encoder's position code.
-        encoder_stride: pixels from one of the encoder's positions to the next, see `ImageEncoder`.
+        encoder_stride: stride of the encoder in pixels, see `ImageEncoder`.
         decoder: builds the decoder from D.
-        initialization: builds what fills the weights.
+        initialization: builds the function that fills the weights.
 
     >>> model = SlotAttention(num_slots=4, slot_dim=32)
     >>> inference = model(torch.rand(2, 3, 35, 35), steps=3)
@@ -81,7 +82,7 @@ class SlotAttention(SlotModel):
         """Infer and decode the slots of images in [0, 1].
 
         Raises:
-            ValueError: for no iterations or no slots, or if the decoder cannot render the image's size.
+            ValueError: if ``steps`` or K is below 1, or if the decoder cannot render the image's size.
         """
         steps = self.checked_steps(steps)
         layers = self.iterate(image, steps, self.checked_slots(num_slots), noise)
@@ -91,7 +92,7 @@ class SlotAttention(SlotModel):
         return Inference([Stage(steps, slots, None, components, None, None, None, loss)], layers, {}, loss)
 
     def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
-        """Return the slots alone, which are not decoded."""
+        """Return the slots without decoding them."""
         layers = self.iterate(image, steps, num_slots, noise)
         return encoding(None, layers[-1].slots, layers)
 

@@ -1,5 +1,5 @@
-"""IODINE (Greff et al., ICML 2019), the baseline that the paper compares itself with. Start with `model`.
+"""IODINE (Greff et al., ICML 2019), the baseline that EfficientMORL's paper compares with. Start with `model`.
 
-Where the paper and its authors' release differ, the paper is the default and the release an option: see
+Where IODINE's paper and its authors' code differ, the paper is the default and the code an option: see
 `OwnGradient` and `BatchMeanGradient`, `GaussianPixels` and `LogisticPixels`, ``prior_variance`` and ``constants``.
 """

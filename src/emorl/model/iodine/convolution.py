@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after ``size`` values of which ceil(size / stride) remain.
+    """Return the numbers of zeros before and after ``size`` values for an output of ceil(size / stride) values.
 
-    All in all max((ceil(size / stride) - 1) stride + kernel - size, 0); an odd one comes after.
+    Their sum is max((ceil(size / stride) - 1) stride + kernel - size, 0); if it is odd, the larger part comes after.
     """
     total = max((ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
@@ -34,8 +34,8 @@ class SameConv2d(nn.Conv2d):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel: side of the kernel, odd or even.
-        stride: pixels from one position to the next.
+        kernel: side of the kernel in pixels, odd or even.
+        stride: stride in pixels.
 
     >>> import torch
     >>> SameConv2d(3, 8, kernel=5, stride=2)(torch.rand(1, 3, 35, 64)).shape

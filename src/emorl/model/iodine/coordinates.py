@@ -1,4 +1,4 @@
-"""What tells the refinement network where a pixel is."""
+"""Codes of pixel positions for the refinement network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def ramps(height: int, width: int, low: float, high: float, like: Tensor) -> tup
 
 
 class Coordinates(Described, ABC):
-    """A fixed code of every pixel."""
+    """A fixed code of each pixel's position.
+
+    >>> isinstance(LinearCoordinates(), Coordinates)
+    True
+    """
 
     channels: int
 
@@ -29,7 +33,7 @@ class Coordinates(Described, ABC):
 
 
 class LinearCoordinates(Coordinates):
-    """Column and row, each from -1 to 1: the release's for CLEVR6.
+    """Column and row, each from -1 to 1, as in the authors' code for CLEVR6.
 
     >>> LinearCoordinates()(3, 5, like=torch.zeros(()))[:, 0, 4]
     tensor([ 1., -1.])
@@ -44,9 +48,9 @@ class LinearCoordinates(Coordinates):
 
 
 class CosineCoordinates(Coordinates):
-    """The products cos(f x) cos(g y), column x and row y from 0 to pi: the release's for sprites.
+    """The products cos(f x) cos(g y) of column x and row y in [0, pi], as in the authors' code for sprites.
 
-    f and g are 0, 1, 2, but not both 0; g changes first.
+    f and g are 0, 1 or 2, but not both 0; g varies fastest.
 
     >>> CosineCoordinates()(35, 35, like=torch.zeros(())).shape
     torch.Size([8, 35, 35])

@@ -1,4 +1,4 @@
-"""IODINE's own decoder, which draws at the image's size."""
+"""IODINE's decoder, whose layers have the size of the image."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from emorl.model.iodine.coordinates import ramps
 from emorl.model.position import PositionCode
 from emorl.ranges import at_least
 
-CONSTANT = 5.0  # that the release puts beside the slot
+CONSTANT = 5.0  # constant input channel of the authors' code
 
 
 class Drawing(NamedTuple):
-    """What a decoder draws of every slot."""
+    """Colors and mask logits of each slot.
 
-    colors: Float[Tensor, "batch slots 3 h w"]  # unbounded, of an image in [0, 1]
-    logits: Float[Tensor, "batch slots 1 h w"]  # of the masks, a softmax over slots
+    >>> drawing = IodinePixelDecoder(slot_dim=8).draw(torch.rand(2, 4, 8), (35, 35))
+    >>> drawing.logits.shape
+    torch.Size([2, 4, 1, 35, 35])
+    >>> drawing.components.masks.sum(dim=1).mean().round()
+    tensor(1., grad_fn=<RoundBackward0>)
+    """
+
+    colors: Float[Tensor, "batch slots 3 h w"]  # unbounded; the image is in [0, 1]
+    logits: Float[Tensor, "batch slots 1 h w"]  # their softmax over slots gives the masks
 
     @property
     def components(self) -> Components:
@@ -33,22 +40,22 @@ class Drawing(NamedTuple):
 
 
 class IodinePixelDecoder(Decoder):
-    """Tile the slot over the image, put row and column beside it, convolve to mask logit and color.
+    """Tile the slot over the image, concatenate row and column, convolve to mask logit and color.
 
-    Zero padding keeps the size; an ELU follows each layer but the last; colors are not squashed. By default that of the
-    release for sprites; that for CLEVR6 has 64 channels and a kernel of 3. (`IodineDecoder` is another: EfficientMORL's
-    version of it.)
+    Zero padding keeps the size, an ELU follows each layer but the last, and colors are unbounded. The defaults are
+    those of the authors' code for sprites; its CLEVR6 decoder has 64 channels and a kernel of 3. (`IodineDecoder` is
+    EfficientMORL's variant.)
 
     Args:
         slot_dim: dimensions of a slot, D.
         channels: channels of the hidden layers.
-        kernel: side of the kernels.
-        layers: hidden layers, 1 or more.
-        constants: whether a constant 5 is put beside the slot, as in the release.
-        stride: pixels from one position of the canvas to the next; an extension, the release has 1. With more than one,
-            the last layer gives all pixels of a position at once (sub-pixel convolution, Shi et al., CVPR 2016).
-        position: builds the position code beside the slot; an extension, the release has row and column, each from -1
-            to 1.
+        kernel: side of the kernels in pixels.
+        layers: number of hidden layers, 1 or more.
+        constants: whether to concatenate a constant 5 to the slot, as in the authors' code.
+        stride: pixels from one position of the canvas to the next; an extension, the authors' code has 1. Above 1 the
+            last layer outputs all pixels of a position (sub-pixel convolution, Shi et al., CVPR 2016).
+        position: builds the position code that is concatenated to the slot; an extension, the authors' code has row and
+            column, each from -1 to 1.
 
     >>> decoder = IodinePixelDecoder(slot_dim=8)
     >>> decoder(torch.rand(2, 4, 8), (35, 35)).rgb.shape
@@ -76,11 +83,11 @@ class IodinePixelDecoder(Decoder):
         self.layers = nn.ModuleList([first, *hidden, SameConv2d(channels, 4 * stride**2, kernel)])
 
     def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
-        """Decode every slot at ``size`` = (height, width)."""
+        """Decode each slot at ``size`` = (height, width) in pixels."""
         return self.draw(slots, size).components
 
     def draw(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Drawing:
-        """Return colors and mask logits of every slot at ``size`` = (height, width)."""
+        """Return colors and mask logits of each slot at ``size`` = (height, width) in pixels."""
         canvas = self.first(slots.flatten(0, 1), self.grid(*size)).contiguous(memory_format=torch.channels_last)
         for layer in self.layers[1:]:
             canvas = layer(F.elu(canvas, inplace=True))
@@ -90,7 +97,7 @@ class IodinePixelDecoder(Decoder):
         return Drawing(colors, logits)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Every size is legal; what lies beyond the image is cut off."""
+        """Return the canvas size; any image size is valid, because `draw` crops the output."""
         return ceil(height / self.stride), ceil(width / self.stride)
 
     def places(self, height: int, width: int, like: Tensor) -> Float[Tensor, "c h w"]:
@@ -100,11 +107,10 @@ class IodinePixelDecoder(Decoder):
         return self.position(height, width, like).permute(2, 0, 1)  # type: ignore[no-any-return]
 
     def first(self, slots: Float[Tensor, "n dim"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
-        """Apply the first layer, without convolving the tiled slots.
+        """Apply the first layer without convolving the tiled slots.
 
-        It is the sum of a convolution of the slot's constant canvas and one of the coordinates. The latter is the same
-        for all slots; the former hardly varies but near the edges, so that a canvas as large as the kernel shows all
-        that it can be.
+        The layer is the sum of two convolutions. That of the coordinates is the same for all slots. That of the tiled
+        slot varies only near the edges, so a canvas as large as the kernel contains all its values.
         """
         layer = cast(SameConv2d, self.layers[0])
         if self.constants:
@@ -122,9 +128,9 @@ class IodinePixelDecoder(Decoder):
 
 
 def _regions(size: int, kernel: int, device: torch.device) -> Tensor:
-    """Number the rows (or columns) by what a kernel sees there of a constant canvas: near an edge, each is different.
+    """Number the rows (or columns) of a constant canvas by the output of a kernel there: only edges differ.
 
-    A small canvas, min(size, kernel) rows in all, has each kind of row once.
+    A canvas of min(size, kernel) rows has each kind of row once.
     """
     row = torch.arange(size, device=device)
     if size <= kernel:

@@ -1,10 +1,10 @@
-"""Draw slots, and keep neither activations nor graph.
+"""Draw slots without storing activations or a graph.
 
-Refinement asks for two backward passes through the decoder: one now, for d loss / d z, which is data to the refinement
-network; and one in the outer backward pass, with gradients that are not known before. Between both the activations are
-forgotten, and computed again when they are needed, so that memory does not grow by a decoder's graph a step; all but
-those of the last few drawings, which the outer backward pass comes to first. Only the pass that needs the parameters'
-gradients computes them.
+Refinement needs two backward passes through the decoder: one at once, for d loss / d z, which is an input of the
+refinement network; and one in the outer backward pass, with gradients that are known only then. Activations are
+discarded in between and recomputed when needed, so that memory does not grow by a decoder's graph with each step. The
+last few drawings keep theirs, because the outer backward pass reaches them first. The gradients of the parameters are
+computed only in the outer pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
 
     drawing: Drawing  # differentiable with respect to slots and the decoder's weights
     nll: Float[Tensor, " batch"]  # of each image, likewise
-    slope: Float[Tensor, "batch slots dim"]  # d nll / d slots, of each image's own nll; without a graph
+    slope: Float[Tensor, "batch slots dim"]  # d nll / d slots for each image's nll; detached from the graph
 
 
 def drawing_pass(
@@ -35,11 +35,11 @@ def drawing_pass(
     image: Float[Tensor, "batch 3 h w"],
     keep: bool = False,
 ) -> Drawn:
-    """Draw the slots and score them; also under ``torch.no_grad`` and ``torch.inference_mode``.
+    """Draw the slots and score them; works under ``torch.no_grad`` and ``torch.inference_mode`` too.
 
     Args:
-        decoder: draws.
-        likelihood: scores.
+        decoder: draws the slots.
+        likelihood: scores the drawing.
         slots: the slots.
         image: images in [0, 1].
         keep: whether to keep the activations for the outer backward pass.

@@ -1,4 +1,4 @@
-"""The gradients that the refinement network reads: whose loss they are of."""
+"""The scale of the gradients that the refinement network reads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from emorl.model.describe import Described
 
 
 class RefinementGradient(Described, ABC):
-    """How large the gradients are that a layer normalization, which is not quite scale free, is shown."""
+    """The factor on each image's gradients before their layer normalization, which is not exactly scale-invariant.
+
+    >>> isinstance(OwnGradient(), RefinementGradient)
+    True
+    """
 
     @abstractmethod
     def forward(self, batch: int) -> float:
-        """Return what an image's own gradients are multiplied by, in a batch of ``batch`` images."""
+        """Return the factor on the gradients of an image's loss in a batch of ``batch`` images."""
 
 
 class OwnGradient(RefinementGradient):
-    """Every image's gradients are those of its own loss: its slots depend on the image alone."""
+    """The gradients of each image's own loss, so that its slots do not depend on the rest of the batch.
+
+    >>> OwnGradient()(batch=4)
+    1.0
+    """
 
     def forward(self, batch: int) -> float:
         """Return 1."""
@@ -28,10 +36,10 @@ class OwnGradient(RefinementGradient):
 
 
 class BatchMeanGradient(RefinementGradient):
-    """The gradients are those of the batch's mean loss, as in the release.
+    """The gradients of the batch's mean loss, as in the authors' code.
 
-    In evaluation they are as large as in the last training step, so that an image's slots do not depend on the rest of
-    its batch. (The release takes the batch at hand; so does here a model that has not been trained.)
+    In evaluation they keep the scale of the last training step, so that an image's slots do not depend on the rest of
+    its batch. (The authors' code uses the current batch. So does an untrained model here.)
 
     >>> gradient = BatchMeanGradient()
     >>> gradient(batch=4), gradient.eval()(batch=1)

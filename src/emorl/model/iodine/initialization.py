@@ -10,14 +10,19 @@ from emorl.model.iodine.refinement import truncated_normal
 
 
 class IodineInitialization(Initialization):
-    """The release's: truncated normal weights of standard deviation 1 / sqrt(fan_in), zero biases.
+    """The authors' code: truncated normal weights of standard deviation 1 / sqrt(fan_in), zero biases.
 
-    Normalizations, the LSTM and lambda_0 start as they are built: gains 1, biases 0; truncated normal, the bias too;
-    and uniform.
+    Other parameters keep the values of their construction: gains 1 and biases 0 in normalizations, truncated normal
+    values in the LSTM, uniform values in lambda_0.
+
+    >>> layer = nn.Linear(100, 100)
+    >>> IodineInitialization()(nn.Sequential(layer))
+    >>> bool(layer.weight.abs().max() <= 0.2), bool((layer.bias == 0).all())  # cut off at two standard deviations
+    (True, True)
     """
 
     def __call__(self, model: nn.Module) -> None:
-        """Fill the weights of convolutions and linear layers."""
+        """Fill the weights of all convolutions and linear layers in place."""
         for layer in model.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 truncated_normal(layer.weight, fan_in=layer.weight[0].numel())

@@ -1,4 +1,4 @@
-"""What the refinement network sees of an image, its slots and their gradients."""
+"""Inputs of the refinement network: the image, the drawing of its slots, and their gradients."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from emorl.model.iodine.coordinates import Coordinates
 from emorl.model.iodine.decoder import Drawing
 from emorl.model.iodine.likelihood import Explained, PixelMixture
 
-CAPACITY = 0.5  # the release's constant input
+CAPACITY = 0.5  # constant input of the authors' code
 
 
 class JointLayerNorm(nn.Module):
-    """Stop the gradient, then normalize all of a slot's numbers together: y = gain (x - mean) / sqrt(var + eps) + bias.
+    """Stop the gradient, then normalize over channels and pixels: y = gain (x - mean) / sqrt(var + eps) + bias.
 
-    Mean and biased variance are over channels and pixels jointly; gain and bias belong to a channel, and are learned.
+    Mean and biased variance are taken over all channels and pixels of a slot; gain and bias are learned, one of each a
+    channel.
 
     Args:
         channels: channels of the input.
+
+    >>> JointLayerNorm(3)(torch.rand(1, 2, 3, 8, 8)).mean((2, 3, 4)).round(decimals=3).abs().tolist()
+    [[0.0, 0.0]]
     """
 
     def __init__(self, channels: int) -> None:
@@ -36,9 +40,12 @@ class JointLayerNorm(nn.Module):
 
 
 def leave_one_out(values: Float[Tensor, "batch slots ..."]) -> Float[Tensor, "batch slots ..."]:
-    """Return log sum_{j != k} exp(values_j) of every slot k; -inf for a single one.
+    """Return log sum_{j != k} exp(values_j) for each slot k; -inf for a single slot.
 
-    Sums up to and from every slot are put together: the largest term is never added and then subtracted.
+    It combines the sums over the slots before and after k. Subtracting a term from the total would lose precision.
+
+    >>> leave_one_out(torch.tensor([[0.0, -1.0]])).tolist()
+    [[-1.0, 0.0]]
     """
     nothing = torch.full_like(values[:, 0], -torch.inf)
     slots = values.unbind(dim=1)
@@ -48,9 +55,9 @@ def leave_one_out(values: Float[Tensor, "batch slots ..."]) -> Float[Tensor, "ba
 
 
 def counterfactual(explained: Explained) -> Float[Tensor, "batch slots 1 h w"]:
-    """Return log p(x) - log p(x | without slot k), what a pixel owes to a slot, in nats.
+    """Return log p(x) - log p(x | without slot k) in nats: by how much slot k raises a pixel's log-likelihood.
 
-    The others' masks are scaled up to a sum of one. A single slot has nothing to be compared with: zero.
+    The masks of the other slots are rescaled to a sum of one. With a single slot the result is zero.
     """
     if explained.log_joint.shape[1] == 1:
         return torch.zeros_like(explained.log_joint)
@@ -59,13 +66,13 @@ def counterfactual(explained: Explained) -> Float[Tensor, "batch slots 1 h w"]:
 
 
 def mask_posterior(log_density: Float[Tensor, "batch slots 1 h w"]) -> Float[Tensor, "batch slots 1 h w"]:
-    """Return p_k / (sum_j p_j + 1e-6), whose a pixel is by its color alone."""
+    """Return p_k / (sum_j p_j + 1e-6): the posterior over slots of a pixel under equal masks."""
     density = log_density.exp()
     return density / (density.sum(dim=1, keepdim=True) + 1e-6)
 
 
 class PixelInputs(nn.Module):
-    """All that the refinement network sees of every pixel, in the order of the release's names.
+    """Inputs of the refinement network at each pixel, in the alphabetical order of the names in the authors' code.
 
     ======================  ==========================  ==================================================
     input                   channels                    meaning
@@ -83,7 +90,7 @@ class PixelInputs(nn.Module):
     pred_mask               1                           m_k
     ======================  ==========================  ==================================================
 
-    Those marked * pass no gradient on, and are normalized by `JointLayerNorm`.
+    Inputs marked * are detached from the graph and normalized by `JointLayerNorm`.
 
     Args:
         coordinates: builds the pixels' code.
@@ -101,13 +108,13 @@ class PixelInputs(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Channels in all."""
+        """The total number of channels."""
         return 15 + self.coordinates.channels + self.constants
 
     def forward(
         self, drawing: Drawing, image: Float[Tensor, "batch 3 h w"], likelihood: PixelMixture, share: float
     ) -> Float[Tensor, "batch slots channels h w"]:
-        """Put all side by side; ``share`` is `RefinementGradient`'s."""
+        """Concatenate the inputs; ``share`` is the factor of `RefinementGradient`."""
         explained = likelihood.explain(drawing, image)
         with torch.no_grad():
             gradient = likelihood.gradient(drawing, explained, image)

@@ -1,4 +1,4 @@
-"""The likelihood of a pixel: one mixture over slots for its three channels together."""
+"""The likelihood of a pixel: one mixture over slots for its three channels jointly."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from emorl.model.likelihood import Likelihood
 
 
 class Explained(NamedTuple):
-    """How well slots explain every pixel; logarithms in nats."""
+    """Log-likelihoods of each pixel under its slots, in nats."""
 
     log_masks: Float[Tensor, "batch slots 1 h w"]  # log m_k
-    log_density: Float[Tensor, "batch slots 1 h w"]  # log p_k(x), of the three channels together
+    log_density: Float[Tensor, "batch slots 1 h w"]  # log p_k(x), summed over the three channels
     log_prob: Float[Tensor, "batch 1 1 h w"]  # log p(x) = log sum_k m_k p_k(x)
 
     @property
@@ -29,24 +29,27 @@ class Explained(NamedTuple):
 
     @property
     def nll(self) -> Float[Tensor, " batch"]:
-        """- log p(x) of every image, summed over pixels."""
+        """- log p(x) of each image, summed over pixels."""
         return -self.log_prob.sum((1, 2, 3, 4))
 
 
 class PixelMixture(Likelihood):
-    """-log sum_k m_k prod_c p(x_c; x_kc), with all constants of the densities.
+    """-log sum_k m_k prod_c p(x_c; x_kc), including all constants of the densities.
 
-    Unlike `MixtureLikelihood`'s, a slot explains the three channels of a pixel together or not at all.
+    In contrast to `MixtureLikelihood`, the three channels of a pixel belong to the same slot.
 
     Args:
-        scale: of the density, in units of the image range [0, 1].
+        scale: scale of the density, in units of the image range [0, 1].
+
+    >>> isinstance(GaussianPixels(), PixelMixture)
+    True
     """
 
     @abstractmethod
     def log_density(
         self, colors: Float[Tensor, "batch slots 3 h w"], image: Float[Tensor, "batch 1 3 h w"]
     ) -> Float[Tensor, "batch slots 3 h w"]:
-        """Return log p(x_c; x_kc) of every channel."""
+        """Return log p(x_c; x_kc) of each channel, in nats."""
 
     @abstractmethod
     def slope(
@@ -59,13 +62,13 @@ class PixelMixture(Likelihood):
         return self._explain(*components, image).nll
 
     def explain(self, drawing: Drawing, image: Float[Tensor, "batch 3 h w"]) -> Explained:
-        """Say how well the slots explain every pixel."""
+        """Return the log-likelihoods of each pixel under its slots."""
         return self._explain(*drawing.components, image)
 
     def gradient(self, drawing: Drawing, explained: Explained, image: Float[Tensor, "batch 3 h w"]) -> Drawing:
-        """Return d nll / d (colors, logits) of every image.
+        """Return d nll / d (colors, logits) of each image.
 
-        With responsibilities r_k = m_k p_k(x) / p(x): - r_k d log p_k / d x_k, and m_k - r_k.
+        With responsibilities r_k = m_k p_k(x) / p(x) these are - r_k d log p_k / d x_k and m_k - r_k.
         """
         share = (explained.log_joint - explained.log_prob).exp()
         return Drawing(-share * self.slope(drawing.colors, image.unsqueeze(1)), explained.log_masks.exp() - share)
@@ -76,7 +79,7 @@ class PixelMixture(Likelihood):
 
 
 class GaussianPixels(PixelMixture):
-    """Gaussians, the paper's likelihood.
+    """Gaussian densities, the likelihood of the paper.
 
     Args:
         scale: standard deviation, in units of the image range [0, 1].
@@ -111,7 +114,7 @@ class GaussianPixels(PixelMixture):
 
 
 class LogisticPixels(PixelMixture):
-    """Logistic densities, the release's likelihood.
+    """Logistic densities, the likelihood of the authors' code.
 
     Args:
         scale: s, in units of the image range [0, 1]; the standard deviation is s pi / sqrt(3).

@@ -27,37 +27,38 @@ from emorl.model.recording import refuse_recording
 from emorl.model.slot_model import SlotModel
 from emorl.ranges import above, at_least
 
-KEPT = 1  # of the T drawings of a training step, the last so many keep their activations for the backward pass
+KEPT = 1  # the last drawings of a training step, which keep their activations for the backward pass
 
 
 class Refined(NamedTuple):
-    """Where refinement has got to."""
+    """The state of refinement after some steps."""
 
     posterior: SoftplusGaussian
     state: State | None
 
 
 class IODINE(SlotModel):
-    """Start all slots from one learned posterior, then refine each T times by what it drew and by its gradients.
+    """Start all slots from one learned posterior, then refine each T times.
 
-    Step t samples z ~ q(z; lambda_t), draws it, and scores loss_t = nll_t + KL(q || p); then a network that is shown
-    image, drawing and gradients of loss_t moves lambda_t to lambda_{t+1}. Training minimizes sum_t (t / T) loss_t over
-    t = 0 .. T, so that the start, t = 0, has no weight (`step_weight`).
+    Step t samples z ~ q(z; lambda_t), draws it, and scores loss_t = nll_t + KL(q || p). A network then updates lambda_t
+    to lambda_{t+1} from the image, the drawing and the gradients of loss_t. Training minimizes sum_t (t / T) loss_t
+    over t = 0 .. T, so that the initial stage t = 0 has no weight (`step_weight`).
 
-    The defaults are the paper's likelihood and prior, so that nll and KL compare with EfficientMORL's, in the release's
-    sizes for Tetrominoes. With T = 1 the LSTM's weights for its state, zero at first, get a gradient of zero.
+    The default likelihood and prior are the paper's, so that nll and KL are comparable with EfficientMORL's; the
+    default sizes are those of the authors' code for Tetrominoes. With T = 1 the LSTM's weights for its hidden state get
+    a zero gradient, because that state is zero.
 
     Args:
-        num_slots: slots K, background included; a call may ask for another number.
+        num_slots: number K of slots, background included; a call may override it.
         slot_dim: dimensions of a slot, D.
         decoder: builds the decoder from D.
         refinement: builds the refinement network from D.
         likelihood: builds the pixel likelihood; by default a mixture of Gaussians of scale 0.1.
-        prior_variance: variance of the prior N(0, variance); the release's is log 2.
-        gradient: builds what says whose loss the refinement network's gradients are of.
-        initialization: builds what fills the weights.
-        kl_weight: weight of the KL in every step's loss, and so in the gradients that refinement follows; an extension,
-            1 in the paper.
+        prior_variance: variance of the prior N(0, variance); log 2 in the authors' code.
+        gradient: builds the scale of the gradients that the refinement network reads.
+        initialization: builds the function that fills the weights.
+        kl_weight: weight of the KL in the loss of each step, and so in the gradients that refinement reads; an
+            extension, 1 in the paper.
 
     >>> model = IODINE(num_slots=3, slot_dim=8)
     >>> inference = model(torch.rand(2, 3, 16, 16), steps=2)
@@ -110,11 +111,11 @@ class IODINE(SlotModel):
     ) -> Inference:
         """Infer the slots of images in [0, 1] with T = ``steps`` refinements.
 
-        Refinement follows gradients of the loss at test time too: inside ``torch.no_grad`` and
-        ``torch.inference_mode`` they are taken locally, and what is returned carries no graph.
+        Refinement needs gradients of the loss at test time too. Inside ``torch.no_grad`` and ``torch.inference_mode``
+        they are computed locally, and the result is detached from the graph.
 
         Raises:
-            ValueError: for no steps or no slots.
+            ValueError: if T or K is below 1.
         """
         steps = self.checked_steps(steps)
         stages, posterior = self.refine(image, steps, self.checked_slots(num_slots), noise)
@@ -123,11 +124,11 @@ class IODINE(SlotModel):
         return Inference(stages, [], {}, loss)
 
     def unrecordable(self, steps: int) -> str | None:
-        """Every step follows gradients."""
-        return "IODINE, whose steps follow gradients of the loss"
+        """Return why the model cannot be recorded: each step needs gradients."""
+        return "IODINE, whose steps need gradients of the loss"
 
     def infer(self, image: Tensor, steps: int, num_slots: int, noise: Noise) -> Encoding:
-        """Return the slots alone: those of the last posterior are not drawn."""
+        """Return the slots without drawing those of the last posterior."""
         _, posterior = self.refine(image, steps, num_slots, noise)
         return encoding(posterior, posterior.mean, [])
 
@@ -143,7 +144,7 @@ class IODINE(SlotModel):
         return stages, now.posterior
 
     def step(self, image: Tensor, step: int, now: Refined, epsilon: Tensor, keep: bool) -> tuple[Stage, Refined]:
-        """Sample, draw and score the slots, then move their posteriors; ``keep`` is `drawing_pass`'s."""
+        """Sample, draw and score the slots, then update their posteriors; `drawing_pass` documents ``keep``."""
         slots = now.posterior.sample(epsilon)  # z ~ q(z; lambda)
         drawing, nll, slope = drawing_pass(self.decoder, self.likelihood, slots, image, keep)
         share = self.gradient(image.shape[0])
@@ -157,7 +158,7 @@ class IODINE(SlotModel):
         return Stage(step, slots, now.posterior, components, nll.detach(), nll.mean(), kl, loss), refined
 
     def slope(self, posterior: SoftplusGaussian, epsilon: Tensor, slope: Tensor) -> Float[Tensor, "batch slots dim2"]:
-        """Return d (nll + KL) / d lambda of each image, the KL with its weight, given d nll / d z."""
+        """Return d (nll + kl_weight KL) / d lambda of each image, given d nll / d z."""
         with torch.inference_mode(False), torch.enable_grad():
             leaf = SoftplusGaussian(*(part.detach().clone().requires_grad_() for part in posterior))
             kl = slot_kl(leaf.distribution, self.prior(leaf.mean))
@@ -171,7 +172,7 @@ class IODINE(SlotModel):
         return Refined(*self.refinement(pixels, now.posterior, slope, now.state))
 
     def last(self, image: Tensor, step: int, posterior: SoftplusGaussian, noise: Noise) -> Stage:
-        """Sample, draw and score the slots after the last step, which nothing reads."""
+        """Sample, draw and score the slots after the last step."""
         slots = posterior.sample(noise(f"refine{step}", posterior.mean))
         weights = [weight for weight in self.decoder.parameters() if weight.requires_grad]
         components, nll, mean_nll = decode_pass(self.score, slots, image, weights)
@@ -189,5 +190,9 @@ class IODINE(SlotModel):
 
 
 def step_weight(step: int, steps: int) -> float:
-    """Return the weight of step t = 0 .. T in the training loss, t / T: none of the start, 1 of the result."""
+    """Return the weight t / T of stage t = 0 .. T in the training loss: 0 at the start, 1 at the result.
+
+    >>> [step_weight(step, 4) for step in range(5)]
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
     return step / steps

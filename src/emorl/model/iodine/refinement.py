@@ -1,4 +1,4 @@
-"""The network that moves a slot's posterior."""
+"""The network that updates a slot's posterior."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ from emorl.ranges import at_least
 
 
 class State(NamedTuple):
-    """What the LSTM knows of every slot."""
+    """The LSTM's state of each slot."""
 
     hidden: Float[Tensor, "batch slots hidden"]
     cell: Float[Tensor, "batch slots hidden"]
 
 
 class IodineLSTM(nn.Module):
-    """An LSTM cell that remembers at first: 1 is added to the forget gate's logit.
+    """An LSTM cell with a forget bias of 1, which keeps most of its state at the start of training.
 
     i, f, g, o = W x + U h + b;  c' = sigmoid(f + 1) c + sigmoid(i) tanh(g);  h' = sigmoid(o) tanh(c').
 
     Args:
-        input_size: numbers of the input.
-        hidden_size: numbers of the state.
+        input_size: dimensions of the input.
+        hidden_size: dimensions of the state.
+
+    >>> zero = torch.zeros(2, 4, 8)
+    >>> IodineLSTM(16, 8)(torch.rand(2, 4, 16), State(zero, zero)).hidden.shape
+    torch.Size([2, 4, 8])
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -51,21 +55,22 @@ class IodineLSTM(nn.Module):
 
 
 class IodineRefinement(nn.Module):
-    """lambda <- lambda + update(image, slots, gradients, lambda): a convolutional encoder, then an LSTM or none.
+    """lambda <- lambda + update(image, slots, gradients, lambda): a convolutional encoder, then an optional LSTM.
 
-    It reads what `PixelInputs` lists, of which the convolutions' mean over space remains, lambda, and its gradient. By
-    default the release's network for Tetrominoes. That for Multi-dSprites has an LSTM of 128; that for CLEVR6 four
-    convolutions, 64 channels, a kernel of 3, an MLP of 256 and 256, an LSTM of 256, and linear coordinates.
+    The inputs are the encoding of `PixelInputs`, averaged over space, lambda, and the gradient of lambda. The defaults
+    are the network of the authors' code for Tetrominoes. Its network for Multi-dSprites has an LSTM of 128; that for
+    CLEVR6 has four convolutions, 64 channels, a kernel of 3, an MLP of 256 and 256, an LSTM of 256, and linear
+    coordinates.
 
     Args:
         slot_dim: dimensions of a slot, D.
         channels: channels of the convolutions.
-        kernel: side of their kernels.
-        convolutions: their number; each has stride 2 and an ELU after it.
-        mlp: widths of the layers after the mean over space, an ELU between two.
-        lstm: numbers of the LSTM's state, a slot's own; without one each step forgets those before.
-        coordinates: builds the pixels' code.
-        constants: whether the network also sees a constant 0.5, twice, as in the release.
+        kernel: side of their kernels in pixels.
+        convolutions: number of convolutions; each has stride 2 and is followed by an ELU.
+        mlp: widths of the layers after the mean over space, with ELUs between them.
+        lstm: dimensions of the LSTM's state, one state a slot; without an LSTM no state is passed between steps.
+        coordinates: builds the code of pixel positions.
+        constants: whether to add a constant 0.5 to both inputs, as in the authors' code.
 
     >>> IodineRefinement(slot_dim=32, lstm=128).inputs.channels
     23
@@ -115,8 +120,8 @@ class IodineRefinement(nn.Module):
         Args:
             pixels: of `PixelInputs`.
             posterior: lambda.
-            slope: d loss / d lambda, which passes no gradient on.
-            state: the LSTM's.
+            slope: d loss / d lambda, which is detached from the graph.
+            state: the LSTM's state.
         """
         canvas = pixels.flatten(0, 1).to(slope.dtype, memory_format=torch.channels_last)
         features = self.convolutions(canvas).to(slope.dtype).mean((2, 3)).unflatten(0, pixels.shape[:2])
