@@ -15,7 +15,8 @@ EXAMPLES = [test for module in MODULES for test in doctest.DocTestFinder().find(
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_docstring_examples_hold(example):
+def test_docstring_examples_hold(example, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # examples write there
     assert doctest.DocTestRunner().run(example).failed == 0
 
 

@@ -30,7 +30,7 @@ def test_a_shard_is_fetched_once(shards, shard, content, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"x" + content[1:], lambda _: b""])
-def test_a_damaged_file_is_fetched_anew(shards, shard, content, tmp_path, caplog, damage):
+def test_a_damaged_file_is_fetched_again(shards, shard, content, tmp_path, caplog, damage):
     kept = tmp_path / f"{shard.sha256}.tar"
     kept.write_bytes(damage(content))
     with serve(shards) as (url, requests):

@@ -97,7 +97,7 @@ def test_other_features_are_refused(name, change, message):
         ClevrTFRecords(PATH).decode({**flat(SCENES[0]), name: change})
 
 
-def test_a_piece_of_the_file_is_one_test_split(tmp_path, capsys):
+def test_a_part_of_the_file_is_one_test_split(tmp_path, capsys):
     assert not main(["convert", "clevr", str(PATH), str(tmp_path), "--preset", "clevr10", "--shard_size", "2"])
     (split,) = Manifest.load(tmp_path).splits.items()
     assert (split[0], split[1].indices) == ("test", "0-1")
@@ -121,7 +121,7 @@ def test_a_preset_takes_its_scenes_from_the_whole_file(tmp_path, monkeypatch):
         assert_is(converted(tmp_path / "out")[split][0], SCENES[scene])
 
 
-def test_a_preset_promises_no_more_objects_than_its_scenes_have(tmp_path, monkeypatch):
+def test_max_objects_of_a_preset_is_that_of_its_scenes(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "clevr6", Preset(range(9), range(9), front=2, train=1))
     assert not main(["convert", "clevr", str(PATH), str(tmp_path)])
     assert Manifest.load(tmp_path).slots == 9
@@ -129,7 +129,7 @@ def test_a_preset_promises_no_more_objects_than_its_scenes_have(tmp_path, monkey
 
 @pytest.mark.skipif(not REAL_CLEVR.exists(), reason="no real scene in ../shared/data")
 @pytest.mark.parametrize("packed", [True, False])
-def test_the_real_scene_comes_out_as_it_went_in(tmp_path, packed):
+def test_a_published_scene_survives_conversion(tmp_path, packed):
     arrays = real_clevr_arrays()
     path = tmp_path / "clevr.tfrecords"
     path.write_bytes(gzip.compress(frame(example(array_features(arrays, packed))), compresslevel=1))

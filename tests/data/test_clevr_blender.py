@@ -85,7 +85,7 @@ def test_labels_are_those_of_a_pass_of_blender(blender, view: View, tmp_path):
     assert (theirs != ours).mean() < 0.002  # centers on an edge, of meshes of flat faces
 
 
-def test_a_painter_says_what_blender_says_when_it_fails(blender):
+def test_an_error_of_blender_is_reported(blender):
     scene = source(blender).layout(0)
     scene.objects[0]["color"] = "mauve"
     with Painter(blender) as paint, pytest.raises(DataError, match=r"one that ended with `KeyError: .*mauve"):

@@ -136,7 +136,7 @@ def test_no_blender_is_one_error_with_the_remedy(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_blender_is_found_by_itself(tmp_path, program, monkeypatch):
+def test_blender_is_found_automatically(tmp_path, program, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(clevr_render, "find_spec", {}.get)
     (tmp_path / "bin").mkdir()
@@ -172,7 +172,7 @@ def test_presets_choose_the_numbers_of_objects(tmp_path, program):
     assert generate(tmp_path / "seven", program, train=0, test=2) == 2  # another data set
 
 
-def test_a_model_with_the_crop_reads_cropped_images_as_they_are(tmp_path, program):
+def test_a_model_with_the_crop_does_not_crop_cropped_images_again(tmp_path, program):
     out = tmp_path / "out"
     generate(out, program, "--processes", "1", train=0, test=2)
     assert Manifest.load(out).source["crop"] == "emorl"
@@ -183,11 +183,11 @@ def test_a_model_with_the_crop_reads_cropped_images_as_they_are(tmp_path, progra
         expected = np.stack([record.image for record in records_of(out, "test")]).transpose(0, 3, 1, 2)
         np.testing.assert_array_equal(batch["image"].numpy()[:2], expected)
     data = MultiObjectDataModule(str(out), image_size=48, crop="center", num_workers=0)
-    with pytest.raises(DataError, match="expected the crop 'emorl', which its images show already, got 'center'"):
+    with pytest.raises(DataError, match="expected the crop 'emorl', which its images already show, got 'center'"):
         data.setup("test")
 
 
-def test_converting_what_was_generated_gives_the_same_data_set(tmp_path, program):
+def test_converting_generated_scenes_gives_the_same_data_set(tmp_path, program):
     """Written in the layout of the published file, whole frames come back with the same scenes and manifest."""
     out, path = tmp_path / "out", tmp_path / "clevr.tfrecords"
     sizes = ("--train", "0", "--val", "0", "--test", "3", "--processes", "1")
@@ -226,7 +226,7 @@ def published_arrays(record):
     return arrays
 
 
-def test_the_json_of_a_scene_says_all_that_is_painted():
+def test_the_json_of_a_scene_is_complete():
     source = Clevr(1, Blender((), ""), 0, "train", SIX)
     scene = source.layout(0)
     value = json.loads(json.dumps(description(scene, FRAME)))
@@ -242,7 +242,7 @@ def test_the_json_of_a_scene_says_all_that_is_painted():
     assert description(scene, crop(96))["view"] == pytest.approx((64 / 320, 29 / 240, 256 / 320, 221 / 240))
 
 
-def test_a_picture_of_another_size_is_no_record(tmp_path, program):
+def test_a_rendered_image_of_a_wrong_size_is_refused(tmp_path, program):
     blender = find_blender(program)
     source = Clevr(2, blender, 0, "train", SIX, 32)
     with Painter(blender) as paint:

@@ -61,7 +61,7 @@ def test_no_object_is_beside_or_behind_another(layouts):
             assert abs(way @ [ahead[1], -ahead[0]]) >= 0.4 - 1e-9
 
 
-def test_every_object_shows_its_pixels(layouts):
+def test_every_object_has_enough_visible_pixels(layouts):
     for scene in layouts:
         pixels = np.bincount(label_map(scene, FRAME).ravel())
         assert len(pixels) == 1 + len(scene.objects)
@@ -136,7 +136,7 @@ def test_numbers_of_objects_are_those_of_the_split():
     assert source(objects={"train": range(3, 7)}).max_objects == 6
 
 
-def test_a_ball_is_a_disk():
+def test_a_sphere_is_a_disc():
     labels = label_map(alone("sphere"), FRAME)
     _, columns = np.nonzero(labels)
     *_, depth = CAMERA.see((0.0, 0.0, 0.7))
@@ -148,7 +148,7 @@ def test_a_ball_is_a_disk():
 
 @pytest.mark.parametrize("shape", ["cube", "cylinder", "sphere"])
 @pytest.mark.parametrize("rotation", [0.0, 33.0, 200.0])
-def test_labels_are_those_of_a_march_along_the_rays(shape, rotation):
+def test_labels_equal_those_of_ray_marching(shape, rotation):
     """Tiny steps along each ray, and whether a point is in the shape told by distances, without Newton's method."""
     scene = alone(shape, x=1.0, y=-0.5, rotation=rotation)
     view = View(100, 60, 8.0, (20, 20))

@@ -45,7 +45,7 @@ def write(folder, index, variant="full", objects=3, mode="RGBA"):
     image.save(stem.with_suffix(".png"))
     image.save(f"{stem}_albedo_0001.png")  # one of those that are not read
     flat = Image.fromarray(label_map(index, objects)).convert("P")
-    flat.putpalette([0, 0, 0, 255, 0, 0] * 128)  # colours that do not tell the labels
+    flat.putpalette([0, 0, 0, 255, 0, 0] * 128)  # colors that differ from the labels
     flat.save(f"{stem}_flat.png")
     stem.with_suffix(".json").write_text(json.dumps(metadata(index, variant, objects), indent=2))
     return stem
@@ -86,7 +86,7 @@ def test_scenes_come_in_the_order_of_their_index_across_folders(tmp_path, monkey
     assert next(source.records(2)).image[0, 0, 0] == 2
 
 
-def test_an_object_that_is_not_seen_is_left_out_with_its_factors(tmp_path):
+def test_an_invisible_object_is_omitted_with_its_factors(tmp_path):
     stem = write(tmp_path, 0, objects=3)
     labels = label_map(0, 3)
     labels[labels == 2] = 0
@@ -96,7 +96,7 @@ def test_an_object_that_is_not_seen_is_left_out_with_its_factors(tmp_path):
     assert [factors["rotation"] for factors in record.factors] == [10.5, 31.5]
 
 
-def test_classes_are_told_apart():
+def test_classes_are_distinguished():
     full = {factor.name: factor.classes for factor in clevrtex.factors_of("full")}
     outd = {factor.name: factor.classes for factor in clevrtex.factors_of("outd")}
     assert (len(full["material"]), len(outd["material"])) == (60, 25)

@@ -45,7 +45,7 @@ def test_generate_info_verify_preview(out, tmp_path, capsys):
         assert part in text
     assert Manifest.load(out).checksum in text
     assert not main(["verify", str(out)])
-    assert "everything is in order" in capsys.readouterr().out
+    assert "no problems found" in capsys.readouterr().out
     picture = tmp_path / "sheet.png"
     assert not main(["preview", str(out), "--output", str(picture), "--split", "test", "--count", "9"])
     with Image.open(picture) as image:
@@ -75,7 +75,7 @@ def test_splits_differ_and_seeds_repeat(tmp_path):
 def test_convert_real_records(out, capsys):
     assert not main(["convert", "tetrominoes", str(REAL), str(out), "--train", "0", "--test", "10"])
     assert not main(["verify", str(out)])
-    assert "everything is in order" in capsys.readouterr().out
+    assert "no problems found" in capsys.readouterr().out
     assert list(Manifest.load(out).splits) == ["test"]
 
 
@@ -106,7 +106,7 @@ def test_convert_takes_the_papers_splits_of_a_file_that_is_long_enough(out, tfre
 
 def test_convert_with_splits_longer_than_the_file(out, tfrecords, capsys):
     assert main(["convert", "tetrominoes", str(tfrecords), str(out), "--train", "60000"]) == 2
-    message = "mini.tfrecords: expected at most 4 scenes in all splits, as many as there are, got 60000 train = 60000"
+    message = "mini.tfrecords: expected at most 4 scenes in all splits, the number available, got 60000 train = 60000"
     assert message in error_of(capsys)
     assert not out.exists()
     assert main(["info", str(out)]) == 2
@@ -122,7 +122,7 @@ def test_convert_of_no_tfrecord(out, tmp_path, capsys):
     assert "text: record 0: expected a TFRecord header" in error_of(capsys)
 
 
-def test_out_is_a_file_or_belongs_to_someone_else(out, capsys):
+def test_out_is_a_file_or_contains_other_files(out, capsys):
     out.touch()
     assert generate(out) == 2
     assert str(out) in error_of(capsys)
@@ -159,14 +159,14 @@ def test_preview_is_no_wider_than_its_scenes(out, tmp_path):
         assert width < picture.width < width + 80
 
 
-def test_preview_says_that_it_replaces_a_file(out, tmp_path, capsys):
+def test_preview_reports_that_it_replaces_a_file(out, tmp_path, capsys):
     assert not generate(out)
     words = ["preview", str(out), "--output", str(tmp_path / "a.png")]
     capsys.readouterr()
     assert not main(words)
     assert capsys.readouterr().out == f"Wrote {tmp_path}/a.png\n"
     assert not main(words)
-    assert capsys.readouterr().out == f"Wrote {tmp_path}/a.png, in the place of the former file\n"
+    assert capsys.readouterr().out == f"Wrote {tmp_path}/a.png, replacing the previous file\n"
 
 
 def test_preview_of_an_unknown_split(out, capsys):
@@ -191,7 +191,7 @@ def test_help(command, capsys):
     assert "usage: emorl-data" in capsys.readouterr().out
 
 
-def test_interruption_says_how_to_go_on(out, monkeypatch, capsys):
+def test_interruption_prints_how_to_resume(out, monkeypatch, capsys):
     def interrupt(*args):
         raise KeyboardInterrupt
 

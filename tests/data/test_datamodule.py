@@ -48,7 +48,7 @@ def test_splits_have_their_scenes(shards):
     assert [key for key in keys(module.test_dataloader()) if key] == [f"test-{i:08d}" for i in range(5)]
 
 
-def test_batches_are_cropped_to_the_size_asked_for(shards):
+def test_batches_are_cropped_to_the_requested_size(shards):
     for batch in data(shards, image_size=16, crop="center").val_dataloader():
         assert batch["image"].shape == (2, 3, 16, 16)
         assert batch["segmentation"].shape == (2, 16, 16)
@@ -56,7 +56,7 @@ def test_batches_are_cropped_to_the_size_asked_for(shards):
     np.testing.assert_array_equal(batch["image"][0].movedim(0, -1), fit(record.image, "center", 16, BICUBIC))
 
 
-def test_training_is_cropped_and_shuffled_as_asked_for(shards):
+def test_training_is_cropped_and_shuffled_as_requested(shards):
     loader = data(shards, image_size=16, crop="center", window=3).train_dataloader()
     assert loader.order == Order((5, 5, 2), window=3, seed=0)
     batch = next(iter(loader))
@@ -64,7 +64,7 @@ def test_training_is_cropped_and_shuffled_as_asked_for(shards):
     np.testing.assert_array_equal(batch["image"][0].movedim(0, -1), fit(record.image, "center", 16, BICUBIC))
 
 
-def test_training_reads_images_alone_and_evaluation_segmentations_unless_asked_for_more(shards):
+def test_training_reads_images_and_evaluation_also_segmentations_by_default(shards):
     plain, rich = data(shards), data(shards, train_labels=("factors",), eval_labels=("segmentation", "factors"))
     read = [
         next(iter(loader)).keys() - {"image", "index", "key", "box"}
@@ -117,7 +117,7 @@ def test_the_seed_chooses_the_order_of_training(shards):
 
 
 @pytest.mark.parametrize("split", ["val", "test", "train"])
-def test_prediction_reads_the_split_it_is_told(shards, split):
+def test_prediction_reads_the_requested_split(shards, split):
     module = data(shards, stage="predict", predict_split=split)
     assert {key.split("-")[0] for key in keys(module.predict_dataloader()) if key} == {split}
 
@@ -132,20 +132,20 @@ def test_prediction_reads_a_folder_of_images(folder):
 
 @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
-def test_without_a_validation_split_training_says_so_and_goes_on(shards, tmp_path, monkeypatch):
+def test_without_a_validation_split_training_warns_and_continues(shards, tmp_path, monkeypatch):
     setup = MultiObjectDataModule.setup
     monkeypatch.setattr(
         MultiObjectDataModule, "setup", lambda module, stage: (setup(module, stage), module.manifest.splits.pop("val"))
     )
     trainer = tiny.trainer(tmp_path, max_steps=1)
-    with pytest.warns(UserWarning, match=r"expected a split 'val', got train, test; there will be no scores"):
+    with pytest.warns(UserWarning, match=r"expected a split 'val', got train, test; training runs without scores"):
         trainer.fit(tiny.module(), tiny.data(shards))
     assert trainer.global_step == 1
     with pytest.raises(DataError, match="expected a split 'val', got train, test"):
         tiny.trainer(tmp_path).validate(tiny.module(), tiny.data(shards))
 
 
-def test_a_split_that_is_not_there(shards):
+def test_an_unknown_split(shards):
     module = data(shards, stage="predict", predict_split="other")
     with pytest.raises(DataError, match=r"expected a split 'other', got train, val, test; convert or generate"):
         module.predict_dataloader()
@@ -155,7 +155,7 @@ def test_a_split_that_is_not_there(shards):
 def test_training_and_testing_need_a_manifest(folder, stage):
     with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
         data(folder / "empty", stage=stage)
-    match = r"expected a data set of shards, got images; make one of it \(emorl-data convert folder .* OUT\)"
+    match = r"expected a data set of shards, got images; convert the folder \(emorl-data convert folder .* OUT\)"
     for images in (folder, folder.parent, folder / "b.png"):
         with pytest.raises(DataError, match=match):
             data(images, stage=stage)
@@ -176,7 +176,7 @@ def frames(tmp_path):
     return tmp_path
 
 
-def test_images_have_the_size_of_the_crop_unless_told_otherwise(frames, shards):
+def test_images_have_the_size_of_the_crop_by_default(frames, shards):
     sizes = {"square": 24, "center": 19, "pad": 32, "emorl": 19}
     for crop, size in sizes.items():
         module = data(frames / "shards", "test", image_size=None, crop=crop)
@@ -203,7 +203,7 @@ def test_padding_keeps_all_of_an_image_and_adds_background(frames):
 
 
 @pytest.mark.parametrize(("root", "stage"), [("shards", "test"), ("frames", "predict")])
-def test_what_a_crop_cuts_away_is_said_in_a_line(frames, root, stage, caplog):
+def test_what_a_crop_cuts_away_is_reported_in_a_line(frames, root, stage, caplog):
     Image.new("RGB", (20, 20)).save(frames / "frames" / "d.png")
     module = data(frames / root, stage, crop="square")
     (line,) = (record.getMessage() for record in caplog.records)
@@ -219,7 +219,7 @@ def test_what_a_crop_cuts_away_is_said_in_a_line(frames, root, stage, caplog):
     assert caplog.records == []
 
 
-def test_prediction_says_what_it_leaves_out_and_reads_subfolders_if_asked(folder, caplog):
+def test_prediction_reports_skipped_files_and_reads_subfolders_if_recursive(folder, caplog):
     for path in ("sub/deep/a.PNG", "sub/.hidden.png", ".sub/b.png"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (35, 35)).save(folder / path, "PNG")
@@ -237,7 +237,7 @@ def test_prediction_reads_a_single_image(folder):
     assert keys(data(folder / "a.JPG", stage="predict", batch_size=1).predict_dataloader()) == ["a"]
 
 
-def test_a_file_that_does_not_suit_the_crop_is_named(folder):
+def test_a_file_to_which_the_crop_does_not_apply_is_named(folder):
     loader = data(folder, stage="predict", crop="emorl").predict_dataloader()
     with pytest.raises(DataError, match=r"a\.JPG: crop 'emorl': expected CLEVR frames"):
         next(iter(loader))
@@ -297,7 +297,7 @@ def test_training_over_a_bad_connection_has_each_sample_once(tmp_path, monkeypat
         assert len(list((tmp_path / "cache").iterdir())) == 12
 
 
-def test_what_is_wrong_at_the_server_ends_the_training(tmp_path):
+def test_a_lasting_server_error_ends_training(tmp_path):
     root = tiny.write(tmp_path / "set", train=10)
     (root / "train-000001.tar").write_bytes((root / "train-000000.tar").read_bytes())
     with serve(root) as (url, _), pytest.raises(DataError, match=rf"^{url}/train-000001\.tar: expected"):

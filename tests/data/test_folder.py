@@ -92,7 +92,7 @@ def test_images_of_any_size_are_cropped_to_squares_of_one(images, masks):
     assert len(record.factors) == 1
 
 
-def test_a_photograph_is_turned_upright_with_its_mask(images, masks):
+def test_a_photograph_is_rotated_upright_with_its_mask(images, masks):
     exif = Image.Exif()
     exif[0x0112] = 6
     save(images / "a.png", np.rot90(PIXELS["a"]), exif=exif)  # stored lying on its side
@@ -134,7 +134,7 @@ def test_objects_that_cannot_be_counted(images, masks):
         ImageFolder(images, masks)
 
 
-def test_more_objects_than_were_promised(images, masks):
+def test_more_objects_than_max_objects(images, masks):
     source = ImageFolder(images, masks, max_objects=2)
     with pytest.raises(DataError, match="at most 2, got label 3 of 3 objects"):
         check_record(list(source.records())[2], source)
@@ -204,7 +204,7 @@ def test_subfolders_have_masks_in_subfolders(images, masks):
     np.testing.assert_array_equal(next(source.records(3)).image, PIXELS["b"])
 
 
-def test_what_is_left_out_is_said(images, masks):
+def test_skipped_files_are_reported(images, masks):
     (images / "notes.txt").touch()
     save(images / "x/a.png", PIXELS["a"])
     (masks / "b.npy").touch()
@@ -216,7 +216,7 @@ def test_what_is_left_out_is_said(images, masks):
     ]
 
 
-def test_what_is_cut_away_is_said(images):
+def test_cut_images_are_reported(images):
     (remark,) = ImageFolder(images, size=8).remarks()
     assert "cuts 3 of 3 images, such as one of 12x16 (height x width) to rows 0:12, columns 2:14" in remark
     assert list(ImageFolder(images, size=8, crop="pad").remarks()) == []
@@ -241,7 +241,7 @@ def outlined(*boxes):
     return pixels
 
 
-def test_void_is_background_if_it_is_named(images, masks):
+def test_void_becomes_background_with_ignore(images, masks):
     save(masks / "b.png", outlined((1, 0, 0), (2, 6, 8)))
     void, ignored = ImageFolder(images, masks), ImageFolder(images, masks, ignore=255)
     assert (void.survey.labels, ignored.survey.labels) == ((1, 2, 3, 7, 255), (1, 2, 3, 7))
@@ -260,7 +260,7 @@ def test_void_is_background_if_it_is_named(images, masks):
 
 
 @pytest.mark.parametrize("found", [(15, 120, 255), (100, 200, 255), (1, 2, 65535), (3, 700, 65535), (1, 255)])
-def test_void_is_noticed_among_labels_of_any_spacing(tmp_path, found):
+def test_a_possible_void_label_is_reported_for_any_spacing_of_labels(tmp_path, found):
     save(tmp_path / "images/a.png", PIXELS["a"])
     save(tmp_path / "masks/a.png", np.resize(np.uint16((0, *found)), SIZE))
     source = ImageFolder(tmp_path / "images", tmp_path / "masks")
@@ -279,13 +279,13 @@ def test_a_label_that_no_label_map_has_cannot_be_ignored(images, masks, ignore):
 @pytest.mark.parametrize(
     "boxes", [[(255, 0, 0)], [(128, 0, 0), (255, 0, 8)], [(85, 0, 0), (170, 0, 8), (255, 6, 0)], [(1, 0, 0), (2, 6, 6)]]
 )
-def test_other_labels_are_no_void(tmp_path, boxes):
+def test_other_labels_are_not_taken_for_void(tmp_path, boxes):
     save(tmp_path / "images/a.png", PIXELS["a"])
     save(tmp_path / "masks/a.png", labels(*boxes))
     assert list(ImageFolder(tmp_path / "images", tmp_path / "masks").remarks()) == []
 
 
-def test_the_gray_levels_of_an_antialiased_mask_are_noticed(tmp_path, capsys, caplog):
+def test_gray_levels_of_an_antialiased_mask_are_reported(tmp_path, capsys, caplog):
     row, column = np.indices((128, 128)) - 63.5
     disk = Image.fromarray(np.uint8(row**2 + column**2 < 40**2) * 255)
     save(tmp_path / "images/a.png", np.zeros((32, 32, 3), np.uint8))
@@ -299,7 +299,7 @@ def test_the_gray_levels_of_an_antialiased_mask_are_noticed(tmp_path, capsys, ca
         if mode == "BILINEAR":
             assert int(re.search(r"masks: (\d+) objects counted, at most \1 in an image", objects)[1]) > 15
             (warning,) = warnings
-            assert "have a handful of pixels: gray levels of an anti-aliased mask?" in warning
+            assert "have only a few pixels, possibly the gray levels of an anti-aliased mask" in warning
         else:
             assert (objects, warnings) == (f"{tmp_path / 'masks'}: 1 object counted, at most 1 in an image", [])
 
@@ -354,7 +354,10 @@ def test_convert_takes_splits_in_order(images, tmp_path):
         (["photos", "--crop", "pad"], "crop 'pad': expected a size for the crop .*, got none; add --size"),
         (["photos", "--ignore", "255"], "ignore: expected masks with that label, got no masks; add --masks"),
         (["photos", "--masks", "masks", "--ignore", "300"], "ignore: expected a label of the label maps in masks, got"),
-        (["photos", "--masks", "photos/x", "--recursive", "true"], "photos/x: expected a folder outside of that of"),
+        (
+            ["photos", "--masks", "photos/x", "--recursive", "true"],
+            "photos/x: expected a folder outside of the images' folder",
+        ),
         (["photos", "--max_objects", "256"], "max_objects: expected 1 to 255, got 256"),
     ],
 )

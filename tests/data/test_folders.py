@@ -29,7 +29,7 @@ def test_images_come_in_the_order_of_their_names(folder):
     assert found.left_out == f"{folder}: left out 1 file without an image's suffix (notes.txt)"
 
 
-def test_subfolders_are_read_if_asked(folder):
+def test_subfolders_are_read_if_recursive(folder):
     for path in ("x/a.png", "x/y/v1.2.png", ".z/a.png", "w.png/a.bmp"):
         save(folder / path)
     (folder / "loop").symlink_to(folder)
@@ -45,7 +45,7 @@ def test_a_single_image(folder):
     assert find_images(folder / "a.JPG") == ((folder / "a.JPG",), ("a",), "")
 
 
-def test_at_most_three_names_are_given(folder):
+def test_messages_name_at_most_three_files(folder):
     for number in range(5):
         (folder / f"{number}.avi").touch()
     assert "left out 6 files without an image's suffix (0.avi, 1.avi, 2.avi, ...)" in find_images(folder).left_out
@@ -58,7 +58,7 @@ def test_names_of_any_bytes(tmp_path):
     assert {os.fsencode(key) + b".png" for key in find_images(tmp_path).keys} == set(names)
 
 
-def test_what_is_no_file_is_left_out(folder):
+def test_entries_that_are_not_files_are_skipped(folder):
     os.mkfifo(folder / "pipe.png")
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     listing = list_folder(folder, recursive=False)
@@ -66,7 +66,7 @@ def test_what_is_no_file_is_left_out(folder):
     assert folder / "gone.png" in listing.images  # reading it says that it is not there
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(DataError, match="nowhere: expected a folder, got no such folder; check the path"):
         find_images(tmp_path / "nowhere")
     with pytest.raises(DataError, match="expected a folder, got File name too long; check the path"):

@@ -137,7 +137,7 @@ def test_gray_becomes_rgb(tmp_path):
         ("clevrtex.h5", "clevrtex", "standard"),
     ],
 )
-def test_the_name_tells_the_data_set(tmp_path, name, dataset, variant):
+def test_the_file_name_identifies_the_data_set(tmp_path, name, dataset, variant):
     source = HDF5File(write(tmp_path / name, {"test": group(1)}))
     assert (source.dataset, source.variant) == (dataset, variant)
     assert source.provenance["file"] == name
@@ -180,7 +180,7 @@ def test_arrays_in_another_layout(tmp_path, change, message):
         (lambda a: a["factors"].__setitem__((..., -1), 0), "masks: expected visible entities, got an invisible one"),
     ],
 )
-def test_values_that_cannot_be(tmp_path, change, message):
+def test_invalid_values(tmp_path, change, message):
     path = write(tmp_path / "clevr6.h5", spoilt(change))
     with pytest.raises(DataError, match=rf"clevr6\.h5: train\[0\]: {message}"):
         list(HDF5File(path).records())
@@ -201,12 +201,12 @@ def test_masks_may_be_boolean(tmp_path):
         assert_same(record, other)
 
 
-def test_groups_of_other_names_are_left_out_with_a_word(tmp_path, caplog):
+def test_groups_of_other_names_are_skipped_with_a_warning(tmp_path, caplog):
     path = write(tmp_path / "a.h5", {"train": group(1), "valid": group(1), "extra": {"imgs": np.zeros(1)}})
     assert HDF5File(path).left_out == ["extra", "valid"]
     assert not main(["convert", "hdf5", str(path), str(tmp_path / "out"), "--processes", "1"])
     (line,) = (record.getMessage() for record in caplog.records)
-    assert line == f"{path}: left out extra, valid: only the groups train, val, test are read"
+    assert line == f"{path}: skipped extra, valid: only the groups train, val, test are read"
 
 
 def test_groups_must_agree(tmp_path):
@@ -274,7 +274,7 @@ def records_of(folder, split):
 
 
 @pytest.mark.parametrize("factors", [ODD_FACTORS, ()])
-def test_odd_scenes_come_back_equal(tmp_path, factors):
+def test_unusual_scenes_survive_export_and_conversion(tmp_path, factors):
     source = Listed(odd_scenes(factors), factors, 5)
     manifest = write_shards({"train": Selection(source, range(2))}, tmp_path / "one")
     export_hdf5(tmp_path / "one", tmp_path / "one.h5")
@@ -293,7 +293,7 @@ def tetrominoes(tmp_path_factory):
     return folder
 
 
-def test_there_and_back_through_the_commands(tmp_path, tetrominoes, capsys):
+def test_export_and_convert_commands_are_inverse(tmp_path, tetrominoes, capsys):
     file, out = tmp_path / "new" / "t.h5", tmp_path / "out"
     assert not main(["export", "hdf5", str(tetrominoes), str(file)])
     assert capsys.readouterr().out.strip() == str(file)
@@ -390,17 +390,17 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path, tetrominoes, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_source_travels_to_other_processes(tmp_path):
+def test_a_source_can_be_pickled(tmp_path):
     source = HDF5File(write(tmp_path / "clevr6.h5", {"train": group(3, factors=True)}))
     for record, expected in zip(pickle.loads(pickle.dumps(source)).records(1), list(source.records())[1:], strict=True):
         assert_same(record, expected)
 
 
-def test_export_replaces_nothing_and_leaves_nothing_half_done(tmp_path, tetrominoes, capsys):
+def test_export_overwrites_nothing_and_leaves_no_partial_file(tmp_path, tetrominoes, capsys):
     file = tmp_path / "t.h5"
     file.write_text("precious")
     assert main(["export", "hdf5", str(tetrominoes), str(file)]) == 2
-    assert "t.h5: expected a new file, got one that is there; delete it or choose another" in capsys.readouterr().err
+    assert "t.h5: expected a new file, got an existing file; delete it or choose another" in capsys.readouterr().err
     assert file.read_text() == "precious"
 
     folder = tmp_path / "damaged"

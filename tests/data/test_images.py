@@ -62,7 +62,7 @@ def test_a_jpeg_is_read(tmp_path):
     ("orientation", "upright"),
     [(1, PIXELS), (3, PIXELS[::-1, ::-1]), (6, np.rot90(PIXELS, -1)), (8, np.rot90(PIXELS)), (2, PIXELS[:, ::-1])],
 )
-def test_exif_turns_the_picture_upright(tmp_path, kind, orientation, upright):
+def test_exif_orientation_is_applied(tmp_path, kind, orientation, upright):
     (tmp_path / "a.png").write_bytes(encode(kind, exif=turned(orientation)))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), upright)
     assert read_size(tmp_path / "a.png") == upright.shape[:2]
@@ -70,13 +70,13 @@ def test_exif_turns_the_picture_upright(tmp_path, kind, orientation, upright):
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", [*range(11), 255])
-def test_the_size_is_that_of_the_picture_as_it_is_read(tmp_path, kind, orientation):
+def test_the_size_is_that_after_exif_rotation(tmp_path, kind, orientation):
     (tmp_path / "a.png").write_bytes(encode(kind, exif=turned(orientation)))
     size = read_image(tmp_path / "a.png").shape[:2]
     assert read_size(tmp_path / "a.png") == size == ((9, 6) if 5 <= orientation <= 8 else (6, 9))
 
 
-def test_exif_that_cannot_be_written_back_still_turns_the_picture(tmp_path):
+def test_invalid_exif_with_an_orientation_is_applied(tmp_path):
     entries = bytes.fromhex("1201030001000000060000001a010a000100000026000000")  # orientation 6, a signed fraction
     exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entries + bytes(4) + b"\xff" * 4 + bytes(4)
     (tmp_path / "a.jpg").write_bytes(encode("JPEG", exif=exif))
@@ -84,7 +84,7 @@ def test_exif_that_cannot_be_written_back_still_turns_the_picture(tmp_path):
     assert read_size(tmp_path / "a.jpg") == (9, 6)
 
 
-def test_damaged_exif_is_none(tmp_path):
+def test_damaged_exif_is_ignored(tmp_path):
     (tmp_path / "a.jpg").write_bytes(encode("JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"))
     assert read_image(tmp_path / "a.jpg").shape == (6, 9, 3)
 
@@ -143,7 +143,7 @@ def test_formats_without_loss_are_read_exactly(tmp_path, kind, options):
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF"])
 def test_several_frames_are_refused(tmp_path, kind):
     (tmp_path / "a.gif").write_bytes(encode(kind, save_all=True, append_images=[Image.new("RGB", (9, 6))]))
-    with pytest.raises(DataError, match=r"a\.gif: expected a single picture, got 2 frames; save the one that you mean"):
+    with pytest.raises(DataError, match=r"a\.gif: expected a single image, got 2 frames; save the frame that you need"):
         read_image(tmp_path / "a.gif")
 
 
@@ -220,7 +220,7 @@ def damaged(content, random):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_the_bytes_a_file_is_read_or_refused_in_silence(tmp_path, seed, capfd):
+def test_any_bytes_are_read_or_refused_without_output(tmp_path, seed, capfd):
     random, path = Random(seed), tmp_path / "a.png"
     for _ in range(150):
         path.write_bytes(damaged(random.choice(SEEDS), random))
@@ -243,7 +243,7 @@ def test_suffixes_are_those_of_the_formats_that_are_read():
     assert set(IMAGE_SUFFIXES) == known - {".pfm"}  # of floating point
 
 
-def test_other_formats_are_refused_whatever_their_name(tmp_path):
+def test_other_formats_are_refused_regardless_of_suffix(tmp_path):
     (tmp_path / "a.png").write_bytes(encode("PCX"))
     with pytest.raises(DataError, match="expected an image, got cannot identify image file"):
         read_image(tmp_path / "a.png")
@@ -288,7 +288,7 @@ def test_a_label_map_in_a_jpeg_is_refused(tmp_path):
 
 def test_negative_labels_are_refused(tmp_path):
     Image.fromarray(np.array([[0, -3]], np.int32)).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match="expected labels from 0 on, got -3; renumber"):
+    with pytest.raises(DataError, match="expected labels of at least 0, got -3; renumber"):
         read_labels(tmp_path / "a.tif")
 
 

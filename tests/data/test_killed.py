@@ -46,7 +46,7 @@ def test_it_was_killed_after_its_last_checkpoint(killed):
 
 
 @pytest.mark.parametrize("num_workers", [2, 0, 1])
-def test_a_restart_sees_exactly_the_samples_not_yet_seen(root, killed, num_workers, tmp_path):
+def test_a_restart_reads_exactly_the_remaining_samples(root, killed, num_workers, tmp_path):
     before = recorder.seen(killed)
     after = recorder.run(root, tmp_path, num_workers, resume=killed / f"step={KEPT}.ckpt")
     rest = SAMPLES // 2 - KEPT

@@ -74,7 +74,7 @@ def test_processes_share_an_epoch():
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("stops", [[1], [4], [1, 1, 2], [6], [3, 3, 3]])
-def test_a_restored_loader_goes_on_as_if_nothing_had_happened(num_workers, stops):
+def test_a_restored_loader_resumes_exactly(num_workers, stops):
     training, seen = loader(num_workers), []
     for stop in stops:
         seen += taken(training, stop)
@@ -100,7 +100,7 @@ def test_with_other_workers_a_restored_loader_yields_exactly_the_rest(before, af
     assert taken(again) == planned(after, 1)
 
 
-def test_a_restored_loader_keeps_the_order_of_its_state_whatever_its_own():
+def test_a_restored_loader_uses_the_order_of_its_state():
     training = loader()
     first = taken(training, 2)
     again = TrainingLoader(read, replace(ORDER, window=9, seed=8), 2)
@@ -114,7 +114,7 @@ def test_a_state_of_another_data_set_is_refused():
         again.load_state_dict(loader().state_dict())
 
 
-def test_a_state_is_that_of_the_batch_in_use():
+def test_a_state_includes_the_batch_in_use():
     training = loader()
     for number, _ in enumerate(training, start=1):
         assert training.state_dict()["sittings"][-1]["batches"] == number
@@ -134,7 +134,7 @@ def test_processes_and_batch_size_may_change_twice_within_an_epoch():
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_restored_at_an_epochs_end_goes_on_with_the_next(num_workers):
+def test_restored_at_the_end_of_an_epoch_continues_with_the_next(num_workers):
     training = loader()
     taken(training)
     again = restored(training.state_dict(), num_workers=num_workers)
@@ -194,7 +194,7 @@ def test_evaluation_over_processes_has_equally_many_batches(num_workers):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_error_in_a_worker_arrives_as_itself(num_workers):
+def test_an_error_in_a_worker_keeps_its_message(num_workers):
     with pytest.raises(DataError, match="image 3: expected a picture, got none; remove it"):
         list(EvaluationLoader(spoilt, 5, 2, num_workers))
 
@@ -225,7 +225,7 @@ def weighed(read, indices):
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells the memory of a process on Linux only")
-def test_the_memory_of_a_reader_is_flat(tmp_path):
+def test_the_memory_of_a_reader_is_constant(tmp_path):
     """A worker is new in each epoch and runs the same code; to keep a fifth of what was read would be 4 MB more."""
     manifest = write_shards(consecutive(Noise(), {"train": 100}), tmp_path, shard_size=10)
     read = partial(weighed, ShardReader(str(tmp_path), manifest, "train", "square", 64, 64))

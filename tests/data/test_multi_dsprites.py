@@ -44,7 +44,7 @@ def polygon(*corners):
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real frames in ../shared/data")
 @pytest.mark.parametrize(("number", "shape"), list(enumerate(SHAPES, start=1)))
-def test_sprites_are_the_real_ones_pixel_for_pixel(number, shape):
+def test_sprites_equal_published_ones_pixel_for_pixel(number, shape):
     real = np.load(REAL)
     frames = np.unpackbits(real["image"], axis=-1).astype(bool)
     chosen = np.flatnonzero(real["shape"] == number)
@@ -81,7 +81,7 @@ def test_orientation_is_counter_clockwise_and_a_heart_at_0_points_downwards():
 
 
 @shapes
-def test_turning_a_shape_into_itself_changes_nothing(shape):
+def test_a_rotation_by_the_symmetry_of_a_shape_changes_nothing(shape):
     for turn, orientation in enumerate(ORIENTATIONS):
         reduced = ORIENTATIONS[SYMMETRY[shape] * turn % 39] / SYMMETRY[shape]
         assert reduced < 2 * np.pi / SYMMETRY[shape]
@@ -90,7 +90,7 @@ def test_turning_a_shape_into_itself_changes_nothing(shape):
 
 
 @shapes
-def test_no_corner_is_so_near_half_a_step_that_machines_could_round_it_differently(shape):
+def test_no_corner_is_close_to_a_rounding_threshold(shape):
     """Sines and cosines differ between machines by some 1e-15 pixel at most."""
     factors = itertools.product(SCALES, ORIENTATIONS, POSITIONS)
     steps = np.stack([256 * _corners(shape, scale, turn, x, x) for scale, turn, x in factors])
@@ -107,7 +107,7 @@ def test_pixel_centers_on_left_and_upper_edges_are_inside_on_right_and_lower_one
     np.testing.assert_array_equal(triangle | other, polygon((2.5, 3.5), (6.5, 3.5), (6.5, 7.5), (2.5, 7.5)))
 
 
-def test_polygons_beyond_the_frame_are_cut_off():
+def test_polygons_are_clipped_to_the_frame():
     assert polygon((-5, -5), (70, -5), (70, 70), (-5, 70)).all()
     assert not polygon((-5, -5), (-1, -5), (-1, 70)).any()
     assert polygon((60, -5), (80, -5), (80, 3), (60, 3)).sum() == 12
@@ -122,7 +122,7 @@ def test_polygons_beyond_the_frame_are_cut_off():
         (("heart", 1, 0, float("inf"), 0), "expected finite numbers, got 1.0, 0.0, inf, 0.0"),
     ],
 )
-def test_what_is_no_sprite(arguments, message):
+def test_invalid_sprites(arguments, message):
     with pytest.raises(DataError, match=message):
         sprite(*arguments)
 
@@ -216,7 +216,7 @@ def test_colors(scenes):
         np.testing.assert_allclose(hsv.mean(axis=0), [0.5, 0.75, 0.75], atol=0.02)
 
 
-def test_later_objects_cover_earlier_ones_which_keep_their_factors():
+def test_occluded_objects_keep_their_factors():
     below = {"shape": "heart", "scale": 0.5, "orientation": 0.0, "x": 0.0, "y": 0.0}
     above = {**below, "shape": "square", "scale": 1.0}
     beside = {**below, "shape": "ellipse", "x": 1.0, "y": 1.0}
@@ -225,7 +225,7 @@ def test_later_objects_cover_earlier_ones_which_keep_their_factors():
     assert np.unique(segmentation).tolist() == [0, 1, 3]
 
 
-def test_a_few_scenes_have_a_wholly_covered_object(scenes):
+def test_a_few_scenes_have_a_fully_occluded_object(scenes):
     variant, records = scenes
     hidden = [len(record.factors) - len(np.unique(record.segmentation)) + 1 for record in records]
     assert 0 < np.mean(np.array(hidden) > 0) < 0.1

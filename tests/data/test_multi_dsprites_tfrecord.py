@@ -45,7 +45,7 @@ def test_reads_what_tensorflow_wrote(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_promises_what_the_generator_promises(variant):
+def test_specification_equals_that_of_the_generator(variant):
     source, generator = MultiDSpritesTFRecords("unread", variant), MultiDSprites(1, variant=variant)
     for name in ("dataset", "variant", "image_size", "max_objects", "factors"):
         assert getattr(source, name) == getattr(generator, name)

@@ -50,7 +50,7 @@ def test_an_epoch_keeps_shards_whole_and_in_their_order(order, epoch):
     assert all(turned[samples.index(shard[0]) :][: len(shard)] == shard for shard in shards)
 
 
-def test_what_is_left_over_is_not_always_the_same():
+def test_dropped_samples_differ_between_epochs():
     order, session = Order((10,), 4, 0), Session(1, 1, 4)
     epochs = [flat(rank_batches(order, order.epoch(epoch), session, 0, epoch)) for epoch in range(20)]
     assert {len(taken) for taken in epochs} == {8}
@@ -92,7 +92,7 @@ def test_windows_mix_the_samples():
 
 @settings(deadline=None)
 @given(ORDER, st.lists(SITTING, max_size=4), st.integers(0, 3), st.data())
-def test_what_remains_is_what_no_consumer_took(order, chain, epoch, data):
+def test_remaining_samples_are_those_that_no_consumer_took(order, chain, epoch, data):
     order = Order(*order)
     left, past = set(range(sum(order.shards))), []
     for number, session in enumerate(Session(*arguments) for arguments in chain):
@@ -108,7 +108,7 @@ def test_what_remains_is_what_no_consumer_took(order, chain, epoch, data):
 
 
 @given(ORDER, SITTING, st.integers(0, 3), st.data())
-def test_a_session_goes_on_with_the_batches_that_are_due(order, session, epoch, data):
+def test_a_session_resumes_with_the_next_batches(order, session, epoch, data):
     order, session = Order(*order), Session(*session)
     samples = order.epoch(epoch)
     session.batches = data.draw(st.integers(0, session.whole_batches(len(samples))), label="batches")
@@ -123,7 +123,7 @@ def test_a_session_goes_on_with_the_batches_that_are_due(order, session, epoch, 
 
 
 @given(ORDER, SITTING, st.integers(0, 3))
-def test_what_remains_keeps_its_order(order, session, epoch):
+def test_remaining_samples_keep_their_order(order, session, epoch):
     order, session = Order(*order), Session(*session)
     samples = order.epoch(epoch).tolist()
     session.batches = session.whole_batches(len(samples)) // 2
@@ -147,6 +147,6 @@ def test_evaluation_takes_every_sample_once_in_equally_many_full_batches(samples
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_evaluation_hands_out_turns_in_the_order_of_the_workers(workers):
+def test_evaluation_alternates_between_workers_in_order(workers):
     sizes = [len(evaluation_part(7, Session(1, workers, 2), 0, worker)) // 2 for worker in range(workers)]
     assert sizes == {1: [4], 3: [2, 1, 1]}[workers]

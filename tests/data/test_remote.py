@@ -56,7 +56,7 @@ def test_a_large_local_file_is_not_read_to_its_end(folder):
 
 
 @pytest.mark.parametrize("fault", [408, 429, 500, 503, DROP, CUT, STALL])
-def test_what_passes_is_tried_again(folder, caplog, fault, monkeypatch):
+def test_transient_faults_are_retried(folder, caplog, fault, monkeypatch):
     if fault is STALL:
         monkeypatch.setitem(remote._HTTP, "timeout", aiohttp.ClientTimeout(total=None, sock_read=1))
     failing = 2 * REQUESTS.get(fault, 1)
@@ -75,7 +75,7 @@ def test_what_passes_is_tried_again(folder, caplog, fault, monkeypatch):
     ("fault", "reason"),
     [(500, "HTTP status 500"), (DROP, "Server disconnected"), (CUT, "Response payload is not completed")],
 )
-def test_what_does_not_pass_in_time_is_one_error(folder, fault, reason):
+def test_a_transient_fault_that_persists_is_one_error(folder, fault, reason):
     with serve(folder, lambda _: fault) as (url, requests):
         message = rf"^{url}/some\.tar: cannot be read in {TRIES} tries \({reason}.*\); check the network and the server"
         with pytest.raises(DataError, match=message):
@@ -83,7 +83,7 @@ def test_what_does_not_pass_in_time_is_one_error(folder, fault, reason):
     assert len(requests) == TRIES * REQUESTS.get(fault, 1)
 
 
-def test_a_server_that_is_not_there_is_one_error():
+def test_an_unreachable_server_is_one_error():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -92,7 +92,7 @@ def test_a_server_that_is_not_there_is_one_error():
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-def test_what_lasts_is_asked_for_once(folder, caplog, status):
+def test_lasting_faults_are_not_retried(folder, caplog, status):
     with serve(folder, lambda _: status) as (url, requests):
         reason = r"No such file or directory" if status == 404 else f"HTTP status {status}"
         with pytest.raises(DataError, match=rf"{url}/some\.tar: cannot be read \({reason}\); check the path"):
@@ -109,7 +109,7 @@ def test_what_lasts_is_asked_for_once(folder, caplog, status):
         ("gopher://host", "Protocol not known: gopher"),
     ],
 )
-def test_a_root_that_is_not_there(tmp_path, root, reason):
+def test_a_root_that_does_not_exist(tmp_path, root, reason):
     with pytest.raises(DataError, match=rf"some\.tar: cannot be read \({reason}.*\); check the path"):
         fetch(root.format(tmp_path), "some.tar", 1)
 
@@ -120,7 +120,7 @@ def test_the_library_of_a_file_system_is_not_installed(monkeypatch):
         fetch("gs://bucket", "some.tar", 1)
 
 
-def test_the_waits_grow_and_differ(folder, monkeypatch):
+def test_the_waits_increase_and_vary(folder, monkeypatch):
     waits = []
     monkeypatch.setattr(remote, "BACKOFF", 1.0)
     monkeypatch.setattr(remote.time, "sleep", waits.append)

@@ -10,7 +10,7 @@ from emorl.errors import DataError
 INDICES = st.sets(st.integers(0, 60), min_size=1).map(sorted)
 
 
-def test_runs_are_inclusive_and_as_long_as_can_be():
+def test_runs_are_inclusive_and_maximal():
     assert format_runs(to_runs([3, 5, 8, 9, 10])) == "3,5,8-10"
     assert format_runs(to_runs(range(60_000))) == "0-59999"
     assert join_runs([range(2), range(2, 5), range(6, 7)]) == (range(5), range(6, 7))
@@ -39,5 +39,5 @@ def test_any_other_text_is_refused(text):
         parse_runs(text, "train")
 
 
-def test_a_huge_run_costs_nothing():
+def test_a_huge_run_needs_no_memory():
     assert count(parse_runs(f"0-{10**14}", "here")) == 10**14 + 1

@@ -66,7 +66,7 @@ def test_it_can_be_pickled_after_use(root):
     assert torch.equal(pickle.loads(pickle.dumps(scenes))[0]["image"], first)
 
 
-def test_what_is_wrong_is_one_line(root):
+def test_errors_are_one_line(root):
     with pytest.raises(DataError, match=r"expected a split train or test, got 'val'"):
         Scenes(root, "val")
     with pytest.raises(DataError, match="expected a local folder, got a URL"):

@@ -215,7 +215,7 @@ def test_text_and_profiles_are_no_bombs_either(head, place):
     assert peak < 8 << 20
 
 
-def test_manifest_knows_what_the_data_set_needs(pristine):
+def test_manifest_describes_the_data_set(pristine):
     manifest = Manifest.load(pristine)
     assert (manifest.dataset, manifest.variant, manifest.image_size) == ("tetrominoes", "standard", (35, 35))
     assert (manifest.max_objects, manifest.slots) == (3, 4)
@@ -231,7 +231,7 @@ def test_manifest_knows_what_the_data_set_needs(pristine):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["format_version"], 2, r"format_version: expected 1, the one that this version .*, got 2"),
+        (["format_version"], 2, r"format_version: expected 1, the version that this emorl reads, got 2"),
         (["format_version"], None, "format_version: expected 1"),
         (["dataset"], ..., "manifest: expected the keys"),
         (["extra"], 1, "manifest: expected the keys"),
@@ -263,14 +263,14 @@ def test_manifest_is_strict(folder, path, value, message):
     else:
         place[path[-1]] = value
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=rf"manifest\.json: no valid manifest: .*{message}"):
+    with pytest.raises(DataError, match=rf"manifest\.json: invalid manifest: .*{message}"):
         Manifest.load(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_manifest_is_json(tmp_path, content):
     (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"manifest\.json: no valid manifest"):
+    with pytest.raises(DataError, match=r"manifest\.json: invalid manifest"):
         Manifest.load(tmp_path)
 
 
@@ -305,7 +305,7 @@ def change_manifest(folder, path, change):
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_verify_looks_into_the_samples(folder):
+def test_verify_checks_the_samples(folder):
     labels = SCENE.segmentation * 2
     content = tar(complete("a", **{"segmentation.png": png(labels)}) + complete("b", **{"image.png": b"no"}))
     replace_test_shard(folder, content)

@@ -82,7 +82,7 @@ def test_shards_give_the_scenes_that_were_written(reader):
 
 
 @pytest.mark.parametrize("labels", [(), ("segmentation",), ("factors",), ALL_LABELS])
-def test_a_batch_has_the_labels_that_are_asked_for_padding_too(shards, labels):
+def test_a_batch_and_its_padding_have_the_requested_labels(shards, labels):
     batch = collate([(i, decode()) for i, decode in shard_reader(shards, labels)(np.array([3, -1]))])
     assert batch.keys() == {"image", "index", "key", "box", *labels}
     if "factors" in labels:
@@ -90,7 +90,7 @@ def test_a_batch_has_the_labels_that_are_asked_for_padding_too(shards, labels):
 
 
 @pytest.mark.parametrize(("name", "label"), [("segmentation.png", "segmentation"), ("factors.json", "factors")])
-def test_labels_that_are_not_asked_for_are_not_decoded(shards, monkeypatch, name, label):
+def test_labels_that_are_not_requested_are_not_decoded(shards, monkeypatch, name, label):
     samples = [{**sample, name: b"damaged"} for sample in read_shard(str(shards), shard_reader(shards).shards[0])]
     monkeypatch.setattr(scenes, "read_shard", lambda *_: samples)
     others = tuple(other for other in ALL_LABELS if other != label)
@@ -107,7 +107,7 @@ def test_padding_among_shards_is_blank(reader):
     assert found[-1]().key == ""
 
 
-def test_a_batch_of_padding_alone_has_all_that_another_has(reader):
+def test_a_batch_of_padding_has_the_keys_of_any_batch(reader):
     batches = [collate([(i, decode()) for i, decode in reader(np.array(indices))]) for indices in ([0, 1], [-1, -1])]
     assert batches[0].keys() == batches[1].keys()
     assert batches[0]["segmentation"].shape == batches[1]["segmentation"].shape

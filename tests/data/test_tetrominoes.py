@@ -38,7 +38,7 @@ def test_renders_real_records_pixel_for_pixel():
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real records in ../shared/data")
-def test_real_records_keep_their_promises():
+def test_published_records_match_the_specification():
     source = TetrominoesTFRecords(REAL)
     for record in source.records():
         check_record(record, source)
@@ -47,7 +47,7 @@ def test_real_records_keep_their_promises():
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_reads_back_what_the_generator_drew(tmp_path, compressed):
+def test_generated_scenes_survive_the_file_format(tmp_path, compressed):
     scenes = list(Tetrominoes(4).records())
     path = write(tmp_path / "t.tfrecords", [example(features_of(scene)) for scene in scenes], compressed)
     for scene, record in zip(scenes, TetrominoesTFRecords(str(path)).records(), strict=True):

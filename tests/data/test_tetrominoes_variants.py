@@ -51,7 +51,7 @@ def test_version_1_draws_these_scenes(variant, checksum):
     assert digest.hexdigest()[:16] == checksum
 
 
-def test_all_figures_are_there_once():
+def test_every_shape_occurs_once():
     turned = [np.array([[cell == "X" for cell in row] for row in shape.split("/")]) for shape in SHAPES + TROMINOES]
     assert len({(grid.shape, grid.tobytes()) for grid in turned}) == 19 + 6
     free = {min(orientations(shape)) for shape in PENTOMINOES}
@@ -74,7 +74,7 @@ def test_new_colors_are_new():
 
 
 @variants
-def test_scenes_of_a_variant_are_its_own_and_survive_pickling(variant):
+def test_variants_have_different_scenes_and_can_be_pickled(variant):
     source = Tetrominoes(3, variant=variant)
     places = [[(o["x"], o["y"]) for o in Tetrominoes(3, variant=name).scene(1).factors] for name in VARIANTS]
     assert places.count([(o["x"], o["y"]) for o in source.scene(1).factors]) == 1

@@ -115,7 +115,7 @@ def test_hostile_length_with_a_valid_checksum(path, claimed):
 
 @settings(deadline=None)
 @given(st.integers(0, len(FRAMED) - 1))
-def test_plain_file_cut_short(path, size):
+def test_truncated_plain_file(path, size):
     path.write_bytes(FRAMED[:size])
     boundaries = np.cumsum([0, *(len(frame(message)) for message in MESSAGES)]).tolist()
     records, failed = prefix_until_error(path)
@@ -166,7 +166,7 @@ def test_packed_and_unpacked_lists_are_the_same(feature):
     np.testing.assert_array_equal(packed, unpacked, strict=True)
 
 
-def test_parses_the_only_feature_asked_for():
+def test_parses_only_the_requested_feature():
     assert list(parse_example(VALID, only="n")) == ["n"]
     assert parse_example(VALID, only="m") == {}
 
@@ -223,7 +223,7 @@ def test_damaged_messages_are_parsed_or_refused(place, byte, size):
 @pytest.mark.parametrize(
     ("name", "got"), [("y", "no such feature"), ("names", "list"), ("x", "2 of float32"), ("n", "3 of int64")]
 )
-def test_take_names_what_is_wrong(name, got):
+def test_take_names_the_wrong_feature(name, got):
     with pytest.raises(DataError, match=f"feature '{name}': expected 3x2 values of float32, got {got}"):
         take(parse_example(VALID), name, (3, 2), np.float32)
 
@@ -261,7 +261,7 @@ def test_one_feature_of_each_record(path):
 
 def test_records_are_streamed(path):
     write(path, MESSAGES)
-    path.write_bytes(path.read_bytes()[:-1])  # cut short, which only the end tells
+    path.write_bytes(path.read_bytes()[:-1])  # truncated, which only reading the end detects
     assert next(read_records(Path(path))) == MESSAGES[0]
 
 

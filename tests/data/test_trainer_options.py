@@ -42,7 +42,7 @@ def test_overfitting_repeats_the_same_batches(shards, tmp_path, batches, reload)
 
 
 @pytest.mark.parametrize("reload", [0, 1])
-def test_overfitting_goes_on_with_the_same_batches(shards, tmp_path, reload):
+def test_overfitting_resumes_with_the_same_batches(shards, tmp_path, reload):
     every = ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=1, save_top_k=-1)
     options = {"overfit_batches": 2, "reload_dataloaders_every_n_epochs": reload}
     found = fit(shards, tmp_path / "a", callbacks=[every], **options)
@@ -52,7 +52,7 @@ def test_overfitting_goes_on_with_the_same_batches(shards, tmp_path, reload):
 
 
 @pytest.mark.parametrize("limit", [None, 2])
-def test_loaders_made_anew_go_on_with_the_next_epoch(shards, tmp_path, limit):
+def test_reloaded_loaders_continue_with_the_next_epoch(shards, tmp_path, limit):
     options = {} if limit is None else {"limit_train_batches": limit}
     plain = fit(shards, tmp_path / "plain", **options)
     assert fit(shards, tmp_path / "anew", reload_dataloaders_every_n_epochs=1, **options) == plain
@@ -63,7 +63,7 @@ def test_loaders_made_anew_go_on_with_the_next_epoch(shards, tmp_path, limit):
 
 @pytest.mark.parametrize("limit", [4, 0.7])
 @pytest.mark.parametrize("reload", [0, 1])
-def test_a_run_with_limited_epochs_goes_on_as_if_nothing_had_happened(shards, tmp_path, limit, reload):
+def test_a_run_with_limited_epochs_resumes_exactly(shards, tmp_path, limit, reload):
     every = ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=1, save_top_k=-1)
     options = {"limit_train_batches": limit, "reload_dataloaders_every_n_epochs": reload}
     found = fit(shards, tmp_path / "a", callbacks=[every], **options)
@@ -76,7 +76,7 @@ def test_a_run_with_limited_epochs_goes_on_as_if_nothing_had_happened(shards, tm
 @pytest.mark.parametrize(
     "options", [{"use_distributed_sampler": False}, {"val_check_interval": 2, "limit_val_batches": 1}]
 )
-def test_other_options_leave_the_order_alone(shards, tmp_path, options):
+def test_other_options_do_not_change_the_order(shards, tmp_path, options):
     assert fit(shards, tmp_path / "a", **options) == fit(shards, tmp_path / "b")
     assert sorted(chain(*seen(tmp_path / "a")[:EPOCH])) == list(range(12))
 
@@ -91,7 +91,7 @@ def test_other_options_leave_the_order_alone(shards, tmp_path, options):
         ({"check_val_every_n_epoch": 0}, "Expected check_val_every_n_epoch to be 1 or more, got 0"),
     ],
 )
-def test_an_interval_of_validation_that_never_comes(shards, tmp_path, options, message):
+def test_a_validation_interval_that_is_never_reached(shards, tmp_path, options, message):
     with pytest.raises(MisconfigurationException, match=message):
         tiny.trainer(tmp_path, max_steps=1, **options).fit(tiny.module(), tiny.data(shards))
 
@@ -99,5 +99,5 @@ def test_an_interval_of_validation_that_never_comes(shards, tmp_path, options, m
 @pytest.mark.parametrize(
     "options", [{"val_check_interval": 6}, {"val_check_interval": 7, "check_val_every_n_epoch": None}]
 )
-def test_intervals_of_validation_that_come(shards, tmp_path, options):
+def test_validation_intervals_that_are_reached(shards, tmp_path, options):
     tiny.trainer(tmp_path, max_steps=1, **options).fit(tiny.module(), tiny.data(shards))

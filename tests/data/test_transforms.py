@@ -76,12 +76,12 @@ def test_image_and_segmentation_stay_aligned(crop):
     assert (shown == (fit(labels, crop, 64, Image.Resampling.NEAREST) == 1)).mean() > 0.98
 
 
-def test_nothing_is_done_where_nothing_is_to_do():
+def test_an_image_of_the_right_size_is_returned_unchanged():
     image = coordinates(35, 35)
     assert np.shares_memory(fit(image, "square", 35, Image.Resampling.BICUBIC), image)
 
 
-def test_an_image_may_grow():
+def test_an_image_can_be_enlarged():
     assert (
         fit(np.full((4, 6, 3), 9, np.uint8), "square", 11, Image.Resampling.BICUBIC).tolist() == [[[9] * 3] * 11] * 11
     )

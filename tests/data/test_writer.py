@@ -232,7 +232,7 @@ def test_shards_that_a_smaller_split_does_not_need_are_removed(tmp_path):
         ),
     ],
 )
-def test_records_that_contradict_their_source(tmp_path, spoil, message):
+def test_records_that_violate_their_source_specification(tmp_path, spoil, message):
     with pytest.raises(DataError, match=f"record 3: {message}"):
         write_shards(consecutive(Spoilt(6, spoil), {"train": 6}), tmp_path, shard_size=2)
     assert not (tmp_path / "manifest.json").exists()
@@ -268,7 +268,7 @@ def test_any_number_of_processes_writes_the_same(tmp_path):
 
 def test_a_process_that_dies(tmp_path):
     selections = consecutive(Killer(12), {"train": 12})
-    with pytest.raises(DataError, match="expected 2 processes that write to the end, got one that died; run the same"):
+    with pytest.raises(DataError, match="expected 2 processes to finish, got a process that died; run the same"):
         write_shards(selections, tmp_path / "out", shard_size=2, processes=2)
     assert_unfinished(tmp_path / "out", "train-000003.tar")
     write_shards(selections, tmp_path / "out", shard_size=2)
@@ -369,7 +369,7 @@ def test_refuses_unfinished_work_on_another_data_set(tmp_path):
         write_shards(consecutive(Tetrominoes(4, seed=1), {"train": 4}), tmp_path, shard_size=2)
 
 
-def test_a_start_that_yielded_nothing_binds_to_nothing(tmp_path):
+def test_a_start_without_shards_can_be_changed(tmp_path):
     with pytest.raises(DataError, match="choose smaller splits"):
         write_shards(consecutive(Tetrominoes(1), {"train": 2}), tmp_path)
     write_shards(consecutive(Tetrominoes(2, seed=1), {"train": 2}), tmp_path)

@@ -1,4 +1,4 @@
-"""Data: formats of the world in, shards, and the stream that feeds the model."""
+"""Data: converters and generators, the shard format, and the stream of batches that feeds the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Scenes"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the data set of torch when it is first asked for."""
+    """Import `Scenes` on first access, so that importing this package does not import torch."""
     if name != "Scenes":
         raise AttributeError(f"module 'emorl.data' has no attribute {name!r}")
     from emorl.data.scenes import Scenes

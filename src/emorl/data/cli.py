@@ -1,8 +1,8 @@
-"""`emorl-data`: make, check and look at data sets. A further data set is a further entry of `COMMANDS`."""
+"""`emorl-data`: make, check and display data sets. To add a data set, add an entry to `COMMANDS`."""
 
 from emorl.command import Commands, run_command
 
-_DESCRIPTION = "Make, check and look at data sets of shards."
+_DESCRIPTION = "Make, check and display data sets of shards."
 
 COMMANDS: Commands = {
     "generate": {

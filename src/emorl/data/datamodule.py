@@ -30,35 +30,45 @@ _log = logging.getLogger(__name__)
 class MultiObjectDataModule(LightningDataModule):
     """Streams a folder of shards; for ``predict``, also any folder of images, or a single one.
 
-    Batches are `emorl.types.Batch`: images stay 8-bit until they are on the device. Labels that are not
-    asked for are not decoded, and so not checked: ``emorl-data verify`` finds those that are damaged.
+    Batches are `emorl.types.Batch`: images remain 8-bit until they are on the device. Labels that are not requested
+    are not decoded, and therefore not checked: ``emorl-data verify`` finds damaged ones.
 
     Args:
         root: folder of shards with its ``manifest.json``: a local path, or a URL (``https://``; ``s3://`` with s3fs
-            installed; any other that fsspec knows). For ``predict`` it may be a local folder of images, or an image.
+            installed; any other protocol of fsspec). For ``predict`` also a local folder of images, or an image.
         image_size: side of the square images given to the model, in pixels; by default that of the crop of a stored
             image, and for a folder of images the model's.
-        crop: what of a stored image is resized: ``square`` (the largest centered square), ``center`` (0.8 of it, as
-            ClevrTex and GENESIS do), ``emorl`` (rows 29:221, columns 64:256 of CLEVR's frames) or ``pad`` (all of it,
-            with black, and in label maps background, around it). What is cut away is said in a line.
-        batch_size: images of a batch, in each process.
-        num_workers: worker processes that read and decode; 0 does it in the training process.
-        window: images that are shuffled together; a worker holds so many of them, compressed, in memory.
-        seed: chooses the order of training.
+        crop: the part of a stored image to keep: ``square`` (the largest centered square), ``center`` (0.8 of it, as
+            in ClevrTex and GENESIS), ``emorl`` (rows 29:221, columns 64:256 of CLEVR's frames) or ``pad`` (all of it,
+            padded with black, and in label maps with background). A log line reports what is cut away.
+        batch_size: images per batch, in each process.
+        num_workers: worker processes that read and decode; with 0, the training process reads.
+        window: number of images that are shuffled together; each worker keeps this many, compressed, in memory.
+        seed: seed of the training order.
         predict_split: split that ``predict`` reads from shards.
         score_size: side of the segmentations that ``test`` scores masks against, in pixels, to which the masks are
-            resized; by default ``image_size``. The released code scores CLEVR at 192.
-        cache: local folder in which shards from a URL are kept, so that each is fetched once; any number of
-            processes and runs may share it, and none empties it. The manifest is fetched anew in each run. A data set
-            at a local path is read where it is.
-        train_labels: what training reads beside images: ``segmentation``, ``factors``, both or, as it learns without
-            labels, nothing. With segmentations reading takes a third longer, with both more than half.
-        eval_labels: what validation, testing and prediction read beside images. Without segmentations there is nothing
-            to score masks against.
-        recursive: whether ``predict`` reads the subfolders of a folder of images, too.
+            resized; by default ``image_size``. The authors' code scores CLEVR at 192.
+        cache: local folder for shards from a URL, so that each is fetched once. Several processes and runs can share
+            it; it is never emptied. Each run fetches the manifest again. Data sets at a local path are not cached.
+        train_labels: labels that training reads in addition to images: ``segmentation``, ``factors``, both or, since
+            training is unsupervised, none (default). Reading segmentations takes a third longer, both more than half.
+        eval_labels: labels that validation, testing and prediction read. Scores of masks require ``segmentation``.
+        recursive: whether ``predict`` also reads the subfolders of a folder of images.
 
     Raises:
-        DataError: if a number is out of its range.
+        DataError: if a number is out of range.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = write_shards(consecutive(Tetrominoes(num_scenes=8, seed=0), {"test": 8}), folder)
+    >>> data = MultiObjectDataModule(folder, batch_size=4, num_workers=0)
+    >>> data.setup("test")
+    >>> batch = next(iter(data.test_dataloader()))
+    >>> batch["image"].shape, batch["segmentation"].shape
+    (torch.Size([4, 3, 35, 35]), torch.Size([4, 35, 35]))
     """
 
     def __init__(
@@ -78,7 +88,7 @@ class MultiObjectDataModule(LightningDataModule):
         recursive: bool = False,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore="image_size")  # the module has it, and here it may be left to the data
+        self.save_hyperparameters(ignore="image_size")  # the module stores it, and here it can depend on the data
         _check_range(1, image_size=image_size, batch_size=batch_size, window=window, score_size=score_size)
         _check_range(0, num_workers=num_workers, seed=seed)
         self.root = expanduser(root)
@@ -98,11 +108,11 @@ class MultiObjectDataModule(LightningDataModule):
         self.images: Images | None = None
 
     def setup(self, stage: str) -> None:
-        """Read the manifest, or list the images; say what of them is left out or cut away.
+        """Read the manifest, or list the images; log which images are skipped or cut.
 
         Raises:
-            DataError: if there is no manifest, unless ``root`` has images and ``stage`` is ``predict``; if the crop
-                does not suit the data set; or if images have no size to be resized to.
+            DataError: if there is no manifest, unless ``root`` contains images and ``stage`` is ``predict``; if the
+                crop does not apply to the data set; or if the size of images for ``predict`` is unknown.
         """
         path = Path(self.root)
         if is_url(self.root) or isfile(path / MANIFEST) or not (stage == "predict" or _holds_images(path)):
@@ -117,25 +127,25 @@ class MultiObjectDataModule(LightningDataModule):
         elif stage == "predict":
             self._find_images(path)
         else:
-            remedy = f"make one of it (emorl-data convert folder {self.root} OUT) and give its folder OUT"
+            remedy = f"convert the folder (emorl-data convert folder {self.root} OUT) and give OUT"
             raise DataError.of(self.root, expected="a data set of shards", got="images", remedy=remedy)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which training data these are."""
+        """Return the checksum of the training data, if there are any."""
         return {} if self._training_data is None else {"training_data": self._training_data}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that a training resumes on the data that it began with.
+        """Check that training resumes on the same data.
 
         Raises:
-            DataError: if these are others.
+            DataError: if the training data differ from the checkpoint's.
         """
         fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and state_dict["training_data"] != self._training_data:
             raise DataError.of(
                 self.root,
                 expected="the training data of the checkpoint",
-                got="others",
+                got="different data",
                 remedy="resume on the same data set, or start a new run from the checkpoint's weights (--pretrained)",
             )
 
@@ -148,9 +158,9 @@ class MultiObjectDataModule(LightningDataModule):
         return sha256(" ".join(shard.sha256 for shard in shards).encode()).hexdigest()
 
     def train_dataloader(self) -> TrainingLoader:
-        """Stream the split ``train``, every sample once an epoch, in an order that depends on the epoch.
+        """Stream the split ``train``, every sample once per epoch, in an order that depends on the epoch.
 
-        With ``overfit_batches`` every epoch has the order of the first one.
+        With ``overfit_batches`` every epoch has the order of the first.
         """
         read = self._reader("train", self._size, self.train_labels)
         order = Order(tuple(shard.samples for shard in read.shards), self.window, self.seed)
@@ -169,17 +179,17 @@ class MultiObjectDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
-        """Stream the split ``val``; without one, training has no validation, and says so.
+        """Stream the split ``val``; if it does not exist, training warns and does not validate.
 
         Raises:
-            DataError: if there is none and it is not wanted for training.
+            DataError: if the split does not exist, outside of training.
         """
         fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and self.manifest is not None and "val" not in self.manifest.splits:
             rank_zero_warn(
-                f"{self.root}: expected a split 'val', got {', '.join(self.manifest.splits)}; there will be no scores, "
-                "pictures or alarms during training. Convert it into another folder, with a number for --val as well "
-                "as --train, to have them."
+                f"{self.root}: expected a split 'val', got {', '.join(self.manifest.splits)}; training runs without "
+                "scores, pictures and warnings of collapse. To get them, convert the data set into another folder with "
+                "--val as well as --train."
             )
             return []
         return self._evaluation("val", self._size)
@@ -189,11 +199,11 @@ class MultiObjectDataModule(LightningDataModule):
         return self.scoring_dataloader("test")
 
     def scoring_dataloader(self, split: str, samples: int | None = None) -> EvaluationLoader:
-        """Stream any split as ``test`` is streamed: in storage order, with segmentations to score at.
+        """Stream any split as ``test`` does: in storage order, with segmentations of the size for scoring.
 
         Args:
             split: name of the split.
-            samples: scenes, the first ones of the split; all of them unless given, or if there are fewer.
+            samples: number of scenes from the start of the split; by default, or if there are fewer, all.
         """
         return self._evaluation(split, self.score_size or self._size, samples)
 
@@ -217,7 +227,7 @@ class MultiObjectDataModule(LightningDataModule):
                 self.root,
                 expected=f"a split {split!r}",
                 got=f"{', '.join(self.manifest.splits)}",
-                remedy="convert or generate the data set with that split",
+                remedy="convert or generate the data set with this split",
             )
         return ShardReader(self.root, self.manifest, split, self.crop, self._size, label_size, labels, self.cache)
 

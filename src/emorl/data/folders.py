@@ -1,4 +1,4 @@
-"""Folders of images: which files are read, under which keys, and what is left out."""
+"""Folders of images: which files are read, their keys, and which files are skipped."""
 
 from __future__ import annotations
 
@@ -11,34 +11,51 @@ from typing import NamedTuple
 from emorl.data.images import IMAGE_SUFFIXES
 from emorl.errors import DataError, reason
 
-NAMED = 3  # names in a message, at most
+NAMED = 3  # maximum number of names in a message
 
 
 class Listing(NamedTuple):
-    """The files of a folder, but for those whose names begin with a dot."""
+    """The files of a folder, except those whose names begin with a dot.
 
-    images: tuple[Path, ...]  # by suffix, sorted
-    others: tuple[Path, ...]  # files of other suffixes
-    folders: tuple[Path, ...]  # subfolders that were not entered
+    >>> listing = Listing(images=(Path("a.png"),), others=(Path("notes.txt"),), folders=())
+    >>> listing.images[0].name
+    'a.png'
+    """
+
+    images: tuple[Path, ...]  # files with an image suffix, sorted
+    others: tuple[Path, ...]  # files with other suffixes
+    folders: tuple[Path, ...]  # subfolders that were not read
 
 
 class Images(NamedTuple):
-    """The images to read, and what to say of those that are not."""
+    """The images to read, and a message about skipped files.
+
+    >>> images = Images(paths=(Path("photos/a.png"),), keys=("a",), left_out="")
+    >>> dict(zip(images.keys, images.paths))["a"].name
+    'a.png'
+    """
 
     paths: tuple[Path, ...]  # sorted
-    keys: tuple[str, ...]  # of each: its path in the folder, without suffix
-    left_out: str  # one line, empty if nothing was left out
+    keys: tuple[str, ...]  # key of each image: its path in the folder, without suffix
+    left_out: str  # one line about skipped files; empty if none was skipped
 
 
 def find_images(root: Path, recursive: bool = False) -> Images:
     """Return the images of a folder, sorted by path, or a single image.
 
     Args:
-        root: folder, or file of an image.
-        recursive: whether to read subfolders too, other than links to folders.
+        root: folder, or image file.
+        recursive: whether to read subfolders as well; symbolic links to folders are not followed.
 
     Raises:
-        DataError: if there are no images, or two that differ in their suffix alone.
+        DataError: if there are no images, or if two differ only in their suffix.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "a.png").touch(), (folder / "b.jpg").touch(), (folder / "notes.txt").touch()
+    (None, None, None)
+    >>> find_images(folder).keys
+    ('a', 'b')
     """
     if os.path.isfile(root):  # `Path.is_file` raises an error on a name that is too long
         return Images((root,), (root.stem,), "")
@@ -56,17 +73,23 @@ def find_images(root: Path, recursive: bool = False) -> Images:
 
 
 def list_folder(root: Path, recursive: bool) -> Listing:
-    """List a folder, and its subfolders too if that is asked for.
+    """List a folder, and its subfolders if ``recursive`` is true.
 
     Raises:
-        DataError: if it is no folder, or cannot be read.
+        DataError: if the path is not a folder, or cannot be read.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "sub").mkdir()
+    >>> [path.name for path in list_folder(folder, recursive=False).folders]
+    ['sub']
     """
     images, others, folders = [], [], []
     for path in _walk(root, recursive):
         is_image = path.suffix.lower() in IMAGE_SUFFIXES
         if path.is_dir():
             folders.append(path)
-        elif is_image and (path.is_file() or not path.exists()):  # the error of a broken link is that of reading it
+        elif is_image and (path.is_file() or not path.exists()):  # reading a broken link raises its error
             images.append(path)
         else:
             others.append(path)
@@ -74,17 +97,24 @@ def list_folder(root: Path, recursive: bool) -> Listing:
 
 
 def key_of(path: Path, root: Path) -> str:
-    """Return what names an image: its path in the folder, without suffix."""
+    """Return the key of an image: its path in the folder, without suffix.
+
+    >>> key_of(Path("photos/day/a.png"), Path("photos"))
+    'day/a'
+    """
     return path.relative_to(root).with_suffix("").as_posix()
 
 
 def describe_left_out(root: Path, listing: Listing, strays: Sequence[Path] = ()) -> str:
-    """Say what of a folder is not read and why; nothing if all is.
+    """Return a message about the files that are skipped and why; empty if none is.
 
     Args:
         root: the folder.
-        listing: what is in it.
+        listing: its files.
         strays: masks that belong to no image.
+
+    >>> describe_left_out(Path("photos"), Listing((), (Path("photos/notes.txt"),), ()))
+    "left out 1 file without an image's suffix (notes.txt)"
     """
     kinds = (
         (listing.others, "file", "without an image's suffix ({})"),
@@ -100,12 +130,16 @@ def describe_left_out(root: Path, listing: Listing, strays: Sequence[Path] = ())
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first names of a list, and dots if there are more."""
+    """Return the first `NAMED` names, followed by dots if there are more.
+
+    >>> some(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
     return ", ".join((*names[:NAMED], *(["..."] if len(names) > NAMED else [])))
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Yield files, and the subfolders that are not entered."""
+    """Yield files, and the subfolders that are not read."""
     try:
         entries = [Path(entry) for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except (OSError, ValueError) as error:

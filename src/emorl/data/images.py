@@ -1,4 +1,4 @@
-"""Files of pictures, label maps and masks: whatever their bytes, what cannot be read is a `DataError`."""
+"""Reading of image, label map and mask files; every failure raises a `DataError`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ IMAGE_SUFFIXES = (
 )
 MAX_LABEL = 255
 
-_PICTURES = ("RGB", "L", "1", "P", "LA", "PA", "RGBA", "RGBa")  # modes whose colors are known
+_PICTURES = ("RGB", "L", "1", "P", "LA", "PA", "RGBA", "RGBa")  # modes that convert to RGB unambiguously
 _LABELS = ("L", "P", "1", "I", "I;16", "I;16B")
-_TURNS = {  # what turns a picture upright, by its EXIF orientation
+_TURNS = {  # transform that makes an image upright, by its EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -36,17 +36,23 @@ _TURNS = {  # what turns a picture upright, by its EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_COLORED = 64  # difference of channels that no lossy compression makes of gray
+_COLORED = 64  # difference of channels that lossy compression of gray does not reach
 
 T = TypeVar("T")
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Read a picture as 8-bit RGB, turned upright as its EXIF data say; an opaque alpha channel is left out.
+    """Read an image as 8-bit RGB, rotated upright by its EXIF orientation; an opaque alpha channel is dropped.
 
     Raises:
-        DataError: if it is no image of `FORMATS`, damaged, transparent, of several frames, or of a mode whose colors
-            are not known, such as CMYK or 16-bit gray.
+        DataError: if the file is not an image of `FORMATS`, is damaged, has transparent pixels or several frames, or
+            has a mode without an unambiguous conversion to RGB, such as CMYK or 16-bit gray.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "image.png")
+    >>> Image.new("L", (4, 3)).save(path)
+    >>> read_image(path).shape
+    (3, 4, 3)
     """
 
     def take(image: Image.Image, _: str) -> np.ndarray:
@@ -57,14 +63,20 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def read_colors(path: Path, remedy: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Read an RGB image of a data set whose images may have an alpha channel that means nothing.
+    """Read an RGB image and drop its alpha channel, for data sets whose alpha channel carries no information.
 
     Args:
         path: the file.
-        remedy: what to do about another image.
+        remedy: advice in the error message.
 
     Raises:
-        DataError: if it is no such image.
+        DataError: if the file is not such an image.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "image.png")
+    >>> Image.new("RGBA", (4, 3)).save(path)
+    >>> read_colors(path, "unpack the archive again").shape
+    (3, 4, 3)
     """
 
     def take(image: Image.Image, _: str) -> np.ndarray:
@@ -78,7 +90,13 @@ def read_labels(path: Path) -> Integer[np.ndarray, "height width"]:
     """Read a label map: the pixels of a grayscale image of any depth, or the palette indices of a palette image.
 
     Raises:
-        DataError: if it is no image, compressed with loss, one of colors, transparent, or has negative labels.
+        DataError: if the file is not an image, is a JPEG, a color image or transparent, or has negative labels.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "labels.png")
+    >>> Image.fromarray(np.array([[0, 7]], np.uint8)).save(path)
+    >>> read_labels(path).tolist()
+    [[0, 7]]
     """
 
     def take(image: Image.Image, kind: str) -> np.ndarray:
@@ -91,13 +109,19 @@ def read_labels(path: Path) -> Integer[np.ndarray, "height width"]:
 
 
 def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
-    """Read the mask of one object: the object is where the pixels are above half of the largest value.
+    """Read the mask of one object: pixels above half of the largest value belong to it.
 
-    In JPEG and WebP, which may be compressed with loss, it is where they are above half of white. The mask may be saved
-    in colors if all of them are gray, and with an opaque alpha channel.
+    In JPEG and WebP, which may be lossy, the threshold is half of white. A mask may be saved as RGB if all colors are
+    gray, and with an opaque alpha channel.
 
     Raises:
-        DataError: if it is no image, one of colors, or transparent.
+        DataError: if the file is not an image, or is a color image or transparent.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "mask.png")
+    >>> Image.fromarray(np.array([[0, 255]], np.uint8)).save(path)
+    >>> read_mask(path).tolist()
+    [[False, True]]
     """
 
     def take(image: Image.Image, kind: str) -> np.ndarray:
@@ -117,30 +141,40 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
-    """Return height and width of a picture that is upright, from the front of its file; None if it has none."""
+    """Return height and width of an image after its EXIF rotation, from its header; None if it cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "image.png")
+    >>> Image.new("L", (4, 3)).save(path)
+    >>> read_size(path)
+    (3, 4)
+    """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             width, height = image.size
-            turned = image.format != "TIFF" and 5 <= _orientation(image) <= 8  # Pillow turns TIFF by itself
+            turned = image.format != "TIFF" and 5 <= _orientation(image) <= 8  # Pillow already rotates TIFF
             return (width, height) if turned else (height, width)
-    except Exception:  # of any kind, as in `_decode`: the error is that of reading it
+    except Exception:  # decoders raise errors of any class; reading the image reports them
         return None
 
 
 def renumber(
     labels: Integer[np.ndarray, "height width"], where: Path
 ) -> tuple[UInt8[np.ndarray, "height width"], list[int]]:
-    """Number the objects of a label map consecutively from 1; 0 stays the background.
+    """Number the objects of a label map consecutively from 1; 0 remains the background.
 
     Args:
-        labels: any labels from 0 on.
-        where: the file, for the error.
+        labels: non-negative labels.
+        where: the file, for error messages.
 
     Returns:
-        The segmentation, and the former labels of its objects in their order.
+        The segmentation, and the original labels of its objects in order.
 
     Raises:
         DataError: if there are more than 255 objects.
+
+    >>> renumber(np.array([[0, 7, 300]]), Path("labels.png"))
+    (array([[0, 1, 2]], dtype=uint8), [7, 300])
     """
     kept = [int(label) for label in np.unique(labels) if label]
     if len(kept) > MAX_LABEL:
@@ -154,6 +188,12 @@ def files_provenance(folder: Path, paths: Sequence[Path]) -> dict[str, str | int
 
     Raises:
         DataError: if a file cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.png")
+    >>> path.touch()
+    >>> files_provenance(path.parent, [path])["files"]
+    1
     """
     checksum = hashlib.sha256()
     for path in tqdm(paths, "checksum", unit="file", disable=None, leave=False):
@@ -162,12 +202,12 @@ def files_provenance(folder: Path, paths: Sequence[Path]) -> dict[str, str | int
 
 
 def _decode(path: Path, take: Callable[[Image.Image, str], T]) -> T:
-    """Return what ``take`` makes of a file's only picture, turned upright, and the name of its format.
+    """Call ``take`` with the only image of a file, rotated upright, and the name of its format; return its result.
 
-    Pillow's decoders meet damage with errors of every kind, and with warnings that name no file.
+    On damaged files, Pillow's decoders raise errors of any class, and warnings that do not name the file.
 
     Raises:
-        DataError: whatever goes wrong.
+        DataError: on any failure.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -176,8 +216,8 @@ def _decode(path: Path, take: Callable[[Image.Image, str], T]) -> T:
                 kind = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG with a preview after it
                 frames = getattr(image, "n_frames", 1)
                 if frames > 1 and kind != "JPEG":
-                    got, remedy = f"{frames} frames", "save the one that you mean as an image"
-                    raise DataError.of(path, expected="a single picture", got=got, remedy=remedy)
+                    got, remedy = f"{frames} frames", "save the frame that you need as an image"
+                    raise DataError.of(path, expected="a single image", got=got, remedy=remedy)
                 with _quiet_libtiff(kind):
                     image.load()
                 turn = _TURNS.get(_orientation(image))
@@ -190,7 +230,7 @@ def _decode(path: Path, take: Callable[[Image.Image, str], T]) -> T:
 
 @contextmanager
 def _quiet_libtiff(kind: str) -> Iterator[None]:
-    """Keep what libtiff prints of damage, past Python, from the terminal: the error says it."""
+    """Discard the messages that libtiff writes directly to stderr; the raised error reports the damage."""
     if kind != "TIFF":
         yield
         return
@@ -205,7 +245,7 @@ def _quiet_libtiff(kind: str) -> Iterator[None]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 for upright; nothing else of EXIF is needed, and what is damaged is none."""
+    """Return the EXIF orientation; 1, which is upright, if it is missing or damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
@@ -213,7 +253,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _opaque(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the colors of a picture without transparent pixels."""
+    """Return the colors of an image without transparent pixels."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if (lowest := image.getchannel("A").getextrema()[0]) != 255:
@@ -228,7 +268,7 @@ def _labels(path: Path, image: Image.Image, expected: str, remedy: str) -> np.nd
     _require_mode(path, image, _LABELS, expected, remedy)
     labels = np.asarray(image).astype(np.int32)
     if labels.min() < 0:
-        raise DataError.of(path, expected="labels from 0 on", got=f"{labels.min()}", remedy="renumber the labels")
+        raise DataError.of(path, expected="labels of at least 0", got=f"{labels.min()}", remedy="renumber the labels")
     return labels
 
 

@@ -1,4 +1,4 @@
-"""What every source of scenes yields: records of an image, its segmentation and the factors of its objects."""
+"""Records, which every source yields: an image, its segmentation and the factors of its objects."""
 
 import hashlib
 import math
@@ -17,7 +17,7 @@ from emorl.errors import DataError
 
 Value = float | str
 Objects = list[dict[str, Value]]
-Label = Literal["segmentation", "factors"]  # what is known of a scene beside its image
+Label = Literal["segmentation", "factors"]  # ground truth of a scene in addition to its image
 ALL_LABELS: tuple[Label, ...] = ("segmentation", "factors")
 
 _REMEDY = "correct the source that yields the record"
@@ -31,6 +31,9 @@ class Factor:
         name: key of the factor in the objects of a record.
         kind: a `continuous` factor is a finite number, a `discrete` one is the name of its class.
         classes: names of the classes of a discrete factor, in the order of their codes.
+
+    >>> Factor("shape", "discrete", ("square", "ellipse")).encode("ellipse")
+    1.0
     """
 
     name: str
@@ -38,10 +41,10 @@ class Factor:
     classes: tuple[str, ...] = ()
 
     def encode(self, value: object) -> float:
-        """Return a continuous value itself, a discrete value's index in `classes`.
+        """Return a continuous value unchanged, and for a discrete value its index in `classes`.
 
         Raises:
-            DataError: if the value is not one of this factor.
+            DataError: if the value is invalid for this factor.
         """
         if self.kind == "discrete" and value in self.classes:
             return float(self.classes.index(str(value)))
@@ -57,8 +60,12 @@ class Record(NamedTuple):
     Attributes:
         image: RGB, 0 to 255.
         segmentation: label map, 0 is the background, i the i-th object.
-        factors: one dictionary per object, the i-th object's at i - 1. An object that others hide altogether is one
-            of them, too: no pixel has its label.
+        factors: one dictionary per object, the i-th object's at i - 1. A fully occluded object is included, although
+            no pixel has its label.
+
+    >>> image, segmentation = np.zeros((2, 2, 3), np.uint8), np.array([[0, 0], [0, 1]], np.uint8)
+    >>> Record(image, segmentation, [{"x": 1.0}]).factors[0]
+    {'x': 1.0}
     """
 
     image: UInt8[np.ndarray, "height width 3"]
@@ -67,7 +74,11 @@ class Record(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A scene, as far as it was read; see `Record`."""
+    """The parts of a scene that were read; see `Record`.
+
+    >>> Parts(np.zeros((2, 2, 3), np.uint8), segmentation=None, factors=None).image.shape
+    (2, 2, 3)
+    """
 
     image: UInt8[np.ndarray, "height width 3"]
     segmentation: UInt8[np.ndarray, "height width"] | None
@@ -76,7 +87,12 @@ class Parts(NamedTuple):
 
 @runtime_checkable
 class Spec(Protocol):
-    """What all records of a data set have in common."""
+    """The properties that all records of a data set share, satisfied by every `Source` and by a manifest.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> isinstance(Tetrominoes(num_scenes=1), Spec)
+    True
+    """
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -84,24 +100,29 @@ class Spec(Protocol):
 
     @property
     def max_objects(self) -> int:
-        """Largest number of objects in a scene, the background not counted."""
+        """Maximum number of objects in a scene, without the background."""
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """Factors that every object has."""
+        """Factors of every object."""
 
 
 class Source(ABC):
-    """A repeatable sequence of records: a file in one of the world's formats, or a generator.
+    """A repeatable sequence of records: a file in a published format, or a generator.
 
     Attributes:
         dataset: name of the data set, such as `tetrominoes`.
-        variant: variant of the data set, `standard` where there is only one.
+        variant: variant of the data set, `standard` if there is only one.
         image_size: height and width in pixels.
-        max_objects: largest number of objects in a scene, the background not counted.
-        factors: factors that every object has.
-        random_access: whether `records` starts anywhere at the same cost. Such a source may be written by several
-            processes and is pickled for them.
+        max_objects: maximum number of objects in a scene, without the background.
+        factors: factors of every object.
+        random_access: whether `records` can start at any index at the same cost. If so, several processes can write
+            shards of the source, which is pickled for them.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> source = Tetrominoes(num_scenes=10, seed=0)
+    >>> len(list(source.records(start=8))), len(list(source.select((range(2, 4), range(7, 8)))))
+    (2, 3)
     """
 
     dataset: str
@@ -114,7 +135,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def provenance(self) -> dict[str, str | int]:
-        """Where the records come from: enough to tell whether two sources yield the same ones.
+        """Origin of the records: sources with equal provenance yield equal records.
 
         Raises:
             DataError: if a file cannot be read.
@@ -122,14 +143,14 @@ class Source(ABC):
 
     @abstractmethod
     def records(self, start: int = 0) -> Iterator[Record]:
-        """Yield the records from index `start` on, the same ones each time.
+        """Yield the records from index `start` on; repeated calls yield the same records.
 
         Raises:
             DataError: on data that is damaged or not in the source's format.
         """
 
     def select(self, runs: Runs) -> Iterator[Record]:
-        """Yield the records of some runs of indices, fewer if the source ends before.
+        """Yield the records at runs of indices; fewer if the source ends earlier.
 
         Raises:
             DataError: as `records`.
@@ -139,7 +160,17 @@ class Source(ABC):
 
 
 def file_provenance(path: Path) -> dict[str, str | int]:
-    """Return the name and the SHA-256 checksum of a source file."""
+    """Return the name and the SHA-256 checksum of a source file.
+
+    Raises:
+        DataError: if the file cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "empty.tfrecords")
+    >>> path.touch()
+    >>> file_provenance(path)["sha256"][:8]
+    'e3b0c442'
+    """
     try:
         with path.open("rb") as stream:
             checksum = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -151,10 +182,10 @@ def file_provenance(path: Path) -> dict[str, str | int]:
 def label_map(
     masks: UInt8[np.ndarray, "entities height width"], visible: Bool[np.ndarray, " entities"]
 ) -> tuple[UInt8[np.ndarray, "height width"], list[int]]:
-    """Turn one mask per entity, entity 0 being the background, into a segmentation.
+    """Convert one mask per entity, where entity 0 is the background, to a segmentation.
 
     Args:
-        masks: non-zero where the entity is seen.
+        masks: non-zero where the entity is visible.
         visible: which entities are part of the scene.
 
     Returns:
@@ -162,6 +193,10 @@ def label_map(
 
     Raises:
         DataError: unless each pixel belongs to exactly one entity, which is the background or visible.
+
+    >>> masks = np.array([[[1, 0]], [[0, 0]], [[0, 1]]], np.uint8)
+    >>> label_map(masks, np.array([True, False, True]))
+    (array([[0, 1]], dtype=uint8), [2])
     """
     covered = masks > 0
     if not (covered.sum(axis=0, dtype=np.uint16) == 1).all():
@@ -175,10 +210,14 @@ def label_map(
 
 
 def check_record(record: Record | Parts, spec: Spec) -> None:
-    """Check a record, or the parts of it that were read, against what its data set promises.
+    """Check a record, or the parts of it that were read, against the specification of its data set.
 
     Raises:
-        DataError: on another image size, too many objects, a label without an object, or other factors.
+        DataError: on a wrong image size, too many objects, a label without an object, or wrong factors.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> source = Tetrominoes(num_scenes=1)
+    >>> check_record(source.scene(0), source)
     """
     for name, pixels in (("image", record.image), ("segmentation", record.segmentation)):
         if pixels is not None and pixels.shape[:2] != spec.image_size:

@@ -1,4 +1,4 @@
-"""Increasing indices as runs, such as `0-59999` or `3,5,8-10`: exact, and short enough for a manifest."""
+"""Increasing indices as runs of consecutive ones, such as `0-59999` or `3,5,8-10`: exact, and short in a manifest."""
 
 import re
 from collections.abc import Iterable
@@ -14,19 +14,25 @@ _RUNS = re.compile(f"{_RUN}(,{_RUN})*")
 
 
 def to_runs(indices: Iterable[int]) -> Runs:
-    """Return the runs of some indices.
+    """Return the runs of increasing indices.
 
     Raises:
         ValueError: unless the indices increase.
+
+    >>> to_runs([3, 5, 8, 9, 10])
+    (range(3, 4), range(5, 6), range(8, 11))
     """
     return join_runs(range(index, index + 1) for index in indices)
 
 
 def join_runs(runs: Iterable[range]) -> Runs:
-    """Join runs wherever one begins where the one before it ends.
+    """Join adjacent runs.
 
     Raises:
         ValueError: unless the indices increase.
+
+    >>> join_runs([range(0, 5), range(5, 8), range(9, 10)])
+    (range(0, 8), range(9, 10))
     """
     joined: list[range] = []
     for run in runs:
@@ -40,24 +46,35 @@ def join_runs(runs: Iterable[range]) -> Runs:
 
 
 def count(runs: Runs) -> int:
-    """Return the number of indices."""
+    """Return the number of indices.
+
+    >>> count((range(3, 4), range(8, 11)))
+    4
+    """
     return sum(map(len, runs))
 
 
 def format_runs(runs: Runs) -> str:
-    """Write runs as text: first and last index of each, or the only one."""
+    """Write runs as text: first and last index of each, or its only index.
+
+    >>> format_runs((range(3, 4), range(8, 11)))
+    '3,8-10'
+    """
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def parse_runs(text: str, where: str) -> Runs:
-    """Read what `format_runs` writes, and nothing else.
+    """Parse the text that `format_runs` writes.
 
     Args:
         text: the runs.
-        where: place of the text, for the error.
+        where: location of the text, for error messages.
 
     Raises:
         DataError: on any other text, or on indices that do not increase.
+
+    >>> parse_runs("3,8-10", "train")
+    (range(3, 4), range(8, 11))
     """
     expected = "increasing runs of indices such as 3,5,8-10"
     require(_RUNS.fullmatch(text) is not None, where, expected, text)

@@ -1,4 +1,4 @@
-"""Shards as a plain map-style data set of torch, for whoever trains without Lightning."""
+"""Shards as a map-style torch data set, for training without Lightning."""
 
 from __future__ import annotations
 
@@ -22,28 +22,39 @@ from emorl.data.shards.samples import Sample, read_parts
 from emorl.data.transforms import Crop, fit
 from emorl.errors import DataError
 
-Places = list[tuple[str, dict[str, tuple[int, int]]]]  # of each sample: its key; where each member starts, and its size
+Places = list[tuple[str, dict[str, tuple[int, int]]]]  # per sample: its key, and offset and size of each member
 
 
 class Scenes(Dataset[dict[str, Any]]):
     """The scenes of one split, by index: ``scenes[0]``, ``len(scenes)``, or in a `DataLoader` with any workers.
 
-    A scene is a dictionary: ``image`` (8-bit, [3, H, W]), ``segmentation`` (8-bit, [H, W], 0 is the background),
-    ``key`` and ``index``; a `DataLoader` stacks them to batches. With ``labels=("segmentation", "factors")`` it has
-    ``factors`` too, a dictionary for each object, object i of the segmentation at i - 1. Their number varies, so that a
-    `DataLoader` needs a ``collate_fn`` for them.
+    A scene is a dictionary: ``image`` (uint8, [3, H, W]), ``segmentation`` (uint8, [H, W], 0 is the background),
+    ``key`` and ``index``; a `DataLoader` stacks them into batches. With ``labels=("segmentation", "factors")`` it also
+    contains ``factors``, a dictionary for each object, where object i of the segmentation is at i - 1. The number of
+    objects varies between scenes, so a `DataLoader` needs a ``collate_fn`` for factors.
 
-    A shard is compared with its checksum when a process first reads from it; then each scene is read where it lies.
+    Each process verifies the checksum of a shard before its first read. After that, single scenes are read from the
+    file by their offset.
 
     Args:
         root: local folder of shards with its ``manifest.json``, as ``emorl-data`` writes it.
         split: name of the split.
-        image_size: side of square images and segmentations, in pixels; by default they are as stored.
-        crop: what is cut out before resizing, if there is an ``image_size``; see `MultiObjectDataModule`.
-        labels: what is read beside the images; by default the segmentation.
+        image_size: side of square images and segmentations, in pixels; by default the stored size.
+        crop: crop before resizing, used if ``image_size`` is given; see `MultiObjectDataModule`.
+        labels: labels to read in addition to the images; by default the segmentation.
 
     Raises:
-        DataError: if there are no such shards or no such split; when a scene is read, if its shard is damaged.
+        DataError: if the shards or the split do not exist; on reading a scene, if its shard is damaged.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = write_shards(consecutive(Tetrominoes(num_scenes=4, seed=0), {"train": 4}), folder)
+    >>> scenes = Scenes(folder, "train")
+    >>> len(scenes), scenes[0]["image"].shape, int(scenes[0]["segmentation"].max())
+    (4, torch.Size([3, 35, 35]), 3)
     """
 
     def __init__(
@@ -67,7 +78,7 @@ class Scenes(Dataset[dict[str, Any]]):
         self.crop: Crop = self.manifest.crop_left(crop)
         self.labels = labels
         self._ends = list(accumulate(shard.samples for shard in self.shards))
-        self._places: dict[int, Places] = {}  # by number of the shard
+        self._places: dict[int, Places] = {}  # by shard number
 
     def __len__(self) -> int:
         """Return the number of scenes."""
@@ -113,7 +124,7 @@ class Scenes(Dataset[dict[str, Any]]):
 
 
 def _places(root: Path, shard: Shard) -> Places:
-    """Return where a shard has its samples, which is the shard of the manifest."""
+    """Return the offsets of the samples in a shard, after comparing it with the manifest."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(fetch_shard(root, shard)), mode="r:") as archive:

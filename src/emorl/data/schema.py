@@ -8,7 +8,13 @@ from emorl.errors import DataError
 
 
 def require(condition: bool, where: str, expected: str, got: object) -> None:
-    """Raise a `DataError` with both sides unless the condition holds."""
+    """Raise a `DataError` that names the expected and the actual value unless the condition holds.
+
+    >>> require(len([1, 2]) == 3, "manifest.factors", "3 values", [1, 2])
+    Traceback (most recent call last):
+    ...
+    emorl.errors.DataError: manifest.factors: expected 3 values, got [1, 2]; write the data set again with emorl-data
+    """
     if not condition:
         remedy = "write the data set again with emorl-data"
         raise DataError.of(where, expected=expected, got=f"{got!r:.200}", remedy=remedy)
@@ -18,12 +24,15 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     """Build a value of an annotated type from JSON values, without any conversion between types.
 
     Args:
-        kind: a dataclass, `tuple`, `dict` of strings, `Literal`, union of plain types, or plain type.
-        value: what `json.loads` returned.
-        where: place of the value, for the error.
+        kind: a dataclass, `tuple`, `dict` with string keys, `Literal`, union of plain types, or plain type.
+        value: the value that `json.loads` returned.
+        where: location of the value, for error messages.
 
     Raises:
-        DataError: on a missing or unknown key, another type or another length.
+        DataError: on a missing or unknown key, a wrong type or a wrong length.
+
+    >>> parse(tuple[int, int], [35, 35], "image_size")
+    (35, 35)
     """
     origin = get_origin(kind)
     if is_dataclass(kind):

@@ -1,4 +1,4 @@
-"""Crop and resize, by name: a scene as stored to a scene as the model sees it."""
+"""Named crops and resizing: from a stored scene to the model's input."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ Box = tuple[int, int, int, int]  # left, upper, right, lower
 
 
 def square_box(height: int, width: int) -> Box:
-    """Return the largest centered square."""
+    """Return the largest centered square.
+
+    >>> square_box(96, 128)
+    (16, 0, 112, 96)
+    """
     return _centered(height, width, min(height, width))
 
 
 def center_box(height: int, width: int) -> Box:
-    """Return the centered square of 0.8 times the shorter side: rows 24:216 of CLEVR's 240 (ClevrTex, GENESIS)."""
+    """Return the centered square of 0.8 times the shorter side: rows 24:216 of CLEVR's 240 (ClevrTex, GENESIS).
+
+    >>> center_box(240, 320)
+    (64, 24, 256, 216)
+    """
     return _centered(height, width, max(1, round(0.8 * min(height, width))))
 
 
@@ -31,6 +39,9 @@ def emorl_box(height: int, width: int) -> Box:
 
     Raises:
         DataError: if the frame is not 4:3.
+
+    >>> emorl_box(240, 320)
+    (64, 29, 256, 221)
     """
     if 4 * height != 3 * width:
         raise DataError.of(
@@ -44,7 +55,11 @@ def emorl_box(height: int, width: int) -> Box:
 
 
 def pad_box(height: int, width: int) -> Box:
-    """Return the smallest square around the image, which is in its middle: edges outside are negative, or beyond it."""
+    """Return the smallest square that contains the centered image; edges outside the image are negative or exceed it.
+
+    >>> pad_box(96, 128)
+    (0, -16, 128, 112)
+    """
     return _centered(height, width, max(height, width))
 
 
@@ -57,13 +72,13 @@ BOXES: dict[Crop, Callable[[int, int], Box]] = {
 
 
 def crop_box(height: int, width: int, crop: Crop) -> Box:
-    """Return the square of a stored image that the model sees, in pixels of the image: left, upper, right, lower.
+    """Return the square that a crop takes from a stored image, in its pixels: left, upper, right, lower.
 
     >>> crop_box(96, 128, "square"), crop_box(96, 128, "pad")
     ((16, 0, 112, 96), (0, -16, 128, 112))
 
     Raises:
-        DataError: if the crop does not suit the image.
+        DataError: if the crop does not apply to images of this size.
     """
     return BOXES[crop](height, width)
 
@@ -73,10 +88,13 @@ def fit(
 ) -> UInt8[np.ndarray, "size size *channels"]:
     """Crop to a square and resize to ``size`` x ``size``; bicubic for images, nearest for label maps.
 
-    What ``pad`` adds is 0: black, and background.
+    ``pad`` fills with 0: black in images, background in label maps.
 
     Raises:
-        DataError: if the crop does not suit the image.
+        DataError: if the crop does not apply to images of this size.
+
+    >>> fit(np.zeros((96, 128, 3), np.uint8), "square", 64, Image.Resampling.BICUBIC).shape
+    (64, 64, 3)
     """
     height, width = pixels.shape[:2]
     left, upper, right, lower = crop_box(height, width, crop)
@@ -93,7 +111,7 @@ def fit(
 
 
 def describe_cut(sizes: Mapping[tuple[int, int], int], crop: Crop) -> str:
-    """Say in a sentence what a crop cuts away, nothing if it keeps all.
+    """Describe in a sentence what a crop cuts away; empty if it keeps everything.
 
     Args:
         sizes: number of images of each height and width.
@@ -108,7 +126,7 @@ the crop 'pad' keeps it whole"
     """
     cut = {}
     for (height, width), number in sizes.items():
-        with suppress(DataError):  # which reading such an image raises
+        with suppress(DataError):  # reading such an image raises it again
             left, upper, right, lower = crop_box(height, width, crop)
             if left > 0 or upper > 0 or right < width or lower < height:
                 cut[(height, width)] = number, f"rows {upper}:{lower}, columns {left}:{right}"

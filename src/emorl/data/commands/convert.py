@@ -1,4 +1,4 @@
-"""`emorl-data convert`: data sets from the files in which they were published, and from folders of images."""
+"""`emorl-data convert`: data sets from published files and from folders of images."""
 
 import logging
 from collections.abc import Mapping
@@ -36,11 +36,11 @@ def tetrominoes(
 ) -> None:
     """Convert DeepMind's Tetrominoes: the splits are taken from the file in order, first train, then val, then test.
 
-    Unless a split is given they are the paper's, the first 60000 to train and the next 320 to test, and 320 more to
-    validate; a file too short for them is one test split.
+    The default splits are the paper's: the first 60000 scenes for training, the next 320 for testing, and 320 more for
+    validation. A file too short for them becomes one test split.
 
     Args:
-        source: The file gs://multi-object-datasets/tetrominoes/tetrominoes_train.tfrecords, compressed as it is or not.
+        source: The file gs://multi-object-datasets/tetrominoes/tetrominoes_train.tfrecords, compressed or not.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
         train: Number of training scenes.
         val: Number of validation scenes.
@@ -61,14 +61,13 @@ def multi_dsprites(
 ) -> None:
     """Convert DeepMind's Multi-dSprites: the splits are taken from the file in order, first train, then val, then test.
 
-    Unless a split is given they are the paper's, the first 60000 to train and the next 320 to test, and 320 more to
-    validate; a file too short for them is one test split.
+    The default splits are the paper's: the first 60000 scenes for training, the next 320 for testing, and 320 more for
+    validation. A file too short for them becomes one test split.
 
     Args:
-        source: The file gs://multi-object-datasets/multi_dsprites/multi_dsprites_VARIANT.tfrecords, compressed as it is
-            or not.
+        source: The file gs://multi-object-datasets/multi_dsprites/multi_dsprites_VARIANT.tfrecords, compressed or not.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        variant: Variant that the file holds.
+        variant: Variant of the file.
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
@@ -86,16 +85,17 @@ def clevr(
 ) -> None:
     """Convert DeepMind's CLEVR with masks, with the splits of a paper.
 
-    clevr6: scenes of at most 6 objects, the first 50000 to train, the last 320 to test and the 320 before to validate.
-    clevr10: the first 70000 scenes to train, 320 of the last to validate and 320 of 7 to 10 objects to test.
-    clevr6_slot_attention: scenes of at most 6 objects, to train those among the first 70000 scenes, and 320 each as in
-    clevr6. No scene is in two splits. A file shorter than the published 100000 records is one test split.
+    clevr6: scenes of at most 6 objects; the first 50000 for training, the last 320 for testing and the 320 before for
+    validation. clevr10: the first 70000 scenes for training, 320 of the last for validation and 320 scenes of 7 to 10
+    objects for testing. clevr6_slot_attention: scenes of at most 6 objects; those among the first 70000 records for
+    training, validation and test as in clevr6. Splits do not overlap. A file shorter than the published 100000 records
+    becomes one test split.
 
     Args:
-        source: The file gs://multi-object-datasets/clevr_with_masks/clevr_with_masks_train.tfrecords, compressed as it
-            is or not.
+        source: The file gs://multi-object-datasets/clevr_with_masks/clevr_with_masks_train.tfrecords, compressed or
+            not.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        preset: Chooses the splits.
+        preset: Rule of the splits.
         shard_size: Samples in a shard.
     """
     records = ClevrTFRecords(source, PRESETS[preset].max_objects)
@@ -116,14 +116,14 @@ def hdf5(
 ) -> None:
     """Convert an HDF5 file of EfficientMORL's authors, or of emorl-data export: each group becomes a split.
 
-    Unless a split is given all groups are taken whole.
+    By default all scenes of all groups are converted.
 
     Args:
-        source: The file, under its name at https://zenodo.org/records/4895643, which tells the data set.
+        source: The file, with its name at https://zenodo.org/records/4895643, which identifies the data set.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        train: Number of training scenes, the first ones of the group train.
-        val: Number of validation scenes, of the group val or, without one, those of the group train after train.
-        test: Number of test scenes, the first ones of the group test.
+        train: Number of training scenes, from the start of the group train.
+        val: Number of validation scenes, of the group val or, if it does not exist, after train in the group train.
+        test: Number of test scenes, from the start of the group test.
         factors: Whether to read the factors, if the file has any.
         shard_size: Samples in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
@@ -131,7 +131,7 @@ def hdf5(
     scenes = HDF5File(source, factors)
     if scenes.left_out:
         names, read = ", ".join(scenes.left_out), ", ".join(SPLITS)
-        _log.warning(printable(f"{source}: left out {names}: only the groups {read} are read"))
+        _log.warning(printable(f"{source}: skipped {names}: only the groups {read} are read"))
     splits, given = dict(scenes.splits), {"train": train, "val": val, "test": test}
     if val:
         splits.setdefault("val", splits.get("train", range(0))[train or 0 :])
@@ -149,13 +149,13 @@ def clevrtex(
 ) -> None:
     """Convert a variant of ClevrTex, with the published splits: test the first tenth, val the second, train the rest.
 
-    All of the variant outd is test. Unless a split is given all are taken whole.
+    The variant outd is a test set. By default all scenes of all splits are converted.
 
     Args:
         source: The unpacked folder of the variant, such as clevrtex_full, from
             https://www.robots.ox.ac.uk/~vgg/data/clevrtex.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        train: Number of training scenes, the first ones of the published split.
+        train: Number of training scenes, from the start of the published split.
         val: Number of validation scenes, likewise.
         test: Number of test scenes, likewise.
         shard_size: Samples in a shard.
@@ -185,23 +185,23 @@ def folder(
 ) -> None:
     """Convert a folder of images, in the order of their names: first train, then val, then test.
 
-    Unless a split is given all images are to train. PNG, JPEG, BMP, WebP, TIFF, GIF and PPM are read, each a single
-    opaque picture; names that begin with a dot are skipped.
+    By default all images are for training. Reads PNG, JPEG, BMP, WebP, TIFF, GIF and PPM files with a single, opaque
+    frame; names that begin with a dot are skipped.
 
     Args:
         images: Folder of the images.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        masks: Folder of the masks; without it everything is background. For the image NAME.jpg it has either NAME.png,
-            a label map in grayscale or with a palette (0 is the background), or a folder NAME of black and white
-            images, one for each object.
-        size: Side of the square images to write: what crop keeps of each image, resized. Without it the images are
-            taken as they are, and must have one size.
-        crop: What of an image becomes the square: its largest square in the middle, 0.8 of that (center), CLEVR's
-            published crop (emorl), or all of it, with black and background around it (pad).
-        ignore: Label of pixels without a label (void) in label maps, often 255: they become background, and scores
-            with background count them as such. Without it every label but 0 is an object.
+        masks: Folder of the masks; without it everything is background. For the image NAME.jpg it contains either
+            NAME.png, a label map in grayscale or with a palette (0 is the background), or a folder NAME of black and
+            white images, one for each object.
+        size: Side of the square images to write, in pixels, to which the crop is resized. Without it, images are not
+            changed and must have equal sizes.
+        crop: Part of each image to keep: its largest centered square, 0.8 of that (center), CLEVR's published crop
+            (emorl), or all of it, padded with black and background (pad).
+        ignore: Void label in label maps, often 255: its pixels become background, and scores with background count
+            them as such. Without it every label except 0 is an object.
         recursive: Whether to read images in subfolders too. The masks of SUB/NAME.jpg are SUB/NAME.png or SUB/NAME.
-        max_objects: Largest number of objects in a scene; counted in the masks unless given.
+        max_objects: Maximum number of objects in a scene; by default counted in the masks.
         train: Number of training images.
         val: Number of validation images.
         test: Number of test images.
@@ -223,9 +223,9 @@ def folder(
 
 
 def _convert(source: TFRecordSource, out: str, given: dict[str, NonNegativeInt | None], shard_size: int) -> None:
-    """Take the given splits one after the other; unless any is given the paper's, and after them one to validate.
+    """Take the given splits one after the other; by default the paper's, followed by one for validation.
 
-    A file too short for the paper's splits is one test split.
+    A file too short for the default splits becomes one test split.
     """
     asked = set(given.values()) != {None}
     sizes = {s: n or 0 for s, n in given.items()} if asked else {"train": TRAIN, "test": TEST, "val": VAL}
@@ -240,17 +240,17 @@ def _convert(source: TFRecordSource, out: str, given: dict[str, NonNegativeInt |
 
 
 def _require(where: str | Path, sizes: Mapping[str, int], scenes: int) -> None:
-    """Check that there are as many scenes as all splits need."""
+    """Check that there are enough scenes for all splits."""
     if (needed := sum(sizes.values())) > scenes:
         got = " + ".join(f"{number} {split}" for split, number in sizes.items() if number)
-        expected = f"at most {scenes} scenes in all splits, as many as there are"
+        expected = f"at most {scenes} scenes in all splits, the number available"
         raise DataError.of(where, expected=expected, got=f"{got} = {needed}", remedy="choose smaller splits")
 
 
 def _first_of(
     source: Source, splits: Mapping[str, range], given: Mapping[str, NonNegativeInt | None]
 ) -> dict[str, Selection]:
-    """Take the given numbers of scenes from the front of each split, all splits whole unless any is given."""
+    """Take the given numbers of scenes from the start of each split; by default all scenes of all splits."""
     if set(given.values()) == {None}:
         return {split: Selection(source, indices) for split, indices in splits.items()}
     for split, number in given.items():

@@ -1,4 +1,4 @@
-"""`emorl-data generate`: data sets that need no download."""
+"""`emorl-data generate`: data sets that are generated instead of downloaded."""
 
 from typing import Literal
 
@@ -31,7 +31,7 @@ def tetrominoes(
     shard_size: PositiveInt = SHARD_SIZE,
     processes: PositiveInt = PROCESSES,
 ) -> None:
-    """Generate Tetrominoes, three tetrominoes on 35x35 black pixels, drawn as the published ones; no download needed.
+    """Generate Tetrominoes, three tetrominoes on 35x35 black pixels, drawn like the published ones; needs no download.
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
@@ -39,7 +39,7 @@ def tetrominoes(
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
-        seed: Chooses the scenes. The same seed gives the same bytes; each split has scenes of its own.
+        seed: Seed of the scenes. The same seed gives the same bytes; splits have different scenes.
         shard_size: Samples in a shard.
         processes: Number of processes that draw. The bytes are the same for any number.
     """
@@ -66,7 +66,7 @@ def multi_dsprites(
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
-        seed: Chooses the scenes. The same seed gives the same bytes; each split has scenes of its own.
+        seed: Seed of the scenes. The same seed gives the same bytes; splits have different scenes.
         shard_size: Samples in a shard.
         processes: Number of processes that draw. The bytes are the same for any number.
     """
@@ -89,25 +89,25 @@ def clevr(
     processes: PositiveInt = PROCESSES,
     blender: str | None = None,
 ) -> None:
-    """Render CLEVR with masks by Blender's Cycles, with the factors and codes of the published file; no download.
+    """Render CLEVR with masks in Blender's Cycles, with the factors and codes of the published file; needs no download.
 
-    Blender is an environment with bpy that `make blender` makes, or an installed Blender; it is licensed under GPL-3.0.
-    A scene of 96x96 pixels takes half a second on one core, a whole frame six times as long.
+    Needs the environment with bpy that `make blender` creates, or an installed Blender, which is licensed under
+    GPL-3.0. A scene of 96x96 pixels takes half a second on one core, a whole frame six times as long.
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command resumes where it stopped.
-        preset: clevr6, scenes of 3 to 6 objects, or clevr10, of 3 to 10, and of 7 to 10 to test, as in the paper.
-        min_objects: Smallest number of objects in a scene of any split, instead of the preset's.
-        max_objects: Largest number of objects in a scene of any split, likewise; at most 10.
+        preset: clevr6, scenes of 3 to 6 objects, or clevr10, of 3 to 10 and for testing of 7 to 10, as in the paper.
+        min_objects: Minimum number of objects in a scene of any split, instead of the preset's.
+        max_objects: Maximum number of objects in a scene of any split, likewise; at most 10.
         size: Side of square images that show the crop `emorl`, rows 29:221 and columns 64:256 of the frame. Without it
             images are whole frames of 240x320 pixels, as published.
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
-        seed: Chooses the scenes. The same seed gives the same ones; each split has scenes of its own.
-        shard_size: Samples in a shard: what is rendered again, at most, in each process after an interruption.
+        seed: Seed of the scenes. The same seed gives the same scenes; splits have different scenes.
+        shard_size: Samples in a shard. After an interruption, each process renders its unfinished shard again.
         processes: Number of processes that render, each on one core. The bytes are the same for any number.
-        blender: A program `blender`, or a Python that has bpy, unless it is found by itself.
+        blender: A program `blender`, or a Python that has bpy; by default searched for.
     """
     sizes = {"train": train, "val": val, "test": test}
     objects = {split: _objects(preset, split, min_objects, max_objects) for split in sizes}

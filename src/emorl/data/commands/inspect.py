@@ -1,4 +1,4 @@
-"""The commands that read a data set of shards: describe, check, show and export it."""
+"""The commands that read a data set of shards: describe, check, display and export it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from emorl.data.write import export
 from emorl.viz import save_png
 
 _COUNT = PositiveInt(16)
-_SHOWN = 60  # characters of the indices of a split
+_SHOWN = 60  # characters of a split's indices to print
 
 
 def info(folder: str) -> None:
@@ -25,7 +25,7 @@ def info(folder: str) -> None:
     print(f"data set    {manifest.dataset}, variant {manifest.variant}")
     print(f"source      {', '.join(f'{key} {value}' for key, value in manifest.source.items())}")
     print(f"images      {height} x {width} pixels (height x width)")
-    print(f"objects     at most {manifest.max_objects}: {manifest.slots} slots with the background's")
+    print(f"objects     at most {manifest.max_objects}: {manifest.slots} slots with the background")
     for factor in manifest.factors:
         print(f"factor      {factor.name}, {factor.kind} {' '.join(factor.classes)}".rstrip())
     for name, split in manifest.splits.items():
@@ -37,7 +37,7 @@ def info(folder: str) -> None:
 
 
 def verify(folder: str) -> int:
-    """Check every shard, sample, label and factor of a data set; the exit status is 1 if something is wrong.
+    """Check every shard, sample, label and factor of a data set; the exit status is 1 if there are problems.
 
     Args:
         folder: Folder of the data set: a local path or a URL.
@@ -46,7 +46,7 @@ def verify(folder: str) -> int:
     for problem in problems:
         print(problem)
     found = f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}"
-    print(f"{folder}: {found if problems else 'everything is in order'}")
+    print(f"{folder}: {found if problems else 'no problems found'}")
     return 1 if problems else 0
 
 
@@ -56,12 +56,12 @@ def preview(folder: str, output: str = "preview.png", split: str | None = None, 
     Args:
         folder: Folder of the data set: a local path or a URL.
         output: PNG file to write.
-        split: Name of the split; the first one unless given.
+        split: Name of the split; by default the first.
         count: Number of scenes.
     """
     former = Path(output).exists()
     save_png(contact_sheet(folder, split, count), output)
-    print(f"Wrote {output}{', in the place of the former file' if former else ''}")
+    print(f"Wrote {output}{', replacing the previous file' if former else ''}")
 
 
 def export_hdf5(folder: str, output: str) -> None:

@@ -21,15 +21,24 @@ def contact_sheet(
 ) -> UInt8[Tensor, "3 height width"]:
     """Lay out the first scenes of a split, each image to the left of its colored segmentation.
 
-    Rows are named by the place of their first scene in the split.
+    Rows are labeled with the index of their first scene in the split.
 
     Args:
         root: folder of the data set: a local path or a URL.
-        split: name of the split; the first one unless given.
-        count: number of scenes; fewer are shown if there are fewer.
+        split: name of the split; by default the first.
+        count: maximum number of scenes.
 
     Raises:
-        DataError: if the data set has no such split, or is damaged.
+        DataError: if the split does not exist, or the data set is damaged.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = write_shards(consecutive(Tetrominoes(num_scenes=4, seed=0), {"train": 4}), folder)
+    >>> contact_sheet(folder, count=4).dtype
+    torch.uint8
     """
     manifest = Manifest.load(root)
     name = split or next(iter(manifest.splits), "")

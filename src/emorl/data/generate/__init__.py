@@ -1,1 +1,1 @@
-"""Generated data sets: nothing to download."""
+"""Generated data sets, which need no download."""

@@ -1,16 +1,16 @@
-"""Paint scenes of CLEVR with Blender's Cycles: a script for Blender's Python, which needs nothing else of emorl.
+"""Render scenes of CLEVR with Blender's Cycles: a script for Blender's Python that imports nothing else of emorl.
 
     python clevr_blender.py [FOLDER]                                             # with bpy, from PyPI
     blender --background --factory-startup --python clevr_blender.py -- [FOLDER]
 
-Without a folder it prints the version of Blender. With one it reads scenes as JSON from stdin, one in a line, paints
-each to the file FOLDER/NAME.png and then prints NAME. A scene has
+Without a folder it prints the version of Blender. With a folder it reads scenes as JSON from stdin, one per line,
+renders each to the file FOLDER/NAME.png and then prints NAME. A scene has
 
     name        of the file
     size        height and width of the picture in pixels
     view        left, upper, right and lower edge of the picture in the frame, as fractions of its width and height
     camera      position, target, lens and sensor width in mm; its frame is 4:3
-    lamps       places of the lamps key, fill and back
+    lamps       positions of the lamps key, fill and back
     objects     shape, material, color, position, rotation about the vertical in degrees, half height
 
 It imports Blender's bpy, which is licensed under GPL-3.0.
@@ -38,7 +38,7 @@ COLORS: dict[str, Color] = {  # CLEVR's, from 0 to 255; Blender reads the fracti
     "cyan": (41, 208, 208),
     "yellow": (255, 238, 51),
 }
-# What follows was fitted to a published scene: the ground's tones, the shadows, and how bright objects are on it.
+# The following values were fitted to a published scene: the ground's colors, the shadows and the objects' brightness.
 MATERIALS = {  # metallic, roughness, specular
     "rubber": (0.0, 0.7, 0.1),
     "metal": (1.0, 0.25, 0.5),
@@ -49,14 +49,14 @@ LAMPS: dict[str, tuple[float, float, Color]] = {  # side in m, power in W, color
     "fill": (1.0, 22.0, (0.73, 0.79, 1.0)),
     "back": (1.0, 23.5, (1.0, 1.0, 1.0)),
 }
-SUN = (0.58, 0.3, (11.66, -6.63, 25.82))  # irradiance in W/m2, angle in radians, place that it shines from
-WORLD = 0.02  # light from all around
+SUN = (0.58, 0.3, (11.66, -6.63, 25.82))  # irradiance in W/m2, angle in radians, position
+WORLD = 0.02  # ambient light
 SAMPLES = 16
 CUBE_ROUNDING, CYLINDER_ROUNDING = 0.2, 0.08  # of edges, at a half height of 1: as in emorl's label maps
 
 
 class Studio:
-    """A scene of Blender with what all pictures share: ground, lamps, camera, shapes and materials."""
+    """A Blender scene with the parts that all images share: ground, lamps, camera, shapes and materials."""
 
     def __init__(self) -> None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -72,7 +72,7 @@ class Studio:
         bpy.context.object.data.materials.append(material("ground", GROUND, *MATERIALS["rubber"]))
 
     def paint(self, scene: dict[str, Any], path: str) -> None:
-        """Paint a scene to a file."""
+        """Render a scene to a file."""
         objects = self.arrange(scene)
         self.scene.render.filepath = path
         bpy.ops.render.render(write_still=True)
@@ -80,7 +80,7 @@ class Studio:
             bpy.data.objects.remove(thing)
 
     def arrange(self, scene: dict[str, Any]) -> list[Any]:
-        """Put everything into its place and return the objects."""
+        """Place camera, lamps and objects, and return the objects."""
         self._aim(scene["size"], scene["view"], scene["camera"])
         for name, place in scene["lamps"].items():
             self.lamps[name].location = place
@@ -107,7 +107,7 @@ class Studio:
         self.scene.world = world
 
     def _aim(self, size: list[int], view: list[float], camera: dict[str, Any]) -> None:
-        """Have the camera see its part of the frame: part of the sensor, shifted, in widths of that part."""
+        """Restrict the camera to a part of the frame by shifting and scaling its sensor."""
         render, lens, (left, upper, right, lower) = self.scene.render, self.camera.data, view
         render.resolution_y, render.resolution_x = size
         render.resolution_percentage = 100
@@ -145,7 +145,7 @@ class Studio:
 
 
 def toward(position: Sequence[float], target: Sequence[float]) -> Any:
-    """Return the rotation that turns a camera or lamp to a target, upright."""
+    """Return the rotation that points a camera or lamp at a target, upright."""
     return (Vector(target) - Vector(position)).to_track_quat("-Z", "Y").to_euler()
 
 
@@ -168,19 +168,19 @@ def material(name: str, color: Color, metallic: float, roughness: float, specula
 
 
 def sphere() -> Any:
-    """Return the shape of a ball."""
+    """Return the mesh of a sphere."""
     bpy.ops.mesh.primitive_uv_sphere_add(radius=1, segments=96, ring_count=48)
     return taken(bpy.context.object)
 
 
 def cube() -> Any:
-    """Return the shape of a cube with round edges."""
+    """Return the mesh of a cube with rounded edges."""
     bpy.ops.mesh.primitive_cube_add(size=2)
     return taken(bevelled(bpy.context.object, CUBE_ROUNDING))
 
 
 def cylinder() -> Any:
-    """Return the shape of a cylinder with round edges."""
+    """Return the mesh of a cylinder with rounded edges."""
     bpy.ops.mesh.primitive_cylinder_add(radius=1, depth=2, vertices=128)
     return taken(bevelled(bpy.context.object, CYLINDER_ROUNDING))
 
@@ -193,7 +193,7 @@ def bevelled(thing: Any, radius: float) -> Any:
 
 
 def taken(thing: Any) -> Any:
-    """Remove an object and return its mesh, smooth, with a slot for a material."""
+    """Remove an object and return its mesh, with smooth shading and a material slot."""
     mesh = bpy.data.meshes.new_from_object(thing.evaluated_get(bpy.context.evaluated_depsgraph_get()))
     bpy.data.objects.remove(thing)
     for polygon in mesh.polygons:
@@ -204,9 +204,9 @@ def taken(thing: Any) -> Any:
 
 
 def main(folder: str | None = None) -> None:
-    """Paint the scenes that come in."""
+    """Render the scenes that arrive on stdin."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what Blender prints is no answer
+    os.dup2(2, 1)  # keep Blender's output out of the answers
     print(f"emorl renders with Blender {bpy.app.version_string}", file=answers, flush=True)
     if folder is None:
         return

@@ -1,7 +1,7 @@
-"""The label map of a scene of CLEVR: which object each pixel's center shows, by rays through the exact shapes.
+"""The label map of a CLEVR scene: the object that a ray through each pixel's center hits first, for the exact shapes.
 
-Blender paints the same shapes. That labels do not come from it makes them the same on every machine, and lets a scene
-whose objects hide each other be drawn again before anything is painted.
+Blender renders the same shapes. Labels are computed without it, so they are equal on every machine, and a scene with
+occluded objects can be redrawn before anything is rendered.
 """
 
 import math
@@ -24,13 +24,16 @@ _BOUNDS = {"sphere": 1.0, "cylinder": math.sqrt(2), "cube": math.sqrt(3)}  # rad
 
 
 class View(NamedTuple):
-    """The part of the frame of 240x320 pixels that a picture shows.
+    """The part of the frame of 240x320 pixels that an image shows.
 
     Attributes:
-        left: its first column.
-        upper: its first row.
-        step: side of the picture's pixels, in pixels of the frame.
-        size: height and width of the picture, in its own pixels.
+        left: first column.
+        upper: first row.
+        step: side of the image's pixels, in pixels of the frame.
+        size: height and width of the image in pixels.
+
+    >>> View(left=0, upper=0, step=2.0, size=(120, 160)).size
+    (120, 160)
     """
 
     left: int
@@ -43,12 +46,23 @@ FRAME = View(0, 0, 1.0, IMAGE_SIZE)
 
 
 def crop(size: int) -> View:
-    """Return the view of the crop `emorl`, rows 29:221 and columns 64:256, in a picture of size x size pixels."""
+    """Return the view of the crop `emorl`, rows 29:221 and columns 64:256, in an image of size x size pixels.
+
+    >>> crop(96)
+    View(left=64, upper=29, step=2.0, size=(96, 96))
+    """
     return View(64, 29, 192 / size, (size, size))
 
 
 def label_map(scene: Scene, view: View) -> UInt8[np.ndarray, "height width"]:
-    """Return the label map of a scene: 0 is the ground, i the i-th object."""
+    """Return the label map of a scene: 0 is the ground, i the i-th object.
+
+    >>> from emorl.data.generate.clevr_scene import draw_objects, draw_setting
+    >>> stream = np.random.Philox(0)
+    >>> setting = draw_setting(stream, range(3, 4))
+    >>> np.unique(label_map(Scene(setting, draw_objects(stream, setting)), FRAME)).tolist()
+    [0, 1, 2, 3]
+    """
     labels, depths = np.zeros(view.size, np.uint8), np.full(view.size, np.inf)
     for label, factors in enumerate(scene.objects, start=1):
         rows, columns = _box(scene.setting.camera, factors, view)
@@ -63,7 +77,7 @@ def label_map(scene: Scene, view: View) -> UInt8[np.ndarray, "height width"]:
 
 
 def _box(camera: Camera, factors: dict[str, Value], view: View) -> tuple[slice, slice]:
-    """Return rows and columns of a picture that hold an object."""
+    """Return the rows and columns of an image that contain an object."""
     right, up, ahead = camera.see(_center(factors))
     radius = float(factors["z"]) * _BOUNDS[str(factors["shape"])]
     near, far = ahead - radius, ahead + radius
@@ -79,10 +93,10 @@ def _box(camera: Camera, factors: dict[str, Value], view: View) -> tuple[slice, 
 
 
 def _enter(camera: Camera, factors: dict[str, Value], right: Depths, up: Depths) -> Depths:
-    """Return how far ahead of the camera rays enter an object, infinity if they miss it.
+    """Return the depth at which rays enter an object; infinity if they miss it.
 
-    A shape is all that is within a radius of a convex core, so that the distance to it is a convex function along a
-    ray: Newton's steps come ever nearer to where the ray enters, and none goes too far.
+    A shape is the set of points within a radius of a convex core, so the distance to it is a convex function along a
+    ray: Newton's method converges monotonically to the entry point without overshooting.
     """
     center, scale, turn = _center(factors), float(factors["z"]), _turn(float(factors["rotation"]))
     x, y, z = (of - to for of, to in zip(camera.position, center, strict=True))
@@ -110,7 +124,7 @@ def _enter(camera: Camera, factors: dict[str, Value], right: Depths, up: Depths)
 
 
 def _from_core(shape: str, points: Rays) -> Rays:
-    """Return the vectors from the nearest points of a shape's core."""
+    """Return the vectors to points from the nearest points of a shape's core."""
     half = 1 - ROUNDING[shape]
     if shape == "sphere":
         return points
@@ -125,13 +139,13 @@ def _from_core(shape: str, points: Rays) -> Rays:
 
 
 def _local(vector: Vector, turn: tuple[float, float], scale: float) -> Vector:
-    """Return a vector in the axes of an object that is turned, in units of its half height."""
+    """Return a vector in the axes of a rotated object, in units of its half height."""
     (x, y, z), (cosine, sine) = vector, turn
     return (x * cosine + y * sine) / scale, (y * cosine - x * sine) / scale, z / scale
 
 
 def _turn(degrees: float) -> tuple[float, float]:
-    """Return cosine and sine by their series: those of the C library differ between machines in the last digit."""
+    """Return cosine and sine by their series, since results of the C library differ between machines."""
     angle = (degrees - 360 if degrees > 180 else degrees) * (math.pi / 180)
     sums, term = [0.0, 0.0], 1.0
     for power in range(_STEPS):

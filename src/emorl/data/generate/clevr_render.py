@@ -1,4 +1,4 @@
-"""Blender at work: finding it, and having it paint scenes of CLEVR in a process of its own."""
+"""Finding Blender, and rendering scenes of CLEVR with it in a separate process."""
 
 import json
 import shutil
@@ -18,25 +18,28 @@ from emorl.data.generate.clevr_scene import FOCAL_LENGTH, IMAGE_SIZE, TARGET, Sc
 from emorl.data.images import read_image
 from emorl.errors import DataError
 
-SCENES_PER_PROCESS = 200  # Blender's memory grows from scene to scene
-"""Scenes that a process of Blender paints before the next one takes its place."""
+SCENES_PER_PROCESS = 200  # Blender's memory grows with every scene
+"""Scenes that a Blender process renders before it is replaced."""
 
 _SCRIPT = Path(__file__).with_name("clevr_blender.py")
 _OLDEST = (4, 0)
 _SENSOR = 32.0  # mm
-_VERSION = "emorl renders with Blender "  # what our script says first
+_VERSION = "emorl renders with Blender "  # beginning of the script's first line
 _REMEDY = (
     "run `make blender` in a checkout of emorl, which makes .blender/bin/python here, or install Blender 4.5 "
-    "(https://www.blender.org), and name either with --blender PATH if it is not found by itself"
+    "(https://www.blender.org), and name either with --blender PATH if it is not found automatically"
 )
 
 
 class Blender(NamedTuple):
-    """A Blender that works.
+    """A working Blender installation.
 
     Attributes:
-        command: runs our script, whose arguments follow.
+        command: command that runs the script `clevr_blender.py`, without the script's arguments.
         version: such as `4.5.15 LTS`.
+
+    >>> Blender(("python", "clevr_blender.py"), "4.5.15 LTS").version
+    '4.5.15 LTS'
     """
 
     command: tuple[str, ...]
@@ -44,14 +47,19 @@ class Blender(NamedTuple):
 
 
 def find_blender(path: str | None = None) -> Blender:
-    """Return a Blender that can run our script.
+    """Return a Blender installation that can run the rendering script.
 
     Args:
-        path: a program `blender`, or a Python with bpy. By default the first that is there of `.blender/bin/python`,
-            which `make blender` makes, this Python, if it has bpy, and the program `blender`.
+        path: a program `blender`, or a Python with bpy. By default the first that exists of `.blender/bin/python`,
+            which `make blender` creates, this Python, if it has bpy, and the program `blender`.
 
     Raises:
-        DataError: if there is none, or it does not work or is too old.
+        DataError: if there is none, or if it does not work or is too old.
+
+    >>> find_blender("/no/such/blender")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    emorl.errors.DataError: /no/such/blender: expected Blender 4.5, or a Python with bpy, to render CLEVR, got none; ...
     """
     program = _default() if path is None else shutil.which(path)
     expected = "Blender 4.5, or a Python with bpy, to render CLEVR"
@@ -75,10 +83,14 @@ def find_blender(path: str | None = None) -> Blender:
 
 
 class Painter(AbstractContextManager["Painter"]):
-    """Paints scenes in a process of Blender, which ends with this context.
+    """A context manager that renders scenes in a Blender process, which ends with the context.
 
     Args:
-        blender: what to run.
+        blender: the installation to run.
+
+    >>> with Painter(Blender(("blender",), "4.5.0")) as paint:  # the process starts with the first scene
+    ...     callable(paint)
+    True
     """
 
     def __init__(self, blender: Blender) -> None:
@@ -91,7 +103,7 @@ class Painter(AbstractContextManager["Painter"]):
         self._stack.close()
 
     def __call__(self, scene: Scene, view: View) -> UInt8[np.ndarray, "height width 3"]:
-        """Paint a scene.
+        """Render a scene.
 
         Raises:
             DataError: if Blender fails.
@@ -104,7 +116,7 @@ class Painter(AbstractContextManager["Painter"]):
 
 
 class _Process(AbstractContextManager["_Process"]):
-    """A process of our script: a scene goes in as a line, and its name comes out once it is painted."""
+    """A process of the rendering script: it reads a scene per line and prints its name when it is rendered."""
 
     def __init__(self, blender: Blender) -> None:
         self._program, *_ = blender.command
@@ -118,24 +130,24 @@ class _Process(AbstractContextManager["_Process"]):
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                start_new_session=True,  # Ctrl-C is for us; the process ends with its stdin
+                start_new_session=True,  # Ctrl-C must reach this process only; Blender ends with its stdin
             )
             self._stack = stack.pop_all()
 
     def __exit__(self, *_: object) -> None:
-        """Let the process end."""
+        """Close the process's stdin, and wait until it ends."""
         with self._stack, suppress(BrokenPipeError):
             self._popen.communicate()
 
     def paint(self, scene: dict[str, object]) -> UInt8[np.ndarray, "height width 3"]:
-        """Send a scene, wait until it is painted and return its picture.
+        """Send a scene, wait until it is rendered and return its image.
 
         Raises:
-            DataError: if the process ends before.
+            DataError: if the process ends first.
         """
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended, as its answers tell
+        with suppress(BrokenPipeError):  # the process has ended, which its missing answer reports
             self._popen.stdin.write(f"{json.dumps(scene)}\n")
             self._popen.stdin.flush()
         if not any(answer.strip() == scene["name"] for answer in self._popen.stdout):
@@ -149,7 +161,15 @@ class _Process(AbstractContextManager["_Process"]):
 
 
 def description(scene: Scene, view: View) -> dict[str, object]:
-    """Return a scene as the script reads it, but for its name."""
+    """Return a scene as the script reads it, without its name.
+
+    >>> from emorl.data.generate.clevr_labels import FRAME
+    >>> from emorl.data.generate.clevr_scene import draw_objects, draw_setting
+    >>> stream = np.random.Philox(0)
+    >>> setting = draw_setting(stream, range(3, 4))
+    >>> sorted(description(Scene(setting, draw_objects(stream, setting)), FRAME))
+    ['camera', 'lamps', 'objects', 'size', 'view']
+    """
     height, width = IMAGE_SIZE
     rows, columns = (pixels * view.step for pixels in view.size)
     left, upper = view.left / width, view.upper / height
@@ -179,7 +199,7 @@ def _default() -> str | None:
 
 
 def _version(answer: str) -> str | None:
-    """Return the version that our script printed, after whatever a program `blender` prints first."""
+    """Return the version that the script printed, ignoring other output of the program `blender`."""
     versions = [line.removeprefix(_VERSION) for line in answer.splitlines() if line.startswith(_VERSION)]
     return versions[-1] if versions else None
 

@@ -1,7 +1,7 @@
-"""CLEVR's scenes: what lies where, seen from where, by the rules of CLEVR's generator; no picture yet.
+"""CLEVR's scenes: objects, camera and lamps by the rules of CLEVR's generator, without rendering.
 
-Every number comes from random words by additions, multiplications, divisions and square roots alone, which are the same
-on every machine; sines, and sums in an order that a library chooses, are not.
+Every number is computed from random words by additions, multiplications, divisions and square roots, which are equal
+on every machine. Sines, and sums in an order chosen by a library, are not.
 """
 
 import math
@@ -18,30 +18,30 @@ Vector = tuple[float, float, float]
 
 IMAGE_SIZE = (240, 320)
 MIN_OBJECTS, MAX_OBJECTS = 3, 10
-CLASSES = {  # in the order of their codes, from 1, in DeepMind's file, which does not list them: read off its pictures
+CLASSES = {  # in the order of their codes in DeepMind's file, from 1, which were inferred from its images
     "size": ("large", "small"),
     "material": ("rubber", "metal"),
     "shape": ("sphere", "cylinder", "cube"),
     "color": ("red", "cyan", "green", "blue", "brown", "gray", "purple", "yellow"),
 }
 FACTORS = (
-    Factor("x", "continuous"),  # place in the scene, the ground being x and y
+    Factor("x", "continuous"),  # position in the scene; x and y span the ground
     Factor("y", "continuous"),
     Factor("z", "continuous"),
     Factor("rotation", "continuous"),  # degrees
-    Factor("pixel_x", "continuous"),  # column of the center in the frame of 240x320 pixels, whatever was cropped
+    Factor("pixel_x", "continuous"),  # column of the center in the frame of 240x320 pixels, before any crop
     Factor("pixel_y", "continuous"),  # row
     Factor("pixel_z", "continuous"),  # distance from the camera along its axis
     *(Factor(name, "discrete", classes) for name, classes in CLASSES.items()),
 )
-RADII = {"large": 0.7, "small": 0.35}  # half of the height, and of the width: of a cube too, as published pictures show
+RADII = {"large": 0.7, "small": 0.35}  # half height and half width, also of cubes, as published images show
 FOCAL_LENGTH = 350.0  # pixels: a lens of 35 mm, a sensor of 32 mm for 320 pixels
-TARGET: Vector = (0.0, 0.0, 0.0)  # what the camera looks at
+TARGET: Vector = (0.0, 0.0, 0.0)  # the point at which the camera looks
 
 _GROUND = 3.0  # centers of objects lie in [-3, 3]
-_DISTANCE = 0.25  # between objects at least, as if each were a ball
-_MARGIN = 0.4  # between centers, to the right and ahead as the camera sees it, at least
-_TRIES = 50  # to place an object, before all objects are drawn again
+_DISTANCE = 0.25  # minimum distance between the bounding spheres of objects
+_MARGIN = 0.4  # minimum distance between centers along each of the camera's ground directions
+_TRIES = 50  # attempts to place an object before all objects are redrawn
 _CAMERA: Vector = (7.481, -6.508, 5.344)
 _CAMERA_JITTER = 0.5
 _LAMPS: dict[str, Vector] = {
@@ -50,19 +50,22 @@ _LAMPS: dict[str, Vector] = {
     "back": (-1.169, 2.646, 5.816),
 }
 _LAMP_JITTER = 1.0
-_WORDS = 1 + 3 * (1 + len(_LAMPS))  # of a setting
+_WORDS = 1 + 3 * (1 + len(_LAMPS))  # random words of a setting
 _CODES = np.array([len(names) for names in CLASSES.values()], dtype=np.uint64)
-_CHOICES = len(CLASSES) + 1  # words of an object beside those of its place: its classes, its rotation
+_CHOICES = len(CLASSES) + 1  # random words of an object for its classes and rotation; others are for its position
 
 
 class Camera(NamedTuple):
     """A camera that looks at `TARGET`, upright.
 
     Attributes:
-        position: its place.
-        right: unit vector to the right of the picture.
-        up: unit vector to the top of the picture.
-        ahead: unit vector into the picture.
+        position: its position.
+        right: unit vector to the right of the image.
+        up: unit vector to the top of the image.
+        ahead: unit vector along the optical axis.
+
+    >>> Camera.at((0.0, -5.0, 0.0)).see((1.0, 0.0, 2.0))
+    (1.0, 2.0, 5.0)
     """
 
     position: Vector
@@ -72,7 +75,7 @@ class Camera(NamedTuple):
 
     @classmethod
     def at(cls, position: Vector) -> "Camera":
-        """Place a camera."""
+        """Return the camera at a position."""
         x, y, z = (to - of for to, of in zip(TARGET, position, strict=True))
         level, length = math.sqrt(x * x + y * y), math.sqrt(x * x + y * y + z * z)
         ahead = (x / length, y / length, z / length)
@@ -81,19 +84,22 @@ class Camera(NamedTuple):
         return cls(position, right, up, ahead)
 
     def see(self, point: Vector) -> Vector:
-        """Return where a point is: to the right, upwards and ahead of the camera."""
+        """Return the coordinates of a point along the camera's axes: right, up and ahead."""
         x, y, z = (to - of for to, of in zip(point, self.position, strict=True))
         right, up, ahead = (a * x + b * y + c * z for a, b, c in (self.right, self.up, self.ahead))
         return right, up, ahead
 
 
 class Setting(NamedTuple):
-    """What a scene has beside its objects.
+    """The camera and lamps of a scene, and its number of objects.
 
     Attributes:
-        objects: their number.
+        objects: number of objects.
         camera: the camera.
-        lamps: places of the lamps.
+        lamps: positions of the lamps.
+
+    >>> sorted(draw_setting(np.random.Philox(0), range(3, 7)).lamps)
+    ['back', 'fill', 'key']
     """
 
     objects: int
@@ -102,14 +108,24 @@ class Setting(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A scene; the factors of its objects are `FACTORS`."""
+    """A scene; the factors of its objects are `FACTORS`.
+
+    >>> setting = draw_setting(stream := np.random.Philox(0), range(3, 7))
+    >>> scene = Scene(setting, draw_objects(stream, setting))
+    >>> len(scene.objects) == scene.setting.objects
+    True
+    """
 
     setting: Setting
     objects: Objects
 
 
 def draw_setting(stream: np.random.Philox, objects: range) -> Setting:
-    """Draw the number of objects, the camera and the lamps."""
+    """Draw the number of objects, the camera and the lamps.
+
+    >>> draw_setting(np.random.Philox(0), range(3, 7)).objects in range(3, 7)
+    True
+    """
     words = stream.random_raw(_WORDS)
     count = objects[int(below(words[:1], len(objects))[0])]
     shifts = (_single(2 * unit - 1) for unit in _units(words[1:]))
@@ -119,7 +135,12 @@ def draw_setting(stream: np.random.Philox, objects: range) -> Setting:
 
 
 def draw_objects(stream: np.random.Philox, setting: Setting) -> Objects | None:
-    """Draw the objects of a setting; none if one of them finds no place."""
+    """Draw the objects of a setting; return None if an object could not be placed.
+
+    >>> setting = draw_setting(stream := np.random.Philox(0), range(3, 4))
+    >>> sorted(draw_objects(stream, setting)[0])[:4]
+    ['color', 'material', 'pixel_x', 'pixel_y']
+    """
     placed: Objects = []
     for words in stream.random_raw((setting.objects, _CHOICES + 2 * _TRIES)):
         codes = below(words[: len(CLASSES)], _CODES).tolist()
@@ -135,7 +156,7 @@ def draw_objects(stream: np.random.Philox, setting: Setting) -> Objects | None:
 
 
 def _is_free(place: tuple[float, float], size: str, placed: Objects, camera: Camera) -> bool:
-    """Tell whether an object keeps its distance from those that are placed, and is not behind or beside one of them."""
+    """Return whether a position keeps the minimum distances from all placed objects."""
     right, ahead = camera.right[:2], (-camera.right[1], camera.right[0])
     for other in placed:
         x, y = place[0] - float(other["x"]), place[1] - float(other["y"])
@@ -157,7 +178,7 @@ def _factors(place: tuple[float, float], rotation: float, look: Mapping[str, str
 
 
 def _units(words: UInt64[np.ndarray, " words"]) -> list[float]:
-    """Turn words into numbers in [0, 1)."""
+    """Convert random words to numbers in [0, 1)."""
     units: list[float] = (below(words, 1 << 24) / (1 << 24)).tolist()
     return units
 
@@ -168,5 +189,5 @@ def _moved(place: Vector, jitter: float, shifts: Sequence[float]) -> Vector:
 
 
 def _single(value: float) -> float:
-    """Round to 32 bits, as the published factors are."""
+    """Round to 32 bits, like the published factors."""
     return float(np.float32(value))

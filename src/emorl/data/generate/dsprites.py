@@ -1,9 +1,9 @@
 """The sprites of dSprites, pixel for pixel: square, ellipse and heart.
 
-The frames of https://github.com/google-deepmind/dsprites-dataset are vectors that graphics hardware drew without
-antialiasing (issue 2 there). The polygons and the grid of 1/256 pixel on which their corners are placed are inferred
-from 133 published frames, 87 of them hearts, and reproduce all of these. Where a pixel's center lies on an edge, which
-happens in one of 200 frames but in none of these 133, the usual rule of such hardware is assumed.
+The frames of https://github.com/google-deepmind/dsprites-dataset are vector shapes that graphics hardware rasterized
+without antialiasing (issue 2 there). The polygons, and the grid of 1/256 pixel to which their corners are rounded, are
+inferred from 133 published frames, 87 of them hearts, and reproduce all of these. If a pixel's center lies on an edge,
+which happens in one of 200 frames but in none of these 133, the usual rule of such hardware is assumed.
 """
 
 from typing import SupportsFloat
@@ -51,7 +51,7 @@ def _cross() -> Float64[np.ndarray, "corners 2"]:
 
 
 SHAPES = ("square", "ellipse", "heart")  # in the order of the published ids, which start at 1
-UNSEEN = ("triangle", "cross")  # in no published frame
+UNSEEN = ("triangle", "cross")  # shapes that dSprites does not have
 
 _DRAWN = (_square(), _ellipse(), _heart())  # x to the right, y downwards
 _OUTLINES: dict[object, np.ndarray] = {
@@ -74,11 +74,15 @@ def sprite(
         shape: `square`, `ellipse` or `heart`, or its published id 1, 2 or 3; `triangle` or `cross`.
         scale: 0.5 to 1.
         orientation: counter-clockwise rotation in radians, 0 to 2 pi.
-        pos_x: center from left to right, 0 to 1, which is the middle half of the frame.
-        pos_y: center from top to bottom, likewise.
+        pos_x: horizontal position of the center, 0 to 1 from left to right, which spans the middle half of the frame.
+        pos_y: vertical position of the center, likewise from top to bottom.
 
     Raises:
-        DataError: if there is no such shape, or a number is not finite.
+        DataError: if the shape is unknown, or a number is not finite.
+
+    >>> frame = sprite("square", scale=1.0, orientation=0.0, pos_x=0.5, pos_y=0.5)
+    >>> frame.shape, int(frame.sum())
+    ((64, 64), 400)
     """
     corners = _corners(shape, float(scale), float(orientation), float(pos_x), float(pos_y))
     return _fill(np.floor(corners * _GRID + 0.5).astype(np.int64))
@@ -103,10 +107,10 @@ def _corners(
 
 
 def _fill(corners: Int64[np.ndarray, "corners 2"]) -> Bool[np.ndarray, "64 64"]:
-    """Fill a polygon on the grid: pixels whose center is inside, or on a left or upper edge but on no other.
+    """Fill a polygon on the grid: pixels whose center is inside, or on a left or upper edge only.
 
-    Integers alone decide: an edge toggles, in each row that it crosses, all pixels from the first one on whose center
-    is not to its left.
+    The computation is in integers: an edge toggles, in each row that it crosses, all pixels from the first one whose
+    center is not left of it.
     """
     following = np.roll(corners, -1, axis=0)
     descends = corners[:, 1:] <= following[:, 1:]

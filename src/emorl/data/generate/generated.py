@@ -1,4 +1,4 @@
-"""What the generators share."""
+"""The base class of all generators."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -7,13 +7,17 @@ from emorl.data.records import Record, Source
 
 
 class GeneratedSource(Source):
-    """A source whose scenes depend on a seed and their index alone.
+    """A source whose scenes depend only on a seed and their index.
 
     Attributes:
-        generator: name of the module that draws.
-        version: version of the generator: another one draws other scenes.
+        generator: name of the generator's module.
+        version: version of the generator; different versions generate different scenes.
         num_scenes: length of the source.
         seed: any integer.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> issubclass(Tetrominoes, GeneratedSource), len(list(Tetrominoes(num_scenes=5).records(start=3)))
+    (True, 2)
     """
 
     generator: str

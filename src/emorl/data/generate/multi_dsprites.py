@@ -1,6 +1,6 @@
-"""Multi-dSprites: sprites of dSprites with random factors, later ones over earlier ones, as in the real data set.
+"""Multi-dSprites: sprites of dSprites with random factors, each drawn over the previous ones, as in the published set.
 
-Scenes follow those of https://github.com/google-deepmind/multi_object_datasets in its three variants.
+Scenes follow https://github.com/google-deepmind/multi_object_datasets in its three variants.
 """
 
 import colorsys
@@ -29,27 +29,30 @@ COLORS = ("red", "green", "blue")
 FACTORS = (
     Factor("shape", "discrete", SHAPES),
     Factor("scale", "continuous"),
-    Factor("orientation", "continuous"),  # in radians, below the angle that turns the shape into itself
+    Factor("orientation", "continuous"),  # radians, less than the smallest angle that maps the shape onto itself
     Factor("x", "continuous"),  # left to right, 0 to 1
     Factor("y", "continuous"),  # top to bottom, 0 to 1
 )
 COLOR_FACTORS = tuple(Factor(name, "continuous") for name in COLORS)  # 0 to 1
 
-_SYMMETRY = {"square": 4, "ellipse": 2, "heart": 1}  # how often a shape comes to lie on itself in a full turn
+_SYMMETRY = {"square": 4, "ellipse": 2, "heart": 1}  # order of each shape's rotational symmetry
 _CHOICES = np.array([len(SHAPES), len(SCALES), len(ORIENTATIONS), len(POSITIONS), len(POSITIONS)], dtype=np.uint64)
-_WORDS = 8  # of an object: one for each of the five choices, three for the color
+_WORDS = 8  # random words of an object: one for each of the five choices, three for the color
 _VERSION = 1
 
 
 class Variant(NamedTuple):
-    """What tells the published variants apart.
+    """The properties in which the published variants differ.
 
     Attributes:
-        min_objects: smallest number of objects in a scene.
-        max_objects: largest number of objects in a scene.
-        factors: factors that every object has.
-        background: makes the color of the background from three random words.
-        foreground: makes the color of an object from three random words.
+        min_objects: minimum number of objects in a scene.
+        max_objects: maximum number of objects in a scene.
+        factors: factors of every object.
+        background: maps three random words to the color of the background.
+        foreground: maps three random words to the color of an object.
+
+    >>> VARIANTS["binarized"].max_objects
+    3
     """
 
     min_objects: int
@@ -78,9 +81,9 @@ def _gray(words: UInt64[np.ndarray, "3"]) -> Color:
 
 
 def _hsv(words: UInt64[np.ndarray, "3"]) -> Color:
-    """Choose any hue, and saturation and value from 1/2 up, so that no object looks like a gray background.
+    """Choose any hue, and saturation and value of at least 1/2, so that no object looks like a gray background.
 
-    The published description says "randomly colored HSV" and gives no ranges.
+    The published description is "randomly colored HSV", without ranges.
     """
     hue, saturation, value = (below(words, 1 << 16) / (1 << 16)).tolist()
     red, green, blue = colorsys.hsv_to_rgb(hue, (1 + saturation) / 2, (1 + value) / 2)
@@ -95,7 +98,13 @@ VARIANTS = {
 
 
 def render(factors: Objects, background: Color) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "64 64"]]:
-    """Draw objects, later ones over earlier ones, white if they have no color; return image and segmentation."""
+    """Draw objects, each over the previous ones, white if they have no color; return image and segmentation.
+
+    >>> square = {"shape": "square", "scale": 1.0, "orientation": 0.0, "x": 0.5, "y": 0.5}
+    >>> image, segmentation = render([square], background=(0, 0, 0))
+    >>> image.max(), int((segmentation == 1).sum())
+    (np.uint8(255), 400)
+    """
     image, segmentation = np.full((*IMAGE_SIZE, 3), background, np.uint8), np.zeros(IMAGE_SIZE, np.uint8)
     for label, factor in enumerate(factors, start=1):
         scale, orientation, x, y = (float(factor[name]) for name in ("scale", "orientation", "x", "y"))
@@ -108,26 +117,29 @@ def render(factors: Objects, background: Color) -> tuple[UInt8[np.ndarray, "64 6
 class MultiDSprites(GeneratedSource):
     """A source of generated Multi-dSprites.
 
-    The number of objects and their shape, scale, orientation and place are uniform over the values of dSprites; the
-    orientation 2 pi, which is 0, counts as one. An object that others cover wholly keeps its factors and has no pixel:
-    in the published files too, `visibility` tells which objects there are, not which are seen.
+    The number of objects and their shape, scale, orientation and position are uniform over the values of dSprites,
+    where 2 pi is a separate orientation although it equals 0. A fully occluded object keeps its factors and has no
+    pixel. The published files do the same: their `visibility` marks the objects of a scene, occluded or not.
 
-    Scene i depends on seed, split, variant and i alone. Random words are turned into choices by integer arithmetic,
-    and sprites are filled by integer arithmetic from corners of which none is nearer than 1e-9 pixel to where it would
-    be rounded otherwise: the same bytes on every machine and in any order.
+    Scene i depends only on seed, split, variant and i, and has the same bytes on every machine: choices and filling are
+    integer arithmetic, and no corner of a sprite is within 1e-9 pixel of a rounding threshold.
 
     Args:
         num_scenes: length of the source.
         seed: any integer.
-        split: each split has scenes of its own.
+        split: name of the split; splits have different scenes.
         variant: `colored_on_grayscale`, 2 to 5 vivid objects on gray; `colored_on_colored`, 1 to 4 objects of any
             color on any color; or `binarized`, 2 to 3 white objects on black.
 
     Raises:
-        DataError: if there is no such variant.
+        DataError: if the variant is unknown.
+
+    >>> record = MultiDSprites(num_scenes=10, seed=0).scene(3)
+    >>> record.image.shape, len(record.factors)
+    ((64, 64, 3), 4)
     """
 
-    generator = "emorl.data.generate.multi_dsprites"  # keys the random words: it stays, wherever the module moves
+    generator = "emorl.data.generate.multi_dsprites"  # seeds the random words; must not change if the module moves
     version = _VERSION
     dataset = "multi_dsprites"
     image_size = IMAGE_SIZE
@@ -151,7 +163,7 @@ class MultiDSprites(GeneratedSource):
 
 
 def _object(words: UInt64[np.ndarray, "8"], variant: Variant) -> dict[str, Value]:
-    """Turn random words into the factors of an object; its orientation is the smallest that looks the same."""
+    """Map random words to the factors of an object; of equivalent orientations, the smallest is returned."""
     shape, scale, turn, x, y = below(words[:-3], _CHOICES).tolist()
     order = _SYMMETRY[SHAPES[shape]]
     values: list[Value] = [

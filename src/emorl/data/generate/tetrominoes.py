@@ -1,8 +1,8 @@
-"""Tetrominoes: three tetrominoes of random shape, color and place on black, as in the real data set.
+"""Tetrominoes: three tetrominoes of random shape, color and position on black, as in the published data set.
 
-Scenes follow those of https://github.com/google-deepmind/multi_object_datasets, of which 10 real ones are rendered
-pixel for pixel by `render`. The real set has all 19 fixed orientations, two more than its description says. Variants of
-our own differ from it in one respect each, to see what a model makes of what it was not trained on.
+Scenes follow https://github.com/google-deepmind/multi_object_datasets; `render` reproduces 10 published scenes pixel
+for pixel. The published set has all 19 fixed orientations, two more than its description states. Additional variants
+differ from it in one respect each, to test how a model generalizes.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ if not TYPE_CHECKING:
 
 IMAGE_SIZE = (35, 35)
 MAX_OBJECTS = 3
-SHAPES = (  # in the order of the real data set's ids, which start at 1
+SHAPES = (  # in the order of the published ids, which start at 1
     *("XXXX", "X/X/X/X"),
     *("XXX/X..", "X../XXX", "..X/XXX", "XXX/..X", "XX/.X/.X", ".X/.X/XX", "XX/X./X.", "X./X./XX"),
     *("XX./.XX", ".XX/XX.", ".X/XX/X.", "X./XX/.X"),
@@ -53,12 +53,15 @@ NEW_COLORS = {
 
 
 class Variant(NamedTuple):
-    """What tells the variants apart.
+    """The properties in which the variants differ.
 
     Attributes:
         objects: number of objects in a scene.
-        shapes: shapes of one number of cells.
+        shapes: shapes, all with the same number of cells.
         colors: names of the colors.
+
+    >>> VARIANTS["five_objects"].objects
+    5
     """
 
     objects: int = MAX_OBJECTS
@@ -67,9 +70,9 @@ class Variant(NamedTuple):
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """Factors that every object has."""
+        """Factors of every object."""
         return (
-            Factor("x", "continuous"),  # top row of the bounding box in pixels: the real data set's x runs downwards
+            Factor("x", "continuous"),  # top row of the bounding box in pixels: the published x points downwards
             Factor("y", "continuous"),  # left column
             Factor("shape", "discrete", self.shapes),
             Factor("color", "discrete", self.colors),
@@ -106,12 +109,17 @@ _GRIDS = {
 }
 _SPRITES = {shape: np.kron(grid, _CELL) for shape, grid in _GRIDS.items()}
 
-_ATTEMPTS = 16  # scenes drawn at once: changing it changes the scenes, and so needs a new version
+_ATTEMPTS = 16  # scenes drawn at once; changing it changes the scenes and requires a new `_VERSION`
 _VERSION = 1
 
 
 def render(factors: Objects) -> tuple[UInt8[np.ndarray, "35 35 3"], UInt8[np.ndarray, "35 35"]]:
-    """Draw objects with the factors `FACTORS`, later ones over earlier ones; return image and segmentation."""
+    """Draw objects with the factors `FACTORS`, each over the previous ones; return image and segmentation.
+
+    >>> image, segmentation = render([{"x": 0.0, "y": 5.0, "shape": "XX/XX", "color": "red"}])
+    >>> segmentation.shape, int(segmentation.sum())
+    ((35, 35), 100)
+    """
     image, segmentation = np.zeros((*IMAGE_SIZE, 3), np.uint8), np.zeros(IMAGE_SIZE, np.uint8)
     for label, factor in enumerate(factors, start=1):
         sprite = _SPRITES[str(factor["shape"])]
@@ -126,22 +134,26 @@ def render(factors: Objects) -> tuple[UInt8[np.ndarray, "35 35 3"], UInt8[np.nda
 class Tetrominoes(GeneratedSource):
     """A source of generated Tetrominoes.
 
-    Shape, color and place of the objects are uniform; as long as two objects share a pixel, the whole scene is drawn
-    again. Scene i depends on seed, split, variant and i alone, through integer arithmetic on the words of a Philox
-    counter: the same bytes on every machine and in any order.
+    Shape, color and position of the objects are uniform; a scene in which objects overlap is redrawn. Scene i depends
+    only on seed, split, variant and i, by integer arithmetic on the words of a Philox counter, and has the same bytes
+    on every machine.
 
     Args:
         num_scenes: length of the source.
         seed: any integer.
-        split: each split has scenes of its own.
+        split: name of the split; splits have different scenes.
         variant: `standard`, as published; `trominoes` or `pentominoes` in place of tetrominoes; `new_colors`, which
             mix or dim the published ones; or `one_object`, `two_objects`, `four_objects` or `five_objects`.
 
     Raises:
-        DataError: if there is no such variant.
+        DataError: if the variant is unknown.
+
+    >>> record = Tetrominoes(num_scenes=10, seed=0).scene(3)
+    >>> record.image.shape, len(record.factors)
+    ((35, 35, 3), 3)
     """
 
-    generator = "emorl.data.generate.tetrominoes"  # keys the random words: it stays, wherever the module moves
+    generator = "emorl.data.generate.tetrominoes"  # seeds the random words; must not change if the module moves
     version = _VERSION
     dataset = "tetrominoes"
     image_size = IMAGE_SIZE
@@ -167,7 +179,7 @@ class Tetrominoes(GeneratedSource):
 
 
 def _first_free(words: UInt64[np.ndarray, "attempts objects 4"], variant: Variant) -> Objects | None:
-    """Turn random words into scenes and return the first one without overlap, if any."""
+    """Map random words to scenes and return the first one without overlap, if any."""
     shapes, colors = below(words[..., 0], len(variant.shapes)), below(words[..., 1], len(variant.colors))
     cells, room = _layout(variant.shapes)
     corners = below(words[..., 2:], room[shapes])
@@ -183,14 +195,14 @@ def _first_free(words: UInt64[np.ndarray, "attempts objects 4"], variant: Varian
 
 @cache
 def _layout(shapes: tuple[str, ...]) -> tuple[Int64[np.ndarray, "shapes cells 2"], UInt64[np.ndarray, "shapes 2"]]:
-    """Return the corners of each shape's cells in its bounding box, and how many places the box has in each axis."""
+    """Return the corners of each shape's cells in its bounding box, and the box's number of positions in each axis."""
     cells = np.stack([np.argwhere(_GRIDS[shape]) * _SIDE for shape in shapes]).astype(np.int64)
     room = np.array([np.subtract(IMAGE_SIZE, _SPRITES[shape].shape) + 1 for shape in shapes], dtype=np.uint64)
     return cells, room
 
 
 def _overlap(corners: Int64[np.ndarray, "attempts objects cells 2"]) -> Bool[np.ndarray, " attempts"]:
-    """Tell for each attempt whether two of its objects share a pixel: cells nearer than a side in both axes."""
+    """Return for each attempt whether two of its objects overlap: cells closer than a side in both axes."""
     cells = corners.reshape(len(corners), -1, 2)
     near = (abs(cells[:, :, None] - cells[:, None]) < _SIDE).all(axis=-1)
     overlap: np.ndarray = near.sum(axis=(1, 2)) > cells.shape[1]  # every cell is near itself

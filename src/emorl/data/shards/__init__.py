@@ -1,1 +1,1 @@
-"""What a data set is on disk: the manifest, the tar files, and how they are fetched."""
+"""The file format: the manifest, the tar files, and how they are fetched."""

@@ -1,4 +1,4 @@
-"""Whole shards, as the manifest describes them: fetched, compared, and kept in a local folder if there is one."""
+"""Fetching of whole shards: each is compared with the manifest, and optionally kept in a local cache."""
 
 import hashlib
 import logging
@@ -16,20 +16,27 @@ _log = logging.getLogger(__name__)
 
 
 def fetch_shard(root: str | os.PathLike[str], shard: Shard, cache: str | os.PathLike[str] | None = None) -> bytes:
-    """Return the content of a shard, which is what the manifest says.
+    """Return the content of a shard, after comparing it with the manifest.
 
-    A shard from a URL is kept in the cache under its checksum: processes, runs and data sets may share the folder
-    without a lock, for a file appears there whole or not at all, and one that was damaged since is fetched anew.
-    Files in it may be deleted whenever nothing runs. A shard from a local path is read where it is.
+    A shard from a URL is stored in the cache under its checksum. Processes, runs and data sets can share the cache
+    without a lock, because files are written atomically, and damaged files are fetched again. Its files can be deleted
+    while no process uses them. Shards at a local path are not cached.
 
     Args:
         root: folder of the data set: a local path or a URL.
         shard: the shard's entry in the manifest.
-        cache: local folder, made if need be; nothing is kept without one.
+        cache: local folder, created if necessary; by default shards are not cached.
 
     Raises:
         DataError: if the shard cannot be read, differs from the manifest in size or checksum (from a URL: twice), or
-            if it cannot be kept, as on a full disk.
+            cannot be cached, such as on a full disk.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> size = (folder / "train-000000.tar").write_bytes(b"abc")
+    >>> shard = Shard("train-000000.tar", samples=1, bytes=size, sha256=hashlib.sha256(b"abc").hexdigest())
+    >>> fetch_shard(folder, shard)
+    b'abc'
     """
     if cache is None or not is_url(root):
         return _fetch(root, shard)
@@ -49,7 +56,7 @@ def _fetch(root: str | os.PathLike[str], shard: Shard) -> bytes:
     where = locate(root, shard.name)
     content = fetch(root, shard.name, shard.bytes)
     difference = _difference(content, shard)
-    if difference and is_url(root):  # a proxy may have spoilt it, or a server without Content-Length have hung up
+    if difference and is_url(root):  # damaged by a proxy, or truncated by a server that sends no Content-Length
         _log.warning("%s: %s; fetching it again", where, difference)
         content = fetch(root, shard.name, shard.bytes)
         difference = _difference(content, shard)
@@ -59,7 +66,7 @@ def _fetch(root: str | os.PathLike[str], shard: Shard) -> bytes:
 
 
 def _difference(content: bytes, shard: Shard) -> str:
-    """Return what is wrong with a shard, nothing if it is whole."""
+    """Describe how a shard differs from the manifest; empty if it does not."""
     if len(content) != shard.bytes:
         more = " or more" if len(content) > shard.bytes else ""
         return f"expected {shard.bytes} bytes as in the manifest, got {len(content)}{more}"

@@ -1,4 +1,4 @@
-"""The manifest beside the shards: what the data set is, how long it is, and the checksum of every shard."""
+"""The manifest in a data set's folder: its properties, its splits and the checksum of every shard."""
 
 import hashlib
 import json
@@ -17,12 +17,16 @@ from emorl.errors import DataError
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 
-_MAX_BYTES = 1 << 24  # of a manifest: enough for 100,000 shards
+_MAX_BYTES = 1 << 24  # maximum size of a manifest, enough for 100,000 shards
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file: its name in the data set's folder, its number of samples, its size and its checksum."""
+    """One tar file: its name in the data set's folder, its number of samples, its size in bytes and its checksum.
+
+    >>> Shard("train-000000.tar", samples=1000, bytes=1_500_000, sha256="0" * 64).samples
+    1000
+    """
 
     name: str
     samples: int
@@ -32,7 +36,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split: its number of samples, the indices of their records in the source as runs (`3,5,8-10`), its shards."""
+    """One split: its number of samples, the indices of their records in the source as runs (`3,5,8-10`), its shards.
+
+    >>> Split(samples=5, indices="3,5,8-10", shards=(Shard("train-000000.tar", 5, 8192, "0" * 64),)).samples
+    5
+    """
 
     samples: int
     indices: str
@@ -41,21 +49,25 @@ class Split:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Description of a data set of shards, valid by construction.
+    """Description of a data set of shards; validated on construction.
 
     Args:
         dataset: name, such as `tetrominoes`.
         variant: variant of the data set.
-        source: where the records come from: file and checksum, or generator, version and seed; and the crop that the
-            images show, if they are no whole frames.
+        source: origin of the records: file and checksum, or generator, version and seed; and the crop, if the images
+            do not show whole frames.
         image_size: height and width in pixels.
-        max_objects: largest number of objects in a scene, the background not counted.
+        max_objects: maximum number of objects in a scene, without the background, 1 to 255.
         factors: factors of every object.
-        splits: the splits by name; a split without samples is left out.
+        splits: the non-empty splits by name.
         format_version: version of the shard format.
 
     Raises:
-        DataError: if the parts contradict each other.
+        DataError: if the parts are inconsistent.
+
+    >>> manifest = Manifest("mine", "standard", {"file": "a.h5"}, (64, 64), max_objects=5, factors=(), splits={})
+    >>> manifest.slots, Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+    (6, True)
     """
 
     dataset: str
@@ -78,24 +90,24 @@ class Manifest:
 
     @property
     def slots(self) -> int:
-        """Number of slots that the data set needs: one per object and one for the background."""
+        """Number of slots that a model needs for the data set: one per object and one for the background."""
         return self.max_objects + 1
 
     def crop_left(self, crop: Crop) -> Crop:
-        """Return what is left to crop of a stored image: ``square``, if it shows the crop already.
+        """Return the crop to apply to a stored image: ``square`` if the image already shows the requested crop.
 
         Raises:
-            DataError: if it shows another.
+            DataError: if the image shows a different crop.
         """
         stored = self.source.get("crop")
         if stored is not None and crop not in (stored, "square"):
-            expected, remedy = f"the crop {stored!r}, which its images show already", "choose it, or another data set"
+            expected, remedy = f"the crop {stored!r}, which its images already show", "choose it, or another data set"
             raise DataError.of(self.dataset, expected=expected, got=repr(crop), remedy=remedy)
         return crop if stored is None else "square"
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the canonical JSON: changes whenever anything in the data set does."""
+        """SHA-256 of the canonical JSON, which changes with any change of the data set."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -105,13 +117,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: Any) -> "Manifest":
-        """Build a manifest from JSON values, strictly: no key may be missing, unknown or of another type.
+        """Build a manifest from JSON values, strictly: missing keys, unknown keys and wrong types are errors.
 
         Raises:
-            DataError: if the values are no valid manifest of this format version.
+            DataError: if the values are not a valid manifest of this format version.
         """
         require(isinstance(value, dict), "manifest", "a JSON object", value)
-        expected = f"{FORMAT_VERSION}, the one that this version of emorl reads"
+        expected = f"{FORMAT_VERSION}, the version that this emorl reads"
         require(value.get("format_version") == FORMAT_VERSION, "format_version", expected, value.get("format_version"))
         slots = parse(int, value.get("slots"), "slots")
         manifest: Manifest = parse(cls, {key: item for key, item in value.items() if key != "slots"}, "manifest")
@@ -127,17 +139,21 @@ class Manifest:
             name: file name of the manifest in the folder.
 
         Raises:
-            DataError: if there is none, or it is not valid.
+            DataError: if it does not exist or is invalid.
         """
         content = fetch(root, name, _MAX_BYTES)
         try:
             return cls.from_json(json.loads(content))
         except (ValueError, RecursionError) as error:  # a DataError is a ValueError, and so is bad JSON or UTF-8
-            raise DataError(f"{locate(root, name)}: no valid manifest: {error}") from error
+            raise DataError(f"{locate(root, name)}: invalid manifest: {error}") from error
 
 
 def shard_name(split: str, number: int) -> str:
-    """Return the file name of a shard."""
+    """Return the file name of a shard.
+
+    >>> shard_name("train", 7)
+    'train-000007.tar'
+    """
     return f"{split}-{number:06d}.tar"
 
 

@@ -1,8 +1,8 @@
 """Files of a data set, by path or URL: transient faults are retried, others are one error at once.
 
-URLs are read with fsspec, one request a file. Unlike a pipe from curl, it tells a connection that broke from the end of
-a file and 404 from 503, quotes what a URL may not hold, and needs nothing but Python. Its settings are the user's:
-proxies and `~/.netrc` are honored, and so are variables such as `FSSPEC_S3_ANON` and `AWS_ENDPOINT_URL`.
+URLs are read with fsspec, one request per file. Unlike a pipe from curl, it distinguishes a broken connection from the
+end of a file and 404 from 503, and quotes URLs. The user's settings apply: proxies, `~/.netrc`, and variables such as
+`FSSPEC_S3_ANON` and `AWS_ENDPOINT_URL`.
 """
 
 import logging
@@ -17,7 +17,7 @@ import fsspec  # type: ignore[import-untyped]
 from emorl.errors import DataError, reason
 
 TRIES = 6
-BACKOFF = 1.0  # seconds before the second try, at most; twice as long before each further one: half a minute in all
+BACKOFF = 1.0  # maximum wait in seconds before the second try; doubles with each further try, 31 seconds in total
 
 _CHUNK = 1 << 20
 _HTTP = {"trust_env": True, "timeout": aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)}
@@ -26,29 +26,44 @@ _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectory
 _CHECK = "check the path, or run the emorl-data command that writes the data set (again)"
 _LATER = "check the network and the server, and run the same command again"
 
-_dice = random.SystemRandom()  # leaves alone the generators that an experiment has seeded
+_dice = random.SystemRandom()  # separate from the seeded generators of an experiment
 _log = logging.getLogger(__name__)
 
 
 def is_url(root: str | os.PathLike[str]) -> bool:
-    """Return whether a data set is at a URL, such as `https://`, `s3://` or `file://`, rather than at a path."""
+    """Return whether a data set is at a URL, such as `https://`, `s3://` or `file://`, rather than at a path.
+
+    >>> is_url("s3://bucket/tetrominoes"), is_url("data/tetrominoes")
+    (True, False)
+    """
     return "://" in os.fspath(root)
 
 
 def locate(root: str | os.PathLike[str], name: str) -> str:
-    """Return the path or URL of a file of the data set."""
+    """Return the path or URL of a file of the data set.
+
+    >>> locate("https://example.org/tetrominoes/", "manifest.json")
+    'https://example.org/tetrominoes/manifest.json'
+    """
     folder = os.fspath(root)
     return f"{folder.rstrip('/')}/{name}" if is_url(root) else os.path.join(folder, name)
 
 
 def fetch(root: str | os.PathLike[str], name: str, limit: int) -> bytes:
-    """Return the content of a file of the data set, of a larger local file a little more than `limit` bytes.
+    """Return the content of a file of the data set; reading of a local file stops after `limit` bytes.
 
-    From a URL it is tried up to `TRIES` times, with a warning and a longer wait each time, as long as the fault is one
-    that may pass: a connection refused, broken or silent, an answer cut short, a server that is overloaded or broken.
+    Downloads are tried up to `TRIES` times, with a warning and an increasing wait each time, if the fault is transient:
+    a refused, broken or silent connection, a truncated answer, or a server error.
 
     Raises:
         DataError: if the file cannot be read.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with open(os.path.join(folder, "manifest.json"), "wb") as stream:
+    ...     _ = stream.write(b"{}")
+    >>> fetch(folder, "manifest.json", limit=1024)
+    b'{}'
     """
     where = locate(root, name)
     if is_url(root):
@@ -67,7 +82,7 @@ def _download(where: str) -> bytes:
             protocol = where.partition("://")[0]
             content: bytes = fsspec.filesystem(protocol, **_OPTIONS.get(protocol, {})).cat_file(where)
             return content
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # each file system of fsspec raises different errors
             if not _may_pass(error):
                 raise DataError(f"{where}: cannot be read ({_reason(error)}); {_CHECK}") from error
             if tries == TRIES:
@@ -79,7 +94,7 @@ def _download(where: str) -> bytes:
 
 
 def _may_pass(error: Exception) -> bool:
-    status = getattr(error, "status", None)  # of an HTTP answer
+    status = getattr(error, "status", None)  # HTTP status
     if status is not None:
         return status in (408, 429) or status >= 500
     return isinstance(error, (OSError, aiohttp.ClientError)) and not isinstance(error, _LASTING)
@@ -94,7 +109,7 @@ def _reason(error: Exception) -> str:
 
 
 def _read(read: Callable[[int], bytes], limit: int) -> bytes:
-    """Read in chunks: memory follows what is there, not what a manifest claims."""
+    """Read in chunks, so that memory depends on the file's size and not on the size in the manifest."""
     content = bytearray()
     while len(content) <= limit and (chunk := read(_CHUNK)):
         content += chunk

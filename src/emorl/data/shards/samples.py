@@ -1,6 +1,6 @@
 """WebDataset shards: tar files of `KEY.image.png`, `KEY.segmentation.png` and `KEY.factors.json`.
 
-A shard is the unit of trust: it is fetched whole, compared with the manifest, and only then read.
+A shard is verified as a whole: it is fetched completely and compared with the manifest before it is read.
 """
 
 import io
@@ -23,7 +23,7 @@ from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.remote import locate
 from emorl.errors import DataError
 
-MAX_PIXELS = 1 << 24  # of one image: a PNG that claims more is not decoded
+MAX_PIXELS = 1 << 24  # maximum pixels of an image; larger PNGs are not decoded
 
 _MEMBER = re.compile(r"[a-z0-9_-]+\.(image\.png|segmentation\.png|factors\.json)")
 _PNG_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -31,10 +31,20 @@ _PNG_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, I
 Sample = TypedDict(
     "Sample", {"__key__": str, "__url__": str, "image.png": bytes, "segmentation.png": bytes, "factors.json": bytes}
 )
+Sample.__doc__ = """An undecoded sample: its key, the location of its shard, and its members.
+
+>>> sorted(Sample.__required_keys__)
+['__key__', '__url__', 'factors.json', 'image.png', 'segmentation.png']
+"""
 
 
 def encode_record(record: Record) -> dict[str, bytes]:
-    """Return the members of a sample by extension: the same bytes for the same record."""
+    """Return the members of a sample by extension: equal bytes for equal records.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> sorted(encode_record(Tetrominoes(num_scenes=1).scene(0)))
+    ['factors.json', 'image.png', 'segmentation.png']
+    """
     return {
         "image.png": _to_png(record.image),
         "segmentation.png": _to_png(record.segmentation),
@@ -43,28 +53,45 @@ def encode_record(record: Record) -> dict[str, bytes]:
 
 
 def decode_sample(sample: Sample) -> Record:
-    """Decode what `read_shard` yields.
+    """Decode a sample of `read_shard`.
 
     Raises:
-        DataError: unless it holds an 8-bit RGB and a gray PNG of one size and a JSON list of objects.
+        DataError: unless it contains an 8-bit RGB and a gray PNG of equal size, and a JSON list of objects.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> sample = {"__key__": "test-0", "__url__": "test.tar", **encode_record(Tetrominoes(num_scenes=1).scene(0))}
+    >>> decode_sample(sample).image.shape
+    (35, 35, 3)
     """
     return Record(*_decode(sample, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
 
 
 def read_record(sample: Sample, spec: Spec) -> Record:
-    """Decode what `read_shard` yields and check it against what the data set promises.
+    """Decode a sample of `read_shard` and check it against the specification of its data set.
 
     Raises:
-        DataError: if it cannot be decoded, or differs from the promise in image size, labels, objects or factors.
+        DataError: if it cannot be decoded, or differs from the specification in image size, labels, objects or factors.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> source = Tetrominoes(num_scenes=1)
+    >>> sample = {"__key__": "test-0", "__url__": "test.tar", **encode_record(source.scene(0))}
+    >>> len(read_record(sample, source).factors)
+    3
     """
     return Record(*read_parts(sample, spec, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
 
 
 def read_parts(sample: Sample, spec: Spec, labels: Collection[Label]) -> Parts:
-    """Decode and check the image alone and, of what else is known of the scene, what is asked for.
+    """Decode and check the image and the requested labels of a sample.
 
     Raises:
-        DataError: as `read_record`, of the parts that are read.
+        DataError: as `read_record`, for the parts that are read.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> source = Tetrominoes(num_scenes=1)
+    >>> sample = {"__key__": "test-0", "__url__": "test.tar", **encode_record(source.scene(0))}
+    >>> read_parts(sample, source, labels=()).segmentation is None
+    True
     """
     parts = _decode(sample, labels)
     try:
@@ -82,14 +109,23 @@ def read_shard(
     Args:
         root: folder of the data set: a local path or a URL.
         shard: the shard's entry in the manifest.
-        cache: local folder that keeps shards from URLs.
+        cache: local folder for shards from URLs.
 
     Yields:
         A dictionary of the undecoded members, with the sample's key and the shard's location.
 
     Raises:
         DataError: before the first sample, if the shard is missing, differs from the manifest in size, checksum or
-            number of samples, or holds anything but complete samples.
+            number of samples, or contains anything except complete samples.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = tempfile.mkdtemp()
+    >>> manifest = write_shards(consecutive(Tetrominoes(num_scenes=2, seed=0), {"test": 2}), folder)
+    >>> [sample["__key__"] for sample in read_shard(folder, manifest.splits["test"].shards[0])]
+    ['test-00000000', 'test-00000001']
     """
     content, where = fetch_shard(root, shard, cache), locate(root, shard.name)
     samples = _samples(content, where)
@@ -104,7 +140,16 @@ def read_records(root: str | os.PathLike[str], manifest: Manifest, split: str) -
     """Yield the records of a split in order.
 
     Raises:
-        DataError: if the data set has no such split, or is damaged.
+        DataError: if the split does not exist, or the data set is damaged.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = tempfile.mkdtemp()
+    >>> manifest = write_shards(consecutive(Tetrominoes(num_scenes=2, seed=0), {"test": 2}), folder)
+    >>> len(list(read_records(folder, manifest, "test")))
+    2
     """
     if split not in manifest.splits:
         expected = f"a split {' or '.join(manifest.splits)}"
@@ -115,13 +160,22 @@ def read_records(root: str | os.PathLike[str], manifest: Manifest, split: str) -
 
 
 def verify(root: str | os.PathLike[str]) -> list[str]:
-    """Check everything in a data set: shards, samples, labels, factors and stray shards.
+    """Check everything in a data set: shards, samples, labels, factors, and shards that the manifest does not list.
 
     Returns:
         All problems found, one line each.
 
     Raises:
-        DataError: if there is no valid manifest to compare with.
+        DataError: if there is no valid manifest.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = write_shards(consecutive(Tetrominoes(num_scenes=2, seed=0), {"test": 2}), folder)
+    >>> verify(folder)
+    []
     """
     manifest = Manifest.load(root)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
@@ -166,7 +220,7 @@ def _decode(sample: Sample, labels: Collection[Label]) -> Parts:
 
 
 def _samples(content: bytes, where: str) -> list[dict[str, Any]]:
-    """Group the members of a tar file to samples, all of them complete."""
+    """Group the members of a tar file into samples, and check that these are complete."""
     try:
         samples = list(group_by_keys(_members(memoryview(content), where)))
         for sample in samples:
@@ -178,10 +232,10 @@ def _samples(content: bytes, where: str) -> list[dict[str, Any]]:
 
 
 def _members(content: memoryview, where: str) -> Iterator[dict[str, Any]]:
-    """Yield the members as webdataset does, but of plain tar files only, and none with a foreign name or kind.
+    """Yield the members as webdataset does, but only of uncompressed tar files, and only regular files of known names.
 
-    webdataset's own iterator also unpacks compressed and sparse files, which may be far larger than the shard. The
-    data are views: nothing is copied before a sample is due.
+    webdataset's iterator also unpacks compressed and sparse files, which can be far larger than the shard. The data
+    are views, copied only when a sample is yielded.
     """
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:

@@ -1,1 +1,1 @@
-"""Data sets in the formats in which they were published."""
+"""Readers of the formats in which data sets are published, and of folders of images."""

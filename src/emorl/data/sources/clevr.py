@@ -19,12 +19,15 @@ _NUMBERS = ("x", "y", "z", "rotation")
 class ClevrTFRecords(TFRecordSource):
     """A source over `clevr_with_masks_train.tfrecords`, in the order of the file.
 
-    Objects are those with `visibility`, in their order there, even if others hide one altogether: it keeps its label,
-    which no pixel has then, and its factors.
+    Objects are the entities with non-zero `visibility`, in the file's order. A fully occluded object keeps its factors
+    and its label, which then no pixel has.
 
     Args:
-        path: the file, compressed as published or not.
-        max_objects: largest number of objects in the scenes that will be taken.
+        path: the file, compressed or not.
+        max_objects: maximum number of objects in the selected scenes.
+
+    >>> ClevrTFRecords("clevr_with_masks_train.tfrecords", max_objects=6).image_size  # opened when records are read
+    (240, 320)
     """
 
     dataset = "clevr"
@@ -37,10 +40,10 @@ class ClevrTFRecords(TFRecordSource):
         self.max_objects = max_objects
 
     def decode(self, example: Example) -> Record:
-        """Turn a parsed record into ours.
+        """Convert a parsed example to a record.
 
         Raises:
-            DataError: if a feature is missing or is not as in CLEVR with masks.
+            DataError: if a feature is missing or differs from CLEVR with masks.
         """
         visible = take(example, "visibility", (_ENTITIES,), np.float32) > 0
         masks = take(example, "mask", (_ENTITIES, *IMAGE_SIZE, 1), np.uint8)[..., 0]
@@ -49,10 +52,10 @@ class ClevrTFRecords(TFRecordSource):
         return Record(image, segmentation, _factors(example, entities))
 
     def object_counts(self) -> Iterator[int]:
-        """Yield the number of objects of each record, looking at nothing else.
+        """Yield the number of objects of each record, without decoding other features.
 
         Raises:
-            DataError: on a file that is missing, damaged or not CLEVR with masks.
+            DataError: if the file is missing, damaged or not CLEVR with masks.
         """
         for visibility in self.feature("visibility", (_ENTITIES,), np.float32):
             yield int((visibility[1:] > 0).sum())

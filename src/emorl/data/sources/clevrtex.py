@@ -1,13 +1,13 @@
 """ClevrTex as published: https://www.robots.ox.ac.uk/~vgg/data/clevrtex/.
 
 The layout is that of `generate.py`, which wrote the data set, and `clevrtex_eval.py`, which reads it, both in
-https://github.com/karazijal/clevrtex-generation; it was not compared with the published archives themselves:
+https://github.com/karazijal/clevrtex-generation. It was not compared with the published archives:
 
-    clevrtex_full/0/CLEVRTEX_full_000000.png        the image, with or without an alpha channel, which is left out
+    clevrtex_full/0/CLEVRTEX_full_000000.png        the image; an alpha channel is dropped
     clevrtex_full/0/CLEVRTEX_full_000000_flat.png   a palette image whose indices are the numbers of the objects
     clevrtex_full/0/CLEVRTEX_full_000000.json       the objects: index from 1, shape, size, material, 3d_coords, ...
 
-A folder such as `0` holds a thousand scenes. Further files of a scene (albedo, depth, normals, shadow) are not read.
+A folder such as `0` holds a thousand scenes. Other files of a scene (albedo, depth, normals, shadow) are not read.
 """
 
 import json
@@ -38,7 +38,7 @@ def _poliigon(names: str) -> tuple[str, ...]:
     return tuple(f"poliigon{name}" for name in names.split())
 
 
-# Names as in the data set: its poliigonfabricupholsterybrightanglepattern001 looks like another material (ERRATA.md).
+# Names as in the data set. Its poliigonfabricupholsterybrightanglepattern001 shows another material (its ERRATA.md).
 _MATERIALS = (
     *_poliigon("""
     bricks01 bricksflemishred001 brickspaintedwhite001 carpettwistnatural001 chainmailcopperroundedthin001
@@ -69,14 +69,21 @@ _OUTD_MATERIALS = _poliigon("""
 class ClevrTexFolder(Source):
     """A source over one variant of ClevrTex, in the order of the scenes' indices.
 
-    Factors are shape, size, material, the place x, y, z and the rotation in degrees; color in the variant vbg alone,
-    because elsewhere the material hides it.
+    Factors are shape, size, material, position x, y, z and rotation in degrees. Color is a factor only in the variant
+    vbg, because in others the material hides it.
 
     Args:
         path: the unpacked folder of the variant.
 
     Raises:
-        DataError: if there are no images of one variant in it, or one is missing before the last one.
+        DataError: if the folder does not contain images of exactly one variant, or if their indices have gaps.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "CLEVRTEX_full_000000.png").touch()
+    >>> source = ClevrTexFolder(folder)
+    >>> source.variant, len(source.paths), source.splits["test"]
+    ('full', 1, range(0, 5000))
     """
 
     dataset = "clevrtex"
@@ -104,10 +111,10 @@ class ClevrTexFolder(Source):
         return {"train": range(2 * tenth, scenes), "val": range(tenth, 2 * tenth), "test": range(tenth)}
 
     def require(self, split: str, scenes: int) -> None:
-        """Check that the scenes up to the end of a split are there: archives come in parts.
+        """Check that the scenes up to the end of a split exist, since archives are published in parts.
 
         Raises:
-            DataError: if they are not.
+            DataError: if they do not.
         """
         if scenes > len(self.paths):
             expected, remedy = f"{scenes} images for the split {split}", f"{_UNPACK}, or choose smaller splits"
@@ -117,7 +124,7 @@ class ClevrTexFolder(Source):
         """Yield the scenes from index `start` on.
 
         Raises:
-            DataError: on an image, label map or metadata that are missing, damaged or contradict each other.
+            DataError: if an image, label map or metadata file is missing or damaged, or if they are inconsistent.
         """
         return map(self._scene, self.paths[start:])
 
@@ -133,7 +140,11 @@ class ClevrTexFolder(Source):
 
 
 def factors_of(variant: str) -> tuple[Factor, ...]:
-    """Return the factors of the objects of a variant."""
+    """Return the factors of the objects of a variant.
+
+    >>> [factor.name for factor in factors_of("full")]
+    ['shape', 'size', 'material', 'x', 'y', 'z', 'rotation']
+    """
     shapes = _OUTD_SHAPES if variant == "outd" else _SHAPES
     materials = {"outd": _OUTD_MATERIALS, "vbg": _VBG_MATERIALS}.get(variant, _MATERIALS)
     color = (Factor("color", "discrete", _COLORS),) if variant == "vbg" else ()
@@ -147,7 +158,7 @@ def factors_of(variant: str) -> tuple[Factor, ...]:
 
 
 def _find_images(folder: Path) -> tuple[str, list[Path]]:
-    """Return the variant and its images in order."""
+    """Return the variant and its images, in order."""
     matches = ((_NAME.fullmatch(path.name), path) for path in folder.rglob("*.png"))
     found = sorted((match[1], match[2], path) for match, path in matches if match)
     variants = sorted({variant for variant, _, _ in found})
@@ -168,7 +179,7 @@ def _companions(path: Path) -> tuple[Path, Path]:
 
 
 def _read_objects(path: Path, names: tuple[str, ...]) -> dict[int, dict[str, Value]]:
-    """Return the factors of each object by its label; `names` are those of the discrete factors."""
+    """Return the factors of each object by its label; `names` are the names of the discrete factors."""
     try:
         return {entry["index"]: _factors(entry, names) for entry in json.loads(path.read_bytes())["objects"]}
     except OSError as error:

@@ -5,7 +5,7 @@
 
 (https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example/feature.proto, wire format:
 https://protobuf.dev/programming-guides/encoding). The DeepMind data sets store an image as one byte string per
-byte; such a list is decoded by strides, fifty times faster than byte string by byte string.
+byte. Such a list is decoded with strides, fifty times faster than one byte string at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,29 +27,38 @@ def parse_example(data: bytes, only: str | None = None) -> Example:
 
     Args:
         data: the message.
-        only: name of the only feature to parse; all of them unless given.
+        only: name of the only feature to parse; by default all.
 
     Returns:
         The features by name: float lists as float32 arrays, integer lists as int64 arrays, lists of one-byte
         strings as uint8 arrays, other lists of byte strings as lists.
 
     Raises:
-        DataError: if the bytes are no such message.
+        DataError: if the bytes are not such a message.
+
+    >>> feature = bytes([0x1A, 3, 0x0A, 1, 7])  # an Int64List with the value 7
+    >>> entry = bytes([0x0A, 1]) + b"x" + bytes([0x12, len(feature)]) + feature
+    >>> features = bytes([0x0A, len(entry)]) + entry
+    >>> parse_example(bytes([0x0A, len(features)]) + features)
+    {'x': array([7])}
     """
     try:
-        message = memoryview(data)  # whose slices are no copies
+        message = memoryview(data)  # slicing it does not copy
         entries = [_split_entry(entry) for features in _submessages(message, 1) for entry in _submessages(features, 1)]
         return {name: _parse_feature(feature) for name, feature in entries if only in (None, name)}
     except (ValueError, OverflowError) as error:
-        remedy = "check that the file holds serialized tf.train.Example messages"
+        remedy = "check that the file contains serialized tf.train.Example messages"
         raise DataError.of("message", expected="a tf.train.Example", got=f"{error}", remedy=remedy) from error
 
 
 def take(example: Example, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """Return the feature `name` as an array of that shape and type.
+    """Return the feature `name` as an array of a shape and type.
 
     Raises:
-        DataError: if the feature is missing, of another type or another size.
+        DataError: if the feature is missing, or has a different type or size.
+
+    >>> take({"x": np.arange(6)}, "x", (2, 3), np.int64).shape
+    (2, 3)
     """
     value = example.get(name)
     if isinstance(value, np.ndarray) and value.dtype == dtype and value.size == np.prod(shape):
@@ -59,24 +68,27 @@ def take(example: Example, name: str, shape: tuple[int, ...], dtype: type[np.gen
         f"feature {name!r}",
         expected=f"{'x'.join(map(str, shape))} values of {np.dtype(dtype)}",
         got="no such feature" if value is None else got,
-        remedy="check that the file is one of this data set and variant",
+        remedy="check that the file belongs to this data set and variant",
     )
 
 
 def class_name(name: str, code: np.number, classes: Sequence[str]) -> str:
-    """Return the class of which the feature `name` holds the id: 1 for the first, 0 for an absent object.
+    """Return the class for an id in the feature `name`: 1 is the first class, 0 an absent object.
 
     Raises:
-        DataError: if the code is not that of a class.
+        DataError: if the id is not that of a class.
+
+    >>> class_name("shape", np.uint8(2), ("square", "ellipse", "heart"))
+    'ellipse'
     """
     if code not in range(1, len(classes) + 1):
-        expected, remedy = f"an id of 1 to {len(classes)}", "check that the file is one of this data set and variant"
+        expected, remedy = f"an id of 1 to {len(classes)}", "check that the file belongs to this data set and variant"
         raise DataError.of(f"feature {name!r}", expected=expected, got=f"{code}", remedy=remedy)
     return classes[int(code) - 1]
 
 
 def _split_entry(entry: memoryview) -> tuple[str, memoryview]:
-    """Return a key and its feature; as in protobuf the last of several counts and a missing one is empty."""
+    """Return a key and its feature; as in protobuf, the last of several wins, and a missing one is empty."""
     key = [memoryview(b""), *_submessages(entry, 1)][-1]
     feature = [memoryview(b""), *_submessages(entry, 2)][-1]
     return str(key, "utf-8"), feature
@@ -98,13 +110,13 @@ def _parse_bytes(values: memoryview) -> Feature:
 
 
 def _parse_floats(values: memoryview) -> np.ndarray:
-    """Join packed runs of floats and single ones, which proto3 parsers accept alike."""
+    """Join packed floats and single ones; proto3 parsers accept both."""
     chunks = [_expect(value, wire, _BYTES, _FIXED32) for field, wire, value in _fields(values) if field == 1]
     return np.frombuffer(b"".join(chunks), dtype="<f4").astype(np.float32)
 
 
 def _parse_integers(values: memoryview) -> np.ndarray:
-    """Join packed runs of integers and single ones, both varints in two's complement."""
+    """Join packed integers and single ones, both varints in two's complement."""
     integers: list[int] = []
     for field, wire, value in _fields(values):
         if field == 1:
@@ -129,7 +141,7 @@ def _expect(value: memoryview, wire: int, *allowed: int) -> memoryview:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """Yield number, wire type and raw bytes of each field, the length of a length-delimited one left out."""
+    """Yield number, wire type and raw bytes of each field, without the length of length-delimited fields."""
     position = 0
     while position < len(message):
         tag, start = _varint(message, position)
@@ -155,4 +167,4 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value, position + count + 1
-    raise ValueError(f"an integer cut short at byte {position}")
+    raise ValueError(f"an integer truncated at byte {position}")

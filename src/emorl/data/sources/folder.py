@@ -1,4 +1,4 @@
-"""Any folder of images, with or without masks: one's own renders, photographs, another data set."""
+"""A folder of images, with or without masks: photographs, renders or another data set."""
 
 from __future__ import annotations
 
@@ -25,32 +25,39 @@ _ONE_SIZE = "give all images one size: a square of N pixels cut out of the middl
 
 
 class ImageFolder(Source):
-    """A source over the images of a folder, in the order of their names.
+    """A source over the images of a folder, sorted by name.
 
-    Objects have no factors. Labels may have gaps: the objects are numbered consecutively. Without masks everything is
-    background. All masks are read first, to count objects.
+    Objects have no factors. Labels may have gaps; objects are renumbered consecutively. Without masks everything is
+    background. With masks, all masks are read first, to count objects.
 
     Args:
-        images: the folder of images, of the formats `emorl.data.images.FORMATS`.
-        masks: a folder that has for the image `NAME.jpg` either `NAME.png`, a label map in grayscale or with a palette,
-            0 being the background, or a folder `NAME` of black and white images, one for each object and none for the
-            background, black where the object is not. Masks have the size of the image, upright as it is seen.
-        size: side of the square images after cropping and resizing, in pixels; without it the images are taken as they
-            are, and must all have the size of the first one.
-        max_objects: largest number of objects in a scene; counted in the masks unless given, 1 without masks.
-        crop: what of an image becomes the square, see `MultiObjectDataModule`.
-        ignore: label of pixels without a label in label maps, such as 255; they become background, also in scores.
-        recursive: whether to read the images of subfolders too, whose masks lie in subfolders of the same names.
+        images: folder of images in the formats `emorl.data.images.FORMATS`.
+        masks: folder that contains for the image `NAME.jpg` either `NAME.png`, a label map in grayscale or with a
+            palette (0 is the background), or a folder `NAME` of black and white images, one for each object and none
+            for the background, white where the object is. Masks have the size of the upright image.
+        size: side of the square images after cropping and resizing, in pixels; without it images are not changed, and
+            must all have the size of the first.
+        max_objects: maximum number of objects in a scene; by default counted in the masks, or 1 without masks.
+        crop: part of each image to keep, see `MultiObjectDataModule`.
+        ignore: void label in label maps, such as 255; its pixels become background, also in scores.
+        recursive: whether to read subfolders as well; their masks are in subfolders of the same names.
 
     Attributes:
-        survey: what the masks hold; None without masks.
+        survey: statistics of the masks; None without masks.
 
     Raises:
-        DataError: if there are no images, the first one or a mask cannot be read, options contradict each other, or
-            no label map has the label to be ignored.
+        DataError: if there are no images, the first image or a mask cannot be read, options are inconsistent, or no
+            label map contains the label to ignore.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (128, 96)).save(folder / "a.png")
+    >>> source = ImageFolder(folder, size=64)
+    >>> next(source.records()).image.shape
+    (64, 64, 3)
     """
 
-    variant = "folder"  # whatever its name, it is not the data set of that name
+    variant = "folder"  # a folder named like a published data set is not that data set
     factors = ()
     random_access = True
 
@@ -78,7 +85,7 @@ class ImageFolder(Source):
 
     @cached_property
     def provenance(self) -> dict[str, str | int]:
-        """Name of the folder, number and checksum of the images and masks, and what of them is kept."""
+        """Name of the folder, number and checksum of the images and masks, and the options of reading them."""
         masks = () if self.masks is None else self.masks.paths
         options: dict[str, str | int] = {} if self.crop == "square" else {"crop": self.crop}
         if self.ignore is not None:
@@ -89,12 +96,12 @@ class ImageFolder(Source):
         """Yield the scenes from index `start` on.
 
         Raises:
-            DataError: on an image or mask that is missing, damaged or of another size.
+            DataError: if an image or mask is missing, damaged or of a wrong size.
         """
         return (self._scene(path, key) for path, key in zip(self.paths[start:], self._keys[start:], strict=True))
 
     def remarks(self) -> Iterator[str]:
-        """Yield what was left out, is cut away or looks wrong, a line each."""
+        """Yield a line for skipped files, for images that are cut, and for suspicious masks."""
         if self._left_out:
             yield self._left_out
         if self.masks is not None and self.masks.left_out:
@@ -126,16 +133,16 @@ class ImageFolder(Source):
 
     def _check_options(self, masks: str | PathLike[str] | None, max_objects: int | None, recursive: bool) -> None:
         if max_objects is not None and max_objects > MAX_LABEL:
-            got, remedy = f"{max_objects}", "leave it out, to have the objects counted"
+            got, remedy = f"{max_objects}", "leave it out to count the objects"
             raise DataError.of("max_objects", expected=f"1 to {MAX_LABEL}", got=got, remedy=remedy)
         if self.crop != "square" and self.size is None:
-            expected, got = "a size for the crop to be resized to", "none"
+            expected, got = "a size for the crop in pixels", "none"
             raise DataError.of(f"crop {self.crop!r}", expected=expected, got=got, remedy="add --size")
         if self.ignore is not None and masks is None:
             remedy = "add --masks, or leave --ignore out"
             raise DataError.of("ignore", expected="masks with that label", got="no masks", remedy=remedy)
         if masks is not None and recursive and Path(masks).resolve().is_relative_to(self.folder.resolve()):
-            expected, got = "a folder outside of that of the images, which is read with its subfolders", "one in it"
+            expected, got = "a folder outside of the images' folder, which is read recursively", "one inside"
             raise DataError.of(masks, expected=expected, got=got, remedy="move the masks")
 
     def _image_size(self) -> tuple[int, int]:

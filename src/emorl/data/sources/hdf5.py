@@ -1,19 +1,18 @@
-"""The HDF5 files of EfficientMORL's authors, https://zenodo.org/records/4895643, and those that we export.
+"""The HDF5 files of EfficientMORL's authors, https://zenodo.org/records/4895643, and files of `emorl-data export hdf5`.
 
-A file has one group for each split, `train`, `test` or, in ours, `val`, with the arrays
+A file has one group for each split, `train`, `test` or, in exported files, `val`, with the arrays
 
     imgs     [N, H, W, C]      0 to 255, as bytes or floats; C is 3, or 1 for gray
-    masks    [N, E, H, W, 1]   not 0 (or true) where the entity is seen: entity 0 is the background, and each pixel
-                               has one entity
+    masks    [N, E, H, W, 1]   non-zero where the entity is visible; entity 0 is the background, and each pixel has
+                               exactly one entity
     factors  [N, E, columns]   optional: a row for each entity, a column for each factor, one of them `visibility`
 
 A discrete factor is stored as the number of its class, from 1, as in DeepMind's TFRecords. Entities of visibility 0 are
-not in the scene; without factors, those that are seen nowhere are not.
+not in the scene; without factors, entities without a pixel are not.
 
-What is known of the published files leaves this open: that `factors` of CLEVR is one array, with the columns x, y, z,
-rotation, size, material, shape, color and visibility in this order, is assumed, and checked by its shape and values.
-Of other files nothing is assumed: their images and masks are read without factors. Our own files tell what they hold
-in the attribute `emorl`.
+One assumption about the published files is unconfirmed: that `factors` of CLEVR is one array with the columns x, y, z,
+rotation, size, material, shape, color and visibility in this order. Its shape and values are checked. The images and
+masks of other published files are read without factors. Exported files describe their columns in the attribute `emorl`.
 """
 
 from __future__ import annotations
@@ -41,20 +40,23 @@ SPLITS = ("train", "val", "test")
 CLEVR_COLUMNS = ("x", "y", "z", "rotation", "size", "material", "shape", "color", "visibility")
 ATTRIBUTE = "emorl"
 
-_BLOCK = 1 << 28  # bytes read at once, at most
+_BLOCK = 1 << 28  # maximum number of bytes read at once
 _NO_FACTORS = "read images and masks alone with --factors false"
 _REMEDY = "give one of the authors' files or one that emorl-data export wrote, and fetch it again if it is damaged"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds, as far as its arrays do not tell.
+    """Description of a file's contents that its arrays do not contain.
 
     Args:
         dataset: name of the data set.
         variant: variant of the data set.
         factors: factors of the objects.
-        columns: names of the columns of the array `factors`: those of the factors and `visibility`.
+        columns: names of the columns of the array `factors`: the factors and `visibility`.
+
+    >>> PUBLISHED["clevr6"].columns[-1]
+    'visibility'
     """
 
     dataset: str
@@ -76,18 +78,28 @@ PUBLISHED = {  # by the beginning of the file's name
 class HDF5File(Source):
     """A source over the scenes of an HDF5 file, one split after the other.
 
-    A file of the authors' is told by the beginning of its published name; any other one gives its name to the data set.
+    The authors' files are identified by the beginning of their published names. For other files, the name of the file
+    is the name of the data set.
 
     Args:
         path: the file.
-        factors: whether to read the factors, if there are any.
+        factors: whether to read the factors, if the file has them.
 
     Attributes:
         splits: indices of the scenes of each group.
-        left_out: names of what else is in the file.
+        left_out: names of other groups and arrays in the file.
 
     Raises:
-        DataError: if the file cannot be read or has another layout.
+        DataError: if the file cannot be read or has a different layout.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "mine.h5")
+    >>> with h5py.File(path, "w") as file:
+    ...     file["train/imgs"] = np.zeros((5, 8, 8, 3), np.uint8)
+    ...     file["train/masks"] = np.ones((5, 1, 8, 8, 1), np.uint8)
+    >>> source = HDF5File(path)
+    >>> source.dataset, source.image_size, source.splits
+    ('mine', (8, 8), {'train': range(0, 5)})
     """
 
     random_access = True
@@ -101,7 +113,7 @@ class HDF5File(Source):
             has_factors = factors and any(f"{split}/factors" in file for split in groups)
             if has_factors and not contents.columns:
                 expected = "factors of known columns, as of the authors' CLEVR files and of exported ones"
-                raise DataError.of(self.path, expected=expected, got="others", remedy=_NO_FACTORS)
+                raise DataError.of(self.path, expected=expected, got="unknown columns", remedy=_NO_FACTORS)
             self._columns = contents.columns if has_factors else ()
             masks = [_arrays(file, split, self._columns)[1].shape for split in groups]
         if len({shape[1:] for shape in masks}) != 1:
@@ -112,7 +124,7 @@ class HDF5File(Source):
         self.splits = dict(zip(groups, itertools.starmap(range, itertools.pairwise(stops)), strict=True))
         self.dataset, self.variant = contents.dataset, contents.variant
         self.image_size, self.max_objects = (height, width), entities - 1
-        if self.path.name.startswith("clevr6"):  # whatever the number of masks
+        if self.path.name.startswith("clevr6"):  # even if the file has masks of more
             self.max_objects = min(6, self.max_objects)
         self.factors = contents.factors if has_factors else ()
 
@@ -125,7 +137,7 @@ class HDF5File(Source):
         """Yield the scenes from index `start` on.
 
         Raises:
-            DataError: on a file that is damaged or not in the layout.
+            DataError: if the file is damaged or has a different layout.
         """
         with _open(self.path) as file:
             for split, indices in self.splits.items():
@@ -148,9 +160,9 @@ class HDF5File(Source):
 
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
-    """Open a file; whatever goes wrong while it is read is a `DataError`."""
+    """Open a file, and convert errors of reading it to a `DataError`."""
     try:
-        with path.open("rb"):  # for a short message: h5py's is long
+        with path.open("rb"):  # its error message is shorter than h5py's
             pass
         with h5py.File(path, "r") as file:
             yield file
@@ -159,7 +171,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 
 def _contents(file: h5py.File, path: Path) -> Contents:
-    """Return what a file says of itself, or what is known of a published file of that name."""
+    """Return the description in a file, or that of the published file of the same name."""
     if ATTRIBUTE in file.attrs:
         where = f"{path}: attribute {ATTRIBUTE}"
         try:
@@ -173,7 +185,7 @@ def _contents(file: h5py.File, path: Path) -> Contents:
 
 
 def _arrays(file: h5py.File, split: str, columns: tuple[str, ...]) -> list[h5py.Dataset]:
-    """Return images, masks and, if there are columns to read, factors of a split."""
+    """Return images, masks and, if columns are given, factors of a split."""
     images = _array(file, f"{split}/imgs", "N", "H", "W", "C")
     scenes, height, width, _ = images.shape
     masks = _array(file, f"{split}/masks", scenes, "E", height, width, 1, kinds="uifb")
@@ -183,7 +195,7 @@ def _arrays(file: h5py.File, split: str, columns: tuple[str, ...]) -> list[h5py.
 
 
 def _array(file: h5py.File, name: str, *shape: int | str, kinds: str = "uif", remedy: str = _REMEDY) -> h5py.Dataset:
-    """Return an array of a kind and of a shape in which letters stand for any length."""
+    """Return an array after checking its kind of dtype and its shape, in which letters stand for any length."""
     array = file.get(name)
     found = isinstance(array, h5py.Dataset) and array.dtype.kind in kinds
     got = array.shape if found else ()
@@ -194,7 +206,7 @@ def _array(file: h5py.File, name: str, *shape: int | str, kinds: str = "uif", re
 
 
 def _rows(arrays: list[h5py.Dataset], first: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield the rows from `first` on, read in blocks of a whole chunk, which is then decompressed once."""
+    """Yield the rows from `first` on, read in blocks of a whole chunk, so that each chunk is decompressed once."""
     row = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
     chunk = max(array.chunks[0] if array.chunks else 1 for array in arrays)
     size = max(1, min(chunk, _BLOCK // max(1, row)))
@@ -204,7 +216,7 @@ def _rows(arrays: list[h5py.Dataset], first: int) -> Iterator[tuple[np.ndarray, 
 
 
 def _picture(image: Num[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return an image as bytes, gray as RGB."""
+    """Return an image as 8-bit RGB, also if it is gray."""
     channels = image.shape[-1]
     with np.errstate(invalid="ignore"):  # of the conversion
         pixels = image.astype(np.uint8)
@@ -216,7 +228,7 @@ def _picture(image: Num[np.ndarray, "height width channels"]) -> UInt8[np.ndarra
 
 
 def _value(factor: Factor, number: float) -> Value:
-    """Return a continuous factor itself, the name of a discrete one's class."""
+    """Return a continuous factor unchanged, and for a discrete one the name of its class."""
     if factor.kind == "continuous":
         return number
     if number not in range(1, len(factor.classes) + 1):

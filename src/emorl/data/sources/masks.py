@@ -1,4 +1,4 @@
-"""A folder of masks: which file belongs to which image, what it says, and what looks wrong in all of them."""
+"""A folder of masks: matching files to images, reading them, and warnings about suspicious labels."""
 
 from __future__ import annotations
 
@@ -13,25 +13,33 @@ from emorl.data.folders import NAMED, describe_left_out, key_of, list_folder, so
 from emorl.data.images import read_labels, read_mask, renumber
 from emorl.errors import DataError
 
-VOIDS = (255, 65535)  # labels that data sets give to pixels without a label, the largest of 8 and 16 bits
+VOIDS = (255, 65535)  # common void labels: the maximum of 8 and of 16 bits
 
 
 class Masks:
     """The masks of images: for the key `NAME` a label map `NAME.png`, or masks `NAME/*.png`, one for each object.
 
-    Suffixes are those of images, in any case.
+    Files can have any image suffix, in upper or lower case.
 
     Args:
         folder: the folder.
         keys: keys of the images.
-        ignore: label of pixels without a label in label maps, which become background.
+        ignore: void label in label maps, whose pixels become background.
 
     Attributes:
         paths: the files that belong to images, sorted.
-        left_out: what does not, in one line; empty if nothing.
+        left_out: one line about other files; empty if there are none.
 
     Raises:
-        DataError: if it is no folder.
+        DataError: if the path is not a folder.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> Image.fromarray(np.array([[0, 7]], np.uint8)).save(folder / "a.png")
+    >>> segmentation, labels, _ = Masks(folder, keys=["a"]).read("a")
+    >>> segmentation.tolist(), labels
+    ([[0, 1]], [7])
     """
 
     def __init__(self, folder: Path, keys: Sequence[str], ignore: int | None = None) -> None:
@@ -58,11 +66,11 @@ class Masks:
         return bool(self._maps[key])
 
     def read(self, key: str) -> tuple[UInt8[np.ndarray, "height width"], list[int], int]:
-        """Return the segmentation of an image, the former labels of its objects, and how many pixels are ignored.
+        """Return the segmentation of an image, the original labels of its objects, and the number of void pixels.
 
         Raises:
-            DataError: if there is none or more than one, or masks are damaged, overlap, differ in size or are of more
-                than 255 objects.
+            DataError: if the image has no mask or several label maps, or if masks are damaged, overlap, differ in size
+                or contain more than 255 objects.
         """
         maps, objects = self._maps[key], self._objects[key]
         if len(maps) + bool(objects) > 1:
@@ -76,22 +84,26 @@ class Masks:
         if objects:
             return *renumber(_combine(objects), self.folder / key), 0
         if (self.folder / key).is_dir():
-            remedy = "add the masks, or for an image without objects a black one"
+            remedy = "add the masks, or a black mask if the image has no objects"
             raise DataError.of(self.folder / key, expected="binary masks (.png)", got="none", remedy=remedy)
         expected, remedy = f"a label map {key}.png or a folder {key} of binary masks", "check the path and the names"
         raise DataError.of(self.folder, expected=expected, got="neither", remedy=remedy)
 
 
 class Survey(NamedTuple):
-    """What the masks of all images hold.
+    """Statistics of the masks of all images.
 
     Attributes:
         images: number of images.
-        objects: objects in all of them.
-        most: objects in one of them, at most.
-        mapped: objects in label maps.
-        tiny: of these, those of a handful of pixels.
-        labels: all labels of label maps but the background's.
+        objects: number of objects in all images.
+        most: maximum number of objects in an image.
+        mapped: number of objects in label maps.
+        tiny: number of objects in label maps that have only a few pixels.
+        labels: all labels of label maps except the background's.
+
+    >>> survey = Survey(images=1, objects=2, most=2, mapped=2, tiny=0, labels=(1, 2, 255))
+    >>> list(survey.warnings())[0][:42]
+    'the label 255 is counted as an object, and'
     """
 
     images: int
@@ -108,10 +120,10 @@ class Survey(NamedTuple):
         Args:
             masks: the masks.
             keys: keys of the images.
-            crop: crops a segmentation to what is kept of it.
+            crop: function that crops a segmentation.
 
         Raises:
-            DataError: as `Masks.read`, or if no label map has the label that is to be ignored.
+            DataError: as `Masks.read`, or if no label map contains the label to ignore.
         """
         counts, mapped, tiny, labels, void = [], 0, 0, set(), 0
         for key in keys:
@@ -133,13 +145,13 @@ class Survey(NamedTuple):
         return cls(len(counts), sum(counts), max(counts), mapped, tiny, tuple(sorted(labels)))
 
     def warnings(self) -> Iterator[str]:
-        """Yield what looks wrong, a line each."""
+        """Yield a line for each suspicious property."""
         if 2 * self.tiny > self.mapped:
             yield (
-                f"{self.tiny} of {self.mapped} objects in label maps have a handful of pixels: gray levels of an "
-                "anti-aliased mask? Resize label maps with nearest neighbor, or give a binary mask for each object."
+                f"{self.tiny} of {self.mapped} objects in label maps have only a few pixels, possibly the gray levels "
+                "of an anti-aliased mask. Resize label maps with nearest neighbor, or give a binary mask per object."
             )
-            return  # gray levels are unevenly spaced, too
+            return  # gray levels are also unevenly spaced, which the next check would report
         gaps = np.diff((0, *self.labels))
         if len(gaps) > 1 and (void := self.labels[-1]) in VOIDS and np.ptp(gaps) > 1:
             yield (
@@ -149,12 +161,12 @@ class Survey(NamedTuple):
 
 
 def _listed(labels: Sequence[int]) -> str:
-    """Write labels, of many the first ones and the last."""
+    """Write labels as text; if there are many, only the first ones and the last."""
     return some([*map(str, labels)]) + (f", {labels[-1]}" if len(labels) > NAMED else "")
 
 
 def _combine(paths: Sequence[Path]) -> Integer[np.ndarray, "height width"]:
-    """Number the masks of objects, in the order of their names."""
+    """Combine the masks of objects to a label map, numbered in the order of their names."""
     labels = np.zeros_like(read_mask(paths[0]), np.int32)
     for number, path in enumerate(paths, start=1):
         mask = read_mask(path)
@@ -167,10 +179,12 @@ def _combine(paths: Sequence[Path]) -> Integer[np.ndarray, "height width"]:
 
 
 def require_size(where: str, pixels: np.ndarray, size: tuple[int, ...], remedy: str) -> None:
-    """Check the height and width of pixels.
+    """Check the height and width of an array of pixels.
 
     Raises:
-        DataError: if they are others.
+        DataError: if they differ from ``size``.
+
+    >>> require_size("a.png", np.zeros((4, 6)), (4, 6), "resize it")
     """
     if pixels.shape[:2] != size:
         expected, got = (f"{height}x{width} pixels (height x width)" for height, width in (size, pixels.shape[:2]))

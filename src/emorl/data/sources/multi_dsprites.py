@@ -16,15 +16,18 @@ _NUMBERS = tuple(factor.name for factor in FACTORS if factor.kind == "continuous
 class MultiDSpritesTFRecords(TFRecordSource):
     """A source over `multi_dsprites_{variant}.tfrecords`, in the order of the file.
 
-    Objects are those with `visibility`, in their order there, even if others hide one altogether: it keeps its label,
-    which no pixel has then, and its factors. The factors that the file has of absent objects are left out.
+    Objects are the entities with non-zero `visibility`, in the file's order. A fully occluded object keeps its factors
+    and its label, which then no pixel has. The file's factors of absent objects are not read.
 
     Args:
-        path: the file, compressed as published or not.
+        path: the file, compressed or not.
         variant: `binarized`, `colored_on_grayscale` or `colored_on_colored`.
 
     Raises:
-        DataError: if there is no such variant.
+        DataError: if the variant is unknown.
+
+    >>> MultiDSpritesTFRecords("multi_dsprites_binarized.tfrecords", "binarized").max_objects  # opened when read
+    3
     """
 
     dataset = "multi_dsprites"
@@ -38,10 +41,10 @@ class MultiDSpritesTFRecords(TFRecordSource):
         self.factors = VARIANTS[variant].factors
 
     def decode(self, example: Example) -> Record:
-        """Turn a parsed record into ours; a binarized image becomes RGB.
+        """Convert a parsed example to a record; a binarized image becomes RGB.
 
         Raises:
-            DataError: if a feature is missing or is not as in this variant.
+            DataError: if a feature is missing or differs from this variant.
         """
         entities, channels = self.max_objects + 1, 1 if self.variant == "binarized" else 3
         visible = take(example, "visibility", (entities,), np.float32) > 0
@@ -51,7 +54,7 @@ class MultiDSpritesTFRecords(TFRecordSource):
         return Record(np.repeat(image, 3 // channels, axis=-1), segmentation, self._factors(example, objects))
 
     def _factors(self, example: Example, objects: list[int]) -> Objects:
-        """Name the shape of the objects; the channels of their color are factors unless all are white."""
+        """Return the factors of objects; in the variant binarized, where all are white, without colors."""
         entities = self.max_objects + 1
         shapes = take(example, "shape", (entities,), np.float32)
         numbers = {name: take(example, name, (entities,), np.float32) for name in _NUMBERS}

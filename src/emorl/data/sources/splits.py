@@ -1,4 +1,4 @@
-"""The splits of CLEVR that papers use, by the place of a record in the file and its number of objects."""
+"""The splits of CLEVR in published papers, by a record's position in the file and its number of objects."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,18 +9,21 @@ from emorl.errors import DataError
 
 
 class Preset(NamedTuple):
-    """A rule that chooses records for the splits.
+    """A rule that selects the records of each split.
 
-    Test scenes are the last ones of the file that match, validation scenes the last ones before them, and training
-    scenes the first ones of the file as long as they come before those: no scene is in two splits.
+    Test scenes are the last matching scenes of the file, validation scenes the last matching scenes before them, and
+    training scenes the first of the file, as long as they precede the validation scenes. Splits do not overlap.
 
     Attributes:
-        objects: numbers of objects in a scene of train and val.
-        test_objects: numbers of objects in a scene of test.
-        front: train is taken from so many records at the front of the file.
-        train: train has at most so many scenes.
-        held_out: val and test have so many scenes each.
-        records: records in the published file; what is shorter is a piece of it.
+        objects: numbers of objects in training and validation scenes.
+        test_objects: numbers of objects in test scenes.
+        front: number of records at the start of the file from which training scenes are selected.
+        train: maximum number of training scenes.
+        held_out: number of validation scenes, and of test scenes.
+        records: number of records in the published file; a shorter file is a part of it.
+
+    >>> PRESETS["clevr10"].max_objects
+    10
     """
 
     objects: range
@@ -32,7 +35,7 @@ class Preset(NamedTuple):
 
     @property
     def max_objects(self) -> int:
-        """Largest number of objects in a scene of any split."""
+        """Maximum number of objects in a scene of any split."""
         return max(self.objects[-1], self.test_objects[-1])
 
 
@@ -40,23 +43,26 @@ _SIX, _TEN = range(7), range(11)
 
 PRESETS = {
     "clevr6": Preset(_SIX, _SIX, front=100_000, train=50_000),  # EfficientMORL
-    "clevr10": Preset(_TEN, range(7, 11), front=70_000, train=70_000),  # train of Slot Attention, test of EfficientMORL
+    "clevr10": Preset(_TEN, range(7, 11), front=70_000, train=70_000),  # train: Slot Attention; test: EfficientMORL
     "clevr6_slot_attention": Preset(_SIX, _SIX, front=70_000, train=70_000),
 }
 
 
 def choose(preset: Preset, objects: Sequence[int]) -> dict[str, list[int]]:
-    """Choose the records of each split; a file shorter than the published one is one test split.
+    """Select the records of each split; a file shorter than the published one becomes one test split.
 
     Args:
         preset: the rule.
         objects: number of objects of each record in the file.
 
     Returns:
-        Indices of the records of each split that has any.
+        Indices of the records of each non-empty split.
 
     Raises:
         DataError: if no record matches.
+
+    >>> choose(PRESETS["clevr6"], objects=[3, 9, 6, 5])
+    {'test': [0, 2, 3]}
     """
     counts = np.asarray(objects)
     splits = {"test": _matching(counts, preset.test_objects)}

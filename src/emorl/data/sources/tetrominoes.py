@@ -16,7 +16,10 @@ class TetrominoesTFRecords(TFRecordSource):
     """A source over `tetrominoes_train.tfrecords`, in the order of the file.
 
     Args:
-        path: the file, compressed as published or not.
+        path: the file, compressed or not.
+
+    >>> TetrominoesTFRecords("tetrominoes_train.tfrecords").image_size  # opened when records are read
+    (35, 35)
     """
 
     dataset = "tetrominoes"
@@ -26,10 +29,10 @@ class TetrominoesTFRecords(TFRecordSource):
     factors = FACTORS
 
     def decode(self, example: Example) -> Record:
-        """Turn a parsed record into ours.
+        """Convert a parsed example to a record.
 
         Raises:
-            DataError: if a feature is missing or is not as in Tetrominoes.
+            DataError: if a feature is missing or differs from Tetrominoes.
         """
         visible = take(example, "visibility", (_ENTITIES,), np.float32) > 0
         masks = take(example, "mask", (_ENTITIES, *IMAGE_SIZE, 1), np.uint8)[..., 0]

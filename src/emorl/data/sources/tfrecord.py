@@ -1,4 +1,4 @@
-"""TFRecord files without TensorFlow: the framing, its checksums and gzip.
+"""Reader of TFRecord files without TensorFlow: record framing, checksums and gzip.
 
 A record is a little-endian u64 length, the masked CRC32C of these 8 bytes, the data, and the masked CRC32C of the
 data (https://www.tensorflow.org/tutorials/load_data/tfrecord, "TFRecords format details").
@@ -30,11 +30,15 @@ MAX_RECORD = 1 << 28  # bytes; the largest known record, one of CLEVR, has 3.3 M
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _HEADER_SIZE = _LENGTH.size + _CHECKSUM.size
-_DAMAGED = "the file is damaged or cut short: fetch it again and compare its checksum"
+_DAMAGED = "the file is damaged or truncated: fetch it again and compare its checksum"
 
 
 def masked_crc(data: bytes) -> int:
-    """Return the CRC32C of the data, rotated right by 15 bits, plus a constant, as TFRecord stores it."""
+    """Return the CRC32C of the data, rotated right by 15 bits, plus a constant, as TFRecord stores it.
+
+    >>> hex(masked_crc(b"123456789"))
+    '0xc78ab0e5'
+    """
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -43,7 +47,15 @@ def read_records(path: Path) -> Iterator[bytes]:
     """Stream the records of a TFRecord file, compressed with gzip or not.
 
     Raises:
-        DataError: if the file is missing, empty, not a TFRecord, damaged or cut short.
+        DataError: if the file is missing, empty, not a TFRecord, damaged or truncated.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "two.tfrecords")
+    >>> length = _LENGTH.pack(3)
+    >>> record = length + _CHECKSUM.pack(masked_crc(length)) + b"abc" + _CHECKSUM.pack(masked_crc(b"abc"))
+    >>> _ = path.write_bytes(2 * record)
+    >>> list(read_records(path))
+    [b'abc', b'abc']
     """
     try:
         file = path.open("rb")
@@ -64,7 +76,11 @@ class TFRecordSource(Source):
     """A source over a TFRecord file of `tf.train.Example`s, in the order of the file.
 
     Args:
-        path: the file, compressed as published or not.
+        path: the file, compressed or not.
+
+    >>> from emorl.data.sources.tetrominoes import TetrominoesTFRecords
+    >>> issubclass(TetrominoesTFRecords, TFRecordSource)
+    True
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -77,25 +93,25 @@ class TFRecordSource(Source):
 
     @abstractmethod
     def decode(self, example: Example) -> Record:
-        """Turn a parsed record into ours.
+        """Convert a parsed example to a record.
 
         Raises:
-            DataError: if a feature is missing or is not as in this data set.
+            DataError: if a feature is missing or differs from this data set.
         """
 
     def records(self, start: int = 0) -> Iterator[Record]:
         """Yield the records from index `start` on.
 
         Raises:
-            DataError: on a file that is missing, damaged or not one of this data set.
+            DataError: if the file is missing, damaged or not of this data set.
         """
         return self.select((range(start, sys.maxsize),))
 
     def select(self, runs: Runs) -> Iterator[Record]:
-        """Yield the records of some runs of indices, in one pass that decodes no others.
+        """Yield the records at runs of indices, in one pass that decodes only these.
 
         Raises:
-            DataError: on a file that is missing, damaged or not one of this data set.
+            DataError: if the file is missing, damaged or not of this data set.
         """
         wanted = itertools.chain.from_iterable(runs)
         index = next(wanted, None)
@@ -112,7 +128,7 @@ class TFRecordSource(Source):
         """Yield one feature of each record, without parsing the others.
 
         Raises:
-            DataError: on a file that is missing, damaged or has not this feature.
+            DataError: if the file is missing, damaged or lacks this feature.
         """
         for number, data in enumerate(read_records(self.path)):
             with self._located(number):
@@ -128,7 +144,7 @@ class TFRecordSource(Source):
 
 
 def _inflate(file: BufferedIOBase) -> BufferedIOBase:
-    """Decompress gzip, which is told by its magic number unless this is the start of an intact record header."""
+    """Decompress gzip, which is detected by its magic number unless the file starts with an intact record header."""
     head = file.read(_HEADER_SIZE)
     file.seek(0)
     if head.startswith(b"\x1f\x8b") and not _is_header(head):
@@ -158,7 +174,7 @@ def _next_record(stream: BufferedIOBase, where: str) -> bytes | None:
         expected, got = f"{length} bytes and their checksum", f"{len(data) + len(checksum)} bytes until the end"
         raise DataError.of(where, expected=expected, got=got, remedy=_DAMAGED)
     if _CHECKSUM.unpack(checksum)[0] != masked_crc(data):
-        raise DataError.of(where, expected="data that match their checksum", got="others", remedy=_DAMAGED)
+        raise DataError.of(where, expected="data that match their checksum", got="different data", remedy=_DAMAGED)
     return data
 
 

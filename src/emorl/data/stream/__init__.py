@@ -1,1 +1,1 @@
-"""Shards to batches: which samples, in which order, decoded and cropped."""
+"""The stream from shards to batches: order of samples, decoding, cropping and batching."""

@@ -1,4 +1,4 @@
-"""Loaders over scene streams: one that trains and resumes, one that counts every sample exactly once."""
+"""Loaders over scene streams: a resumable one for training, and one that yields every sample once for evaluation."""
 
 from __future__ import annotations
 
@@ -18,22 +18,27 @@ from emorl.data.stream.scenes import Plan, Read, SceneStream
 from emorl.errors import DataError
 from emorl.types import Batch
 
-GRACE = 30  # seconds that a worker outlives SIGTERM, as long as SLURM leaves a job between SIGTERM and SIGKILL
+GRACE = 30  # seconds that a worker continues after SIGTERM: SLURM's time between SIGTERM and SIGKILL
 
 
 class EvaluationLoader:
-    """Every sample once, over any number of processes and workers; padding has index -1.
+    """Yields every sample once, over any number of processes and workers; padding has index -1.
 
-    All processes have equally many batches, and all batches are full, so that no image's result depends on how many
-    images happen to share its batch.
+    All processes get equally many batches, and all batches are full, so that an image's result does not depend on the
+    size of its batch.
 
     Args:
         read: reads scenes by index.
         samples: number of scenes.
-        batch_size: scenes of a batch, in each process.
-        num_workers: worker processes; 0 reads in the process itself.
-        ranks: processes.
-        rank: this process.
+        batch_size: scenes per batch, in each process.
+        num_workers: number of worker processes; with 0, the process itself reads.
+        ranks: number of processes.
+        rank: number of this process.
+
+    >>> from emorl.data.stream.scenes import blank
+    >>> loader = EvaluationLoader(lambda indices: ((int(i), lambda: blank(8, 8)) for i in indices), 5, batch_size=4)
+    >>> [batch["index"].tolist() for batch in loader]
+    [[0, 1, 2, 3], [4, -1, -1, -1]]
     """
 
     def __init__(
@@ -54,27 +59,32 @@ class EvaluationLoader:
 
 
 class TrainingLoader:
-    """Epochs without end, each in a new order; its state, in a checkpoint, is the position in the data.
+    """Yields epochs in different orders; its state is the position in the data, and is stored in checkpoints.
 
-    Every process has equally many full batches; the fewer than ``ranks * batch_size`` samples that remain are
-    dropped, other ones in each epoch. Each ``iter`` after a batch was taken starts the next epoch, except that the
-    first one after `load_state_dict` resumes where the state was taken: with the same processes, workers and batch size
-    in the same order as if nothing had happened, with others in a new order of what is left.
+    All processes get equally many full batches. The remaining samples, fewer than ``ranks * batch_size``, are dropped;
+    they differ between epochs. Each ``iter`` after a batch was taken starts the next epoch. The first ``iter`` after
+    `load_state_dict` resumes the stored epoch instead: in the same order if the numbers of processes and workers and
+    the batch size are equal, and otherwise in a new order of the remaining samples.
 
     Args:
         read: reads scenes by index.
-        order: the order of training.
-        batch_size: scenes of a batch, in each process.
-        num_workers: worker processes; 0 reads in the process itself.
-        ranks: processes.
-        rank: this process.
-        epoch: the first epoch.
-        limit: batches that each process takes of an epoch before it begins the next, or their share of all; all of them
-            unless given.
-        repeat: whether every epoch is the first one again.
+        order: the training order.
+        batch_size: scenes per batch, in each process.
+        num_workers: number of worker processes; with 0, the process itself reads.
+        ranks: number of processes.
+        rank: number of this process.
+        epoch: number of the first epoch.
+        limit: number of batches that each process takes from an epoch, or their fraction of all; by default all.
+        repeat: whether to repeat the order of the first epoch.
 
     Raises:
         DataError: if there are too few samples for one batch.
+
+    >>> from emorl.data.stream.scenes import blank
+    >>> order = Order(shards=(6, 4), window=4, seed=0)
+    >>> loader = TrainingLoader(lambda indices: ((int(i), lambda: blank(8, 8)) for i in indices), order, batch_size=4)
+    >>> len(loader), len({i for batch in loader for i in batch["index"].tolist()})
+    (2, 8)
     """
 
     def __init__(
@@ -97,7 +107,7 @@ class TrainingLoader:
         self.new_session = partial(Session, ranks, max(1, num_workers), batch_size)
         self.epoch = epoch
         self.repeat = repeat
-        self.past: list[Session] = []  # of this epoch, before a restart
+        self.past: list[Session] = []  # earlier sessions of this epoch, before a restart
         self.current: Session | None = None
         samples = sum(order.shards)
         if self.new_session().whole_batches(samples) == 0:
@@ -110,7 +120,7 @@ class TrainingLoader:
         self.limit = limit if isinstance(limit, int) else None if limit in (None, 1) else int(limit * len(self))
 
     def __len__(self) -> int:
-        """Batches of each process in an epoch, at most: Lightning asks once, in an epoch that may be a resumed one."""
+        """Maximum number of batches per process and epoch: Lightning asks only once, possibly in a resumed epoch."""
         past, session = self._sit()
         samples = self.order.remaining(self.epoch, past)
         resumed = sum(earlier.batches for earlier in past) + session.whole_batches(len(samples))
@@ -132,7 +142,7 @@ class TrainingLoader:
             yield batch
 
     def _left(self, batches: int) -> int:
-        """Return how many batches of a stretch are to be taken, of those that are there."""
+        """Return how many of the available batches of a session to take."""
         return batches if self.limit is None else min(batches, self.limit - sum(past.batches for past in self.past))
 
     def _sit(self) -> tuple[list[Session], Session]:
@@ -152,10 +162,10 @@ class TrainingLoader:
         return {"order": asdict(self.order), "epoch": self.epoch, "sittings": [asdict(s) for s in sessions]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a position, in the order that it belongs to.
+        """Resume from a position, in its order.
 
         Raises:
-            DataError: if the data set is another one than the position's.
+            DataError: if the position belongs to a different data set.
         """
         order = Order(**state["order"])
         if order.shards != self.order.shards:
@@ -177,14 +187,14 @@ def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Itera
         yield from DataLoader(
             stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory, worker_init_fn=_outlive_signals
         )
-    except DataError as error:  # of a worker: its message stands at the end of a whole traceback
+    except DataError as error:  # raised in a worker: the message is at the end of its traceback
         raise DataError(str(error.args[0]).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
 
 
 def _outlive_signals(worker: int) -> None:
-    """Stay for a while when a job is asked to end: the signal goes to all processes, and the step under way needs data.
+    """Continue for `GRACE` seconds after SIGTERM, which reaches all processes, since the current step needs data.
 
-    SIGUSR1 asks for it long before; a second SIGTERM means what it says. On Ctrl-C the main process ends its workers.
+    A second SIGTERM ends the worker at once. SIGUSR1 and Ctrl-C are ignored: the main process ends its workers.
     """
     del worker
 

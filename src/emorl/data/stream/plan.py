@@ -1,8 +1,8 @@
-"""Which samples go where, in which order: pure functions, computed before anything is read.
+"""Order and distribution of samples, as pure functions that are computed before anything is read.
 
-An epoch is a list of sample indices. It is cut into one contiguous part for each *consumer* (a worker of a process), so
-that a consumer reads few shards, and each part is shuffled within windows that fit into memory. Nothing depends on what
-was read before, so a run can stop anywhere and go on with exactly the samples that it has not seen.
+An epoch is a list of sample indices. It is divided into one contiguous part for each *consumer* (a worker of a
+process), so that a consumer reads few shards, and each part is shuffled within windows that fit into memory. The order
+does not depend on what was read before, so a run can stop anywhere and resume with exactly the remaining samples.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ Indices = Int64[np.ndarray, " _"]
 
 @dataclass
 class Session:
-    """A stretch of an epoch taken with one number of consumers.
+    """A part of an epoch that is read with fixed numbers of processes and workers.
 
     Args:
-        ranks: processes.
-        workers: workers of each process.
-        batch_size: samples of a batch, in each process.
-        batches: batches that each process has taken.
+        ranks: number of processes.
+        workers: number of workers of each process.
+        batch_size: samples per batch, in each process.
+        batches: number of batches that each process has taken.
+
+    >>> Session(ranks=2, workers=1, batch_size=4).whole_batches(samples=20)
+    2
     """
 
     ranks: int
@@ -34,27 +37,31 @@ class Session:
     batches: int = 0
 
     def taken(self, worker: int, batches: int) -> int:
-        """Return how many of a process's first ``batches`` batches come from a worker: they take turns."""
+        """Return how many of a process's first ``batches`` batches come from a worker; workers alternate."""
         return (batches - worker + self.workers - 1) // self.workers
 
     def whole_batches(self, samples: int) -> int:
-        """Return how many batches each process can have of ``samples`` samples; what is left over is dropped."""
+        """Return how many full batches of ``samples`` samples each process gets; remaining samples are dropped."""
         return samples // (self.ranks * self.batch_size)
 
     def part(self, batches: int, rank: int, worker: int) -> slice:
-        """Return one consumer's part of the samples when every process has ``batches`` batches."""
+        """Return one consumer's part of the samples if every process gets ``batches`` batches."""
         first = rank * batches + sum(self.taken(w, batches) for w in range(worker))
         return slice(first * self.batch_size, (first + self.taken(worker, batches)) * self.batch_size)
 
 
 @dataclass(frozen=True)
 class Order:
-    """The order of training: a pure function of seed, epoch and the numbers of processes and workers.
+    """The training order: a pure function of seed, epoch and the numbers of processes and workers.
 
     Args:
         shards: number of samples in each shard.
-        window: samples that are shuffled together.
-        seed: chooses the order.
+        window: number of samples that are shuffled together.
+        seed: seed of the order.
+
+    >>> order = Order(shards=(3, 2), window=2, seed=0)
+    >>> sorted(order.epoch(0).tolist())
+    [0, 1, 2, 3, 4]
     """
 
     shards: tuple[int, ...]
@@ -62,18 +69,18 @@ class Order:
     seed: int
 
     def epoch(self, epoch: int) -> Indices:
-        """Return all samples, each shard in its own order, the shards shuffled, from a random place on."""
+        """Return all samples: shards in random order, each in storage order, rotated by a random offset."""
         starts, generator = np.cumsum([0, *self.shards]), self._generator(epoch)
         shuffled = generator.permutation(len(self.shards))
         samples = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in shuffled])
-        return np.roll(samples, generator.integers(len(samples)))  # so that none is always left over
+        return np.roll(samples, generator.integers(len(samples)))  # so that no sample is dropped in every epoch
 
     def part(self, samples: Indices, session: Session, rank: int, worker: int) -> Indices:
         """Return the samples of one consumer, in the order of ``samples``."""
         return samples[session.part(session.whole_batches(len(samples)), rank, worker)]
 
     def windows(self, part: Indices, epoch: int, session: int, consumer: int) -> list[Indices]:
-        """Return the order in which a consumer yields its part, window by window."""
+        """Return the shuffled windows of a consumer's part."""
         generator = self._generator(epoch, session, consumer)
         cuts = range(self.window, len(part), self.window)
         return [generator.permutation(window) for window in np.split(part, list(cuts))]
@@ -81,9 +88,9 @@ class Order:
     def ahead(
         self, samples: Indices, epoch: int, number: int, session: Session, rank: int, worker: int
     ) -> tuple[Indices, list[Indices]]:
-        """Return what a worker has yet to read in a session, in storage order, and the order in which to yield it.
+        """Return a worker's unread samples of a session, in storage order, and the order in which to yield them.
 
-        A session that resumes after ``session.batches`` batches begins with the worker whose turn it is.
+        A session that resumes after ``session.batches`` batches begins with the worker that is next in turn.
         """
         turn = (worker + session.batches) % session.workers
         part = self.part(samples, session, rank, turn)
@@ -106,7 +113,11 @@ class Order:
 
 
 def evaluation_part(samples: int, session: Session, rank: int, worker: int) -> Indices:
-    """Return one consumer's samples in evaluation: each sample once, padded with -1 to whole batches."""
+    """Return one consumer's samples in evaluation: each sample once, padded with -1 to full batches.
+
+    >>> evaluation_part(5, Session(ranks=1, workers=2, batch_size=2), rank=0, worker=1)
+    array([ 4, -1])
+    """
     batches = -(-samples // (session.ranks * session.batch_size))
     part = session.part(batches, rank, worker)
     indices = np.arange(part.start, part.stop)
@@ -114,7 +125,7 @@ def evaluation_part(samples: int, session: Session, rank: int, worker: int) -> I
 
 
 def _drop(windows: Sequence[Indices], count: int) -> list[Indices]:
-    """Leave out the first ``count`` samples."""
+    """Remove the first ``count`` samples."""
     left = []
     for window in windows:
         left.append(window[count:])

@@ -1,4 +1,4 @@
-"""Shards to batches: what runs inside a loader's workers."""
+"""From shards to batches: the code that runs in a loader's workers."""
 
 from __future__ import annotations
 
@@ -26,21 +26,25 @@ from emorl.types import Batch
 
 
 class Scene(NamedTuple):
-    """One scene, ready for a batch."""
+    """One cropped and resized scene.
+
+    >>> Scene("test-00000000", np.zeros((64, 64, 3), np.uint8)).segmentation is None
+    True
+    """
 
     key: str
     image: UInt8[np.ndarray, "size size 3"]
     segmentation: UInt8[np.ndarray, "label_size label_size"] | None = None  # None if it was not read
-    factors: Objects | None = None  # of each object, object i at i - 1; None likewise
-    box: Box = (0, 0, 0, 0)  # of the stored image that the image shows, see `crop_box`; of none if this pads a batch
+    factors: Objects | None = None  # object i at i - 1; None if they were not read
+    box: Box = (0, 0, 0, 0)  # crop of the stored image, see `crop_box`; zeros if the scene pads a batch
 
 
 Decode = Callable[[], Scene]
 Read = Callable[[Indices], Iterator[tuple[int, Decode]]]
-"""Yields each index in turn with a function that decodes its scene; -1 pads a batch and is not read."""
+"""Yields each index with a function that decodes its scene; -1 pads a batch and is not read."""
 
 Plan = Callable[[int], tuple[Indices, Sequence[Indices]]]
-"""Gives a worker its indices in storage order, and the order in which to yield them, window by window."""
+"""Maps a worker to its indices in storage order, and to the shuffled windows in which to yield them."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,21 @@ class ShardReader:
         crop: name of the crop.
         size: side of the square images, in pixels.
         label_size: side of the square segmentations, in pixels.
-        labels: what is read beside the images; what is not read is not checked either.
-        cache: local folder that keeps shards from URLs.
+        labels: labels to read in addition to the images; others are not checked.
+        cache: local folder for shards from URLs.
 
     Raises:
-        DataError: if the stored images show another crop already.
+        DataError: if the stored images already show a different crop.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = tempfile.mkdtemp()
+    >>> manifest = write_shards(consecutive(Tetrominoes(num_scenes=2, seed=0), {"test": 2}), folder)
+    >>> read = ShardReader(folder, manifest, "test", "square", size=64, label_size=64)
+    >>> [(index, decode().image.shape) for index, decode in read(np.array([1]))]
+    [(1, (64, 64, 3))]
     """
 
     root: str
@@ -76,9 +90,9 @@ class ShardReader:
         return self.manifest.splits[self.split].shards
 
     def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
-        """Fetch each shard once, however many of its samples are asked for; twice where its end comes before its start.
+        """Yield the scenes at ``indices``; each shard is fetched once.
 
-        An epoch begins anywhere in a shard, and ends there.
+        An epoch can begin in the middle of a shard and end in the same shard, which is then fetched twice.
         """
         starts = np.cumsum([0, *(shard.samples for shard in self.shards)])
         numbers = np.searchsorted(starts, indices, side="right") - 1  # -1 of a padding index
@@ -103,13 +117,20 @@ class ShardReader:
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Reads plain images.
+    """Reads image files.
 
     Args:
         paths: the image files.
-        keys: the name of each.
+        keys: key of each image.
         crop: name of the crop.
         size: side of the square images, in pixels.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.png")
+    >>> Image.new("RGB", (128, 96)).save(path)
+    >>> read = ImageReader((path,), ("a",), "square", size=64)
+    >>> [decode().key for _, decode in read(np.array([0]))]
+    ['a']
     """
 
     paths: tuple[Path, ...]
@@ -118,7 +139,7 @@ class ImageReader:
     size: int
 
     def __call__(self, indices: Indices) -> Iterator[tuple[int, Decode]]:
-        """Open nothing yet."""
+        """Yield each index with a function that opens and decodes its image."""
         for index in map(int, indices):
             yield index, partial(blank, self.size, self.size) if index < 0 else partial(self._decode, index)
 
@@ -131,12 +152,18 @@ class ImageReader:
 
 
 class SceneStream(IterableDataset[Batch]):
-    """Batches of scenes, in the order that a plan gives to each worker.
+    """An iterable data set of batches, in each worker's planned order.
 
     Args:
         read: reads scenes by index.
         plan: the order of each worker.
-        batch_size: scenes of a batch.
+        batch_size: scenes per batch.
+
+    >>> def read(indices):
+    ...     return ((int(i), lambda: blank(8, 8)) for i in indices)
+    >>> stream = SceneStream(read, plan=lambda worker: (np.array([0, 1, 2]), [np.array([2, 0, 1])]), batch_size=2)
+    >>> [batch["index"].tolist() for batch in stream]
+    [[2, 0], [1]]
     """
 
     def __init__(self, read: Read, plan: Plan, batch_size: int) -> None:
@@ -158,14 +185,18 @@ class SceneStream(IterableDataset[Batch]):
             held = dict(islice(source, len(window)))
             for index in map(int, window):
                 yield index, held[index]()
-            held.clear()  # before the next window is read
+            held.clear()  # free memory before the next window is read
 
 
 def fitted(key: str, parts: Record | Parts, crop: Crop, size: int, label_size: int) -> Scene:
-    """Crop and resize a stored scene; arguments as of `ShardReader`.
+    """Crop and resize a stored scene; arguments as in `ShardReader`.
 
     Raises:
-        DataError: if the crop does not suit the image.
+        DataError: if the crop does not apply to images of this size.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> fitted("0", Tetrominoes(num_scenes=1).scene(0), "square", size=64, label_size=35).image.shape
+    (64, 64, 3)
     """
     image, segmentation, factors = parts
     box = crop_box(image.shape[0], image.shape[1], crop)
@@ -176,7 +207,11 @@ def fitted(key: str, parts: Record | Parts, crop: Crop, size: int, label_size: i
 
 
 def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
-    """Stack scenes to a batch; the images stay 8-bit until they are on the device."""
+    """Stack scenes with their indices into a batch, of 8-bit images [B, 3, H, W].
+
+    >>> collate([(0, blank(8, 8)), (1, blank(8, 8))])["image"].shape
+    torch.Size([2, 3, 8, 8])
+    """
     images = np.stack([scene.image for _, scene in scenes]).transpose(0, 3, 1, 2)
     batch: Batch = {
         "image": torch.from_numpy(np.ascontiguousarray(images)),
@@ -194,7 +229,11 @@ def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
 
 
 def blank(size: int, label_size: int, labels: tuple[Label, ...] = ()) -> Scene:
-    """Return the scene that pads a batch: black, with no object."""
+    """Return the scene that pads a batch: black, without objects.
+
+    >>> blank(8, 8, labels=("segmentation",)).segmentation.shape
+    (8, 8)
+    """
     segmentation = np.zeros((label_size, label_size), np.uint8) if "segmentation" in labels else None
     factors: Objects | None = [] if "factors" in labels else None
     return Scene("", np.zeros((size, size, 3), np.uint8), segmentation, factors)

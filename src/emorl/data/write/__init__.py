@@ -1,1 +1,1 @@
-"""Records to shards: atomic, resumable, in parallel."""
+"""Writing of records to shards: atomic, resumable, in parallel."""

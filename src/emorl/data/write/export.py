@@ -1,4 +1,4 @@
-"""Writing a data set in the layout of EfficientMORL's authors, so that their code can read it."""
+"""Export of a data set to the HDF5 layout of EfficientMORL's authors, so that their code can read it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,30 @@ from emorl.files import atomic
 def export_hdf5(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Write a data set as an HDF5 file in the layout of `emorl.data.sources.hdf5`.
 
-    Factors have the columns of the authors' CLEVR files, as far as the data set has them, and then its others. The
-    arrays are compressed with gzip, each scene by itself.
+    Factors have the columns of the authors' CLEVR files that the data set has, followed by its other factors. The
+    arrays are compressed with gzip, one chunk per scene.
 
     Args:
         root: folder of the data set: a local path or a URL.
-        path: the file, which appears once it is whole.
+        path: the file, which is written atomically.
 
     Raises:
-        DataError: if the data set is damaged, or the file is there already or cannot be written.
+        DataError: if the data set is damaged, or if the file exists or cannot be written.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.sources.hdf5 import HDF5File
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = write_shards(consecutive(Tetrominoes(num_scenes=2, seed=0), {"test": 2}), folder)
+    >>> export_hdf5(folder, folder / "tetrominoes.h5")
+    >>> HDF5File(folder / "tetrominoes.h5").splits
+    {'test': range(0, 2)}
     """
     manifest, path = Manifest.load(root), Path(path)
     if path.exists():
-        raise DataError.of(path, expected="a new file", got="one that is there", remedy="delete it or choose another")
+        raise DataError.of(path, expected="a new file", got="an existing file", remedy="delete it or choose another")
     contents = Contents(manifest.dataset, manifest.variant, manifest.factors, _columns(manifest))
     samples = sum(split.samples for split in manifest.splits.values())
     with _create_file(path) as (file, output), tqdm(total=samples, unit="scene", disable=None) as bar:
@@ -57,10 +68,10 @@ def export_hdf5(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
 
 
 class _Output:
-    """A file that never fails under HDF5, which crashes the process then: it keeps the first error until it is asked.
+    """A file that stores the first error instead of raising it, because HDF5 crashes the process on errors.
 
     Args:
-        file: the file, not buffered: what fails, fails here.
+        file: the file, unbuffered, so that errors occur on writing.
     """
 
     def __init__(self, file: io.FileIO) -> None:
@@ -68,7 +79,7 @@ class _Output:
         self.error: OSError | None = None
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
-    def write(self, data: Any) -> None:  # h5py's own kind of memoryview
+    def write(self, data: Any) -> None:  # a buffer type of h5py
         if self._attempt(self.file.write, data) < len(data):
             self.error = self.error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -76,10 +87,10 @@ class _Output:
         self._attempt(self.file.truncate, size)
 
     def flush(self) -> None:
-        """Do nothing: nothing is buffered."""
+        """Do nothing, since the file is unbuffered."""
 
     def check(self) -> None:
-        """Raise the error, if there is one."""
+        """Raise the stored error, if any."""
         if self.error is not None:
             raise self.error
 
@@ -94,7 +105,7 @@ class _Output:
 
 @contextmanager
 def _create_file(path: Path) -> Iterator[tuple[h5py.File, _Output]]:
-    """Create a file that appears once it is whole."""
+    """Create a file atomically."""
     with atomic(path) as stream, open(stream.name, "r+b", buffering=0) as raw:
         output = _Output(raw)
         with h5py.File(output, "w") as file:
@@ -126,7 +137,7 @@ def _masks(segmentation: UInt8[np.ndarray, "h w"], entities: int) -> UInt8[np.nd
 
 
 def _factors(objects: Objects, entities: int, contents: Contents) -> Float64[np.ndarray, "{entities} columns"]:
-    """Return a row for each entity: first the background's, then the objects', then those that are not there."""
+    """Return a row for each entity: first the background, then the objects, then absent entities."""
     rows = np.zeros((entities, len(contents.columns)))
     rows[: len(objects) + 1, contents.columns.index("visibility")] = 1
     for factor in contents.factors:

@@ -1,4 +1,4 @@
-"""Writing shards in several processes, which end with the one that started them."""
+"""Writing of shards in several processes, which end with their parent process."""
 
 import multiprocessing
 import os
@@ -19,13 +19,13 @@ from emorl.errors import DataError
 def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> Iterator[Shard]:
     """Write shards from sources with random access, and yield them as they are finished.
 
-    When it is closed, or something fails, the shards that were begun are still finished.
+    On closing the iterator, and on an error, shards in progress are finished.
 
     Raises:
         DataError: as `write_shard`, or if a process dies.
     """
-    context = multiprocessing.get_context("forkserver")  # a plain fork would copy the locks of the threads around us
-    context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
+    context = multiprocessing.get_context("forkserver")  # a plain fork would copy locks that other threads hold
+    context.set_forkserver_preload([__name__])  # imports take seconds, so do them once
     with ProcessPoolExecutor(processes, context, initializer=_follow_parent) as pool:
         try:
             futures = [pool.submit(_write_alone, folder, task) for task in tasks]
@@ -33,7 +33,7 @@ def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> I
                 yield future.result()
         except BrokenProcessPool as error:
             remedy = "run the same command again, with fewer processes if memory is short: finished shards are kept"
-            expected, got = f"{processes} processes that write to the end", "one that died"
+            expected, got = f"{processes} processes to finish", "a process that died"
             raise DataError.of(folder, expected=expected, got=got, remedy=remedy) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -44,7 +44,7 @@ def _write_alone(folder: Path, task: ShardTask) -> Shard:
 
 
 def _follow_parent() -> None:
-    """End when the parent process does, and leave Ctrl-C to it."""
+    """End when the parent process ends, and ignore Ctrl-C, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

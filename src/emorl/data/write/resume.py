@@ -1,6 +1,6 @@
-"""What an earlier call left in a folder of shards.
+"""Resuming an interrupted call: the finished shards in its folder.
 
-A folder without a manifest is unfinished. Its progress file is the manifest of the shards that are whole so far.
+A folder without a manifest is unfinished. Its progress file is the manifest of the shards finished so far.
 """
 
 import itertools
@@ -20,7 +20,7 @@ PROGRESS = ".progress.json"
 
 
 def with_shards(header: Manifest, tasks: list[ShardTask], done: Mapping[str, Shard]) -> Manifest:
-    """Return the manifest of each split up to its first missing shard."""
+    """Return the manifest with the shards of each split up to its first missing one."""
     splits = {}
     for split, group in itertools.groupby(tasks, key=lambda task: task.split):
         whole = list(itertools.takewhile(lambda task: task.name in done, group))
@@ -41,10 +41,10 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, Shard]:
-    """Return the planned shards that are there and whole, by name.
+    """Return the planned shards that are already in the folder and undamaged, by name.
 
     Raises:
-        DataError: if the folder holds anything else.
+        DataError: if the folder contains anything else.
     """
     finished = (folder / MANIFEST).exists()
     if not finished and not (folder / PROGRESS).exists():
@@ -56,11 +56,11 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
     if found and (replace(previous, splits={}) != header or (finished and found.keys() != planned)):
         got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset} from {previous.source}"
         remedy = "choose another folder, or delete this one"
-        raise DataError.of(folder, expected="a new folder, or this data set to go on with", got=got, remedy=remedy)
-    _remove(folder.glob(".*.tmp"))  # of a process that was killed
+        raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
+    _remove(folder.glob(".*.tmp"))  # left by a killed process
     if not finished:
         names = {task.name for task in tasks}
-        _remove(path for path in folder.glob("*.tar") if path.name not in names)  # of larger splits
+        _remove(path for path in folder.glob("*.tar") if path.name not in names)  # left by a call with larger splits
     whole = (shard for key, shard in found.items() if key in planned and _is_whole(folder, shard))
     return {shard.name: shard for shard in whole}
 

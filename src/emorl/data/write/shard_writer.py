@@ -1,4 +1,4 @@
-"""One shard, written whole or not at all: a tar file with the same bytes for the same records."""
+"""Atomic writing of one shard: a tar file with equal bytes for equal records."""
 
 import hashlib
 import io
@@ -19,7 +19,14 @@ def write_shard(folder: Path, task: ShardTask, records: Iterator[Record]) -> Sha
     """Write a shard and return its entry in the manifest.
 
     Raises:
-        DataError: if there are too few records, if one contradicts its source, or if the disk is full.
+        DataError: if there are too few records, if one violates its source's specification, or if the disk is full.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> source = Tetrominoes(num_scenes=4)
+    >>> task = ShardTask("test", "test-000000.tar", source, first=0, runs=(range(4),))
+    >>> write_shard(Path(tempfile.mkdtemp()), task, source.records()).samples
+    4
     """
     path = folder / task.name
     with atomic(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -35,7 +42,15 @@ def write_shard(folder: Path, task: ShardTask, records: Iterator[Record]) -> Sha
 
 
 def describe(path: Path, samples: int) -> Shard:
-    """Return the entry in the manifest of a shard as it is on the disk."""
+    """Return the manifest entry of a shard on disk.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "test-000000.tar")
+    >>> path.write_bytes(b"abc")
+    3
+    >>> describe(path, samples=1).bytes
+    3
+    """
     with path.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     return Shard(path.name, samples, path.stat().st_size, checksum)
@@ -53,7 +68,7 @@ def _name(source: Source) -> str:
 
 
 def _add_sample(tar: tarfile.TarFile, key: str, record: Record) -> None:
-    """Append the members; a `TarInfo` has time 0, owner 0 and mode 0644 unless told otherwise."""
+    """Append the members, with the defaults of `TarInfo`: time 0, owner 0 and mode 0644."""
     for extension, content in encode_record(record).items():
         member = tarfile.TarInfo(f"{key}.{extension}")
         member.size = len(content)

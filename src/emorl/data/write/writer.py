@@ -1,4 +1,4 @@
-"""Writing data sets of shards: atomically, resumably, byte for byte the same for the same records."""
+"""Writing of data sets of shards: atomic, resumable, and with equal bytes for equal records."""
 
 import os
 from collections.abc import Generator, Iterator, Mapping
@@ -25,22 +25,29 @@ def write_shards(
     shard_size: int = SHARD_SIZE,
     processes: int = 1,
 ) -> Manifest:
-    """Write a data set, resuming what an earlier call began and repairing what was damaged since.
+    """Write a data set; resume an interrupted call, and rewrite damaged shards.
 
     Args:
-        selections: records of each split, not empty; the sources differ at most in what depends on the split.
-        out: folder of the data set, new or empty, or left by the same call.
-        shard_size: samples in a shard; the last one of a split may have fewer.
-        processes: how many processes write if the sources have random access; others are read by this one alone. The
-            shards are the same for any number.
+        selections: records of each split, not empty; the sources may differ only in properties of the split.
+        out: folder of the data set: new, empty, or left by an earlier, equal call.
+        shard_size: samples per shard; the last shard of a split may have fewer.
+        processes: number of processes that write if the sources have random access; other sources are read by this
+            process only. The shards are equal for any number.
 
     Returns:
         The manifest, which is written last.
 
     Raises:
-        DataError: if the folder holds anything else or is being written to, if a source ends early or yields a
-            record that contradicts it, if the disk is full, or if a process dies. Whole shards are kept for the next
+        DataError: if the folder contains anything else or another process writes to it, if a source ends early or
+            yields an invalid record, if the disk is full, or if a process dies. Finished shards are kept for the next
             call.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> selections = {"train": Selection(Tetrominoes(num_scenes=10, seed=0), range(10))}
+    >>> manifest = write_shards(selections, tempfile.mkdtemp(), shard_size=4)
+    >>> [shard.name for shard in manifest.splits["train"].shards]
+    ['train-000000.tar', 'train-000001.tar', 'train-000002.tar']
     """
     folder, header = Path(out), _header(selections)
     tasks = [task for split, selection in selections.items() for task in shard_tasks(split, selection, shard_size)]
@@ -79,7 +86,7 @@ def _header(selections: Mapping[str, Selection]) -> Manifest:
 
 
 def _write(folder: Path, tasks: list[ShardTask], processes: int, bar: "tqdm[None]") -> Generator[Shard, None, None]:
-    """Write the shards and yield each when it is whole."""
+    """Write the shards and yield each when it is finished."""
     processes = min(processes, len(tasks))
     if processes > 1 and all(task.source.random_access for task in tasks):
         for shard in write_in_parallel(folder, tasks, processes):
