@@ -54,7 +54,7 @@ def parts(trainer, module):
     }
 
 
-def test_every_case_is_tried_here():
+def test_every_case_is_tested():
     assert CASES.keys() == CHANGES.keys()
 
 
@@ -66,7 +66,7 @@ def test_a_case_changes_one_part_of_the_released_recipe(case, built):
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_the_overlay_for_small_budgets_leaves_the_case_as_it_is(case, built):
+def test_the_overlay_for_small_budgets_keeps_what_a_case_changes(case, built):
     trainer, module = built([*CASES[case], SHORT])
     assert parts(trainer, module) == FULL | CHANGES[case]
     assert trainer.max_steps == 2000
@@ -79,7 +79,7 @@ def test_the_overlay_for_small_budgets_leaves_the_case_as_it_is(case, built):
 
 
 @pytest.mark.parametrize(("data", "steps"), [("tetrominoes", (5000, 10000)), ("multi-dsprites", (8000, 38000))])
-def test_geco_finds_its_target_on_the_way_or_is_left_out(data, steps, built):
+def test_geco_determines_its_target_or_is_absent(data, steps, built):
     plain, geco = (built(GECO[case]) for case in (data, f"{data}-geco"))
     assert plain[1].network.objective.geco is None
     found = geco[1].network.objective.geco

@@ -66,7 +66,7 @@ def test_ratios_are_those_of_the_same_run(measured: Any) -> None:
         assert result["ratio"][cost] == {name: value / reference for name, value in result[cost].items()}
 
 
-def test_parameters_are_the_models_own(measured: Any) -> None:
+def test_parameters_are_those_of_the_models(measured: Any) -> None:
     result, made = measured
     assert result["parameters"] == {name: parameters(worker.step) for name, worker in made.items()}
     assert result["parameters"]["EfficientMORL, I = 0"] == result["parameters"]["EfficientMORL, I = 3"]
@@ -139,7 +139,7 @@ def test_engine_compares_its_variants_on_the_same_step(monkeypatch: pytest.Monke
     assert result["flops"]["plain"] > result["flops"]["engine_float32"] == result["flops"]["engine_bf16"]
 
 
-def test_memory_asks_for_steps_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_requests_possible_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     def step_memory(**arguments: Any) -> int:
         asked = inspect.signature(Step).bind(**arguments).arguments
         return int(asked["batch"] * (asked["decode_chunk"] or 1) * 2**30)

@@ -39,7 +39,7 @@ def test_training_without_lightning(tmp_path):
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # which is what it wants
 @pytest.mark.parametrize("finetune", [False, True])
-def test_ones_own_module_around_the_encoder(finetune, tmp_path):
+def test_a_custom_module_around_the_encoder(finetune, tmp_path):
     from own_module import main
 
     splits = {split: Selection(MultiDSprites(4, 0, split), range(4)) for split in ("train", "val")}
@@ -52,7 +52,7 @@ def test_ones_own_module_around_the_encoder(finetune, tmp_path):
     assert not module.slots.training
 
 
-def test_ones_own_decoder():
+def test_a_custom_decoder():
     from own_decoder import MLPDecoder, main
 
     assert math.isfinite(main())

@@ -24,7 +24,7 @@ def content():
     return {path.stem: json.loads(path.read_text()) for path in FILES}
 
 
-def test_all_files_are_there():
+def test_all_files_exist():
     assert len(FILES) == 14
 
 

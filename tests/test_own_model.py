@@ -58,7 +58,7 @@ def test_it_trains_validates_tests_and_predicts(last, network, shards, emorl, ca
         assert found["masks"].sum(axis=0) == pytest.approx(1, abs=1e-5)
 
 
-def test_its_run_goes_on_from_its_own_configuration(last, emorl):
+def test_its_run_resumes_from_its_configuration(last, emorl):
     config = "runs/version_0/config.yaml"
     emorl("fit", "-c", config, f"--ckpt_path={last}", "--trainer.max_steps=6", "--trainer.logger.version=0")
     assert torch.load(last)["global_step"] == 6

@@ -271,7 +271,7 @@ def test_fine_tuning_trains_shipped_weights_on_their_negative_elbo(built):
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), shipped.parameters(), strict=True))
 
 
-def test_training_weights_further_begins_with_an_objective_of_its_own(built, tmp_path):
+def test_further_training_starts_with_a_different_objective(built, tmp_path):
     trained = tiny.module(network=tiny.network(geco=Geco("auto")))
     trained.network.objective.geco.zeta.fill_(-2)
     network = built([f"--pretrained={tiny.saved(trained, tmp_path / 'a.ckpt')}"]).model.network
@@ -287,7 +287,7 @@ def test_the_released_recipe_and_the_fast_one_have_the_same_time(built):
 
 
 @pytest.mark.parametrize("name", FURTHER)
-def test_shipped_weights_come_of_recipes_that_are_here(name, built):
+def test_shipped_weights_are_of_recipes_in_the_repository(name, built):
     first, *later = trainings(load_card(name))
     recipe, run = FIRST[name]
     cli = built(["--config=configs/base.yaml", f"--config=configs/efficient_morl/{recipe}.yaml"])
@@ -313,7 +313,7 @@ def test_shipped_weights_come_of_recipes_that_are_here(name, built):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_shipped_weights_of_a_baseline_come_of_its_fast_recipe(name, built):
+def test_shipped_weights_of_a_baseline_are_of_its_fast_recipe(name, built):
     card, (model, data) = load_card(name), name.split("/")
     cli = built(["--config=configs/base.yaml", f"--config=configs/{model}/{data}-fast.yaml"])
     assert without_length(on_record(cli.config.fit.model.as_dict())) == without_length(card["model"])
@@ -321,7 +321,7 @@ def test_shipped_weights_of_a_baseline_come_of_its_fast_recipe(name, built):
 
 
 @pytest.mark.parametrize("name", [*FURTHER, *BASELINES])
-def test_a_card_tells_of_all_trainings(name):
+def test_a_card_records_all_trainings(name):
     card = load_card(name)
     records = trainings(card)
     assert card["total_steps"] == sum(record["steps"] for record in records)
@@ -333,7 +333,7 @@ def test_a_card_tells_of_all_trainings(name):
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_a_case_leaves_out_one_ingredient(case, built):
+def test_a_case_removes_one_ingredient(case, built):
     cli = built(INGREDIENTS[case])
     network = cli.model.network
     optimizer = cli.model.optimizer(network.parameters())
@@ -354,7 +354,7 @@ def test_a_case_leaves_out_one_ingredient(case, built):
     assert cli.trainer.max_steps == 1500
 
 
-def test_every_ingredient_is_tried_here():
+def test_every_ingredient_is_tested():
     assert INGREDIENTS.keys() == CHANGES.keys()
 
 

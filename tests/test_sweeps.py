@@ -52,7 +52,7 @@ def here(shards, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_every_parameter_of_a_sweep_is_tried_here(path):
+def test_every_parameter_of_a_sweep_is_tested(path):
     assert read(path)["parameters"].keys() == DRAWN[path.stem].keys()
 
 
@@ -71,7 +71,7 @@ def test_a_seed_and_a_boolean_arrive(here, emorl):
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
-def test_all_that_a_search_draws_arrives_in_its_run(here, emorl):
+def test_all_drawn_values_arrive_in_the_run(here, emorl):
     wandb.teardown()  # forgets what an earlier test has set
     sweep = read(CONFIGS / "sweeps" / "search.yaml")
     drawn = DRAWN["search"] | {"curriculum.phases": "{0: 2, 3: 1}", "model.optimizer.init_args.amsgrad": False}

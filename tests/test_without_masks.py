@@ -76,7 +76,7 @@ def told(caplog):
 
 @pytest.mark.parametrize("data", WITHOUT)
 @pytest.mark.parametrize("model", tiny.FAMILY)
-def test_training_logs_no_score_that_needs_truth_and_says_so_once(unmasked, shards, tmp_path, caplog, data, model):
+def test_training_omits_scores_that_need_truth_with_one_message(unmasked, shards, tmp_path, caplog, data, model):
     root = shards if data else unmasked
     with caplog.at_level(logging.WARNING):
         _, trainer = fit(root, tmp_path, model=model, data=data)
@@ -116,7 +116,7 @@ def test_scores_of_a_run_with_truth_do_not_linger_in_one_without(unmasked, shard
         assert written.get("ari", {}).get("images") == count
 
 
-def test_where_some_scenes_have_objects_all_scores_are_there(mixed, tmp_path, caplog):
+def test_if_some_scenes_have_objects_all_scores_exist(mixed, tmp_path, caplog):
     trainer = tiny.trainer(tmp_path, callbacks=TestReport(), num_sanity_val_steps=1)
     trainer.test(tiny.module(), tiny.data(mixed), verbose=False)
     written = json.loads((tmp_path / "metrics.json").read_text())["I=1"]
@@ -137,7 +137,7 @@ def validated(folder):
 
 
 @pytest.mark.parametrize(("model", "score"), [("efficient_morl", "nll"), ("slot_attention", "mse")])
-def test_the_best_checkpoint_is_that_of_the_best_score_that_there_is(unmasked, tmp_path, model, score):
+def test_the_best_checkpoint_uses_the_best_available_score(unmasked, tmp_path, model, score):
     best = BestCheckpoint()
     seen = []
 
@@ -161,7 +161,7 @@ def test_with_masks_the_best_checkpoint_is_that_of_the_best_fg_ari(shards, tmp_p
     assert best.best_model_path.endswith("finest.ckpt")
 
 
-def test_a_resumed_run_keeps_to_its_score(unmasked, tmp_path):
+def test_a_resumed_run_keeps_its_score(unmasked, tmp_path):
     best = BestCheckpoint()
     fit(unmasked, tmp_path, best)
     saved = torch.load(best.best_model_path, weights_only=False)["callbacks"]
@@ -177,7 +177,7 @@ def test_a_resumed_run_keeps_to_its_score(unmasked, tmp_path):
     ("callback", "monitor"),
     [(ModelCheckpoint, "val/fg_ari"), (ModelCheckpoint, "val/zero_step/miou"), (EarlyStopping, "val/ari")],
 )
-def test_who_waits_for_a_score_that_never_comes_is_told_what_to_monitor(unmasked, tmp_path, callback, monitor):
+def test_monitoring_a_missing_score_is_an_error_with_alternatives(unmasked, tmp_path, callback, monitor):
     message = f"Expected {callback.__name__} to monitor a score that there is without masks, got '{monitor}'. Monitor"
     with pytest.raises(MisconfigurationException, match=re.escape(message)):
         fit(unmasked, tmp_path, callback(monitor=monitor, mode="max"))
@@ -186,7 +186,7 @@ def test_who_waits_for_a_score_that_never_comes_is_told_what_to_monitor(unmasked
 # Pictures and studies
 
 
-def test_no_overlay_of_objects_where_none_is_marked(unmasked, shards):
+def test_no_overlay_of_objects_without_masks(unmasked, shards):
     for root, names in ((unmasked, {"slots"}), (shards, {"slots", "objects"})):
         batch = next(iter(tiny.loaded(root).val_dataloader()))
         with torch.no_grad():
@@ -214,7 +214,7 @@ def weights(tmp_path_factory):
         ("layers", "layers", ["--pictures=1"]),
     ],
 )
-def test_studies_leave_out_what_needs_truth_and_say_so(unmasked, weights, tmp_path, caplog, study, table, options):
+def test_studies_omit_scores_that_need_truth_with_a_message(unmasked, weights, tmp_path, caplog, study, table, options):
     assert evaluate([study, weights, str(unmasked), str(tmp_path), *options]) is None
     with (tmp_path / f"{table}.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -231,13 +231,13 @@ def test_slots_of_a_mixed_data_set_are_scored_by_number_of_objects(mixed, weight
 
 
 @pytest.mark.parametrize("study", ["robustness", "representation"])
-def test_studies_that_need_truth_say_what_they_need(unmasked, weights, tmp_path, capsys, study):
+def test_studies_that_need_truth_report_it(unmasked, weights, tmp_path, capsys, study):
     assert evaluate([study, weights, str(unmasked), str(tmp_path / "out")]) == 2
     assert re.fullmatch(r"emorl-evaluate: error: .*expected .*got .*\n", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_report_has_no_truth_to_show(unmasked, weights, tmp_path):
+def test_a_report_without_ground_truth(unmasked, weights, tmp_path):
     assert evaluate(["report", weights, str(unmasked), str(tmp_path)]) is None
     page = (tmp_path / "report.html").read_text()
     shown = re.sub(r"data:image[^\"]*|<style.*?</style>|<pre.*?</pre>", "", page, flags=re.DOTALL)

@@ -33,7 +33,7 @@ def test_a_rotated_code_is_as_informative_but_neither_disentangled_nor_complete(
     assert (result.informativeness > 0.9).all()
 
 
-def test_a_code_that_knows_nothing(results):
+def test_an_uninformative_code(results):
     result = results["unrelated"]
     assert result.disentanglement < 0.1
     assert result.completeness.mean() < 0.1
@@ -69,7 +69,7 @@ def test_extremes():
     assert shared.completeness.tolist() == [1, 1, 1]
 
 
-def test_a_single_factor_and_trees_that_found_nothing():
+def test_a_single_factor_and_trees_without_splits():
     assert np.isnan(of([[0.5], [0.5]]).disentanglement)
     nothing = of(np.zeros((2, 2)))
     assert (nothing.disentanglement, nothing.completeness.tolist()) == (0, [0, 0])

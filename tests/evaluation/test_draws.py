@@ -87,7 +87,7 @@ def test_the_command_writes_each_draw_and_their_summary(module, shards, tmp_path
     assert {path.name for path in out.iterdir()} == set(names)
 
 
-def test_means_are_decoded_where_they_are_asked_for(module, shards, tmp_path):
+def test_means_are_decoded_on_request(module, shards, tmp_path):
     path, found = tiny.saved(module, tmp_path / "a.ckpt"), set()
     for means in ("true", "false"):
         main(["draws", path, str(shards), str(tmp_path / means), "--number=1", "--steps=0", f"--means={means}"])
@@ -125,7 +125,7 @@ def test_a_study_takes_the_best_of_several_draws(study, table, module, shards, t
         assert all(better < plain for plain, better in zip(*bounds, strict=True))
 
 
-def test_a_study_has_the_draws_of_the_model_unless_it_is_told(tmp_path):
+def test_a_study_uses_the_draws_of_the_model_by_default(tmp_path):
     module = tiny.module(test_draws=4)
     checkpoint = tiny.saved(module, tmp_path / "last.ckpt")
     assert [load_model(checkpoint, draws).test_draws for draws in (None, 2)] == [4, 2]

@@ -35,7 +35,7 @@ def test_a_bad_checkpoint_is_one_line_and_status_2(tmp_path, capsys):
         (KeyboardInterrupt(), 130, "interrupted: run the same command again"),
     ],
 )
-def test_what_goes_wrong_is_one_line(error, status, message, monkeypatch, capsys):
+def test_errors_are_one_line(error, status, message, monkeypatch, capsys):
     def fails(*_, **__):
         raise error
 

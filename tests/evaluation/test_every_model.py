@@ -69,7 +69,7 @@ def test_refinement_scores_every_number_of_steps(module, study):
     assert len({row["mse"] for row in rows}) == len(rows)
 
 
-def test_a_stage_is_what_so_many_steps_give(module, shards):
+def test_a_stage_equals_the_result_of_its_number_of_steps(module, shards):
     (batch,) = load_scenes(str(shards), module).batches()
     found = stages(module, batch, (1, 3), num_slots=5, seed=7)
     assert list(found) == [1, 3]
@@ -130,7 +130,7 @@ def test_representation(module, study, tmp_path, tmp_path_factory, monkeypatch):
 
 
 @pytest.mark.parametrize("score_size", [None, 50])
-def test_the_report_has_what_emorl_test_writes(module, study, shards, tmp_path, score_size):
+def test_the_report_has_the_scores_of_emorl_test(module, study, shards, tmp_path, score_size):
     study("report", *([] if score_size is None else [f"--score_size={score_size}"]))
     expected = tmp_path / "test"
     trainer = tiny.trainer(tmp_path, callbacks=TestReport(str(expected)))

@@ -20,7 +20,7 @@ def module():
     return tiny.module(network=tiny.lively(tiny.network())).eval()
 
 
-def test_a_checkpoint_comes_back_ready_for_evaluation(module, tmp_path):
+def test_a_checkpoint_is_loaded_in_evaluation_mode(module, tmp_path):
     module.train()
     loaded = load_model(tiny.saved(module, tmp_path / "a.ckpt"))
     assert not loaded.training
@@ -30,7 +30,7 @@ def test_a_checkpoint_comes_back_ready_for_evaluation(module, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x89PNG", b"text", "weights"])
-def test_what_is_no_checkpoint_is_one_error(content, tmp_path):
+def test_a_path_that_is_not_a_checkpoint_is_one_error(content, tmp_path):
     path = tmp_path / "a.ckpt"
     if content == "weights":
         torch.save({"state_dict": {}}, path)
@@ -96,7 +96,7 @@ def test_steps_are_those_of_the_test_unless_given_and_enough_for_the_model(modul
         chosen_steps(slot_attention, 0)
 
 
-def test_i_0_is_compared_where_there_are_slots_before_the_first_step(module):
+def test_i_0_is_compared_if_the_model_has_slots_there(module):
     slot_attention = tiny.module(network=tiny.network(cls=SlotAttention))
     assert [compared_steps(module, i) for i in (0, 3)] == [[0], [0, 3]]
     assert compared_steps(slot_attention, 3) == [3]

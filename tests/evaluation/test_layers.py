@@ -33,7 +33,7 @@ def tile(picture, row, column, side=35, gap=2):
     return picture[:, top : top + side, left : left + side]
 
 
-def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(module, scenes):
+def test_layers_decode_the_samples_of_the_bottom_up_pass(module, scenes):
     """z^l must give the very attention of layer l + 1."""
     network, batch, inference = look(module, scenes.batch([0, 3]))
     readings = read(network, inference)
@@ -54,7 +54,7 @@ def test_what_is_decoded_are_the_samples_that_the_bottom_up_pass_went_on_with(mo
         assert reading.components is stage.components
 
 
-def test_each_iteration_of_slot_attention_is_a_layer_that_is_what_so_many_steps_give(scenes):
+def test_each_iteration_of_slot_attention_is_a_layer_equal_to_its_stage(scenes):
     module = tiny.module(network=tiny.lively(tiny.network(cls=SlotAttention)), test_refinement_steps=3).eval()
     network, batch, inference = look(module, scenes.batch([0, 3]))
     readings = read(network, inference)
@@ -114,7 +114,7 @@ def test_scenes_are_ranked_by_fg_ari_and_without_objects_by_mse(module, scenes):
     assert (name, order) == ("MSE", mse.argsort().tolist())
 
 
-def test_means_are_read_where_they_are_tested(scenes):
+def test_means_are_read_if_the_model_tests_means(scenes):
     module = tiny.module(network=tiny.lively(tiny.network(num_layers=2)), test_means=True).eval()
     network, batch, inference = look(module, scenes.batch([0]))
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_means_are_read_where_they_are_tested(scenes):
     torch.testing.assert_close(read(network, inference)[0].components.rgb, expected.rgb)
 
 
-def test_a_picture_has_attention_then_what_is_decoded(module, scenes, monkeypatch):
+def test_a_picture_shows_attention_then_decoded_slots(module, scenes, monkeypatch):
     network, batch, inference = look(module, scenes.batch([2]))
     names = {}
     monkeypatch.setattr(

@@ -22,7 +22,7 @@ def test_slots_that_are_the_objects_in_another_order_are_found():
     assert (matches.small, matches.missed) == (0, 0)
 
 
-def test_scenes_are_matched_on_their_own():
+def test_scenes_are_matched_independently():
     true = torch.stack((stripes(20, 10, 10), stripes(20, 10, 10)))
     predicted = torch.stack((true[0], 2 - true[1]))
     matches = match(predicted, true)
@@ -30,7 +30,7 @@ def test_scenes_are_matched_on_their_own():
     assert matches.slot.tolist() == [1, 2, 1, 0]
 
 
-def test_a_slot_stands_for_one_object_only():
+def test_a_slot_is_matched_to_one_object_only():
     """Slot 0 covers both objects; the second one is left without."""
     true = stripes(0, 20, 10)
     matches = match(torch.zeros_like(true)[None], true[None])

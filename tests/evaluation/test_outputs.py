@@ -30,7 +30,7 @@ def test_csv_has_full_precision_and_markdown_four_digits(tmp_path):
     ]
 
 
-def test_cells_of_undefined_numbers_say_so():
+def test_undefined_numbers_are_marked():
     assert (cell(math.nan), cell(math.inf), cell(True), cell(1234567.0)) == ("nan", "inf", "True", "1234567")
 
 
@@ -42,7 +42,7 @@ def test_a_figure_is_a_png_of_its_size(tmp_path):
         assert (path.name, image.format, image.size) == ("slots.png", "PNG", (600, 300))
 
 
-def test_what_fails_half_way_leaves_the_former_file(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_previous_file(tmp_path, monkeypatch):
     write_table(ROWS, tmp_path, "slots")
     former = (tmp_path / "slots.csv").read_text()
     figure = Figure()
@@ -59,7 +59,7 @@ def test_a_file_in_place_of_the_folder_is_one_error(tmp_path):
         write_table(ROWS, tmp_path / "out", "slots")
 
 
-def test_a_table_is_shown_with_labels_and_errors_beside_their_scores(capsys):
+def test_a_table_shows_labels_and_errors_with_their_scores(capsys):
     rows = [{"K": 2, "fg_ari": 0.5, "fg_ari_se": 0.01234, "empty": None}, {"K": 3, "fg_ari": None, "mse_sd": 0.25}]
     show(rows, "A title")
     text = capsys.readouterr().out
@@ -78,7 +78,7 @@ def test_an_error_of_one_scene_is_left_out(tmp_path, capsys):
     assert markdown.read_text().splitlines()[2:] == ["| 0.5 |  |", "| nan |  |"]
 
 
-def test_a_wide_table_is_not_folded_where_the_output_is_no_terminal(capsys):
+def test_a_wide_table_is_not_wrapped_without_a_terminal(capsys):
     show([dict.fromkeys(("fg_ari", "ari", "fg_miou", "mse", "nll", "kl", "active_slots"), 1.0)])
     assert "ARI with background" in capsys.readouterr().out
 

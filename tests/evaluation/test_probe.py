@@ -11,11 +11,11 @@ from emorl.evaluation.representation.probe import PROBES, probe, probe_table, tr
 
 @pytest.mark.parametrize("predictor", ["linear", "mlp"])
 @pytest.mark.parametrize("code", [perfect, rotated])
-def test_what_the_code_holds_is_read_off_whatever_its_axes(predictor, code):
+def test_probes_predict_factors_of_a_rotated_code(predictor, code):
     assert probe(predictor, FACTORS[:2], *_columns(code(), [0, 1])) == pytest.approx([1, 1], abs=0.06)
 
 
-def test_only_the_mlp_reads_off_what_is_bent():
+def test_only_the_mlp_predicts_nonlinear_factors():
     """The label is which two of the quadrants the first two dimensions are in (exclusive or)."""
     halves = [Codes(half.code, _xor(half.code)) for half in unrelated(800)]
     factor = (Factor("same", "discrete", ("no", "yes")),)
@@ -24,7 +24,7 @@ def test_only_the_mlp_reads_off_what_is_bent():
 
 
 @pytest.mark.parametrize("predictor", ["linear", "mlp"])
-def test_a_code_that_knows_nothing_does_not_beat_the_baseline(predictor):
+def test_an_uninformative_code_does_not_beat_the_baseline(predictor):
     assert (probe(predictor, FACTORS, *unrelated()) < np.array(BASELINE) + 0.1).all()
 
 
@@ -43,7 +43,7 @@ def test_scores_are_of_the_objects_that_were_not_fitted_to():
     assert (probe("linear", FACTORS[:2], *_columns((fitted, wrong), [0, 1])) < 0).all()
 
 
-def test_training_leaves_no_trace():
+def test_fits_are_independent():
     """The same predictors serve again and again: each fit starts from scratch."""
     fitted, scored = perfect(100)
     first, *_ = train("mlp", FACTORS, fitted)

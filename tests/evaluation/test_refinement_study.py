@@ -15,7 +15,7 @@ from emorl.evaluation.studies.refinement import SCORES, by_steps, figure, summar
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 
 
-def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):
+def test_stage_i_of_a_longer_refinement_equals_i_steps(module, scenes):
     batch = next(scenes.batches())
     longer = infer(module, batch, 4).stages
     for steps in range(4):
@@ -26,7 +26,7 @@ def test_stage_i_of_a_longer_refinement_is_what_i_steps_give(module, scenes):
     assert not longer[1].slots.allclose(longer[4].slots)
 
 
-def test_a_row_has_what_emorl_test_reports(module, scenes, shards, tmp_path, emorl):
+def test_a_row_has_the_scores_of_emorl_test(module, scenes, shards, tmp_path, emorl):
     rows = by_steps(module, scenes, 2)
     assert [(row["I"], row["scenes"]) for row in rows] == [(0, 5), (1, 5), (2, 5)]
     path = tiny.saved(module, tmp_path / "a.ckpt")

@@ -103,7 +103,7 @@ def page(out):
     return Page((out / "report.html").read_text())
 
 
-def test_the_page_is_whole_and_needs_nothing_from_elsewhere(page, out):
+def test_the_page_is_complete_and_self_contained(page, out):
     assert page.open == []
     for _, attributes in page.elements:
         assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
@@ -116,7 +116,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(page, out):
     assert "@import" not in style
 
 
-def test_every_picture_is_embedded_and_lies_beside_the_page(page, out):
+def test_every_picture_is_embedded_and_written_as_a_file(page, out):
     files = {path.read_bytes() for path in out.glob("*.png")}
     images = page.attributes("img")
     assert len(images) == len(files) == 3 + 3 + 1 + 2 + 1  # curves, examples, distribution, layers, traversals
@@ -169,7 +169,7 @@ def test_numbers_are_those_of_metrics_json(page, out):
     assert "standard deviation over five seeds" in page.text
 
 
-def test_metrics_json_is_what_emorl_test_writes(out, shards, tmp_path):
+def test_metrics_json_equals_that_of_emorl_test(out, shards, tmp_path):
     trainer = tiny.trainer(tmp_path, callbacks=TestReport(str(tmp_path)))
     trainer.test(module(test_refinement_steps=2), tiny.data(shards), verbose=False)
     expected, found = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, out))
@@ -186,7 +186,7 @@ def test_text_is_escaped(page, out, shards):
     assert not {"b", "script"} & {tag for tag, _ in page.elements}
 
 
-def test_the_record_says_how_the_page_came_about(page, shards):
+def test_the_page_shows_its_provenance(page, shards):
     record = page.tables["record"]
     assert record["manifest checksum"] == [Manifest.load(shards).checksum]
     assert record["scenes"] == ["5 of the split test"]
@@ -246,7 +246,7 @@ def test_other_data_have_none(data):
     assert published(*data) is None
 
 
-def test_examples_are_the_best_the_middle_and_the_worst(shards, tmp_path):
+def test_examples_are_the_best_the_median_and_the_worst(shards, tmp_path):
     model = module(test_refinement_steps=0).eval()
     fg_ari = torch.tensor([[0.3, 0.9, 0.1, 0.7, 0.5]]).double()
     section = examples(model, load_scenes(str(shards), model), Readings(["layer 3"], [0], fg_ari, fg_ari), tmp_path)
@@ -257,7 +257,7 @@ def test_examples_are_the_best_the_middle_and_the_worst(shards, tmp_path):
     ]
 
 
-def test_the_true_segmentation_stands_beside_the_masks(shards):
+def test_the_true_segmentation_is_shown_with_the_masks(shards):
     model = module(test_refinement_steps=0).eval()
     scenes = load_scenes(str(shards), model)
     picture = decompositions(model, scenes, [3, 1], ["three", "one"])

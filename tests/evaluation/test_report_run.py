@@ -26,7 +26,7 @@ def test_a_last_line_that_is_still_being_written_does_not_count(history, half):
     assert history(f"epoch,step,val/a\n0,19,7\n{half}") == {"val/a": [(19, 7.0)]}
 
 
-def test_what_a_resumed_run_repeats_counts_once(history):
+def test_repeated_steps_of_a_resumed_run_count_once(history):
     """The run got to step 39, and went on from its checkpoint at 19."""
     found = history("step,train/a,val/b\n9,1,\n19,2,3\n29,8,\n39,9,8\n29,3,\n39,4,\n39,,6\n")
     assert found == {"train/a": [(9, 1.0), (19, 2.0), (29, 3.0), (39, 4.0)], "val/b": [(19, 3.0), (39, 6.0)]}

@@ -113,7 +113,7 @@ def multi_dsprites(count):
 @pytest.mark.parametrize(
     ("factors", "drawn"), [(MULTI_DSPRITES, multi_dsprites(40)), (CLEVR, clevr(60))], ids=["multi_dsprites", "clevr"]
 )
-def test_slots_that_hold_the_factors_are_read_off_for_every_data_set(factors, drawn, tmp_path):
+def test_factors_are_predicted_from_slots_for_every_data_set(factors, drawn, tmp_path):
     slots = torch.zeros(len(drawn.factors), 8, len(factors))
     for scene, objects in zip(slots, drawn.factors, strict=True):
         for label, object_ in enumerate(objects, start=1):
@@ -138,11 +138,11 @@ def test_a_factor_that_never_varies_is_left_out(scenes):
 def test_too_few_objects_are_refused(scenes):
     none = torch.zeros(0, dtype=torch.long)
     nothing = Matches(none, none, none, torch.zeros(0, dtype=torch.float64), 0, 120)
-    with pytest.raises(DataError, match=r"expected two objects with a slot in each half .* got 0 and 0; give more"):
+    with pytest.raises(DataError, match=r"expected two matched objects in each half .* got 0 and 0; give more"):
         halves(FACTORS, torch.zeros(40, 4, 2), nothing, scenes)
 
 
-def test_objects_that_are_all_alike_are_refused(scenes):
+def test_objects_without_varying_factors_are_refused(scenes):
     alike = scenes._replace(factors=[[scenes.factors[0][0]] * 3] * 40)
     with pytest.raises(DataError, match="expected objects with different factors"):
         halves(FACTORS, torch.zeros(40, 4, 2), perfect_matches(alike), alike)
@@ -162,6 +162,6 @@ def test_a_data_set_without_factors_is_refused():
         choose("my/images", (), None)
 
 
-def test_a_scene_that_is_not_there_is_refused(checkpoint, folder, tmp_path):
+def test_a_scene_number_out_of_range_is_refused(checkpoint, folder, tmp_path):
     with pytest.raises(DataError, match="scene: expected a number below the 40 scenes, got 40"):
         representation(checkpoint, str(folder), tmp_path, scene=NonNegativeInt(40))

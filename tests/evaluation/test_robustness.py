@@ -42,7 +42,7 @@ def test_scenes_are_cropped_and_resized_for_the_model():
     assert seen.segmentation.shape == (1, 16, 16)
 
 
-def test_noise_has_its_deviation_and_leaves_the_truth_alone():
+def test_noise_has_its_deviation_and_keeps_the_ground_truth():
     def draw():
         return list(Tetrominoes(20).records())
 

@@ -21,7 +21,7 @@ def varied(scenes):
     return scenes._replace(segmentation=segmentation)
 
 
-def test_groups_are_all_scenes_and_those_of_each_number_of_seen_objects(scenes, varied):
+def test_groups_are_all_scenes_and_those_of_each_number_of_visible_objects(scenes, varied):
     groups = groups_of(varied.segmentation)
     assert {name: members.nonzero().flatten().tolist() for name, members in groups.items()} == {
         "all": [0, 1, 2, 3, 4],

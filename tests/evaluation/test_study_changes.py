@@ -36,7 +36,7 @@ def test_unmodified_multi_dsprites_are_the_generated_ones(changed):
     assert_same(changed[UNMODIFIED], MultiDSprites(COUNT, SEED, "test").records())
 
 
-def test_unseen_shapes_stand_where_the_others_stood(changed):
+def test_unseen_shapes_replace_the_others_in_place(changed):
     for scene, plain in zip(changed["triangles and crosses"], changed[UNMODIFIED], strict=True):
         assert [one["shape"] for one in scene.factors] == ["triangle", "cross", "triangle", "cross", "triangle"][
             : len(plain.factors)
@@ -78,7 +78,7 @@ def test_objects_are_added_to_those_of_a_scene(changed, change, number):
         assert scene.segmentation.max() <= number
 
 
-def test_a_crowd_repeats_nobody_even_in_a_single_scene():
+def test_added_objects_are_distinct_even_in_a_single_scene():
     (scene,) = multi_dsprites_changes(1, SEED)["seven objects"]()
     assert len({tuple(one.items()) for one in scene.factors}) == 7
 

@@ -38,7 +38,7 @@ def decode(network, slots):
         return network.decoder(slots[None], SIZE).reconstruction[0]
 
 
-def test_a_sweep_is_what_decoding_each_scene_gives(network, slots):
+def test_a_sweep_equals_decoding_each_scene(network, slots):
     pictures = sweep(network, slots, SLOT, DIMS, VALUES, SIZE)
     assert pictures.shape == (2, 3, 3, *SIZE)
     for row, dim in enumerate(DIMS):
@@ -48,7 +48,7 @@ def test_a_sweep_is_what_decoding_each_scene_gives(network, slots):
             torch.testing.assert_close(pictures[row, step], decode(network, varied))
 
 
-def test_a_slots_own_value_gives_the_scene_itself(network, slots):
+def test_the_value_of_the_slot_gives_the_unchanged_scene(network, slots):
     pictures = sweep(network, slots, SLOT, [5], slots[SLOT, 5].view(1, 1), SIZE)
     torch.testing.assert_close(pictures[0, 0], decode(network, slots))
 
@@ -70,7 +70,7 @@ def test_values_span_the_range_of_each_dimension():
     assert sweep_values(slots, 5).tolist() == [[-1, -0.5, 0, 0.5, 1], [5, 5, 5, 5, 5]]
 
 
-def test_the_animation_goes_there_and_back():
+def test_the_animation_plays_forth_and_back():
     frames = torch.arange(4, dtype=torch.uint8).view(1, 1, 4, 1, 1, 1).expand(2, 3, 4, 3, 5, 6)
     pictures = animation(frames)
     assert pictures.shape == (6, 3, 2 * 7 + 2, 3 * 8 + 2)

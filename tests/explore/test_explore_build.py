@@ -49,7 +49,7 @@ def pictures(tmp_path):
     return folder
 
 
-def test_the_folder_holds_page_models_scenes_and_what_the_page_must_know(tmp_path):
+def test_the_folder_contains_page_models_scenes_and_metadata(tmp_path):
     folder = tmp_path / "site"
     build(folder, ["tetrominoes", "multi_dsprites"])
     for file in ("index.html", "style.css", "app.js", "runtime/ort-wasm-simd-threaded.wasm", "runtime/LICENSE"):
@@ -92,7 +92,7 @@ def test_an_export_that_fails_leaves_neither_a_page_nor_anything_in_the_cache(tm
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_the_cache_tells_weights_and_scenes_apart():
+def test_the_cache_key_depends_on_weights_and_scenes():
     model, gallery = load_pretrained("tetrominoes"), generated(35)
     key = bundle_key(model, gallery)
     assert key == bundle_key(load_pretrained("tetrominoes"), generated(35))
@@ -102,7 +102,7 @@ def test_the_cache_tells_weights_and_scenes_apart():
     assert key != bundle_key(model, gallery)
 
 
-def test_a_folder_of_images_takes_the_place_of_generated_scenes(tmp_path, pictures):
+def test_a_folder_of_images_replaces_generated_scenes(tmp_path, pictures):
     build(tmp_path / "site", ["tetrominoes"], pictures)
     (entry,) = json.loads((tmp_path / "site" / "meta.json").read_text())["models"]
     assert entry["data"] == "pictures"

@@ -13,7 +13,7 @@ from emorl.explore import cli
 from emorl.explore.cli import main
 
 
-def test_a_model_that_is_none_is_one_line(tmp_path, capsys):
+def test_an_unknown_model_is_one_line(tmp_path, capsys):
     assert main(["nothing", "--out", str(tmp_path / "site")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("emorl explore: error: ")
@@ -21,7 +21,7 @@ def test_a_model_that_is_none_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "site").exists()
 
 
-def test_images_that_are_none_are_one_line(tmp_path, capsys):
+def test_a_folder_without_images_is_one_line(tmp_path, capsys):
     assert main(["tetrominoes", "--images", str(tmp_path / "nowhere"), "--out", str(tmp_path / "site")]) == 2
     assert "expected a folder, got no such folder" in capsys.readouterr().err
 
@@ -33,11 +33,11 @@ def test_a_folder_with_other_files_is_refused_before_anything_is_computed(tmp_pa
     assert "expected a new or empty folder" in capsys.readouterr().err
 
 
-def test_writing_and_showing_are_not_mixed(tmp_path, capsys):
+def test_out_excludes_port_and_browser(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path / "site"), "--port", "8000"])
     assert ended.value.code == 2
-    assert "--out does not show the page" in capsys.readouterr().err
+    assert "--out does not open the page" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_it_serves_the_page_until_interrupted(tmp_path):
         assert process.wait(timeout=600) == 0
 
 
-def test_the_browser_is_opened_unless_told_otherwise(monkeypatch, tmp_path):
+def test_the_browser_is_opened_by_default(monkeypatch, tmp_path):
     opened = []
     monkeypatch.setattr(cli, "build", lambda *_: None)
     monkeypatch.setattr(cli.webbrowser, "open", opened.append)

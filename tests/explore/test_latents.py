@@ -29,7 +29,7 @@ def test_background_and_empty_slots_are_no_objects():
     assert objects(masks).tolist() == [[False, True, False]]
 
 
-def test_where_no_slot_is_an_object_all_are():
+def test_if_no_slot_is_an_object_all_are():
     masks = torch.ones(2, 2, 1, 4, 4) / 2
     assert objects(masks).all()
 

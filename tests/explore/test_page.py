@@ -252,7 +252,7 @@ def test_a_click_on_an_object_chooses_its_slot(visitor):
     assert [card.get_attribute("aria-pressed") for card in cards.all()].index("true") == place
 
 
-def test_an_image_of_ones_own_is_cropped_and_resized(visitor, tmp_path):
+def test_an_uploaded_image_is_cropped_and_resized(visitor, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
     noise[:, 20:100] = (10, 200, 30)  # all of the central square
     Image.fromarray(noise).save(tmp_path / "photo.png")
@@ -346,7 +346,7 @@ def reach(page, condition, most=80):
 
 
 @pytest.mark.parametrize("title", MODELS)
-def test_a_phone_needs_no_sideways_scrolling(visit, title):
+def test_a_phone_needs_no_horizontal_scrolling(visit, title):
     visitor = visit(title, viewport={"width": 375, "height": 700})
     assert visitor.page.evaluate("document.documentElement.scrollWidth") == 375
     visitor.page.locator("#dimensions .row input").last.scroll_into_view_if_needed()
@@ -355,7 +355,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, title):
     assert 0 <= top < 700, "the picture stays in sight"
 
 
-def test_nothing_is_asked_of_another_server_and_no_network_is_needed_after_loading(browser, address):
+def test_no_other_server_is_contacted_and_no_network_is_needed_after_loading(browser, address):
     context = browser.new_context()
     page, asked = context.new_page(), []
     page.on("request", lambda request: asked.append(request.url))
@@ -376,7 +376,7 @@ def test_nothing_is_asked_of_another_server_and_no_network_is_needed_after_loadi
     context.close()
 
 
-def test_a_model_that_is_missing_on_the_server_is_told_and_the_first_stays(browser, address):
+def test_a_missing_model_is_reported_and_the_first_remains(browser, address):
     context = browser.new_context()
     page = context.new_page()
     page.route("**/models/1/decode.onnx", lambda route: route.fulfill(status=404))

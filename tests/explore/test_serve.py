@@ -34,7 +34,7 @@ TYPES = {
 }
 
 
-def test_files_have_the_types_that_browsers_insist_on(folder):
+def test_files_have_the_types_that_browsers_require(folder):
     with serving(folder) as address:
         for name, expected in TYPES.items():
             with urllib.request.urlopen(address + name) as answer:
@@ -43,7 +43,7 @@ def test_files_have_the_types_that_browsers_insist_on(folder):
                 assert answer.read().decode() == (name or "index.html")
 
 
-def test_it_is_for_this_computer_alone_and_for_this_folder(folder):
+def test_only_this_computer_and_only_the_folder_are_served(folder):
     with serving(folder) as address:
         assert address.startswith("http://127.0.0.1:")
         connection = HTTPConnection(address.split("/")[2])
@@ -62,6 +62,6 @@ def test_a_port_that_is_taken_is_an_error(folder):
 
 
 @pytest.mark.parametrize("port", [-1, 70000])
-def test_a_port_that_is_none_is_an_error(folder, port):
+def test_a_port_out_of_range_is_an_error(folder, port):
     with pytest.raises(DataError, match=f"expected a free port, got {port}"):
         server(folder, port)

@@ -37,7 +37,7 @@ def test_the_summary_has_mean_and_spread_by_case_and_lists_failures():
     assert [*rows[0]][:6] == ["case", "I", "runs", "failed seeds", "fg_ari", "fg_ari_sd"]
 
 
-def test_every_run_is_a_mark_in_the_line_of_its_case():
+def test_every_run_is_a_marker_in_the_row_of_its_case():
     left, _ = seeds_figure(RUNS).axes
     assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b"]
     zero, three = left.lines

@@ -1,8 +1,8 @@
-"""`emorl-evaluate`: studies of a trained model. A further study is a further entry of `COMMANDS`."""
+"""`emorl-evaluate`: studies of a trained model. To add a study, add an entry to `COMMANDS`."""
 
 from emorl.command import Commands, run_command
 
-_DESCRIPTION = "Study a trained model: each study writes tables and figures into a folder."
+_DESCRIPTION = "Analyze a trained model: each study writes tables and figures to a folder."
 
 COMMANDS: Commands = {
     "refinement": "emorl.evaluation.studies.refinement:refinement",

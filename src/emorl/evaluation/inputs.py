@@ -1,4 +1,4 @@
-"""What every study starts from: a trained model, scenes with all that is known about them, steps, an inference."""
+"""Inputs of all studies: a trained model, scenes with their ground truth, numbers of steps, and inference."""
 
 from __future__ import annotations
 
@@ -27,15 +27,24 @@ BATCH = 32
 
 
 class Scenes(NamedTuple):
-    """Scenes as a model sees them, with their truth."""
+    """Scenes in a model's input size, with their ground truth.
+
+    >>> scenes = Scenes(
+    ...     image=torch.zeros(3, 3, 35, 35, dtype=torch.uint8),
+    ...     segmentation=torch.zeros(3, 35, 35, dtype=torch.uint8),
+    ...     factors=[[], [], []],
+    ... )
+    >>> [batch["key"] for batch in scenes.batches(size=2)]
+    [['0', '1'], ['2']]
+    """
 
     image: UInt8[Tensor, "n 3 h w"]  # 0 to 255
-    segmentation: UInt8[Tensor, "n h2 w2"]  # 0 = background, i = object i; of the size to score at
-    factors: list[Objects]  # of each scene: a dictionary for each object, object i at i - 1
+    segmentation: UInt8[Tensor, "n h2 w2"]  # 0 = background, i = object i; of the size for scoring
+    factors: list[Objects]  # per scene: a dictionary for each object, object i at i - 1
 
     @classmethod
     def of(cls, batches: Iterable[Batch]) -> Scenes:
-        """Join batches that have all labels, and leave out their padding."""
+        """Join batches that have all labels, without their padding."""
         images, segmentations, factors = [], [], []
         for batch in batches:
             real = batch["index"] >= 0
@@ -49,13 +58,13 @@ class Scenes(NamedTuple):
         return self._replace(image=self.image.to(device), segmentation=self.segmentation.to(device))
 
     def batches(self, title: str = "scenes", size: int = BATCH) -> Iterator[Batch]:
-        """Yield all scenes, in batches, with a progress bar of a title."""
+        """Yield all scenes in batches, with a titled progress bar."""
         starts = range(0, len(self.image), size)
         for start in tqdm(starts, title, unit="batch", disable=None, leave=False):
             yield self.batch(range(start, min(start + size, len(self.image))))
 
     def batch(self, places: Sequence[int]) -> Batch:
-        """Return the scenes at some places as one batch; an image's index is its place."""
+        """Return the scenes at the given positions as one batch; an image's index is its position."""
         index = torch.tensor(places, device=self.image.device)
         return {
             "image": self.image[index],
@@ -70,10 +79,14 @@ def load_model(model: str, test_draws: int | None = None) -> SlotModule:
 
     Args:
         model: path of a checkpoint of ``emorl fit``, or name of shipped weights.
-        test_draws: draws of each image, see `SlotModule`; the module's unless given.
+        test_draws: number of draws per image, see `SlotModule`; by default the module's.
 
     Raises:
-        DataError: if it is neither.
+        DataError: if ``model`` is neither.
+
+    >>> module = load_model("tetrominoes")
+    >>> module.network.num_slots, module.training
+    (4, False)
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
@@ -88,17 +101,17 @@ def load_scenes(
 ) -> Scenes:
     """Load the first scenes of a split as ``emorl test`` reads them, onto the model's device.
 
-    Says so if no object is marked in any: studies leave out the scores that need truth.
+    Logs a warning if no scene has a labeled object; studies then omit the scores that need ground truth.
 
     Args:
         data: folder of shards: a local path or a URL.
-        module: the model, which tells how images are cropped and resized.
+        module: the model, which determines how images are cropped and resized.
         split: name of the split.
-        count: scenes; fewer if the split has fewer.
-        score_size: side of the segmentations, see `MultiObjectDataModule`.
+        count: maximum number of scenes.
+        score_size: side of the segmentations in pixels, see `MultiObjectDataModule`.
 
     Raises:
-        DataError: if the data set has no such split, or is damaged.
+        DataError: if the split does not exist, or the data set is damaged.
     """
     source = MultiObjectDataModule(
         data,
@@ -117,10 +130,14 @@ def load_scenes(
 
 
 def chosen_steps(module: SlotModule, steps: int | None) -> int:
-    """Return the steps that are asked for, or by default those of ``emorl test``.
+    """Return the requested number of steps, or by default that of ``emorl test``.
 
     Raises:
-        DataError: if they are too few for the model.
+        DataError: if the model needs more steps.
+
+    >>> from emorl.model import SlotAttention
+    >>> chosen_steps(SlotModule(SlotAttention(num_slots=3, slot_dim=8), image_size=16), steps=2)
+    2
     """
     try:
         return module.network.checked_steps(module.test_refinement_steps if steps is None else steps)
@@ -129,11 +146,25 @@ def chosen_steps(module: SlotModule, steps: int | None) -> int:
 
 
 def compared_steps(module: SlotModule, steps: int) -> list[int]:
-    """Return the steps that a study compares: ``steps`` and, for a model that has slots before the first one, 0."""
+    """Return the numbers of steps that a study compares: ``steps`` and, for a model that has slots at step 0, 0.
+
+    >>> from emorl.model import EfficientMORL, SlotAttention
+    >>> compared_steps(SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16), 3)
+    [0, 3]
+    >>> compared_steps(SlotModule(SlotAttention(num_slots=3, slot_dim=8), image_size=16), 3)
+    [3]
+    """
     return sorted({0, steps}) if module.network.min_steps == 0 else [steps]
 
 
 def infer(module: SlotModule, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0) -> Inference:
-    """Infer the slots of a batch, without a graph, with the draws of ``emorl test``, or of another seed."""
+    """Infer the slots of a batch without gradients, with the noise of ``emorl test`` or of another seed.
+
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
+    >>> batch = {"image": torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "index": torch.arange(2)}
+    >>> infer(module, batch, steps=1).stages[-1].slots.shape
+    torch.Size([2, 3, 8])
+    """
     with torch.no_grad():
         return module.test_inference(batch, steps, num_slots, seed)

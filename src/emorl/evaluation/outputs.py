@@ -1,4 +1,4 @@
-"""What a study leaves behind: tables as CSV and Markdown, figures as PNG, each file whole or not at all."""
+"""Outputs of all studies: tables as CSV and Markdown, figures as PNG, written atomically."""
 
 from __future__ import annotations
 
@@ -16,27 +16,34 @@ from rich.table import Table
 from emorl.files import atomic
 from emorl.results import label, rounded, with_error
 
-DPI = 150  # of a figure: pixels per inch of its `figsize`
+DPI = 150  # pixels per inch of a figure's `figsize`
 _SPREADS = "_se", "_sd"
-_WIDTH = 200  # letters of a line, where the output is no terminal
+_WIDTH = 200  # characters per line if the output is not a terminal
 
 
 def write_table(rows: Sequence[Mapping[str, object]], out: Path, name: str) -> tuple[Path, Path]:
-    """Write a table as ``NAME.csv``, numbers in full, and as ``NAME.md``, floats with four significant digits.
+    """Write a table as ``NAME.csv``, with full precision, and as ``NAME.md``, floats with four significant digits.
 
-    The columns are the keys of the rows, in the order in which they come up; a cell that a row lacks, or that is None,
-    stays empty, and so does a standard error or deviation that is not defined, as that of a single scene.
+    The columns are the keys of the rows, in the order of their first occurrence. A missing cell, None, and an undefined
+    standard error or deviation, such as of a single scene, are written as empty cells.
 
     Args:
         rows: the rows, by column.
-        out: folder; it is made if need be.
+        out: folder; created if necessary.
         name: name of the files.
 
     Returns:
-        The paths of the two files, to print.
+        The paths of the two files.
 
     Raises:
         DataError: if a file cannot be written.
+
+    >>> import tempfile
+    >>> table, markdown = write_table([{"I": 0, "mse": 0.00123456}], Path(tempfile.mkdtemp()), "scores")
+    >>> print(markdown.read_text(), end="")
+    | I | mse |
+    | --- | --- |
+    | 0 | 0.001235 |
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     rows = [{column: value for column, value in row.items() if not _undefined_spread(column, value)} for row in rows]
@@ -51,15 +58,19 @@ def write_figure(figure: Figure, out: Path, name: str) -> Path:
     """Write a figure as ``NAME.png``.
 
     Args:
-        figure: the figure, built as ``Figure(figsize=..., layout="constrained")``, without pyplot.
-        out: folder; it is made if need be.
+        figure: the figure, created as ``Figure(figsize=..., layout="constrained")``, without pyplot.
+        out: folder; created if necessary.
         name: name of the file.
 
     Returns:
-        The path of the file, to print.
+        The path of the file.
 
     Raises:
         DataError: if the file cannot be written.
+
+    >>> import tempfile
+    >>> write_figure(Figure(figsize=(1, 1)), Path(tempfile.mkdtemp()), "empty").name
+    'empty.png'
     """
     path = out / f"{name}.png"
     with atomic(path) as stream:
@@ -68,9 +79,9 @@ def write_figure(figure: Figure, out: Path, name: str) -> Path:
 
 
 def scale_of(values: Iterable[float]) -> Literal["linear", "log"]:
-    """Return the scale that suits values: logarithmic if they are positive and span a decade or more.
+    """Return the axis scale for values: logarithmic if they are positive and span a decade or more.
 
-    On a logarithmic axis within a decade, the labels of ticks would overlap.
+    On a logarithmic axis that spans less than a decade, tick labels would overlap.
 
     >>> scale_of([0.001, 0.2]), scale_of([0.04692, 0.04699]), scale_of([0.0, 1.0])
     ('log', 'linear', 'linear')
@@ -83,8 +94,8 @@ def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
     """Print a table with the labels of scores, each with its standard error or deviation, ``NAME_se`` or ``NAME_sd``.
 
     Args:
-        rows: the rows, as of `write_table`; a column in which all cells are empty is left out.
-        title: what they are, in a few words.
+        rows: the rows, as in `write_table`; empty columns are omitted.
+        title: title of the table.
     """
     filled = dict.fromkeys(column for row in rows for column, value in row.items() if value not in (None, ""))
     columns = [name for name in filled if name[-3:] not in _SPREADS or name[:-3] not in filled]
@@ -96,19 +107,31 @@ def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
 
 
 def tell(paths: Sequence[Path]) -> None:
-    """Print which files were written, all to one folder."""
+    """Print which files were written; all are in one folder.
+
+    >>> tell([Path("/out/slots.csv"), Path("/out/slots.md")])
+    Wrote slots.csv, slots.md to /out
+    """
     print(f"Wrote {', '.join(path.name for path in paths)} to {paths[0].parent.resolve()}")
 
 
 def cell(value: object) -> str:
-    """Return a value as text for people: a float with four significant digits, None as nothing."""
+    """Format a value for display: a float with four significant digits, None as an empty string.
+
+    >>> cell(0.00123456), cell(3), cell(None)
+    ('0.001235', '3', '')
+    """
     if value is None:
         return ""
     return rounded(value) if isinstance(value, float) else str(value)
 
 
 def to_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
-    """Return rows as CSV, numbers in full; a cell that a row lacks stays empty."""
+    """Format rows as CSV, with full precision and empty cells for missing values.
+
+    >>> to_csv([{"I": 0, "mse": 0.5}, {"I": 1}], ["I", "mse"]).splitlines()
+    ['I,mse', '0,0.5', '1,']
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -1,1 +1,1 @@
-"""The slot explorer: a static page on which visitors take a scene apart into slots, and change them."""
+"""The slot explorer: a static page that decomposes scenes into slots and lets users edit them."""

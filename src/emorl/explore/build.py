@@ -1,4 +1,4 @@
-"""The explorer as a folder of static files, which any web server can show."""
+"""Build of the explorer as a folder of static files, for any web server."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from emorl.explore.gallery import from_folder, generated
 from emorl.pretrained import load_pretrained
 
 MODELS = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}  # shown by default, with their titles
-_MARK = "meta.json"  # by which an explorer's folder is known
+_MARK = "meta.json"  # identifies the folder of an explorer
 
 
 def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None = None) -> None:
-    """Write the page and all that it needs; nothing is written unless all models are ready.
+    """Write the page with its models and scenes; nothing is written until all models are exported.
 
     Args:
-        folder: where to; it must not exist, or be empty, or hold an explorer, which is replaced.
+        folder: output folder; it must not exist, or be empty, or contain an explorer, which is replaced.
         models: names of shipped weights, or paths of checkpoints.
-        images: a folder of images to show as scenes, for all models; by default those of the generator whose images
-            have the model's size.
+        images: a folder of images to show as scenes, for all models; by default generated scenes of the model's image
+            size.
 
     Raises:
-        DataError: if a model or the images cannot be read, if a model cannot be exported, or if the folder holds other
-            files or cannot be written.
+        DataError: if a model or the images cannot be read, if a model cannot be exported, or if the folder contains
+            other files or cannot be written.
     """
     _check(folder)
     bundles = {name: _bundle(name, images) for name in models}
@@ -52,14 +52,14 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
 
 
 def _bundle(name: str, images: Path | None) -> Path:
-    """Return the folder with one model's files, which are made the first time."""
+    """Return the cached folder of one model's files, which are created if necessary."""
     model = load_pretrained(name)
     gallery = generated(model.image_size) if images is None else from_folder(images, model.image_size)
     return cached(bundle_key(model, gallery), lambda folder: write_bundle(model, gallery, folder))
 
 
 def _check(folder: Path) -> None:
-    """Refuse to replace what is no explorer."""
+    """Raise an error if the folder contains anything but an explorer."""
     if folder.is_dir() and (folder / _MARK).is_file() and (folder / "index.html").is_file():
         return
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

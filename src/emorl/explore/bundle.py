@@ -1,4 +1,4 @@
-"""What the page needs of one model: two ONNX graphs, scenes, and its latent dimensions."""
+"""The files of one model for the page: two ONNX graphs, scenes, and its latent dimensions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from emorl.model import Reconstruction
 from emorl.pretrained import Pretrained
 
 _BATCH = 16  # images that are reconstructed together
-_FORMAT = 4  # of the folder; part of its name in the cache
+_FORMAT = 4  # version of the folder's format; part of its name in the cache
 
 
 def write_bundle(model: Pretrained, gallery: Gallery, folder: Path) -> None:
-    """Write ``encode.onnx``, ``decode.onnx``, ``scenes/00.png`` and further, and ``model.json``.
+    """Write ``encode.onnx``, ``decode.onnx``, ``scenes/00.png``, ``scenes/01.png``, ..., and ``model.json``.
 
     Raises:
         DataError: if the model cannot be exported, or the files cannot be written.
@@ -39,7 +39,7 @@ def write_bundle(model: Pretrained, gallery: Gallery, folder: Path) -> None:
 
 
 def write_graphs(model: Pretrained, folder: Path) -> None:
-    """Write ``encode.onnx``, images to slots, and ``decode.onnx``, any number of slots to masks and colors.
+    """Write ``encode.onnx``, from images to slots, and ``decode.onnx``, from any number of slots to masks and colors.
 
     Raises:
         DataError: if the model cannot be exported, or the exporter is not installed.
@@ -47,13 +47,13 @@ def write_graphs(model: Pretrained, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         for file in model.export(Path(temporary) / "model.onnx"):
             _, _, part = file.stem.partition("_")
-            if part:  # the page reconstructs by encode and decode
+            if part:  # the page composes encode and decode itself, and does not use the whole model
                 file.rename(folder / f"{part}.onnx")
 
 
 @torch.inference_mode()
 def describe(model: Pretrained, gallery: Gallery, names: list[str]) -> dict[str, Any]:
-    """Return what the page needs to know: sizes, scenes, and all latent dimensions, the active ones first."""
+    """Return the metadata of a model for the page: sizes, scenes, and all latent dimensions, the active ones first."""
     images = torch.from_numpy(gallery.images).movedim(-1, 1)
     found = Reconstruction(*map(torch.cat, zip(*map(model.reconstruct, torch.split(images, _BATCH)), strict=True)))
     drawn = objects(found.masks)
@@ -72,7 +72,7 @@ def describe(model: Pretrained, gallery: Gallery, names: list[str]) -> dict[str,
 
 
 def first_scenes(errors: Float[Tensor, " scenes"], counts: Int[Tensor, " scenes"]) -> list[int]:
-    """Return two scenes to begin with: of the three quarters that are reconstructed best, those with most objects.
+    """Return two scenes to show first: of the three quarters with the lowest errors, those with the most objects.
 
     >>> first_scenes(torch.tensor([0.1, 0.2, 0.3, 0.9]), torch.tensor([2, 3, 5, 6]))
     [2, 1]
@@ -83,7 +83,7 @@ def first_scenes(errors: Float[Tensor, " scenes"], counts: Int[Tensor, " scenes"
 
 
 def bundle_key(model: Pretrained, gallery: Gallery) -> str:
-    """Return a name for a bundle: a checksum of all that it is made from."""
+    """Return the cache key of a bundle: a checksum of its model, scenes and versions."""
     checksum = hashlib.sha256(f"{_FORMAT} {__version__} {torch.__version__} {gallery.title}".encode())
     for name, value in model.network.state_dict().items():
         checksum.update(f"{name} {list(value.shape)}".encode())

@@ -1,4 +1,4 @@
-"""What takes seconds to make and can be made again: kept in the user's cache folder."""
+"""The cache of exported models, in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from emorl.errors import DataError, reason
 
 
 def cache_folder() -> Path:
-    """Return ``$XDG_CACHE_HOME/emorl/explore``, by default in ``~/.cache``."""
+    """Return ``$XDG_CACHE_HOME/emorl/explore``, by default in ``~/.cache``.
+
+    >>> cache_folder().parts[-2:]
+    ('emorl', 'explore')
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emorl" / "explore"
 
 
 def cached(key: str, make: Callable[[Path], None]) -> Path:
-    """Return the folder of a key; ``make`` fills it the first time. It is there whole or not at all.
+    """Return the folder of a key; if it does not exist, create it atomically.
+
+    Args:
+        key: name of the folder.
+        make: writes the files to a new, empty folder.
 
     Raises:
         DataError: if the cache cannot be written.
@@ -31,7 +39,7 @@ def cached(key: str, make: Callable[[Path], None]) -> Path:
             made = Path(temporary) / "made"
             made.mkdir()
             make(made)
-            if not folder.is_dir():  # which another process may have made meanwhile
+            if not folder.is_dir():  # another process may have created it meanwhile
                 shutil.move(made, folder)
     except OSError as error:
         remedy = "free some space, or set XDG_CACHE_HOME to a folder that can be written"

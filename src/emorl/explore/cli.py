@@ -17,23 +17,23 @@ from emorl.paths import command_line, print_any_name
 
 
 def main(args: list[str] | None = None) -> int:
-    """Take scenes apart into slots and change them, on a page in the browser.
+    """Decompose scenes into slots and edit them, on a page in the browser.
 
     Args:
         args: the command line after ``emorl explore``; by default that of the process.
 
     Returns:
-        The status: 0, or 2 for bad input, of which one line on stderr tells.
+        The exit status: 0, or 2 for bad input, which is reported in one line on stderr.
     """
     print_any_name()
     parser = _parser()
     options = parser.parse_args(command_line(args))
     if options.out and (options.port or not options.browser):
-        parser.error("expected --out, or else --port and --browser, got both: --out does not show the page")
+        parser.error("expected --out, or else --port and --browser, got both: --out does not open the page")
     try:
         if options.out is not None:
             build(options.out, options.models, options.images)
-            print(f"The explorer is in {options.out}: put the folder on any web server.")
+            print(f"Wrote the explorer to {options.out}: copy the folder to any web server.")
         else:
             _show(options)
     except (DataError, OSError) as error:
@@ -45,13 +45,13 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _show(options: Namespace) -> None:
-    """Build the page in a temporary folder, and serve it until Ctrl+C."""
+    """Build the page in a temporary folder, and serve it until Ctrl-C."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "explorer"
         with server(folder, options.port) as running:
-            print("Preparing the page; the first time a model is exported, which takes half a minute.", flush=True)
+            print("Preparing the page; exporting a model for the first time takes half a minute.", flush=True)
             build(folder, options.models, options.images)
-            print(f"The slot explorer is at {address(running)} (Ctrl+C ends it).", flush=True)
+            print(f"The slot explorer is at {address(running)} (press Ctrl-C to stop).", flush=True)
             if options.browser:
                 webbrowser.open(address(running))
             running.serve_forever()
@@ -61,8 +61,8 @@ def _parser() -> ShortErrors:
     parser = ShortErrors(prog="emorl explore", description=(main.__doc__ or "").partition("\n")[0])
     about = "name of shipped weights, or path of a checkpoint"
     parser.add_argument("models", nargs="*", metavar="MODEL", default=[*MODELS], help=about)
-    parser.add_argument("--images", type=Path, help="folder of images to show in place of generated scenes")
-    parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, and do not show it")
+    parser.add_argument("--images", type=Path, help="folder of images to show instead of generated scenes")
+    parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, instead of opening it")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; by default a free one")
     parser.add_argument("--browser", type=bool, default=True, help="whether to open a browser")
     return parser

@@ -1,4 +1,4 @@
-"""The scenes that the explorer shows, and those that tell which latent dimensions matter."""
+"""The scenes that the explorer shows, and those that determine the ranges of latent dimensions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from emorl.data.images import read_image
 from emorl.data.transforms import fit
 from emorl.errors import DataError
 
-SHOWN = 12  # scenes to choose from
-STUDIED = 96  # scenes whose slots tell the range of each latent dimension; the first of them are shown
+SHOWN = 12  # number of scenes that the page offers
+STUDIED = 96  # number of scenes whose slots determine the range of each latent dimension; the first ones are shown
 
 GENERATORS: dict[int, tuple[str, Callable[..., GeneratedSource]]] = {  # by the side of their images in pixels
     35: ("Tetrominoes", Tetrominoes),
@@ -31,17 +31,25 @@ logger = logging.getLogger(__name__)
 
 
 class Gallery(NamedTuple):
-    """Scenes as a model sees them."""
+    """Scenes in a model's input size.
 
-    title: str  # of the data set
+    >>> Gallery("photos", np.zeros((12, 64, 64, 3), np.uint8)).title
+    'photos'
+    """
+
+    title: str  # title of the data set
     images: UInt8[np.ndarray, "scenes size size 3"]
 
 
 def generated(size: int) -> Gallery:
-    """Generate test scenes of the data set whose images have that side.
+    """Generate test scenes of the data set with images of the given side in pixels.
 
     Raises:
-        DataError: if there is no generator of that size.
+        DataError: if there is no generator of this size.
+
+    >>> gallery = generated(35)
+    >>> gallery.title, gallery.images.shape
+    ('Tetrominoes', (96, 35, 35, 3))
     """
     if size not in GENERATORS:
         known = " and ".join(f"{side}x{side} ({title})" for side, (title, _) in GENERATORS.items())
@@ -53,10 +61,16 @@ def generated(size: int) -> Gallery:
 
 
 def from_folder(folder: Path, size: int) -> Gallery:
-    """Read a folder of images; each is cropped to its central square and resized, as the page does with a visitor's.
+    """Read a folder of images; each is cropped to its centered square and resized, as the page does with uploads.
 
     Raises:
-        DataError: if there are none, or one cannot be read.
+        DataError: if there are no images, or one cannot be read.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (128, 96)).save(folder / "a.png")
+    >>> from_folder(folder, 64).images.shape
+    (1, 64, 64, 3)
     """
     found = find_images(folder)
     if found.left_out:

@@ -1,4 +1,4 @@
-"""A web server of static files for this computer alone."""
+"""A web server of static files that only this computer can reach."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ HOST = "127.0.0.1"
 
 
 class _Files(SimpleHTTPRequestHandler):
-    """Files with the types that browsers insist on for modules and WebAssembly, never from a browser's old copy."""
+    """Serves files with the MIME types that browsers require for modules and WebAssembly, without browser caching."""
 
-    extensions_map = {  # noqa: RUF012 - as the base class has it
+    extensions_map = {  # noqa: RUF012 - as in the base class
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
         ".mjs": "text/javascript",
@@ -23,12 +23,12 @@ class _Files(SimpleHTTPRequestHandler):
     }
 
     def end_headers(self) -> None:
-        """Have browsers ask every time."""
+        """Disable the browser's cache."""
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a page is a dozen requests."""
+        """Log nothing, since a page makes a dozen requests."""
 
 
 def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
@@ -36,18 +36,27 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 
     Args:
         folder: the folder.
-        port: the port; with 0 a free one is chosen.
+        port: the port, 0 to 65535; 0 chooses a free one.
 
     Raises:
-        DataError: if the port is taken, or is none.
+        DataError: if the port is in use, or out of range.
+
+    >>> with server(Path("."), port=0) as running:
+    ...     running.server_address[0]
+    '127.0.0.1'
     """
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Files, directory=str(folder)))
     except (OSError, OverflowError) as error:
-        remedy = "give another one with --port, or leave it out"
+        remedy = "give another port with --port, or leave it out"
         raise DataError.of("port", expected="a free port", got=f"{port} ({reason(error)})", remedy=remedy) from error
 
 
 def address(running: ThreadingHTTPServer) -> str:
-    """Return where a browser finds it."""
+    """Return the URL of a server.
+
+    >>> with server(Path("."), port=0) as running:
+    ...     address(running).startswith("http://127.0.0.1:")
+    True
+    """
     return f"http://{HOST}:{running.server_address[1]}/"

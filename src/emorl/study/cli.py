@@ -1,4 +1,4 @@
-"""``emorl-study``: train configurations for several seeds each, one after another, and put their scores in a table."""
+"""``emorl-study``: train several configurations with several seeds each, and tabulate their scores."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _SEEDS = PositiveInt(3)
 
 
 def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
-    """Train every case for every seed, test it, and write the scores' mean and spread over seeds.
+    """Train and test every case with every seed, and write the scores' mean and standard deviation over seeds.
 
-    An interrupted study resumes when it is started again; a run that fails is listed, and the others
-    continue. Runs log to CSV files alone. ``OUT/CASE/seed_N`` holds a run with its log, ``OUT/scores.csv`` every score
-    of every run, ``OUT/summary.md`` and ``.png`` mean and standard deviation by case, and ``OUT/curves.png`` FG-ARI and
-    MSE against minutes of training.
+    Runs are trained one after another. Repeating the command resumes an interrupted study; a run that fails is listed,
+    and the others continue. Runs log to CSV files only. ``OUT/CASE/seed_N`` contains a run with its log,
+    ``OUT/scores.csv`` every score of every run, ``OUT/summary.md`` and ``.png`` mean and standard deviation by case,
+    and ``OUT/curves.png`` the validation scores against minutes of training.
 
     Args:
-        cases: YAML file that maps the name of each case to the options of its ``emorl fit``, as a list; those under
-            ``common``, if any, come first in every case. Checkpoints as in ``configs/base.yaml`` are taken for granted.
+        cases: YAML file that maps the name of each case to a list of options of ``emorl fit``; options under
+            ``common``, if any, precede those of every case. Cases must save checkpoints as ``configs/base.yaml`` does.
         out: Folder of the study.
-        seeds: Number of seeds, 0 and up.
-        options: Options that every case has besides its own, as a list: --options '[-c, configs/overlays/short.yaml]'.
+        seeds: Number of seeds, starting at 0.
+        options: Additional options of every case, as a list: --options '[-c, configs/overlays/short.yaml]'.
     """
     status: int = import_module("emorl.study.run").run_study(cases, out, seeds, options)  # takes seconds
     return status
@@ -39,7 +39,9 @@ def main(args: list[str] | None = None) -> int | None:
     ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, lambda received, _: sys.exit(128 + received)) for number in ending]
     try:
-        return run_command("emorl-study", "Train configurations for several seeds each.", "emorl.study.cli:study", args)
+        return run_command(
+            "emorl-study", "Train configurations with several seeds each.", "emorl.study.cli:study", args
+        )
     finally:
         for number, handler in zip(ending, before, strict=True):
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""How training went, against the time it took."""
+"""Training curves of the runs of a study, against time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ _MINUTES = "time/minutes"
 def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
     """Draw FG-ARI, ARI, mIoU and MSE against minutes of training: a line for each run, a color for each case.
 
-    Data without masks have the MSE alone. A model that has slots at I = 0 is
-    scored there, any other after its last step.
+    Data without masks have MSE only. The scores are those at I = 0 if the model has slots there, and otherwise those
+    after the last step.
 
     Args:
-        runs: the ``metrics.csv`` of each case's runs; one without the minutes of the callback `Clock` has no line.
+        runs: the ``metrics.csv`` of each case's runs; a run without the minutes of the callback `Clock` has no line.
+
+    >>> len(training_figure({"full": []}).axes)
+    4
     """
     histories = {case: [read_history(file) for file in files] for case, files in runs.items()}
     logged = {name.rpartition("/")[2] for curves in histories.values() for history in curves for name in history}

@@ -1,4 +1,4 @@
-"""Train configurations for several seeds each, one after another, and put their scores in a table."""
+"""Train several configurations with several seeds each, one after another, and tabulate their scores."""
 
 from __future__ import annotations
 
@@ -23,28 +23,33 @@ COMMON = "common"
 
 
 class Run(NamedTuple):
-    """One training run of a study, and where it leaves its results."""
+    """One training run of a study, and the folder of its results.
+
+    >>> run = Run("full", ("-c", "configs/base.yaml"), seed=0, folder=Path("runs/study/full/seed_0"))
+    >>> [command[0] for command in run.commands()]
+    ['fit', 'test']
+    """
 
     case: str
-    options: tuple[str, ...]  # of ``emorl fit``
+    options: tuple[str, ...]  # options of ``emorl fit``
     seed: int
     folder: Path
 
     @property
     def scores(self) -> Path:
-        """The file that tells that the run is finished."""
+        """The file of scores, which exists once the run is finished."""
         return self.folder / "metrics.json"
 
     @property
     def log(self) -> Path:
-        """The file that tells that the run has begun, and how it went."""
+        """The log file, which exists once the run has started."""
         return self.folder / "log.txt"
 
     def commands(self) -> Iterator[list[str]]:
-        """Yield the command that trains, from where it stopped if it did, and the one that tests, in float32."""
+        """Yield the command that trains, or resumes training, and the one that tests, in float32."""
         last = self.folder / "checkpoints" / "last.ckpt"
         logger = (
-            "--trainer.logger=emorl.loggers.AppendingCSVLogger",  # alone: another would call the folder otherwise
+            "--trainer.logger=emorl.loggers.AppendingCSVLogger",  # another logger would change the folder
             f"--trainer.logger.save_dir={self.folder.parent}",
             "--trainer.logger.name=null",
             f"--trainer.logger.version={self.folder.name}",
@@ -55,11 +60,11 @@ class Run(NamedTuple):
         yield ["test", *self.options, *test, f"--ckpt_path={last}", "--pretrained=null"]
 
     def trained(self) -> bool:
-        """Return whether the training is finished, so that ``emorl fit`` would refuse to resume it."""
+        """Return whether training is finished, in which case ``emorl fit`` refuses to resume it."""
         last, config = self.folder / "checkpoints" / "last.ckpt", self.folder / "config.yaml"
         if not (last.exists() and config.exists()):
             return False
-        import torch  # which what is above does not need
+        import torch  # slow to import, and not needed otherwise
 
         from emorl.released import UNREADABLE
         from emorl.resume import ended
@@ -67,15 +72,15 @@ class Run(NamedTuple):
         try:
             checkpoint = torch.load(last, weights_only=True, mmap=True, map_location="cpu")
         except (OSError, *UNREADABLE):
-            return False  # ``emorl fit`` tells what is wrong with it
+            return False  # ``emorl fit`` reports the error
         limits = yaml.safe_load(config.read_text())["trainer"]
         return ended(checkpoint, limits["max_steps"], limits["max_epochs"]) is not None
 
     def begin(self) -> None:
-        """Keep the options that the run has, and what the configuration files among them say.
+        """Store the options of the run, and the contents of its configuration files.
 
         Raises:
-            DataError: if it was begun with others, or a configuration file is no YAML.
+            DataError: if the run was started with others, or a configuration file is not YAML.
         """
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
         files = {name: _read(Path(name)) for name in configurations(self.options)}
@@ -83,16 +88,16 @@ class Run(NamedTuple):
         if not kept.exists() or not self.log.exists():
             with atomic(kept) as stream:
                 stream.write(text.encode())
-        before, now = json.loads(kept.read_text()), json.loads(text)  # numbers as keys have become text in both
+        before, now = json.loads(kept.read_text()), json.loads(text)  # converts numeric keys to strings in both
         if before["options"] != now["options"]:
             expected, got = (" ".join(each["options"]) for each in (before, now))
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
         if changed := [name for name, content in now["files"].items() if content != before["files"].get(name)]:
-            expected, got = "the configuration files that the run began with", f"changes in {', '.join(changed)}"
+            expected, got = "the configuration files that the run started with", f"changes in {', '.join(changed)}"
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
 
     def finish(self, lock: int) -> bool:
-        """Do what is left to do, in processes that hold the study's lock; return whether it worked."""
+        """Run the remaining commands in processes that hold the study's lock; return whether all succeeded."""
         if self.scores.exists():
             return True
         commands = islice(self.commands(), 1 if self.trained() else 0, None)
@@ -100,13 +105,13 @@ class Run(NamedTuple):
             return all(_call([sys.executable, "-m", "emorl", *command], log, lock) == 0 for command in commands)
 
     def scored(self, failed: bool) -> Scored:
-        """Return what is known of the run's scores, by I and name."""
+        """Return the run's scores by I and name; empty if it is not finished."""
         stages = json.loads(self.scores.read_text()) if self.scores.exists() else {}
         return Scored(self.case, self.seed, stages, failed)
 
 
 def run_study(cases: Path, out: Path, seeds: int, options: Sequence[str]) -> int:
-    """Run a study, see `emorl.study.cli.study`; return its status."""
+    """Run a study, see `emorl.study.cli.study`; return its exit status."""
     runs = [
         Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
         for (case, own), seed in product(read_cases(cases).items(), range(seeds))
@@ -120,7 +125,7 @@ def run_study(cases: Path, out: Path, seeds: int, options: Sequence[str]) -> int
             print(f"{number} of {len(runs)}: {run.case}, seed {run.seed}", flush=True)
             if not run.finish(lock):
                 failed.append(run)
-                print(f"failed: {run.log} tells why", flush=True)
+                print(f"failed: see {run.log}", flush=True)
             scored = [run.scored(run in failed) for run in runs]
             summary = summary_rows(scored)
             write_table(score_rows(scored), out, "scores")
@@ -134,10 +139,16 @@ def run_study(cases: Path, out: Path, seeds: int, options: Sequence[str]) -> int
 
 
 def read_cases(path: Path) -> dict[str, list[str]]:
-    """Return the cases of a study, each with what is common to all.
+    """Read the options of each case of a study, including the common ones.
 
     Raises:
-        DataError: if the file is not as `study` wants it.
+        DataError: if the file is not in the format of `emorl.study.cli.study`.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "cases.yaml")
+    >>> _ = path.write_text("{common: [-c, configs/base.yaml], full: [], batch-32: [--data.batch_size, 32]}")
+    >>> read_cases(path)["batch-32"]
+    ['-c', 'configs/base.yaml', '--data.batch_size', '32']
     """
     cases = _read(path)
     lists = isinstance(cases, dict) and all(isinstance(options, list) for options in cases.values())
@@ -156,18 +167,26 @@ def _read(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        got, remedy = reason(error), "check the path and what is there"
+        got, remedy = reason(error), "check the path and the file"
         raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
 
 
 def configurations(options: Sequence[str]) -> list[str]:
-    """Return the configuration files among options of ``emorl fit``: those of ``-c FILE``, ``--config=FILE``.."""
+    """Return the existing configuration files among options of ``emorl fit``: ``-c FILE``, ``--config=FILE``, ...
+
+    >>> configurations(["-c", "/no/such/file.yaml"])
+    []
+    """
     words = [word for option in options for word in option.split("=", 1)]
     return [after for word, after in pairwise(words) if word in ("-c", "--config") and Path(after).is_file()]
 
 
 def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
-    """Return the curves of the runs so far, by case."""
+    """Return the existing files of logged values of runs, by case.
+
+    >>> histories([Run("full", (), seed=0, folder=Path("/no/such/run"))])
+    {}
+    """
     found: dict[str, list[Path]] = {}
     for run in runs:
         if (curve := run.folder / "metrics.csv").exists():
@@ -176,9 +195,9 @@ def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
 
 
 def _call(command: list[str], log: IO[str], lock: int) -> int:
-    """Run a command; what stops this process, Ctrl-C too, asks it to save and end, by SIGTERM alone.
+    """Run a command; if this process is stopped, also by Ctrl-C, send it SIGTERM, so that it saves and ends.
 
-    It holds the lock as well, so that no second study begins beside it where this one is killed outright.
+    The command also holds the lock, so that no second study starts while it runs if this process is killed.
     """
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0, pass_fds=[lock])
     try:

@@ -1,4 +1,4 @@
-"""Scores of runs that differ in their configuration and their seed."""
+"""Tables and figure of the scores of runs with different configurations and seeds."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
 
 
 class Scored(NamedTuple):
-    """A run, and its scores as in the ``metrics.json`` of ``emorl test``; empty if it is not finished."""
+    """A run, and its scores as in the ``metrics.json`` of ``emorl test``; empty if it is not finished.
+
+    >>> Scored("full", 0, {"I=0": {"mse": {"mean": 0.5}}}).mean("I=0", "mse")
+    0.5
+    """
 
     case: str
     seed: int
     stages: dict[str, dict[str, dict[str, float | None]]]  # by ``I=..``, then by name: mean, standard error, images
-    failed: bool = False  # whether it ended with an error
+    failed: bool = False  # whether the run ended with an error
 
     def mean(self, stage: str, score: str) -> float | None:
-        """Return a score, or None where it is not known."""
+        """Return a score's mean, or None if it is unknown."""
         return self.stages.get(stage, {}).get(score, {}).get("mean")
 
 
 def score_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
-    """Return a row for every score of every run."""
+    """Return a row for every score of every run.
+
+    >>> score_rows([Scored("full", 0, {"I=0": {"mse": {"mean": 0.5}}})])
+    [{'case': 'full', 'seed': 0, 'I': '0', 'score': 'mse', 'mean': 0.5}]
+    """
     return [
         {"case": run.case, "seed": run.seed, "I": stage.removeprefix("I="), "score": name, **summary}
         for run in runs
@@ -39,9 +47,14 @@ def score_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
 
 
 def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
-    """Return a row for each case and I: mean, ``NAME``, and deviation, ``NAME_sd``, of scores over finished runs.
+    """Return a row for each case and I: mean ``NAME`` and standard deviation ``NAME_sd`` of scores over finished runs.
 
-    Scores that need truth have no column where no finished run has them.
+    Scores that need ground truth have a column only if a finished run has them.
+
+    >>> runs = [Scored("full", seed, {"I=0": {"mse": {"mean": mse}}}) for seed, mse in enumerate((1.0, 3.0))]
+    >>> row = summary_rows(runs)[0]
+    >>> row["runs"], row["mse"], round(row["mse_sd"], 3)
+    (2, 2.0, 1.414)
     """
     rows = []
     known = known_scores(runs, SUMMARY)
@@ -52,7 +65,7 @@ def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
             row = {"case": case, "I": stage.removeprefix("I="), "runs": len(finished), "failed seeds": failed}
             for score in known:
                 values = [value for run in finished if (value := run.mean(stage, score)) is not None]
-                whole = 0 < len(values) == len(finished)  # a mean without the runs that have none would flatter
+                whole = 0 < len(values) == len(finished)  # a mean over a part of the runs would be biased
                 row[score] = statistics.fmean(values) if whole else None
                 row[f"{score}_sd"] = statistics.stdev(values) if whole and len(values) > 1 else None
             rows.append(row)
@@ -60,7 +73,11 @@ def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
 
 
 def seeds_figure(runs: Sequence[Scored]) -> Figure:
-    """Draw FG-ARI, if any run has it, and MSE of every run, by case: one mark for each I."""
+    """Draw FG-ARI, if any run has it, and MSE of every run by case, with one marker for each I.
+
+    >>> len(seeds_figure([Scored("full", 0, {"I=0": {"mse": {"mean": 0.5}}})]).axes)
+    1
+    """
     cases = list(_by_case(runs))
     figure = Figure(figsize=(9, 1.2 + 0.3 * len(cases)), layout="constrained")
     scores = known_scores(runs, ("fg_ari", "mse"))
@@ -83,7 +100,11 @@ def seeds_figure(runs: Sequence[Scored]) -> Figure:
 
 
 def known_scores(runs: Sequence[Scored], names: Sequence[str]) -> list[str]:
-    """Return some scores without those that need truth, if finished runs have none of these."""
+    """Return the names of scores, without those that need ground truth if no finished run has them.
+
+    >>> known_scores([Scored("full", 0, {"I=0": {"mse": {"mean": 0.5}}})], ["fg_ari", "mse"])
+    ['mse']
+    """
     found = {name for run in runs for scores in run.stages.values() for name in scores}
     return [name for name in names if name in found or not found or not needs_truth(name)]
 

@@ -1,1 +1,1 @@
-"""One page on a trained model."""
+"""The report: one HTML page about a trained model."""

@@ -20,11 +20,15 @@ _BINS = 20  # from 0 to 1
 
 
 def distribution(values: Mapping[str, Float64[Tensor, " scenes"]], label: str) -> Figure:
-    """Draw how a score, at most 1, is distributed over scenes.
+    """Draw the distribution over scenes of a score of at most 1.
 
     Args:
         values: the scores by name.
         label: name of the score.
+
+    >>> import torch
+    >>> distribution({"I = 0": torch.tensor([0.5, 1.0], dtype=torch.float64)}, "FG-ARI").axes[0].get_xlabel()
+    'FG-ARI'
     """
     figure, axes = _chart(label, "scenes")
     lowest = math.floor(_BINS * min(float(scores.min()) for scores in values.values()))
@@ -43,6 +47,9 @@ def by_reading(rows: Sequence[Mapping[str, Any]], score: str, label: str) -> Fig
         rows: the table of `emorl.evaluation.studies.layers.Readings`.
         score: column of the score.
         label: name of the score.
+
+    >>> by_reading([{"slots": "layer 1", "mse": 0.5, "mse_se": 0.1}], "mse", "MSE").axes[0].get_ylabel()
+    'MSE'
     """
     figure, axes = _chart("", label)
     means, errors = ([row[column] for row in rows] for column in (score, f"{score}_se"))
@@ -55,9 +62,12 @@ def training_curves(lines: Mapping[str, Curve], label: str, marks: Sequence[int]
 
     Args:
         lines: the curves by name.
-        label: what is drawn.
+        label: label of the vertical axis.
         marks: steps to mark with a dotted line.
-        logarithmic: whether values that span a decade or more have a logarithmic scale.
+        logarithmic: whether to use a logarithmic scale for values that span a decade or more.
+
+    >>> training_curves({"loss": [(0, 1.0), (10, 0.01)]}, "loss", marks=[5], logarithmic=True).axes[0].get_yscale()
+    'log'
     """
     figure, axes = _chart("optimizer step", label)
     for name, curve in lines.items():

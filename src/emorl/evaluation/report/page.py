@@ -1,4 +1,4 @@
-"""The parts of a report's page, and the page as HTML: one file, figures embedded, nothing fetched from anywhere."""
+"""The parts of a report, and their rendering to a self-contained HTML page with embedded figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from PIL import Image
 
 
 class Table(NamedTuple):
-    """A table whose first column names the rows."""
+    """A table whose first column names the rows.
+
+    >>> Table("scores", head=("score", "value"), rows=[("MSE", "0.1")]).rows[0][1]
+    '0.1'
+    """
 
     caption: str
     head: Sequence[str]
@@ -22,12 +26,20 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A PNG file."""
+    """A PNG file.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.png")
+    >>> Image.new("RGB", (4, 3)).save(path)
+    >>> picture = Picture(path, alt="a black image", caption="Black.")
+    >>> picture.size, picture.source[:22]
+    ((4, 3), 'data:image/png;base64,')
+    """
 
     path: Path
     alt: str
     caption: str
-    wide: bool = False  # takes the page's whole width; others stand beside each other
+    wide: bool = False  # whether to use the full width of the page; other images share a row
 
     @property
     def source(self) -> str:
@@ -42,24 +54,32 @@ class Picture(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading with what belongs under it, in this order."""
+    """A heading and its contents, in this order.
 
-    name: str  # its anchor
+    >>> Section("scores", "Scores", "I is the number of steps.").tables
+    ()
+    """
+
+    name: str  # anchor
     title: str
     text: str
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
-    files: Mapping[str, str] = {}  # text that is folded away, by its title
+    files: Mapping[str, str] = {}  # collapsed text by its title
 
 
 def render(title: str, lead: str, headline: Mapping[str, str], sections: Sequence[Section]) -> str:
-    """Return the page; every text is escaped.
+    """Render the page; all text is escaped.
 
     Args:
         title: the heading.
-        lead: a sentence under it.
-        headline: the values that matter most, by name.
+        lead: the sentence below the heading.
+        headline: the most important values by name.
         sections: the sections.
+
+    >>> page = render("A < B", "a lead", {"MSE": "0.1"}, [Section("scores", "Scores", "")])
+    >>> "<h1>A &lt; B</h1>" in page
+    True
     """
     return _template().render(title=title, lead=lead, headline=headline, sections=sections)
 

@@ -1,4 +1,4 @@
-"""``emorl-evaluate report``: one page on a trained model, how good it is, how it came about, and what it sees."""
+"""``emorl-evaluate report``: one page about a trained model, with its scores, training, decompositions and layers."""
 
 from __future__ import annotations
 
@@ -37,21 +37,20 @@ def report(
     score_size: PositiveInt | None = None,
     test_draws: PositiveInt | None = None,
 ) -> None:
-    """Write one self-contained page, report.html, on a trained model: scores, training, scenes, layers.
+    """Write one self-contained page, report.html, about a trained model: scores, training, scenes, layers.
 
-    Its figures lie beside it as PNG files, and its scores as metrics.json, which has what `emorl test` writes.
+    Also writes its figures as PNG files, and its scores as metrics.json, in the format of `emorl test`.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights. Training curves and configuration are those of the
-            run around a checkpoint, or on the weights' card.
+        model: Checkpoint of emorl fit, or name of shipped weights. Training curves and configuration are read from the
+            folder of the checkpoint's run, or from the weights' card.
         data: Folder of shards: a local path or a URL.
         out: Folder of the page.
         split: Split of the data set.
-        count: Number of scenes, the first ones of the split.
+        count: Number of scenes from the start of the split.
         score_size: Side of the segmentations that masks are scored against, in pixels, as --data.score_size of emorl
             test; by default that of the images.
-        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
-            unless given.
+        test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
     """
     module, manifest, run = load_model(model, test_draws), Manifest.load(data), read_run(model)
     scenes = load_scenes(data, module, split, count, score_size)
@@ -90,7 +89,7 @@ def report(
 
 
 def scored(module: SlotModule, scenes: Scenes) -> Iterator[Readings]:
-    """Yield the readings of every batch, and give it to the module's test scores in passing."""
+    """Yield the readings of every batch, and update the module's test scores with it."""
     for batch in scenes.batches():
         inference = infer(module, batch, module.test_refinement_steps)
         module.test_scores.update(batch, inference)
@@ -98,7 +97,7 @@ def scored(module: SlotModule, scenes: Scenes) -> Iterator[Readings]:
 
 
 def facts(model: str, data: str, module: SlotModule, manifest: Manifest, scenes: str) -> dict[str, object]:
-    """Return what a page was made from, by name."""
+    """Return the provenance of a page: model, data, versions and date, by name."""
     network = module.network
     return {
         "model": f"{type(network).__name__}, {model}",

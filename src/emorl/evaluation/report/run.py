@@ -1,4 +1,4 @@
-"""What a training run leaves beside its checkpoints."""
+"""The record of a training run: its configuration, versions and logged values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from emorl.history import Curve, history, read_history
 
 
 class Run(NamedTuple):
-    """The record of a run; what is not there is empty."""
+    """The record of a run; missing parts are empty.
+
+    >>> Run("", {}, {"train/refinement_steps": [(0, 3.0), (10, 3.0), (20, 1.0)]}).switches
+    [20]
+    """
 
     config: str  # config.yaml
     versions: dict[str, str | None]  # versions.json
@@ -22,13 +26,17 @@ class Run(NamedTuple):
 
     @property
     def switches(self) -> list[int]:
-        """The first steps that were logged with another number of refinement steps than the one before."""
+        """The logged steps at which the number of refinement steps changed."""
         curve = self.history.get("train/refinement_steps", [])
         return [step for (_, before), (step, after) in pairwise(curve) if before != after]
 
 
 def read_run(model: str) -> Run:
-    """Read the record of the run that made a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or shipped weights."""
+    """Read the record of the run that trained a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or shipped weights.
+
+    >>> "torch" in read_run("tetrominoes").versions
+    True
+    """
     if model in stored.names():
         card = stored.load_card(model)
         parts = ("trainer", "curriculum", "model", "data")

@@ -1,4 +1,4 @@
-"""The sections of a report, each from the numbers it shows."""
+"""The sections of a report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from emorl.module import SlotModule
 from emorl.results import LABELS, WITHOUT_TRUTH, label, stage_label, with_error
 from emorl.viz import decomposition, save_png
 
-Metrics = dict[str, dict[str, dict[str, Any]]]  # what metrics.json holds: I, score, and its mean and standard error
+Metrics = dict[str, dict[str, dict[str, Any]]]  # contents of metrics.json: I, score, and its mean and standard error
 
-SHOWN = 3  # scenes of a kind
-COLUMNS = "image, outlines, reconstruction, masks, truth if it is known, and a component for each slot"
-_PAIR = ("what", "value")
+SHOWN = 3  # number of best, of median and of worst scenes
+COLUMNS = "image, outlines, reconstruction, masks, ground truth if known, and a component for each slot"
+_PAIR = ("name", "value")
 
-# What a training curve shows: its title, the logged values by name, whether their axis is logarithmic.
+# Training curves by file name: title, logged values by name, and whether the axis is logarithmic.
 TRAINING = {
     "training_fg_ari": ("FG-ARI in validation", {"I = 0": "val/zero_step/fg_ari", "last step": "val/fg_ari"}, False),
     "training_mse": ("MSE in validation", {"I = 0": "val/zero_step/mse", "last step": "val/mse"}, True),
@@ -39,7 +39,11 @@ TRAINING = {
 
 
 def headline(metrics: Metrics) -> dict[str, str]:
-    """Return FG-ARI, if known, and MSE at each I."""
+    """Return FG-ARI, if known, and MSE at each I.
+
+    >>> headline({"I=0": {"mse": {"mean": 0.00123, "standard_error": 0.0001, "images": 320}}})
+    {'MSE, I = 0': '0.00123 ± 0.00010'}
+    """
     return {
         f"{LABELS[score]}, {stage_label(key)}": _score(column[score])
         for score in ("fg_ari", "mse")
@@ -49,27 +53,27 @@ def headline(metrics: Metrics) -> dict[str, str]:
 
 
 def comparison(metrics: Metrics, paper: Published, source: str) -> Section:
-    """Set FG-ARI beside the paper's.
+    """Compare FG-ARI with the paper's.
 
     Args:
         metrics: the scores.
-        paper: the paper's on the same data set.
-        source: where the scenes come from.
+        paper: the paper's scores on the same data set.
+        source: origin of the scenes.
     """
     ours = {f"this model, {stage_label(key)}": _score(column["fg_ari"], factor=100) for key, column in metrics.items()}
     theirs = {f"paper: {name}": f"{mean} ± {deviation}" for name, (mean, deviation) in paper.scores.items()}
     text = (
         f"This model: mean ± standard error over {_scenes(metrics)} scenes ({source}). The paper: mean ± standard"
-        f" deviation over five seeds, each on 320 test scenes, EfficientMORL with I = {paper.steps} at test. Both leave"
-        " the background out. Here masks are scored at the model's resolution; the released code scores CLEVR's at"
-        " 192x192."
+        f" deviation over five seeds, each on 320 test scenes, EfficientMORL with I = {paper.steps} at test. Both"
+        " exclude the background. Masks are scored at the model's resolution here, and at 192x192 in the authors' code"
+        " for CLEVR."
     )
     table = Table("Foreground ARI in percent", ("model", "FG-ARI"), [*(ours | theirs).items()])
-    return Section("paper", "Beside the paper", text, [table])
+    return Section("paper", "Comparison with the paper", text, [table])
 
 
 def scores(metrics: Metrics, network: SlotModel) -> Section:
-    """List all scores, and say what those of the model mean."""
+    """List all scores, and explain those that depend on the model."""
     names = list(dict.fromkeys(name for column in metrics.values() for name in column))
     rows = [
         [label(name), *(_score(column[name]) if name in column else "" for column in metrics.values())]
@@ -77,20 +81,20 @@ def scores(metrics: Metrics, network: SlotModel) -> Section:
     ]
     text = "I is the number of steps at test."
     if "fg_ari" in names:
-        text += " FG-ARI, mIoU, mBO and covering leave the background out."
+        text += " FG-ARI, mIoU, mBO and covering exclude the background."
     else:
         text += f" {WITHOUT_TRUTH[0].upper()}{WITHOUT_TRUTH[1:]}"
     if network.min_steps == 0:
-        text += " I = 0 is what is there before the first step: in EfficientMORL the bottom-up pass, whose KL is a sum"
-        text += " over layers; after refinement it is one term."
+        text += " I = 0 is the state before the first step: in EfficientMORL the bottom-up pass, whose KL is a sum over"
+        text += " layers; after refinement, the KL is one term."
     if network.nll_constant:
-        text += f" NLL leaves out {network.nll_constant:.4g} nats per channel-pixel, log-likelihood has them."
+        text += f" NLL omits a constant of {network.nll_constant:.4g} nats per channel-pixel, log-likelihood has it."
     table = Table(f"Mean ± standard error over {_scenes(metrics)} scenes", ["score", *map(stage_label, metrics)], rows)
     return Section("scores", "Scores", text, [table])
 
 
 def training(run: Run, out: Path) -> Section | None:
-    """Draw how the scores and the loss's terms went; None if the run left no record."""
+    """Draw the curves of scores and terms of the loss; None if the run has no record."""
     pictures = []
     for name, (title, columns, logarithmic) in TRAINING.items():
         lines = {label: run.history[column] for label, column in columns.items() if column in run.history}
@@ -100,7 +104,7 @@ def training(run: Run, out: Path) -> Section | None:
             alt = f"{title} against optimizer steps; last values: {ends}."
             pictures.append(Picture(path, alt, f"{title}; last values: {ends}."))
     text = (
-        "Against optimizer steps. The last step is that of the curriculum at that time; a dotted line marks where it"
+        "Curves against optimizer steps. The last refinement step is that of the curriculum; dotted lines mark its"
         " changes."
     )
     if minutes := run.history.get("time/minutes"):
@@ -109,7 +113,7 @@ def training(run: Run, out: Path) -> Section | None:
 
 
 def examples(module: SlotModule, scenes: Scenes, readings: Readings, out: Path) -> Section:
-    """Draw the best, middle and worst scenes, see `Readings.ranked`."""
+    """Draw the best, median and worst scenes, see `Readings.ranked`."""
     score, values, order = readings.ranked()
     middle = max(0, (len(order) - SHOWN) // 2)
     kinds = {"best": order[:SHOWN], "median": order[middle : middle + SHOWN], "worst": order[-SHOWN:]}
@@ -121,16 +125,16 @@ def examples(module: SlotModule, scenes: Scenes, readings: Readings, out: Path) 
         caption = f"The {kind} scenes by {score}: {listed}."
         pictures.append(Picture(path, f"{caption} Columns: {COLUMNS}.", caption, wide=True))
     text = (
-        f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn through its mask on a gray"
-        " checkerboard"
-    ) + ("; the truth is the true segmentation, its background dark." if scenes.segmentation.any() else ".")
+        f"Decompositions at I = {module.test_refinement_steps}. A slot's component is drawn with its mask as opacity on"
+        " a gray checkerboard"
+    ) + ("; the ground truth is the true segmentation, with a dark background." if scenes.segmentation.any() else ".")
     return Section("scenes", "Scenes", text, pictures=pictures)
 
 
 def decompositions(
     module: SlotModule, scenes: Scenes, places: list[int], rows: list[str]
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
-    """Draw decompositions of scenes under names, and, if any scene has objects, their true segmentations."""
+    """Draw labeled decompositions of scenes and, if any scene has objects, their true segmentations."""
     parts = infer(module, scenes.batch(places), module.test_refinement_steps).stages[-1].components
     image, truth = unit_range(scenes.image[places]), None
     if scenes.segmentation.any():
@@ -140,7 +144,7 @@ def decompositions(
 
 
 def spread(readings: Readings, out: Path) -> Section | None:
-    """Draw how FG-ARI is distributed over scenes, at I = 0 and after the last step; None if no scene has an object."""
+    """Draw the distribution of FG-ARI over scenes, at I = 0 and after the last step; None if no scene has objects."""
     fg_ari = readings.fg_ari[:, ~readings.fg_ari[-1].isnan()]
     if not fg_ari.numel():
         return None
@@ -155,7 +159,7 @@ def spread(readings: Readings, out: Path) -> Section | None:
 
 
 def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int, out: Path) -> Section:
-    """Score what the layers and steps make of all scenes, and show what they make of the one at ``place``."""
+    """Score the decoded slots of all layers and steps on all scenes, and show them for the scene at ``place``."""
     rows = readings.table()
     known = [score for score in ("fg_ari", "mse") if score in rows[0]]
     drawn_score, label = known[0], LABELS[known[0]]
@@ -165,11 +169,11 @@ def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int,
     inference = infer(module, batch, module.test_refinement_steps)
     drawn = out / "layers.png"
     save_png(layer_picture(module.network, batch, inference), drawn)
-    text = "What the slots of each step decode to, masks from 0 to 1. The model has no layers of attention."
+    text = "Decoded slots of each step, with masks from 0 to 1. The model has no attention layers."
     if inference.layers:
         text = (
-            "What the slots of each layer decode to, then those of steps after the layers, if any; masks from 0 to 1."
-            " Attention is drawn from black (none) to white (each map's maximum)."
+            "Decoded slots of each layer, followed by those of refinement steps, if any; masks from 0 to 1."
+            " Attention is drawn from black (0) to white (each map's maximum)."
         )
     pictures = [
         Picture(chart, f"{label} by layer and step: {ends}.", f"{label}, mean ± standard error over scenes."),
@@ -186,16 +190,20 @@ def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int,
 
 
 def record(run: Run, facts: dict[str, object]) -> Section:
-    """List how the page and the model came about.
+    """List the provenance of the page and of the training run.
 
     Args:
         run: the training run.
-        facts: what the page was made from, by name.
+        facts: provenance of the page, by name.
+
+    >>> record(Run("", {"torch": "2.13.0"}, {}), {"model": "tetrominoes"}).tables[1].rows
+    [['torch', '2.13.0']]
     """
     tables = [Table("This page", _PAIR, [[name, str(value)] for name, value in facts.items()])]
     if run.versions:
         tables.append(Table("The run", _PAIR, [[name, str(value)] for name, value in run.versions.items()]))
-    return Section("record", "Record", "", tables, files={"config.yaml of the run": run.config} if run.config else {})
+    files = {"config.yaml of the run": run.config} if run.config else {}
+    return Section("record", "Provenance", "", tables, files=files)
 
 
 def _scenes(metrics: Metrics) -> int:

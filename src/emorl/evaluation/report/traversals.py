@@ -1,4 +1,4 @@
-"""The section of a report on what single dimensions of the slots stand for."""
+"""The section of a report about latent traversals."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def traversals(module: SlotModule, scenes: Scenes, place: int, out: Path) -> Sec
 
     Args:
         module: the model.
-        scenes: the scenes, the first of which tell the range of the dimensions.
-        place: the scene to draw.
+        scenes: the scenes; the first ones determine the range of each dimension.
+        place: position of the scene to draw.
         out: folder of the figure.
     """
     some = range(min(BATCH, len(scenes.image)))
@@ -38,8 +38,8 @@ def traversals(module: SlotModule, scenes: Scenes, place: int, out: Path) -> Sec
     frames = [traversal(module.network, slots[0], slot, dims, values[dims], size) for slot in range(slots.shape[1])]
     path = write_figure(traversal_figure(torch.stack(frames), dims), out, "traversals")
     text = (
-        "Decodings of one scene while a single dimension of one slot goes through the range that it has over scenes and"
-        " slots, and all else stays: the dimensions that change this scene's picture most."
+        "Decodings of one scene while one dimension of one slot is swept over its range in all scenes and slots, and"
+        " all others are fixed. Shown are the dimensions that change this scene's image most."
     )
     listed = ", ".join(map(str, dims))
     alt = f"Scene {place} decoded {STEPS} times for each slot and each of the dimensions {listed}."

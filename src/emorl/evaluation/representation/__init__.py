@@ -1,1 +1,1 @@
-"""What slots encode: matching, probes, DCI, activeness, traversals."""
+"""Analysis of what slots encode: matching, probes, DCI, activeness and traversals."""

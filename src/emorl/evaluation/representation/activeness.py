@@ -1,4 +1,4 @@
-"""Activeness of latent dimensions: how much the picture changes when one is swept."""
+"""Activeness of latent dimensions: the variance of the decoded image when one is swept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from emorl.evaluation.representation.traversal import sweep
 from emorl.model import SlotModel
 
-_DIMS = 8  # of a slot that are swept at once, which bounds the memory
+_DIMS = 8  # dimensions that are swept at once, which bounds the memory
 
 
 def activeness(
@@ -20,16 +20,21 @@ def activeness(
     values: Float[Tensor, "dim steps"],
     size: tuple[int, int],
 ) -> Float[Tensor, " dim"]:
-    """Return the variance of a pixel over a dimension's values, all else unchanged, averaged over pixels and slots.
+    """Return the variance of a pixel over a dimension's values, with all others fixed, averaged over pixels and slots.
 
     Args:
         network: the model.
-        slots: slots of some scenes, which have their values in all other dimensions.
-        values: values that each dimension takes, such as `sweep_values` gives.
-        size: height and width of the pictures.
+        slots: slots of some scenes, which give the values of the other dimensions.
+        values: values of each dimension, such as from `sweep_values`.
+        size: height and width of the decoded images.
 
     Returns:
-        The mean over scenes, slots, channels and pixels.
+        The mean over scenes, slots, channels and pixels; at least 0.
+
+    >>> from emorl.model import EfficientMORL
+    >>> network = EfficientMORL(num_slots=3, slot_dim=4)
+    >>> activeness(network, torch.randn(2, 3, 4), values=torch.zeros(4, 5), size=(8, 8))  # nothing is swept
+    tensor([0., 0., 0., 0.])
     """
     groups = torch.split(torch.arange(len(values)), _DIMS)
     total = values.new_zeros(len(values))
@@ -42,7 +47,11 @@ def activeness(
 
 
 def activeness_figure(values: Float[Tensor, " dim"]) -> Figure:
-    """Draw the activeness of all dimensions, the most active first."""
+    """Draw the activeness of all dimensions, in decreasing order.
+
+    >>> [label.get_text() for label in activeness_figure(torch.tensor([0.1, 0.3])).axes[0].get_xticklabels()]
+    ['1', '0']
+    """
     order = values.argsort(descending=True).tolist()
     figure = Figure(figsize=(1 + 0.16 * len(order), 3), layout="constrained")
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Which slot stands for which object, and so what an object's code is."""
+"""Matching of slots to objects, which defines the code of each object."""
 
 from __future__ import annotations
 
@@ -17,31 +17,40 @@ MIN_IOU = 0.1
 
 
 class Matches(NamedTuple):
-    """The objects that have a slot, each once, and how many have none."""
+    """The matched objects, and the numbers of unmatched ones.
+
+    >>> labels = torch.arange(2).repeat_interleave(60).view(1, 2, 60)
+    >>> match(predicted=labels, true=labels).missed
+    0
+    """
 
     scene: Int64[Tensor, " n"]
-    label: Int64[Tensor, " n"]  # of the object in its scene, from 1
+    label: Int64[Tensor, " n"]  # label of the object in its scene, from 1
     slot: Int64[Tensor, " n"]
     iou: Float64[Tensor, " n"]  # MIN_IOU to 1
-    small: int  # visible objects left out for being under MIN_PIXELS
-    missed: int  # objects left out because no slot reaches MIN_IOU
+    small: int  # number of visible objects with fewer than MIN_PIXELS pixels
+    missed: int  # number of objects for which no slot reaches MIN_IOU
 
 
 class Codes(NamedTuple):
-    """Objects: what their slots say, and what they are."""
+    """Codes and factors of objects.
 
-    code: Float[np.ndarray, "objects dim"]
-    value: Float64[np.ndarray, "objects factors"]  # as `Factor.encode` has it
+    >>> Codes(code=np.zeros((5, 32)), value=np.zeros((5, 4))).code.shape
+    (5, 32)
+    """
+
+    code: Float[np.ndarray, "objects dim"]  # slots
+    value: Float64[np.ndarray, "objects factors"]  # numbers of `Factor.encode`
 
 
 def match(predicted: Integer[Tensor, "scenes h w"], true: Integer[Tensor, "scenes h w"]) -> Matches:
-    """Give each object a slot of its own so that the sum of a scene's IoUs is largest (Hungarian algorithm).
+    """Match each object to a different slot so that the sum of a scene's IoUs is maximal (Hungarian algorithm).
 
-    Objects under `MIN_PIXELS` pixels are left out before, pairs under an IoU of `MIN_IOU` afterwards. The background is
-    no object. A slot's area is that of the whole image, see `mean_iou`.
+    Objects with fewer than `MIN_PIXELS` pixels are not matched, and pairs with an IoU under `MIN_IOU` are dropped. The
+    background is not an object. A slot's area includes its pixels on the background, see `mean_iou`.
 
     Args:
-        predicted: slot that each pixel is given to, 0 to K - 1.
+        predicted: slot of each pixel, 0 to K - 1.
         true: label of each pixel, 0 for the background.
 
     Raises:
@@ -69,7 +78,12 @@ def match(predicted: Integer[Tensor, "scenes h w"], true: Integer[Tensor, "scene
 def overlap(
     slots: Integer[np.ndarray, "h w"], objects: Integer[np.ndarray, "h w"]
 ) -> tuple[Int64[np.ndarray, " objects"], Float64[np.ndarray, "objects slots"]]:
-    """Return the area of every object of a scene and its IoU with every slot, label 1 first."""
+    """Return the area in pixels of every object of a scene and its IoU with every slot, label 1 first.
+
+    >>> area, iou = overlap(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]))
+    >>> area.tolist(), iou.round(2).tolist()
+    ([3], [[0.25, 0.67]])
+    """
     shape = int(objects.max()) + 1, int(slots.max()) + 1
     shared = np.zeros(shape, dtype=np.int64)
     np.add.at(shared, (objects, slots), 1)

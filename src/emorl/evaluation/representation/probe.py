@@ -1,7 +1,7 @@
-"""What can be read off a slot: predictors from an object's code to its factors, scored on objects not fitted to.
+"""Property probes: predictors from an object's code to its factors, scored on held-out objects.
 
-A discrete factor is classified and scored by accuracy; of a continuous one, R^2 says which share of its variance is
-predicted: 1 at best, 0 for the mean, negative if worse than that.
+A discrete factor is classified and scored by accuracy, a continuous one regressed and scored by R^2: 1 is perfect, 0 is
+the score of predicting the mean, and worse predictions are negative.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MEASURES = {"discrete": "accuracy", "continuous": "R2"}
 
 _SCORES = {"discrete": accuracy_score, "continuous": r2_score}
 
-# One hidden layer of 100; strong weight decay, since there are often no more than a few hundred objects.
+# One hidden layer of 100 units; strong weight decay, since there are often only a few hundred objects.
 _MLP: dict[str, Any] = {"alpha": 1.0, "learning_rate_init": 3e-3, "max_iter": 500, "random_state": 0}
 _PREDICTORS: dict[Predictor, dict[str, Any]] = {
     "baseline": {"discrete": DummyClassifier(strategy="most_frequent"), "continuous": DummyRegressor(strategy="mean")},
@@ -51,7 +51,7 @@ _PREDICTORS: dict[Predictor, dict[str, Any]] = {
             StandardScaler(), TransformedTargetRegressor(MLPRegressor(**_MLP), transformer=StandardScaler())
         ),
     },
-    "trees": {  # 100 stages of depth 3, as scikit-learn has them
+    "trees": {  # 100 stages of depth 3, scikit-learn's defaults
         "discrete": GradientBoostingClassifier(random_state=0),
         "continuous": GradientBoostingRegressor(random_state=0),
     },
@@ -65,11 +65,15 @@ def train(predictor: Predictor, factors: Sequence[Factor], codes: Codes) -> list
         predictor: ``baseline``, the most frequent class or the mean; ``linear``, logistic or ridge regression; ``mlp``,
             one hidden layer; ``trees``, gradient boosting.
         factors: the factors, one for each column of the values.
-        codes: the objects. Every factor has more than one value among them.
+        codes: the objects; every factor must vary among them.
+
+    >>> code = np.random.default_rng(0).normal(size=(50, 3))
+    >>> len(train("linear", [Factor("x", "continuous")], Codes(code, code[:, :1])))
+    1
     """
     estimators = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fixed budget makes as good a probe
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the fixed number of iterations suffices for a probe
         for factor, value in zip(
             tqdm(factors, desc=predictor, unit="factor", disable=None), codes.value.T, strict=True
         ):
@@ -83,7 +87,12 @@ def score(estimators: Sequence[Any], factors: Sequence[Factor], codes: Codes) ->
     Args:
         estimators: what `train` returned.
         factors: the factors, one for each column of the values.
-        codes: objects, at least two, of other scenes than those that were fitted to.
+        codes: objects, at least two, of other scenes than the fitted ones.
+
+    >>> code = np.random.default_rng(0).normal(size=(50, 3))
+    >>> codes, factors = Codes(code, code[:, :1]), [Factor("x", "continuous")]
+    >>> score(train("linear", factors, codes), factors, codes).round(2)
+    array([1.])
     """
     columns = zip(estimators, factors, codes.value.T, strict=True)
     return np.array(
@@ -94,14 +103,24 @@ def score(estimators: Sequence[Any], factors: Sequence[Factor], codes: Codes) ->
 def probe(
     predictor: Predictor, factors: Sequence[Factor], fitted: Codes, scored: Codes
 ) -> Float64[np.ndarray, " factors"]:
-    """Fit a predictor to each factor and score it on other objects; see `train` and `score`."""
+    """Fit a predictor to each factor and score it on held-out objects; see `train` and `score`.
+
+    >>> code = np.random.default_rng(0).normal(size=(50, 3))
+    >>> codes = Codes(code, code[:, :1])
+    >>> probe("baseline", [Factor("x", "continuous")], codes, codes).round(2)
+    array([0.])
+    """
     return score(train(predictor, factors, fitted), factors, scored)
 
 
 def probe_table(
     factors: Sequence[Factor], scores: Mapping[Predictor, Float64[np.ndarray, " factors"]]
 ) -> list[dict[str, object]]:
-    """Return a row for each factor: how it is measured, and the score of every predictor."""
+    """Return a row for each factor: its measure, and the score of every predictor.
+
+    >>> probe_table([Factor("x", "continuous")], {"linear": np.array([0.9])})
+    [{'factor': 'x', 'kind': 'continuous', 'measure': 'R2', 'linear': 0.9}]
+    """
     return [
         {"factor": factor.name, "kind": factor.kind, "measure": MEASURES[factor.kind]}
         | {name: float(values[column]) for name, values in scores.items()}
@@ -110,7 +129,11 @@ def probe_table(
 
 
 def probe_figure(factors: Sequence[Factor], scores: Mapping[Predictor, Float64[np.ndarray, " factors"]]) -> Figure:
-    """Draw a bar for each factor and predictor; an R^2 below 0 is drawn as 0."""
+    """Draw a bar for each factor and predictor; a negative R^2 is drawn as 0.
+
+    >>> probe_figure([Factor("x", "continuous")], {"linear": np.array([0.9])}).axes[0].get_ylabel()
+    'score'
+    """
     figure = Figure(figsize=(2 + 0.7 * len(factors), 3), layout="constrained")
     axes, width = figure.add_subplot(), 0.8 / len(scores)
     for number, (name, values) in enumerate(scores.items()):

@@ -1,4 +1,4 @@
-"""``emorl-evaluate representation``: what the slots of a trained model stand for."""
+"""``emorl-evaluate representation``: analysis of what the slots of a trained model encode."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from emorl.model.inference import encoding
 from emorl.module import SlotModule
 
 _COUNT, _FIRST = PositiveInt(320), NonNegativeInt(0)
-STEPS = 11  # values of a sweep
-SWEPT = 10  # scenes that activeness is averaged over
-SHOWN = 5  # dimensions of a traversal
+STEPS = 11  # number of values in a sweep
+SWEPT = 10  # number of scenes over which activeness is averaged
+SHOWN = 5  # number of dimensions in a traversal
 
 
 def representation(
@@ -42,26 +42,25 @@ def representation(
     scene: NonNegativeInt = _FIRST,
     test_draws: PositiveInt | None = None,
 ) -> None:
-    """Tell what the slots stand for: DCI, property probes, activeness and traversals of latent dimensions.
+    """Analyze what slots encode: DCI, property probes, activeness and traversals of latent dimensions.
 
-    The slot matched to an object, or the mean of its posterior where the model has one, is the object's code. Objects
-    of the first half of the scenes are fitted to, those of the second half are scored. Writes objects, dci, importance,
-    probes and activeness as tables (.csv and .md), importance.png, probes.png, activeness.png and traversals.png and
-    .gif.
+    The code of an object is the slot matched to it, or its posterior mean if the model has posteriors. Predictors are
+    fitted to the objects in the first half of the scenes and scored on those in the second half. Writes objects, dci,
+    importance, probes and activeness as tables (.csv and .md), importance.png, probes.png, activeness.png and
+    traversals.png and .gif.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
         data: Folder of shards whose objects have factors: a local path or a URL.
         out: Folder of the results.
         split: Split of the data set.
-        count: Number of scenes, the first ones of the split.
-        steps: Steps before the slots are read; by default those of load_pretrained, which are 0 for
-            EfficientMORL and 3 for Slot Attention.
-        factors: Names of the factors to study; by default all. The paper's eight of CLEVR are
+        count: Number of scenes from the start of the split.
+        steps: Number of steps; by default that of load_pretrained, which is 0 for EfficientMORL and 3 for Slot
+            Attention.
+        factors: Names of the factors; by default all. The paper's eight of CLEVR are
             [x,y,z,rotation,size,material,shape,color].
-        scene: Number of the scene, from 0, whose slots are swept for the traversals.
-        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
-            unless given.
+        scene: Number of the scene, from 0, whose slots are swept in the traversals.
+        test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
     """
     chosen = choose(data, Manifest.load(data).factors, factors)
     module = load_model(model, test_draws)
@@ -78,7 +77,7 @@ def representation(
     row = {"scenes": len(slots), "fitted": len(fitted.code), "scored": len(scored.code), **left_out}
     print(f"objects: {', '.join(f'{count} {name}' for name, count in row.items())}", flush=True)
     if constant := [factor.name for factor in chosen if factor not in varying]:
-        print(f"left out, since all objects have the same: {', '.join(constant)}")
+        print(f"omitted constant factors: {', '.join(constant)}")
     written = [
         *write_table([row | {"mean IoU": float(matches.iou.mean())}], out, "objects"),
         *study_factors(varying, fitted, scored, out),
@@ -88,13 +87,17 @@ def representation(
 
 
 def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) -> list[Factor]:
-    """Return the factors of these names, all for None.
+    """Return the factors with the given names, or all for None.
 
     Raises:
         DataError: if the data set has no factors, or lacks one of the names.
+
+    >>> factors = [Factor("x", "continuous"), Factor("y", "continuous")]
+    >>> [factor.name for factor in choose("data/mine", factors, ["y"])]
+    ['y']
     """
     if not factors:
-        remedy = "take a data set whose manifest declares factors, such as Tetrominoes, Multi-dSprites or CLEVR"
+        remedy = "use a data set whose manifest lists factors, such as Tetrominoes, Multi-dSprites or CLEVR"
         raise DataError.of(data, expected="objects with factors", got="a data set without any", remedy=remedy)
     by_name = {factor.name: factor for factor in factors}
     unknown = [name for name in names or [] if name not in by_name]
@@ -107,7 +110,7 @@ def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) ->
 def read(
     module: SlotModule, scenes: Scenes, steps: int
 ) -> tuple[Float[Tensor, "scenes slots dim"], Int64[Tensor, "scenes h w"]]:
-    """Return all slots, posterior means where there are posteriors, and the slot that has each pixel."""
+    """Return all slots, or posterior means if the model has posteriors, and the slot of each pixel."""
     slots, labels = [], []
     for batch in scenes.batches("slots"):
         last = infer(module, batch, steps).stages[-1]
@@ -119,10 +122,10 @@ def read(
 def halves(
     factors: Sequence[Factor], slots: Float[Tensor, "scenes slots dim"], matches: Matches, scenes: Scenes
 ) -> tuple[list[Factor], Codes, Codes]:
-    """Return the matched objects of the first and of the second half of the scenes, and the factors that vary.
+    """Return the factors that vary, and the matched objects of the first and the second half of the scenes.
 
     Raises:
-        DataError: if there are too few objects, or if no factor varies among those to fit to.
+        DataError: if there are too few objects, or if no factor varies in the first half.
     """
     codes = slots[matches.scene.to(slots.device), matches.slot.to(slots.device)].double().cpu().numpy()
     places = zip(matches.scene.tolist(), matches.label.tolist(), strict=True)
@@ -130,11 +133,11 @@ def halves(
     values = np.array([[factor.encode(object_[factor.name]) for factor in factors] for object_ in objects])
     first = (matches.scene < len(slots) / 2).numpy()
     if min(first.sum(), (~first).sum()) < 2:
-        expected, got = "two objects with a slot in each half of the scenes", f"{first.sum()} and {(~first).sum()}"
+        expected, got = "two matched objects in each half of the scenes", f"{first.sum()} and {(~first).sum()}"
         raise DataError.of("objects", expected=expected, got=got, remedy="give more scenes, or train the model further")
     varies = [column for column in range(len(factors)) if len(np.unique(values[first, column])) > 1]
     if not varies:
-        got, remedy = "the same object over and over", "give more scenes"
+        got, remedy = "equal objects only", "give more scenes"
         raise DataError.of("objects", expected="objects with different factors", got=got, remedy=remedy)
     fitted, scored = (Codes(codes[half], values[half][:, varies]) for half in (first, ~first))
     return [factors[column] for column in varies], fitted, scored

@@ -1,1 +1,1 @@
-"""Studies of scores: refinement steps, slots, draws, robustness, layers."""
+"""Studies of scores: refinement steps, slots, draws, robustness and layers."""

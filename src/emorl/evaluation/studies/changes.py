@@ -16,21 +16,29 @@ from emorl.data.records import Objects, Record, Value
 UNMODIFIED = "unmodified"
 
 Draw = Callable[[], list[Record]]
-_CROWD = 4  # scenes of two objects or more, whose objects make seven and more
+_CROWD = 4  # number of scenes with two objects or more that together have at least seven objects
 
 
 def tetrominoes_changes(count: int, seed: int) -> dict[str, Draw]:
-    """Return what draws the test scenes of Tetrominoes and those of the generator's variants, by name of the change."""
+    """Return functions that generate the test scenes of Tetrominoes and of its variants, by name of the change.
+
+    >>> draws = tetrominoes_changes(count=2, seed=0)
+    >>> len(draws["five objects"]()[0].factors)
+    5
+    """
     names = {UNMODIFIED if variant == "standard" else variant.replace("_", " "): variant for variant in VARIANTS}
     return {change: partial(_records, Tetrominoes(count, seed, "test", variant)) for change, variant in names.items()}
 
 
 def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
-    """Return what draws the test scenes of Multi-dSprites, colored on gray, and changed ones, by name of the change.
+    """Return functions that generate the test scenes of Multi-dSprites, colored on gray, and changed ones, by name.
 
-    The scenes are changed one by one: to triangles and crosses; to colors of half the saturation or half the value,
-    less than in any scene of the generator; to a background of any color; to one object; or to more objects, those of
-    the scenes before added.
+    Changes are: triangles and crosses instead of dSprites' shapes; colors of half the saturation or half the value,
+    which is less than in any generated scene; a background of any color; one object; and more objects, which are added
+    from preceding scenes.
+
+    >>> len(multi_dsprites_changes(count=1, seed=0)["seven objects"]()[0].factors)
+    7
     """
     scenes = list(MultiDSprites(max(count, _CROWD), seed, "test", "colored_on_grayscale").records())
     gray: list[Color] = [tuple(scene.image[scene.segmentation == 0][0].tolist()) for scene in scenes[:count]]
@@ -53,18 +61,30 @@ def multi_dsprites_changes(count: int, seed: int) -> dict[str, Draw]:
 
 
 def reshaped(factors: dict[str, Value], shape: str) -> dict[str, Value]:
-    """Return an object of another shape."""
+    """Return an object with a different shape.
+
+    >>> reshaped({"shape": "square", "x": 0.5}, "cross")
+    {'shape': 'cross', 'x': 0.5}
+    """
     return factors | {"shape": shape}
 
 
 def pale(factors: dict[str, Value]) -> dict[str, Value]:
-    """Return an object of half the saturation."""
+    """Return an object with half the saturation.
+
+    >>> pale({"red": 1.0, "green": 0.0, "blue": 0.5})
+    {'red': 1.0, 'green': 0.5, 'blue': 0.75}
+    """
     color = {name: float(factors[name]) for name in COLORS}
     return factors | {name: (level + max(color.values())) / 2 for name, level in color.items()}
 
 
 def dark(factors: dict[str, Value]) -> dict[str, Value]:
-    """Return an object of half the value."""
+    """Return an object with half the value (brightness).
+
+    >>> dark({"red": 1.0, "green": 0.0, "blue": 0.5})
+    {'red': 0.5, 'green': 0.0, 'blue': 0.25}
+    """
     return factors | {name: float(factors[name]) / 2 for name in COLORS}
 
 

@@ -31,23 +31,22 @@ def draws(
     means: bool = False,
     test_draws: PositiveInt | None = None,
 ) -> None:
-    """Score the same scenes with several draws of the noise, of initial slots above all.
+    """Score the same scenes with several draws of the sampling noise, such as of the initial slots.
 
     The first draw is that of emorl test. Writes OUT/draws.csv, draws.md and draws.png, a row for each draw and I, where
     NAME_se is a standard error over scenes; and OUT/summary.csv and summary.md, mean and standard deviation NAME_sd
-    over draws. A model that has slots before its first step is scored at I = 0 as well.
+    over draws. A model that has slots at I = 0 is scored there as well.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
         data: Folder of shards: a local path or a URL.
         out: Folder of the tables and the figure.
         split: Split of the data set.
-        count: Number of scenes, the first ones of the split.
+        count: Number of scenes from the start of the split.
         number: Number of draws.
-        steps: Steps I; the model's number at test unless given.
+        steps: Number of steps I; by default that of emorl test.
         means: Whether to decode the means of posteriors, as predict and load_pretrained do, instead of samples.
-        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
-            unless given.
+        test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
     """
     module = load_model(model, test_draws)
     module.test_means = module.test_means or means
@@ -68,7 +67,11 @@ def of_draw(module: SlotModule, scenes: Scenes, steps: int, seed: int) -> Rows:
 
 
 def over_draws(rows: Rows) -> Rows:
-    """Return a row for each I: of each score its mean over draws, and its standard deviation if there are several."""
+    """Return a row for each I: each score's mean over draws, and its standard deviation if there are several draws.
+
+    >>> over_draws([{"I": 0, "scenes": 320, "mse": 0.5}, {"I": 0, "scenes": 320, "mse": 1.5}])[0]["mse"]
+    1.0
+    """
     summary = []
     for i in sorted({row["I"] for row in rows}):
         own = [row for row in rows if row["I"] == i]

@@ -1,4 +1,4 @@
-"""The figures that studies share: scores with their standard errors."""
+"""The common figure of studies: scores with their standard errors."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ def curves(
     legend: str = "",
     ordered: bool = True,
 ) -> Figure:
-    """Draw scores against a number.
+    """Draw scores against an integer variable.
 
     Args:
         lines: rows with a column ``x`` and the columns of `emorl.evaluation.studies.scores.cells`, by name of the line.
-        x: column of the horizontal axis, whole numbers.
+        x: column of the horizontal axis, with integers.
         label: label of the horizontal axis.
-        scores: the scores to draw, a panel each; those that the first line does not have are left out, and rows without
-            a score have no point in its panel.
+        scores: the scores to draw, one panel each; scores that the first line lacks are omitted, and rows without a
+            score have no point in its panel.
         title: title of the figure.
-        legend: title of the legend, which is there if there are several lines.
-        ordered: whether the numbers have an order; the points of those that have none are not joined.
+        legend: title of the legend, which is shown if there are several lines.
+        ordered: whether the variable is ordered; if not, points are not connected.
+
+    >>> rows = [{"I": 0, "mse": 0.5, "mse_se": 0.1}, {"I": 1, "mse": 0.4, "mse_se": 0.1}]
+    >>> curves({"": rows}, "I", "steps I", ["mse"], "Refinement").axes[0].get_xlabel()
+    'steps I'
     """
     scores = [score for score in scores if all(score in row for row in next(iter(lines.values())))]
     columns = min(len(scores), 3)
@@ -52,5 +56,9 @@ def curves(
 
 
 def number(value: object) -> float:
-    """Return a cell as a number."""
+    """Convert a cell to a number.
+
+    >>> number("3")
+    3.0
+    """
     return float(str(value))

@@ -1,4 +1,4 @@
-"""What each layer and each step makes of a scene (figure 6 of the paper)."""
+"""``emorl-evaluate layers``: decoded slots and attention of every layer and step (figure 6 of the paper)."""
 
 from __future__ import annotations
 
@@ -24,31 +24,41 @@ _COUNT, _PICTURES = PositiveInt(320), NonNegativeInt(4)
 
 
 class Reading(NamedTuple):
-    """What the slots of a layer or of a stage decode to."""
+    """The decoded slots of a layer or of a stage.
+
+    >>> Reading("layer 1", None, Components(torch.zeros(1, 3, 3, 8, 8), torch.zeros(1, 3, 1, 8, 8))).name
+    'layer 1'
+    """
 
     name: str  # "layer 1" .. "layer L", "step 1" .. "step I"
-    step: int | None  # of the stage that has these slots, if there is one
+    step: int | None  # step of the stage with these slots, if any
     components: Components
 
 
 class Readings(NamedTuple):
-    """How good each layer's and each step's reading of each scene is."""
+    """The scores of each `Reading` on each scene.
 
-    names: list[str]  # of the readings, see `Reading`
-    steps: list[int | None]  # likewise
-    fg_ari: Float64[Tensor, "readings scenes"]  # NaN where no object is visible
+    >>> ones = torch.ones(1, 2, dtype=torch.float64)
+    >>> readings = Readings(["step 1"], [1], fg_ari=ones, mse=0.1 * ones)
+    >>> readings.table()[0]["fg_ari"]
+    1.0
+    """
+
+    names: list[str]  # names of the readings
+    steps: list[int | None]  # steps of the readings
+    fg_ari: Float64[Tensor, "readings scenes"]  # NaN if no object is visible
     mse: Float64[Tensor, "readings scenes"]
 
     @classmethod
     def of(cls, batches: Iterable[Readings]) -> Readings:
-        """Join what `score` returns of one batch after another."""
+        """Concatenate the results of `score` for several batches."""
         (names, *_), (steps, *_), fg_ari, mse = zip(*batches, strict=True)
         return cls(names, steps, torch.cat(fg_ari, dim=1), torch.cat(mse, dim=1))
 
     def ranked(self) -> tuple[str, Float64[Tensor, " scenes"], list[int]]:
-        """Return what ranks the scenes after the last step, its values, and the scenes' places from best to worst.
+        """Return the name and values of the score that ranks scenes after the last step, and scenes from best to worst.
 
-        It is FG-ARI, for scenes with an object; if there are none, it is MSE.
+        The score is FG-ARI, over scenes with a visible object; if there are none, it is MSE.
         """
         fg_ari, mse = self.fg_ari[-1], self.mse[-1]
         known = (~fg_ari.isnan()).nonzero().flatten()
@@ -57,7 +67,7 @@ class Readings(NamedTuple):
         return "FG-ARI", fg_ari, known[fg_ari[known].argsort(descending=True, stable=True)].tolist()
 
     def table(self) -> list[dict[str, Any]]:
-        """Return one row a reading: mean and standard error over the scenes; FG-ARI if an object is seen in any."""
+        """Return a row per reading: mean and standard error over scenes; FG-ARI only if any scene has an object."""
         return [
             {"slots": name, "scenes": len(mse)}
             | ({} if fg_ari.isnan().all() else _cells("fg_ari", fg_ari))
@@ -74,19 +84,19 @@ def layers(
     count: PositiveInt = _COUNT,
     pictures: NonNegativeInt = _PICTURES,
 ) -> None:
-    """Show and score what each layer of attention and each refinement step makes of a scene.
+    """Score and draw the decoded slots of every attention layer and every refinement step.
 
-    Writes FG-ARI and MSE of the decoded slots of every layer and step to layers.csv and layers.md, and one picture for
-    each of the first scenes, scene_000.png and on: what the layers attend to, and what their slots and those of the
-    steps decode to. A column NAME_se is a standard error over scenes. EfficientMORL's last layer is what I = 0 gives;
-    in Slot Attention each iteration is a layer; a model without layers of attention has steps alone.
+    Writes FG-ARI and MSE of the decoded slots to layers.csv and layers.md, and for each of the first scenes an image
+    scene_000.png, ... with the attention of layers and the decoded slots of layers and steps. A column NAME_se is a
+    standard error over scenes. EfficientMORL's last layer is the result at I = 0; in Slot Attention each iteration is
+    a layer; a model without attention layers has steps only.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
         data: Folder of shards: a local path or a URL.
-        out: Folder for the table and the pictures.
+        out: Folder for the table and the images.
         split: Split of the data set.
-        count: Number of scenes to score, the first ones of the split.
+        count: Number of scenes to score, from the start of the split.
         pictures: Number of scenes to draw.
     """
     module = load_model(model)
@@ -103,15 +113,20 @@ def layers(
 
 
 def read(network: SlotModel, inference: Inference) -> list[Reading]:
-    """Decode the slots of every layer; after them come the stages with other slots than a layer's.
+    """Decode the slots of every layer, followed by the stages whose slots are not those of a layer.
 
-    EfficientMORL has the slots of layers 1 .. L, each the very sample of q(z^l | z^{l-1}, x), or mean, that the
+    EfficientMORL has the slots of layers 1 .. L, each the sample of q(z^l | z^{l-1}, x), or the mean, that the
     bottom-up pass continued with, and of steps 1 .. I; those of layer L are stage 0's. In Slot Attention each iteration
-    is a layer, and the last one's slots are the result. Without layers there are the stages alone.
+    is a layer, and the slots of the last are the result. A model without layers has stages only.
 
     Args:
         network: the model.
-        inference: what it infers from some scenes.
+        inference: its inference for some scenes.
+
+    >>> from emorl.model import EfficientMORL
+    >>> network = EfficientMORL(num_slots=3, slot_dim=8, num_layers=2)
+    >>> [reading.name for reading in read(network, network(torch.zeros(1, 3, 16, 16), steps=1))]
+    ['layer 1', 'layer 2', 'step 1']
     """
     stages = [stage for stage in inference.stages if stage.step >= network.min_steps]
     readings = []
@@ -133,7 +148,13 @@ def score(network: SlotModel, batch: Batch, inference: Inference) -> Readings:
     Args:
         network: the model.
         batch: scenes.
-        inference: what is inferred from them.
+        inference: its inference for these scenes.
+
+    >>> from emorl.model import EfficientMORL
+    >>> network = EfficientMORL(num_slots=3, slot_dim=8, num_layers=2)
+    >>> batch = {"image": torch.zeros(2, 3, 16, 16), "segmentation": torch.ones(2, 16, 16, dtype=torch.uint8)}
+    >>> score(network, batch, network(batch["image"], steps=0)).mse.shape
+    torch.Size([2, 2])
     """
     image, true = unit_range(batch["image"]), batch["segmentation"]
     objects = (true > 0).any(dim=(1, 2))
@@ -151,15 +172,20 @@ def score(network: SlotModel, batch: Batch, inference: Inference) -> Readings:
 def layer_picture(
     network: SlotModel, batch: Batch, inference: Inference
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
-    """Draw the attention of each layer, then what the slots of each layer and step decode to.
+    """Draw the attention of each layer, followed by the decoded slots of each layer and step.
 
-    A row has the image; its reconstruction, which attention has none of; the segmentation; and for each slot its
-    attention, from black (none) to white (its own maximum), or its mask, from 0 to 1.
+    A row shows the image, its reconstruction (not for attention), the segmentation, and for each slot its attention,
+    from black (0) to white (the slot's maximum), or its mask, from 0 to 1.
 
     Args:
         network: the model.
         batch: one scene.
-        inference: what is inferred from it.
+        inference: its inference for this scene.
+
+    >>> from emorl.model import EfficientMORL
+    >>> network, image = EfficientMORL(num_slots=3, slot_dim=8), torch.zeros(1, 3, 16, 16)
+    >>> layer_picture(network, {"image": image}, network(image, steps=0)).dtype
+    torch.uint8
     """
     image = unit_range(batch["image"])[0]
     rows = {}

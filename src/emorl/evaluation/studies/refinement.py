@@ -1,4 +1,4 @@
-"""``emorl-evaluate refinement``: what each further step adds at test."""
+"""``emorl-evaluate refinement``: scores by the number of steps at test."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ def refinement(
     """Score each number of steps at test: of refinement, or of attention in Slot Attention.
 
     Writes OUT/refinement.csv, refinement.md and refinement.png. A column NAME_se is a standard error over scenes. I
-    goes from 0, or from 1 where a model has no slots before its first step. For EfficientMORL zero-step shares tell how
-    much of a row's quality the bottom-up pass has alone: FG-ARI at I = 0 / FG-ARI at I, and MSE at I / MSE at I = 0;
-    and KL at I = 0 sums the terms of all layers, while after refinement it is one term.
+    starts at 0, or at 1 if the model has no slots before its first step. For EfficientMORL, zero-step shares compare
+    the bottom-up pass with a row: FG-ARI at I = 0 / FG-ARI at I, and MSE at I / MSE at I = 0. KL at I = 0 is a sum over
+    layers; after refinement it is one term.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
         data: Folder of shards: a local path or a URL.
         out: Folder of the table and the figure.
         split: Split of the data set.
-        count: Number of scenes, the first ones of the split.
+        count: Number of scenes from the start of the split.
         steps: Largest I.
-        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
-            unless given.
+        test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
     """
     module = load_model(model, test_draws)
     steps = chosen_steps(module, steps)
@@ -54,16 +53,19 @@ def refinement(
 
 
 def by_steps(module: SlotModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:
-    """Return a row of scores for each I up to ``steps``, and if there is I = 0 with its share of them."""
+    """Return a row of scores for each I up to ``steps``, with zero-step shares if the model has slots at I = 0."""
     scores = stage_scores(module, scenes, range(module.network.min_steps, steps + 1))
     rows = [{"I": i, "scenes": len(scenes.image)} | cells(score, SCORES) for i, score in scores.items()]
     return rows if rows[0]["I"] else [row | zero_step_shares(rows[0], row) for row in rows]
 
 
 def zero_step_shares(zero: dict[str, Any], row: dict[str, Any]) -> dict[str, float]:
-    """Return which share of a row's quality the row of I = 0 has: of FG-ARI, if known, and of the inverse of MSE.
+    """Return the quality at I = 0 as a fraction of a row's: of FG-ARI, if known, and of the inverse of MSE.
 
-    The paper's model has 99.1 % of its refined quality after zero steps (Emami et al., ICML 2021, abstract).
+    The paper's model reaches 99.1 % of its refined quality with zero steps (Emami et al., ICML 2021, abstract).
+
+    >>> zero_step_shares({"fg_ari": 0.9, "mse": 0.2}, {"fg_ari": 1.0, "mse": 0.1})
+    {'fg_ari_zero_step_share': 0.9, 'mse_zero_step_share': 0.5}
     """
     return {
         **({"fg_ari_zero_step_share": _share(zero["fg_ari"], row["fg_ari"])} if "fg_ari" in row else {}),
@@ -72,7 +74,11 @@ def zero_step_shares(zero: dict[str, Any], row: dict[str, Any]) -> dict[str, flo
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Say which share of the best FG-ARI the first row has."""
+    """Return a sentence that compares the first row's FG-ARI with the best.
+
+    >>> summary([{"I": 0, "fg_ari": 0.9}, {"I": 1, "fg_ari": 1.0}])
+    'FG-ARI 0.9000 at I = 0 is 90.0% of the best, 1.0000 at I = 1'
+    """
     first = rows[0]
     best = max(rows, key=lambda row: float(row["fg_ari"]))
     if best["fg_ari"] <= 0:

@@ -1,4 +1,4 @@
-"""``emorl-evaluate robustness``: scenes unlike those of training: other shapes and colors, more objects, noise."""
+"""``emorl-evaluate robustness``: scores on scenes with other shapes, colors, numbers of objects, or with noise."""
 
 from __future__ import annotations
 
@@ -42,23 +42,22 @@ def robustness(
 ) -> None:
     """Score a model on generated scenes that differ from its training set in one respect each.
 
-    A model of Tetrominoes sees trominoes, pentominoes, other colors, one to five objects, noise. One of Multi-dSprites
-    sees, colored on gray, triangles and crosses, pale and dark colors, colored backgrounds, one, six and seven
-    objects, noise. K is raised where there are more objects. Writes OUT/robustness.csv, robustness.md and
+    Changes of Tetrominoes are trominoes, pentominoes, other colors, one to five objects, and noise. Changes of
+    Multi-dSprites, colored on gray, are triangles and crosses, pale and dark colors, colored backgrounds, one, six and
+    seven objects, and noise. K is raised if scenes have more objects. Writes OUT/robustness.csv, robustness.md and
     robustness.png; a column NAME_se is a standard error over scenes, fg_ari_change the difference from the unmodified
-    set. A model that has slots before its first step is scored at I = 0 as well.
+    set. A model that has slots at I = 0 is scored there as well.
 
     Args:
         model: Checkpoint of emorl fit, or name of shipped weights.
-        data: Folder of shards, of Tetrominoes or Multi-dSprites, that tells what the model was trained on: a local path
+        data: Folder of shards of Tetrominoes or Multi-dSprites, which identifies the model's training set: a local path
             or a URL. Its scenes are not read.
         out: Folder of the table and the figure.
         count: Number of scenes of each set.
-        seed: Chooses the scenes and the noise.
-        noise: Standard deviations of Gaussian noise on images in [0, 1]. The noisy image is also what MSE compares to.
-        steps: Steps I; the model's number at test unless given.
-        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
-            unless given.
+        seed: Seed of the scenes and the noise.
+        noise: Standard deviations of Gaussian noise on images in [0, 1]. MSE compares with the noisy image.
+        steps: Number of steps I; by default that of emorl test.
+        test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
     """
     module = load_model(model, test_draws)
     refinements, dataset = chosen_steps(module, steps), Manifest.load(data).dataset
@@ -71,13 +70,19 @@ def robustness(
 
 
 def changes(dataset: str, count: int, seed: int = 0, noise: Sequence[float] = ()) -> dict[str, Draw]:
-    """Return what draws the scenes of each change, the unmodified ones first.
+    """Return functions that generate the scenes of each change, starting with the unmodified ones.
 
     Raises:
-        DataError: if no such data set is generated.
+        DataError: if there is no generator of the data set.
+
+    >>> list(changes("tetrominoes", count=1, noise=[0.1]))[-1]
+    'noise 0.1'
     """
     if dataset not in CHANGES:
-        expected, remedy = f"one of {', '.join(CHANGES)}", "give shards of one of these: no others can be generated"
+        expected, remedy = (
+            f"one of {', '.join(CHANGES)}",
+            "give shards of one of these, which have a generator",
+        )
         raise DataError.of("data set", expected=expected, got=dataset, remedy=remedy)
     draws = CHANGES[dataset](count, seed)
     plain = draws[UNMODIFIED]
@@ -85,7 +90,12 @@ def changes(dataset: str, count: int, seed: int = 0, noise: Sequence[float] = ()
 
 
 def noisy(draw: Draw, deviation: float, seed: int) -> list[Record]:
-    """Draw scenes with Gaussian noise of a standard deviation on images in [0, 1], rounded to 8 bits again."""
+    """Generate scenes with Gaussian noise of a standard deviation on images in [0, 1], rounded to 8 bits.
+
+    >>> clean = tetrominoes_changes(count=1, seed=0)[UNMODIFIED]
+    >>> bool((noisy(clean, deviation=0.1, seed=0)[0].image != clean()[0].image).any())
+    True
+    """
     records = draw()
     image = torch.from_numpy(np.stack([record.image for record in records])).movedim(-1, 1)
     normal = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
@@ -94,7 +104,13 @@ def noisy(draw: Draw, deviation: float, seed: int) -> list[Record]:
 
 
 def as_seen(module: SlotModule, records: Sequence[Record]) -> Scenes:
-    """Return scenes as the model sees them, on its device."""
+    """Return scenes in the model's input size, on its device.
+
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=4, slot_dim=8), image_size=32)
+    >>> as_seen(module, tetrominoes_changes(count=2, seed=0)[UNMODIFIED]()).image.shape
+    torch.Size([2, 3, 32, 32])
+    """
     crop, size = module.crop, module.image_size
     seen = [fitted(f"{place}", record, crop, size, size) for place, record in enumerate(records)]
     return Scenes.of([collate(list(enumerate(seen)))]).to(module.device)
@@ -110,13 +126,18 @@ def by_steps(module: SlotModule, scenes: Scenes, change: str, steps: int) -> lis
 
 
 def against_unmodified(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add to each row by how much its FG-ARI differs from that of the unmodified set at the same I."""
+    """Add to each row the difference of its FG-ARI from that of the unmodified set at the same I.
+
+    >>> rows = [{"change": UNMODIFIED, "I": 0, "fg_ari": 1.0}, {"change": "noise 0.1", "I": 0, "fg_ari": 0.75}]
+    >>> against_unmodified(rows)[1]["fg_ari_change"]
+    -0.25
+    """
     expected = {row["I"]: row["fg_ari"] for row in rows if row["change"] == UNMODIFIED}
     return [row | {"fg_ari_change": row["fg_ari"] - expected[row["I"]]} for row in rows]
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:
-    """Draw a panel for each score and in it a bar for each change and I, with a line at the unmodified set's value."""
+    """Draw a panel for each score, with a bar for each change and I and a line at the unmodified set's value."""
     by_change: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_change.setdefault(row["change"], []).append(row)

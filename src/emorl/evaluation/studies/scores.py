@@ -1,4 +1,4 @@
-"""What the studies of scores share: the scores of stages, and scores as cells of a row."""
+"""Common parts of the studies of scores: scoring of stages, and scores as cells of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ def stages(
 ) -> dict[int, Stage]:
     """Return the stage after each number of steps, the smallest first.
 
-    Stage i of a longer inference is what i steps give; what it has no stage of is inferred by itself.
+    Stage i of a longer inference equals the result of i steps; missing stages are inferred separately.
+
+    >>> import torch
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
+    >>> batch = {"image": torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "index": torch.arange(2)}
+    >>> list(stages(module, batch, steps=[1, 0]))
+    [0, 1]
     """
     found: dict[int, Stage] = {}
     for i in sorted(steps, reverse=True):
@@ -40,9 +47,9 @@ def stage_scores(
         module: the model.
         scenes: the scenes.
         steps: the numbers of steps.
-        num_slots: slots K; the model's own unless given.
+        num_slots: number of slots K; by default the model's.
         title: title of the progress bar.
-        seed: chooses the noise; 0 is that of ``emorl test``.
+        seed: seed of the noise; ``emorl test`` uses 0.
     """
     scores = {i: StageScores(module.network).to(module.device) for i in sorted(steps)}
     for batch in scenes.batches(title):
@@ -54,13 +61,20 @@ def stage_scores(
 def cells(scores: StageScores, names: Iterable[str]) -> dict[str, float]:
     """Return the scores as cells of a row: each mean over scenes under its name, its standard error as ``NAME_se``.
 
-    Of the names, those that the model has no score of are left out, and without an object in any scene those that need
-    truth.
+    Scores that the model does not have are omitted, and so are those that need ground truth if no scene has objects.
     """
     known = scores.summary()
     return {column: value for name in names if name in known for column, value in pair(name, known[name]).items()}
 
 
 def pair(name: str, summary: Summary) -> dict[str, float]:
-    """Return one score as two cells: its mean over scenes and its standard error."""
+    """Return one score as two cells: its mean over scenes and its standard error.
+
+    >>> import torch
+    >>> from emorl.metrics import ImageMean
+    >>> mean = ImageMean()
+    >>> mean.update(torch.tensor([1.0, 3.0]))
+    >>> pair("mse", mean.summary())
+    {'mse': 2.0, 'mse_se': 1.0}
+    """
     return {name: float(summary.mean), f"{name}_se": float(summary.standard_error)}

@@ -1,4 +1,4 @@
-"""``emorl-evaluate slots``: the model with more or fewer slots than it was trained with."""
+"""``emorl-evaluate slots``: scores by the number of slots at test."""
 
 from __future__ import annotations
 
@@ -44,12 +44,11 @@ def slots(
         data: Folder of shards: a local path or a URL.
         out: Folder of the table and the figure.
         split: Split of the data set.
-        count: Number of scenes, the first ones of the split.
+        count: Number of scenes from the start of the split.
         smallest: Smallest K.
         largest: Largest K.
-        steps: Steps I; the model's number at test unless given.
-        test_draws: Draws of each image, of which the best is kept by the model's own bound; the model's number at test
-            unless given.
+        steps: Number of steps I; by default that of emorl test.
+        test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
     """
     if largest < smallest:
         raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
@@ -62,7 +61,7 @@ def slots(
 
 
 def by_objects(module: SlotModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:
-    """Return a row of scores of K = ``num_slots`` slots over all scenes, and one for each number of objects in them."""
+    """Return a row of scores with K = ``num_slots`` slots over all scenes, and one for each number of objects."""
     groups = groups_of(scenes.segmentation)
     scores = {name: StageScores(module.network).to(module.device) for name in groups}
     for batch in scenes.batches(f"K = {num_slots}"):
@@ -76,7 +75,11 @@ def by_objects(module: SlotModule, scenes: Scenes, steps: int, num_slots: int) -
 
 
 def groups_of(segmentation: UInt8[Tensor, "n h w"]) -> dict[str, Bool[Tensor, " n"]]:
-    """Return the members of each group of scenes: all, and if it varies, those of each number of visible objects."""
+    """Return the members of each group of scenes: all and, if it varies, those with each number of visible objects.
+
+    >>> groups_of(torch.tensor([[[0, 1]], [[1, 2]]], dtype=torch.uint8))
+    {'all': tensor([True, True]), '1': tensor([ True, False]), '2': tensor([False,  True])}
+    """
     objects = torch.stack([(torch.unique(labels) > 0).sum() for labels in segmentation])
     numbers = torch.unique(objects).tolist()
     varied = {f"{number}": objects == number for number in numbers} if len(numbers) > 1 else {}
@@ -84,7 +87,11 @@ def groups_of(segmentation: UInt8[Tensor, "n h w"]) -> dict[str, Bool[Tensor, " 
 
 
 def only(members: Bool[Tensor, " n"], batch: Batch) -> Batch:
-    """Return the batch with the scenes that are no members marked as padding."""
+    """Return the batch with all scenes but the members marked as padding.
+
+    >>> only(torch.tensor([True, False]), {"index": torch.arange(2)})
+    {'index': tensor([ 0, -1])}
+    """
     index = batch["index"]
     return {**batch, "index": torch.where(members.to(index.device)[index], index, -1)}
 

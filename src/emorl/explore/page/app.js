@@ -1,4 +1,4 @@
-// The page: loads the models, and connects what visitors do with what they see.
+// The page: loads the models, and connects the user's actions with the display.
 
 import { shares } from "./compose.js";
 import { Dimensions } from "./dimensions.js";
@@ -11,7 +11,7 @@ import { SceneView } from "./scene_view.js";
 import * as slots from "./slots.js";
 import { ToolsView } from "./tools_view.js";
 
-const BACKGROUND = 0.4; // share of the picture from which on a slot is no object
+const BACKGROUND = 0.4; // a slot that covers a larger fraction of the image is the background
 
 const main = document.querySelector("main");
 const editor = new Editor(draw);
@@ -21,11 +21,11 @@ let model; // see loadModel
 /** The model, and what is shown; for tests. */
 export const current = () => ({ about, model, state: editor.state });
 
-// What visitors can do
+// Actions
 
 const say = (text) => (byId("status").textContent = text);
 
-/** An edit of the chosen slot, and what is said about it. */
+/** An edit of the chosen slot, and its status message. */
 const edit = (change, told = () => "") => () => {
   const found = editor.chosen;
   editor.edit(change);
@@ -39,7 +39,7 @@ function swap() {
   const { scene } = slots.find(editor.settled, editor.settled.partner);
   const same = scene === editor.chosen.scene;
   editor.edit((state, id) => slots.swap(state, id, state.partner));
-  say(same ? "Swapped: the order of a scene's slots does not matter, so the picture stays the same." : "Swapped.");
+  say(same ? "Swapped: the order of a scene's slots does not matter, so the image does not change." : "Swapped.");
 }
 
 const tools = new ToolsView({
@@ -47,10 +47,10 @@ const tools = new ToolsView({
     editor.undo();
     say("Undone.");
   },
-  reset: edit(slots.reset, () => "Both scenes are as the model found them."),
-  hide: edit(slots.toggleHidden, ({ slot }) => (slot.hidden ? "" : "Hidden: a hole is left where the slot draws.")),
-  remove: edit(slots.remove, () => "Removed: the other slots fill its place."),
-  duplicate: edit(duplicated, () => "Duplicated: the copy covers the original until you change its numbers."),
+  reset: edit(slots.reset, () => "All changes are reverted."),
+  hide: edit(slots.toggleHidden, ({ slot }) => (slot.hidden ? "" : "Hidden: the slot's mask is a hole in the image.")),
+  remove: edit(slots.remove, () => "Removed: the other slots fill its pixels."),
+  duplicate: edit(duplicated, () => "Duplicated: the copy covers the original until you change its values."),
   carry: edit(carried, ({ scene }) => `Copied: this is the new slot in scene ${"BA"[scene]}.`),
   swap,
   onPartner: (id) => editor.turnTo(slots.choosePartner(editor.settled, id)),
@@ -80,7 +80,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// A file that is dropped beside the scenes goes to scene A: without this the browser would leave the page for it.
+// A file dropped outside of the scenes goes to scene A; by default the browser would open it instead of the page.
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   if (!event.defaultPrevented) guarded(() => place(0, readFiles([...event.dataTransfer.files], about.image_size)));
@@ -103,7 +103,7 @@ async function encoded(image) {
 
 const latest = [null, null]; // the image asked for last, of each scene
 
-/** Show another image in a scene, unless yet another is asked for before it is encoded. */
+/** Show another image in a scene, unless a newer one is requested before it is encoded. */
 async function place(number, image) {
   latest[number] = image;
   const scene = await encoded(image);
@@ -133,13 +133,13 @@ async function open() {
   for (const button of byId("models").children) button.setAttribute("aria-pressed", String(button.entry === about));
   const { network, num_slots: count, slot_dim: dim, image_size: size } = about;
   byId("about").textContent = `${network}: ${count} slots of ${dim} numbers, images of ${size} × ${size} pixels.`;
-  const order = "Those that differ most between objects come first; the small pictures show the slot at both ends.";
-  byId("numbers-hint").textContent = `A slot has ${dim} numbers. ${order}`;
+  const order = "Those that differ most between objects come first; the thumbnails show the slot at both ends.";
+  byId("numbers-hint").textContent = `A slot has ${dim} dimensions. ${order}`;
   say("");
   await editor.open({ scenes, chosen, partner });
 }
 
-/** Return the id of the slot that draws most of a scene, the background left out. */
+/** Return the id of the slot that covers the largest part of a scene, except the background. */
 async function largestObject(scene) {
   const parts = shares(await drawingOf(scene)).map((part) => (part < BACKGROUND ? part : 0));
   return scene.slots[parts.indexOf(Math.max(...parts))].id;
@@ -148,15 +148,15 @@ async function largestObject(scene) {
 // Drawing
 
 const drawings = new WeakMap(); // by a scene's list of slots, which no edit changes in place
-let drawing = null; // the promise of the drawing under way
-let ends = null; // the slot whose sliders have their ends drawn
+let drawing = null; // the promise of the current drawing
+let ends = null; // the slot whose slider thumbnails are drawn
 
 async function drawingOf(scene) {
   if (!drawings.has(scene.slots)) drawings.set(scene.slots, await model.decode(scene.slots.map((slot) => slot.values)));
   return drawings.get(scene.slots);
 }
 
-/** Bring the page up to date; calls while it is drawn are answered by one further drawing, of the latest state. */
+/** Update the page; calls during an update cause one further update, with the latest state. */
 function draw() {
   main.setAttribute("aria-busy", "true");
   drawing ??= drawUntilDone();
@@ -192,11 +192,11 @@ async function drawOnce(shown) {
 // Start
 
 function report(error) {
-  byId("message").textContent = error instanceof Mistake ? error.message : `This did not work: ${error.message}`;
+  byId("message").textContent = error instanceof Mistake ? error.message : `Error: ${error.message}`;
   byId("message").hidden = false;
 }
 
-/** Do something that may fail, and tell in one sentence if it did. */
+/** Run an action, and show a one-sentence message if it fails. */
 async function guarded(action) {
   byId("message").hidden = true;
   try {

@@ -1,7 +1,7 @@
-// Drawings to pixels. A drawing is what decode returns; no function here touches the document.
+// From drawings to pixels. A drawing is the result of decode; no function here changes the document.
 
 const COLORS = [
-  // those of emorl.viz
+  // the colors of emorl.viz
   [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167], [0, 0, 255],
   [204, 238, 153], [51, 34, 170], [119, 51, 17], [102, 119, 255], [119, 0, 102], [238, 17, 85], [85, 221, 170],
 ];
@@ -10,11 +10,11 @@ const COLORS = [
 export const colorOf = (number) => COLORS[(number - 1) % COLORS.length];
 export const cssColor = (number) => `rgb(${colorOf(number).join(" ")})`;
 
-/** The picture: sum of masks times colors. Hidden slots leave holes, in proportion to their masks. */
+/** The reconstruction: sum of masks times colors. Hidden slots leave holes, with their masks as transparency. */
 export function picture(drawing, hidden = []) {
   const { count, size, rgb, masks } = drawing;
   const area = size * size;
-  const made = new ImageData(size, size); // which rounds and clamps what it is given
+  const made = new ImageData(size, size); // rounds and clamps its values
   const shown = [...Array(count).keys()].filter((k) => !hidden[k]);
   const whole = count > 0 && shown.length === count;
   for (let i = 0; i < area; i++) {
@@ -42,7 +42,7 @@ function ofSlot(drawing, k, fill) {
   return made;
 }
 
-/** A slot's part in the picture: its colors, as opaque as its mask. */
+/** A slot's component: its colors, with the mask as opacity. */
 export const component = remembered((drawing, k) =>
   ofSlot(drawing, k, (data, at, color, mask) => {
     for (let c = 0; c < 3; c++) data[at + c] = 255 * color[c];
@@ -57,14 +57,14 @@ export const maskImage = (drawing, k) =>
     data[at + 3] = 255;
   });
 
-/** A slot's colors at every pixel, whether or not its mask lets them be seen. */
+/** A slot's colors at every pixel, regardless of its mask. */
 export const colorImage = (drawing, k) =>
   ofSlot(drawing, k, (data, at, color) => {
     for (let c = 0; c < 3; c++) data[at + c] = 255 * color[c];
     data[at + 3] = 255;
   });
 
-/** Keep what a function makes of a drawing and a slot for as long as the drawing is kept: several places show it. */
+/** Cache a function's result for a drawing and a slot, which is shown several times, as long as the drawing exists. */
 function remembered(make) {
   const known = new WeakMap();
   return (drawing, k) => {
@@ -73,7 +73,7 @@ function remembered(make) {
   };
 }
 
-/** The place of the slot with the largest mask, of every pixel. */
+/** The index of the slot with the largest mask, for every pixel. */
 export function winners({ count, size, masks }) {
   const area = size * size;
   const found = new Uint8Array(area);
@@ -83,7 +83,7 @@ export function winners({ count, size, masks }) {
   return found;
 }
 
-/** Every pixel in the color of the slot with the largest mask; those of hidden slots are left out. */
+/** Every pixel in the color of the slot with the largest mask, without hidden slots. */
 export function segmentation(drawing, slots) {
   const made = new ImageData(drawing.size, drawing.size);
   const paints = slots.map((slot) => [...colorOf(slot.number), slot.hidden ? 0 : 255]);
@@ -111,14 +111,14 @@ export function border(drawing, place) {
   return lines;
 }
 
-/** Take connected patches of ones that are small out of a map of zeros and ones. */
+/** Remove small connected patches of ones from a map of zeros and ones. */
 function withoutSpecks(map, size) {
   const seen = new Uint8Array(map.length);
   for (let start = 0; start < map.length; start++) {
     if (!map[start] || seen[start]) continue;
     const patch = [start];
     seen[start] = 1;
-    for (const i of patch) { // which grows meanwhile
+    for (const i of patch) { // grows during the loop
       const x = i % size;
       for (const next of [x > 0 && i - 1, x < size - 1 && i + 1, i >= size && i - size, i + size]) {
         if (next === false || !map[next] || seen[next]) continue;
@@ -131,7 +131,7 @@ function withoutSpecks(map, size) {
   return map;
 }
 
-/** The share of pixels on which each slot has the largest mask. */
+/** The fraction of pixels on which each slot has the largest mask. */
 export function shares(drawing) {
   const counts = new Array(drawing.count).fill(0);
   for (const k of winners(drawing)) if (drawing.count) counts[k] += 1;
@@ -139,8 +139,8 @@ export function shares(drawing) {
 }
 
 /**
- * Some slots of a drawing, as if the others had never been there: masks are a softmax over slots, so that those of a
- * part are the same numbers, divided by their sum.
+ * Some slots of a drawing, without the others: masks are a softmax over slots, so the masks of a subset are
+ * the same numbers, divided by their sum.
  */
 export function among(drawing, places) {
   const area = drawing.size ** 2;

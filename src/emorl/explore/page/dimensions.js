@@ -1,15 +1,15 @@
-// The sliders of the chosen slot: one for each of its numbers, with what the object becomes at either end.
+// The sliders of the chosen slot: one for each latent dimension, with thumbnails of the slot at both ends.
 
 import { among, component } from "./compose.js";
 import { byId, element, keyed, paint } from "./dom.js";
 
-const FIRST = 8; // sliders that are shown at once; the others differ less between objects
-const FRAMES = 40; // of a sweep there and back
-const AT_ONCE = 4; // sliders whose ends are drawn in one computation, which keeps the page quick
+const FIRST = 8; // sliders that are shown by default; the others differ less between objects
+const FRAMES = 40; // frames of a sweep
+const AT_ONCE = 4; // sliders whose thumbnails are computed together; more would delay the page
 
 export class Dimensions {
   /**
-   * @param actions what the page does: onPreview(number, value), onSet(number, value), onEnd() of a preview,
+   * @param actions callbacks of the page: onPreview(number, value), onSet(number, value), onEnd() of a preview,
    *   isKept(slot), decode(slots)
    */
   constructor(actions) {
@@ -38,8 +38,8 @@ export class Dimensions {
   row(dimension) {
     const { number } = dimension;
     const slider = element("input", { type: "range" });
-    slider.setAttribute("aria-label", `Number ${number}`);
-    slider.step = "any"; // so that the slot's own number is one that the slider can show
+    slider.setAttribute("aria-label", `Dimension ${number}`);
+    slider.step = "any"; // so that the slider can show the slot's exact value
     slider.oninput = () => {
       this.held = number;
       this.actions.onPreview(number, Number(slider.value));
@@ -48,15 +48,15 @@ export class Dimensions {
       this.held = null;
       this.actions.onSet(number, Number(slider.value));
     };
-    const sweep = element("button", { className: "sweep", title: "Sweep it there and back", textContent: "▶" });
-    sweep.setAttribute("aria-label", `Sweep number ${number} there and back`);
+    const sweep = element("button", { className: "sweep", title: "Sweep this dimension", textContent: "▶" });
+    sweep.setAttribute("aria-label", `Sweep dimension ${number}`);
     sweep.onclick = () => this.sweep(dimension);
     const end = () => element("canvas", { className: "end" });
     return element("div", { className: "row" }, element("span", { className: "index", textContent: number }), end(), slider, end(), sweep);
   }
 
   update(row, { number, low, high }) {
-    if (this.held === number) return; // it is ahead of what is drawn
+    if (this.held === number) return; // its value is newer than the state
     const value = this.slot.values[number];
     const slider = row.querySelector("input");
     slider.min = Math.min(low, value);
@@ -64,7 +64,7 @@ export class Dimensions {
     slider.value = value;
   }
 
-  /** Sweep a number over its range, from where it is and back, unless the slot is edited meanwhile. */
+  /** Sweep a dimension over its range, from its value and back, unless the slot is edited meanwhile. */
   async sweep({ number, low, high }) {
     const { slot } = this;
     const middle = (low + high) / 2;
@@ -80,7 +80,7 @@ export class Dimensions {
   }
 
   /**
-   * Draw what the slot is at both ends of each slider.
+   * Draw the slot at both ends of each slider.
    *
    * @param neighbors values of the other slots of its scene
    */
@@ -103,7 +103,7 @@ export class Dimensions {
         const own = among(drawing, [...others, neighbors.length + v]);
         paint(rows[from + (v >> 1)].querySelectorAll(".end")[v & 1], component(own, neighbors.length));
       });
-      await new Promise((go) => setTimeout(go)); // let the page answer in between
+      await new Promise((go) => setTimeout(go)); // let the page respond in between
     }
   }
 }

@@ -10,11 +10,11 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /**
- * Show a list of items as children of a container, one each, in order. Children of items that stay are kept, so that
- * the keyboard's focus stays with them.
+ * Show a list of items as children of a container, one each, in order. Children of unchanged items are reused, so that
+ * they keep the keyboard focus.
  *
  * @param create makes the child of an item
- * @param update brings it up to date
+ * @param update updates the child of an item
  */
 export function keyed(container, items, key, create, update) {
   const old = new Map([...container.children].filter((child) => child.dataset.key).map((child) => [child.dataset.key, child]));
@@ -32,7 +32,7 @@ export function keyed(container, items, key, create, update) {
   for (const child of old.values()) child.remove();
 }
 
-/** Put pixels on a canvas, which takes their size; without pixels it is cleared. */
+/** Draw pixels on a canvas and set its size; without pixels, clear it. */
 export function paint(canvas, pixels) {
   if (!pixels) {
     canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);

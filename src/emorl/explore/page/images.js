@@ -1,16 +1,16 @@
-// Image files to what the model sees: floats in [0, 1], [3 * size * size].
+// From image files to the model's input: floats in [0, 1], [3 * size * size].
 
-/** What a visitor did wrong, in one sentence. */
+/** A user error, described in one sentence. */
 export class Mistake extends Error {}
 
 /**
- * Read a visitor's image: its central square, resized.
+ * Read the user's image: its centered square, resized.
  *
- * @param files a FileList, of one image
+ * @param files a FileList with one image
  */
 export async function readFiles(files, size) {
   if (files.length === 0) throw new Mistake("Only image files can be opened: drop a PNG, JPEG or WebP file.");
-  if (files.length > 1) throw new Mistake(`One image fits into a scene, and you gave ${files.length} files: drop one.`);
+  if (files.length > 1) throw new Mistake(`A scene takes one image, but you gave ${files.length} files: drop one.`);
   const [file] = files;
   let bitmap;
   try {
@@ -25,7 +25,7 @@ export async function readFiles(files, size) {
   return fit(bitmap, size, `${file.name}${cut}${resized}`);
 }
 
-/** Crop a bitmap to its central square, resize it, and return {image, pixels, source}. */
+/** Crop a bitmap to its centered square, resize it, and return {image, pixels, source}. */
 export function fit(bitmap, size, source) {
   const canvas = new OffscreenCanvas(size, size);
   const context = canvas.getContext("2d", { willReadFrequently: true });

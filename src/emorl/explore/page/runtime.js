@@ -1,14 +1,14 @@
-// The exported model in onnxruntime-web: an image to slots, slots to a drawing.
+// The exported model in onnxruntime-web: from an image to slots, and from slots to a drawing.
 
 import * as ort from "./runtime/ort.wasm.bundle.min.mjs";
 
-ort.env.wasm.numThreads = 1; // more would need headers that static hosts do not send
+ort.env.wasm.numThreads = 1; // several threads would need headers that static hosts do not send
 ort.env.logLevel = "error";
 
 const loaded = new Map(); // promises of models, by their entries in meta.json
 
 /**
- * Load a model, unless it is there.
+ * Load a model, unless it is already loaded.
  *
  * @param about its entry in meta.json
  * @returns {encode, decode, scenes}:
@@ -19,7 +19,7 @@ const loaded = new Map(); // promises of models, by their entries in meta.json
  */
 export function loadModel(about) {
   if (!loaded.has(about)) loaded.set(about, create(about));
-  loaded.get(about).catch(() => loaded.delete(about)); // so that it can be tried again
+  loaded.get(about).catch(() => loaded.delete(about)); // so that loading can be retried
   return loaded.get(about);
 }
 
@@ -59,7 +59,7 @@ async function create(about) {
 
 let last = Promise.resolve();
 
-/** Run one computation at a time, in the order of the calls: the runtime takes no two at once. */
+/** Run one computation at a time, in the order of the calls, because the runtime does not allow concurrent ones. */
 function inTurn(compute) {
   const result = last.then(compute);
   last = result.catch(() => {});

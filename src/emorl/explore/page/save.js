@@ -1,6 +1,6 @@
 // Downloads: the picture as PNG, the slots as JSON.
 
-const SIDE = 512; // pixels that a picture is enlarged toward, by a whole factor
+const SIDE = 512; // images are enlarged by an integer factor up to this number of pixels
 
 /** Download a canvas, enlarged without smoothing. */
 export async function savePicture(canvas, name) {
@@ -22,5 +22,5 @@ export function saveSlots(about, scene, name) {
 function download(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // by then the browser has it
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // the browser has read it by then
 }

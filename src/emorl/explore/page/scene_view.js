@@ -1,14 +1,14 @@
-// One scene on the page: the images to choose from, picture, masks, and a card for each slot.
+// One scene on the page: the selectable images, reconstruction, masks, and a card for each slot.
 
 import { border, component, cssColor, picture, segmentation, shares, winners } from "./compose.js";
 import { byId, element, keyed, paint } from "./dom.js";
 
-const OUTLINE = 12; // screen pixels that a pixel of the picture has on the canvas of outlines
+const OUTLINE = 12; // pixels of the outline canvas per pixel of the image
 
 export class SceneView {
   /**
    * @param number 0 for scene A, 1 for scene B
-   * @param actions what the page does: onScene(index), onFiles(files), onChoose(id), onSavePicture(canvas), onSaveSlots()
+   * @param actions callbacks of the page: onScene(index), onFiles(files), onChoose(id), onSavePicture(canvas), onSaveSlots()
    */
   constructor(number, actions) {
     this.actions = actions;
@@ -30,7 +30,7 @@ export class SceneView {
     return this.root.querySelector(selector);
   }
 
-  /** Let files be chosen, and dropped anywhere on the scene. */
+  /** Let the user choose files, or drop them on the scene. */
   takeFiles() {
     const input = this.find("input[type=file]");
     this.find(".own").onclick = () => input.click();
@@ -62,7 +62,7 @@ export class SceneView {
     });
   }
 
-  /** Choose the slot that draws the pixel under the pointer. */
+  /** Choose the slot with the largest mask at the pointer. */
   chooseAt(event) {
     const box = this.find(".stack").getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];

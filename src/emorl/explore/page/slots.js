@@ -1,17 +1,17 @@
-// Edits of scenes as pure functions: a state in, another state out, nothing changed in place.
+// Edits of scenes as pure functions, which return a new state and change nothing in place.
 //
 // state:  {scenes: [scene A, scene B], chosen: slot id or null, partner: slot id or null}
 // scene:  {image, source, original: slots as encoded, slots}
 // slot:   {id, number, values: Float32Array, hidden}. The id is unique on the page, the number within the scene.
 
-export const MOST = 16; // slots of a scene
+export const MOST = 16; // maximum number of slots in a scene
 
 let ids = 0;
 
 /** Number the slots of a new scene. */
 export const numbered = (values) => values.map((each, k) => ({ id: ++ids, number: k + 1, values: each, hidden: false }));
 
-/** Return {slot, scene, place} of an id, scene and place being numbers, or null. */
+/** Return {slot, scene, place} of an id, where scene and place are indices, or null. */
 export function find(state, id) {
   for (const [scene, { slots }] of state.scenes.entries()) {
     const place = slots.findIndex((slot) => slot.id === id);
@@ -34,7 +34,7 @@ export function change(state, id, properties) {
   return withSlots(state, scene, slots);
 }
 
-/** Show another image in a scene, and choose its first object if the chosen slot was of the scene before. */
+/** Show another image in a scene, and choose its first object if the chosen slot was in the replaced scene. */
 export function placeScene(state, number, scene) {
   const next = withScene(state, number, scene);
   const valid = (id) => (find(next, id) ? id : null);
@@ -45,7 +45,7 @@ export const choose = (state, id) => ({ ...state, chosen: id, partner: state.par
 export const choosePartner = (state, id) => ({ ...state, partner: id });
 export const toggleHidden = (state, id) => change(state, id, { hidden: !find(state, id).slot.hidden });
 
-/** Take a slot out of its scene: the others fill its place. Its neighbor is chosen instead. */
+/** Remove a slot from its scene, and choose its neighbor. */
 export function remove(state, id) {
   const { scene, place } = find(state, id);
   const slots = state.scenes[scene].slots.filter((slot) => slot.id !== id);
@@ -53,7 +53,7 @@ export function remove(state, id) {
   return { ...withSlots(state, scene, slots), chosen, partner: state.partner === chosen ? null : state.partner };
 }
 
-/** Put a copy of a slot into a scene, which may be its own, and choose it. */
+/** Add a copy of a slot to a scene, which may be the slot's scene, and choose it. */
 export function copy(state, id, scene) {
   const { slots } = state.scenes[scene];
   const number = Math.max(0, ...slots.map((slot) => slot.number)) + 1;
@@ -61,26 +61,26 @@ export function copy(state, id, scene) {
   return choose(withSlots(state, scene, [...slots, made]), made.id);
 }
 
-/** Let two slots trade their numbers, that is what they draw. */
+/** Exchange the values of two slots. */
 export function swap(state, id, other) {
   const [first, second] = [find(state, id).slot, find(state, other).slot];
   return change(change(state, id, { values: second.values }), other, { values: first.values });
 }
 
-/** Set one number of a slot. */
+/** Set one value of a slot. */
 export function setNumber(state, id, index, value) {
   const values = find(state, id).slot.values.slice();
   values[index] = value;
   return change(state, id, { values });
 }
 
-/** Mix a slot with another one: (1 - t) of its own numbers and t of the other's. */
+/** Mix a slot with another one: (1 - t) times its values plus t times the other's. */
 export function mix(state, id, other, t) {
   const [own, theirs] = [find(state, id).slot.values, find(state, other).slot.values];
   return change(state, id, { values: own.map((value, index) => (1 - t) * value + t * theirs[index]) });
 }
 
-/** Take back all edits of both scenes. */
+/** Undo all edits of both scenes. */
 export function reset(state) {
   const scenes = state.scenes.map((scene) => ({ ...scene, slots: scene.original }));
   const next = { ...state, scenes };

@@ -1,4 +1,4 @@
-// The chosen slot: how it looks by itself, what can be done with it, and its numbers.
+// The chosen slot: its images, its actions, and its values.
 
 import { colorImage, component, cssColor, maskImage, picture } from "./compose.js";
 import { byId, element, keyed, paint } from "./dom.js";
@@ -11,7 +11,7 @@ const nameOf = (state, id) => {
 
 export class ToolsView {
   /**
-   * @param actions what the page does: undo, reset, hide, remove, duplicate, carry, swap, and onPartner(id),
+   * @param actions callbacks of the page: undo, reset, hide, remove, duplicate, carry, swap, and onPartner(id),
    *   onMix(share, final)
    */
   constructor(actions) {
@@ -26,8 +26,8 @@ export class ToolsView {
    * Show the chosen slot of a state.
    *
    * @param drawings of scenes A and B
-   * @param canUndo whether there is anything to take back
-   * @param share of the partner in the slot
+   * @param canUndo whether there is an edit to undo
+   * @param share fraction of the partner in the slot
    */
   show(state, drawings, canUndo, share) {
     const found = find(state, state.chosen);
@@ -47,7 +47,7 @@ export class ToolsView {
     byId("swap").disabled = !partner;
   }
 
-  /** Allow copies where there is room. */
+  /** Enable copies where a scene has fewer than the maximum number of slots. */
   copies(state, found) {
     const full = (scene) => state.scenes[scene].slots.length >= MOST;
     byId("duplicate").disabled = !found || full(found.scene);
