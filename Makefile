@@ -1,4 +1,4 @@
-# Every target installs what it needs first; `make demo` and `make test` are all that a fresh machine asks for.
+# Every target first installs its dependencies: on a new machine, `make demo` and `make test` are sufficient.
 PYTHON ?= python3
 VENV ?= .venv
 BLENDER ?= .blender
@@ -18,14 +18,14 @@ CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.installed  ## make a virtual environment with the tested versions
+setup: $(VENV)/.installed  ## create a virtual environment with the tested versions
 
 $(VENV)/.installed: setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
 
-blender: $(BLENDER)/.installed  ## make an environment with Blender (bpy, GPL-3.0) that renders CLEVR; needs Python 3.11
+blender: $(BLENDER)/.installed  ## create an environment with Blender (bpy, GPL-3.0) to render CLEVR; needs Python 3.11
 
 $(BLENDER)/.installed:
 	$(BLENDER_PYTHON) -m venv $(BLENDER)
@@ -33,7 +33,7 @@ $(BLENDER)/.installed:
 	$(BLENDER)/bin/python src/emorl/data/generate/clevr_blender.py
 	touch $@
 
-demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, predict; shipped weights on fresh scenes
+demo: setup demo-data  ## generate Tetrominoes, train briefly, test and predict; then test the shipped weights on new scenes
 	rm -rf $(RUN)
 	$(BIN)/emorl fit $(CONFIGS) $(CPU) --data.root demo/data \
 		--trainer.logger.save_dir demo --trainer.logger.version run
@@ -47,15 +47,15 @@ demo: setup demo-data  ## generate Tetrominoes, train a short schedule, test, pr
 	$(BIN)/emorl predict $(CPU) --pretrained tetrominoes --data.root demo/fresh \
 		--trainer.logger false --output_dir $(SHIPPED)/predictions
 	@echo "The short training: pictures in $(RUN)/pictures, 320 test scenes in $(RUN)/predictions, scores in $(RUN)/metrics.json"
-	@echo "The weights that come with emorl: 320 fresh scenes in $(SHIPPED)/predictions, scores in $(SHIPPED)/metrics.json"
+	@echo "The shipped weights: 320 new scenes in $(SHIPPED)/predictions, scores in $(SHIPPED)/metrics.json"
 
 demo-data: setup
 	$(BIN)/emorl-data generate tetrominoes demo/data --train 20000 --val 320 --test 320
 
-test: setup  ## run the tests, a process a core
+test: setup  ## run the tests, one process per core
 	$(BIN)/pytest --numprocesses auto --dist worksteal
 
-quick: setup  ## run the tests, but for those that take more than a few seconds
+quick: setup  ## run the tests, except those that take more than a few seconds
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not slow"
 
 lint: setup  ## check style and formatting
@@ -80,20 +80,20 @@ $(VENV)/.docs $(VENV)/.ci: $(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)/.insta
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$*]'
 	touch $@
 
-golden: setup  ## compare the model with the released code's numbers
+golden: setup  ## compare the model with numbers of the authors' code
 	$(BIN)/python tools/check_golden.py tests/golden/*.json
 
-seeds: setup  ## train the fast recipe for three seeds, one after another; resumable: an hour each
+seeds: setup  ## train the fast recipe with three seeds, one after another, an hour each; resumable
 	$(BIN)/emorl-data generate tetrominoes data/tetrominoes
 	$(BIN)/emorl-study configs/studies/seeds.yaml runs/seeds --seeds 3 --options '[$(CPU)]'
 
-bench: setup  ## measure engine against plain training step, all cases: an hour
+bench: setup  ## measure the engine against a plain training step, in an hour
 	$(BIN)/python -m benchmarks all --json benchmark.json
 	$(BIN)/python -m benchmarks memory --figure memory.png
 	$(BIN)/python -m benchmarks models --figure models.png --json models.json
 	$(BIN)/python -m benchmarks data
 
-runtime:  ## copy the pinned onnxruntime-web, which the slot explorer runs on, into the package: needs npm
+runtime:  ## copy the pinned onnxruntime-web, the runtime of the slot explorer, into the package; needs npm
 	npm ci --prefix explorer --ignore-scripts
 	cp explorer/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs $(RUNTIME)
 	cp explorer/node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(RUNTIME)

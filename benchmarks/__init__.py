@@ -1,1 +1,1 @@
-"""Benchmarks: every claim about speed or memory is a ratio of two things measured in one run."""
+"""Benchmarks: every claim about speed or memory is a ratio of two measurements in one run."""

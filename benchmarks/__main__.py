@@ -37,9 +37,9 @@ def engine(
 
     Args:
         case: clevr6, multi_dsprites or tetrominoes.
-        batch: images; by default the case's own.
-        steps: refinement steps; by default those that the model trains with.
-        rounds: how often each variant takes its turn.
+        batch: number of images; by default the case's.
+        steps: number of refinement steps; by default that of the model's training.
+        rounds: number of measurements of each variant.
         model: efficient_morl or iodine.
         json: file to write the numbers to.
     """
@@ -57,14 +57,14 @@ def models(
     figure: Path = Path("models.png"),
     json: Path | None = None,
 ) -> None:
-    """Measure what inference and training of EfficientMORL, Slot Attention and IODINE cost, model against model.
+    """Measure time and memory of inference and training of EfficientMORL, Slot Attention and IODINE.
 
     Args:
         sizes: sides of the images in pixels, multiples of 16.
-        batch: images.
-        rounds: how often each model takes its turn.
+        batch: number of images.
+        rounds: number of measurements of each model.
         precision: float32, or bf16 by autocast.
-        figure: picture to write.
+        figure: image file to write.
         json: file to write the numbers to.
     """
     results = _models(sizes, batch, rounds, precision)
@@ -85,11 +85,11 @@ def inference(case: str = "clevr6", json: Path | None = None) -> None:
 
 
 def memory(case: str = "clevr6", figure: Path = Path("memory.png"), json: Path | None = None) -> None:
-    """Measure and plot peak memory against I and against the batch.
+    """Measure and plot peak memory against I and against the batch size.
 
     Args:
         case: clevr6, multi_dsprites or tetrominoes.
-        figure: picture to write.
+        figure: image file to write.
         json: file to write the numbers to.
     """
     result = memory_benchmark.memory(case, figure)
@@ -110,7 +110,7 @@ def precision(checkpoint: str, json: Path | None = None) -> None:
 
 
 def strides(case: str = "tetrominoes", steps: int = 1, json: Path | None = None) -> None:
-    """Measure what coarser grids in encoder and decoder save.
+    """Measure the speedup of coarser grids in encoder and decoder.
 
     Args:
         case: clevr6, multi_dsprites or tetrominoes.
@@ -123,10 +123,10 @@ def strides(case: str = "tetrominoes", steps: int = 1, json: Path | None = None)
 
 
 def recipes(data: Literal["tetrominoes", "multi-dsprites"] = "tetrominoes", json: Path | None = None) -> None:
-    """Measure a training step of each model's fast recipe, without reading data, and say how many an hour has.
+    """Measure a training step of each model's fast recipe, without reading data, and print the steps per hour.
 
     Args:
-        data: which data set's recipes.
+        data: data set of the recipes.
         json: file to write the numbers to.
     """
     result = recipes_benchmark.recipes(data)
@@ -135,7 +135,7 @@ def recipes(data: Literal["tetrominoes", "multi-dsprites"] = "tetrominoes", json
 
 
 def data(case: str = "tetrominoes", json: Path | None = None) -> None:
-    """Measure reading shards against HDF5 and bare arrays, and how long training waits for data.
+    """Measure reading of shards against HDF5 and raw arrays, and the fraction of time that training waits for data.
 
     Args:
         case: tetrominoes or multi_dsprites.
@@ -151,7 +151,7 @@ def export(weights: tuple[str, ...] = export_benchmark.COMPARED, rounds: int = 5
 
     Args:
         weights: names of shipped weights.
-        rounds: how often each way takes its turn.
+        rounds: number of measurements of each runtime.
         json: file to write the numbers to.
     """
     results = [export_benchmark.rates(name, rounds) for name in weights]

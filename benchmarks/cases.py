@@ -1,4 +1,4 @@
-"""What is measured: the paper's models on random images, and the ways of taking their training step."""
+"""The measured cases: the paper's models on random images, and the variants of their training step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from emorl.model import (
 )
 
 Variant = Literal["plain", "plain_tuned", "engine_float32", "engine_bf16"]
-"""``plain`` runs in a process as Python starts it, the others after `emorl.cpu.tune_cpu`, a part of the engine."""
+"""``plain`` runs in an unmodified Python process, the others after `emorl.cpu.tune_cpu`, a part of the engine."""
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -40,7 +40,7 @@ class Case:
     build: Callable[..., SlotModel]
     size: int
     batch: int
-    plain: Callable[..., Tensor] | None = plain_loss  # (model, image, steps); None where there is no engine
+    plain: Callable[..., Tensor] | None = plain_loss  # (model, image, steps); None for models without an engine
 
 
 CASES = {
@@ -96,7 +96,7 @@ STEPS = {"efficient_morl": EfficientMORL.training_steps, "iodine": IODINE.traini
 
 
 class Step:
-    """One training step of a case, or a part of it, ready to be repeated."""
+    """A repeatable training step of a case, and its parts."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Step:
         self.optimizer.step()
 
     def gradients(self) -> None:
-        """Take the loss and its gradients."""
+        """Compute the loss and its gradients."""
         self.optimizer.zero_grad()
         self.loss().backward()
 

@@ -1,4 +1,4 @@
-"""Reading shards against the ways in which others read the same scenes, and how long training waits for them."""
+"""Speed of reading shards, compared with other formats, and the fraction of time that training waits for data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOURCES: dict[str, tuple[Callable[[int], Source], int]] = {
 
 
 class ReopenedHDF5(Dataset[Item]):
-    """The released code's way: the file is opened for every scene."""
+    """As in the authors' code: the file is opened for every scene."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class ReopenedHDF5(Dataset[Item]):
 
 
 class OpenHDF5(ReopenedHDF5):
-    """The file stays open; each worker opens it once."""
+    """The file is kept open; each worker opens it once."""
 
     file: h5py.File | None = None
 
@@ -55,7 +55,7 @@ class OpenHDF5(ReopenedHDF5):
 
 
 class Memmap(ReopenedHDF5):
-    """Bare arrays on disk: the limit."""
+    """Raw arrays on disk: the upper bound."""
 
     arrays: Item | None = None
 
@@ -65,7 +65,7 @@ class Memmap(ReopenedHDF5):
 
 
 def data(case: str) -> dict[str, Any]:
-    """Return images per second of every way and number of workers, and the ratio of the shards' to the released one."""
+    """Return images per second of every format and number of workers, and the ratio of shards to the authors' code."""
     with tempfile.TemporaryDirectory() as folder:
         shards, chunked, by_scene = _write(case, Path(folder))
         ways = {
@@ -85,7 +85,7 @@ def data(case: str) -> dict[str, Any]:
 
 
 def _write(case: str, folder: Path) -> tuple[Path, Path, Path]:
-    """Write the same scenes as shards, as arrays, and as HDF5 with gzip: in h5py's own chunks, and in one per scene."""
+    """Write the same scenes as shards, as arrays, and as HDF5 with gzip, in h5py's default chunks and one per scene."""
     source = SOURCES[case][0](SCENES)
     write_shards({"train": Selection(source, range(SCENES))}, folder / "shards")
     export_hdf5(folder / "shards", folder / "by_scene.h5")
@@ -103,14 +103,14 @@ def _module(shards: Path, case: str, workers: int) -> MultiObjectDataModule:
         SOURCES[case][1],
         batch_size=BATCH,
         num_workers=workers,
-        train_labels=("segmentation",),  # the other ways read masks too
+        train_labels=("segmentation",),  # the other formats also read masks
     )
     module.setup("fit")
     return module
 
 
 def _rate(loader: Iterable[Any], seconds: float = 5.0) -> float:
-    """Return images per second over an epoch or a part of it, from the second batch on: workers have to start."""
+    """Return images per second over an epoch or a part of it, from the second batch on, after workers have started."""
     batches = iter(loader)
     next(batches)
     count, start = 0, time.perf_counter()
@@ -120,7 +120,7 @@ def _rate(loader: Iterable[Any], seconds: float = 5.0) -> float:
 
 
 def _waiting(module: MultiObjectDataModule, case: str, steps: int, count: int = 10) -> float:
-    """Return the share of a training step, engine in bf16, that is spent on waiting for the next batch."""
+    """Return the fraction of a training step, engine in bf16, that is spent waiting for the next batch."""
     step, waited, start = Step(case, "engine_bf16", BATCH, steps), 0.0, 0.0
     before = time.perf_counter()
     for number, batch in enumerate(islice(module.train_dataloader(), count + 3)):

@@ -1,4 +1,4 @@
-"""The engine against the plain training step: time, memory, arithmetic."""
+"""The engine against the plain training step: time, memory and numbers of operations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emorl.model import gaussian_noise
 def engine(
     case: str, batch: int | None = None, steps: int = 3, rounds: int = 5, model: str = "efficient_morl"
 ) -> dict[str, Any]:
-    """Measure one case; every ratio is plain / variant, larger is better, but that of memory to a single step's."""
+    """Measure one case; ratios are plain / variant, larger is better, except the ratio of memory to a single step's."""
     batch = batch or MODELS[model][case].batch
     common = {"case": case, "batch": batch, "steps": steps, "model": model}
     arguments: dict[str, dict[str, object]] = {variant: common | {"variant": variant} for variant in VARIANTS}
@@ -44,7 +44,7 @@ def engine(
 
 
 def inference(case: str, rounds: int = 5) -> dict[str, Any]:
-    """Measure zero-step inference, images per second, float32."""
+    """Measure zero-step inference in images per second, in float32."""
     model = CASES[case].build().eval()
     rates: dict[str, float] = {}
     for batch in (1, 32):

@@ -19,7 +19,7 @@ COMPARED = "tetrominoes", "multi_dsprites", "slot_attention/tetrominoes", "iodin
 
 @torch.inference_mode()
 def rates(name: str, rounds: int = 5, batches: tuple[int, ...] = BATCHES) -> dict[str, Any]:
-    """Measure ``reconstruct`` by posterior means, in turns; what cannot be exported runs in eager alone.
+    """Measure ``reconstruct`` with posterior means, alternately; models that cannot be exported run only in eager mode.
 
     Args:
         name: name of shipped weights.
@@ -41,7 +41,7 @@ def rates(name: str, rounds: int = 5, batches: tuple[int, ...] = BATCHES) -> dic
 
 
 def _exported(model: Pretrained, images: torch.Tensor, path: Path) -> dict[str, Callable[[], object]]:
-    import onnxruntime  # type: ignore[import-untyped]  # of the extra dev alone
+    import onnxruntime  # type: ignore[import-untyped]  # in the extra dev only
 
     compiled = torch.compile(model.reconstruct)
     options = onnxruntime.SessionOptions()

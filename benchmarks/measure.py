@@ -1,4 +1,4 @@
-"""Seconds, bytes and arithmetic."""
+"""Measurement of time, memory and numbers of operations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each call, taken in turns (A B A B) after one round of warm-up."""
+    """Return the median seconds of each call, measured alternately (A B A B) after one warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
         for name, call in calls.items():
@@ -30,13 +30,13 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 
 
 class _Count(TorchDispatchMode):
-    """Adds up floating-point operations; torch's own counter hooks modules, which ``autograd.grad`` does not allow."""
+    """Counts floating-point operations; torch's counter hooks modules, which ``autograd.grad`` does not allow."""
 
     total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with self:
-            result = func.decompose(*args, **(kwargs or {}))  # inference mode leaves linear, conv2d and others whole
+            result = func.decompose(*args, **(kwargs or {}))  # inference mode does not decompose linear, conv2d, ...
         if result is not NotImplemented:
             return result
         result = func(*args, **(kwargs or {}))
@@ -46,14 +46,14 @@ class _Count(TorchDispatchMode):
 
 
 def flops(call: Callable[[], object]) -> int:
-    """Count the floating-point operations of matrix products and convolutions, a multiply-add being two."""
+    """Count the floating-point operations of matrix products and convolutions, where a multiply-add counts as two."""
     with _Count() as count:
         call()
     return count.total
 
 
 def convolution_peak(dtype: torch.dtype) -> float:
-    """Measure this machine's FLOP/s in a 3x3 convolution of 64 channels, channels-last, forward: the best of many."""
+    """Measure this machine's best FLOP/s in the forward pass of a 3x3 convolution of 64 channels, channels-last."""
     layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype)
     image = torch.rand(28, 64, 96, 96).to(dtype).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
@@ -62,19 +62,19 @@ def convolution_peak(dtype: torch.dtype) -> float:
 
 
 def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes (Linux).
+    """Return the peak resident size of this process, in bytes (Linux).
 
-    ``getrusage`` will not do: a child process inherits its parent's peak.
+    ``getrusage`` is unsuitable, because a child process inherits its parent's peak.
     """
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 class Worker:
-    """A fresh process that takes training steps on demand: the allocator and the peak of memory belong to a process.
+    """A new process that takes training steps on request, since allocator and peak memory are those of a process.
 
     Args:
-        arguments: those of `benchmarks.cases.Step`.
+        arguments: arguments of `benchmarks.cases.Step`.
     """
 
     def __init__(self, **arguments: object) -> None:
@@ -82,7 +82,7 @@ class Worker:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, request: str = "step") -> int:
-        """Have the process do or measure what `benchmarks.worker.answers` lists; return its number."""
+        """Send a request of `benchmarks.worker.answers` to the process; return its number."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(request + "\n")
@@ -96,7 +96,7 @@ class Worker:
 
 @contextmanager
 def workers(arguments: Mapping[str, Mapping[str, object]]) -> Iterator[dict[str, Worker]]:
-    """Start a `Worker` for each name; end them all."""
+    """Start a `Worker` for each name, and end all of them on exit."""
     started = {name: Worker(**each) for name, each in arguments.items()}
     try:
         yield started
@@ -106,7 +106,7 @@ def workers(arguments: Mapping[str, Mapping[str, object]]) -> Iterator[dict[str,
 
 
 def step_memory(**arguments: object) -> int:
-    """Return a fresh process's peak memory over two training steps, above the imported libraries', in bytes."""
+    """Return the peak memory of a new process over two training steps, above that of the imports, in bytes."""
     with workers({"one": arguments}) as started:
         worker = started["one"]
         for _ in range(2):

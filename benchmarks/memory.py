@@ -1,4 +1,4 @@
-"""Peak memory against I and against the batch, with and without ``decode_chunk``, as numbers and a plot."""
+"""Peak memory against I and against the batch size, with and without ``decode_chunk``, as numbers and a plot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.measure import step_memory
 
 
 def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
-    """Measure fresh processes; plot to ``figure``."""
+    """Measure in new processes; plot to ``figure``."""
 
     def gib(variant: str, batch: int, steps: int, decode_chunk: int | None = None) -> float:
         return step_memory(case=case, variant=variant, batch=batch, steps=steps, decode_chunk=decode_chunk) / 2**30

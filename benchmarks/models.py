@@ -1,4 +1,4 @@
-"""What inference and training cost, model against model: figure 10 of EfficientMORL's paper."""
+"""Time and memory of inference and training by model: figure 10 of EfficientMORL's paper."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ COMPARED: dict[str, dict[str, Any]] = {
     "EfficientMORL, I = 1": {"model": "efficient_morl", "steps": 1},
     "EfficientMORL, I = 3": {"model": "efficient_morl", "steps": 3},
     "Slot Attention, 3 iterations": {"model": "slot_attention", "steps": 3},
-    "IODINE (release's sizes for CLEVR6), 5 steps": {"model": "iodine", "steps": 5},
+    "IODINE (sizes of its authors' code), 5 steps": {"model": "iodine", "steps": 5},
 }
-"""The published architectures for CLEVR6; the authors' own port of IODINE is not known exactly (docs/engine.md)."""
+"""The published architectures for CLEVR6; details of the paper's port of IODINE are unknown (docs/engine.md)."""
 
 REFERENCE = "EfficientMORL, I = 1"
 VARIANTS = {"float32": "engine_float32", "bf16": "engine_bf16"}
 COSTS = {"forward": "forward", "gradients": "forward and backward", "memory": "peak memory, training step"}
-"""What each number of a result is called."""
+"""Titles of the measured costs."""
 
 
 def models(
@@ -37,8 +37,8 @@ def models(
 
     Args:
         size: side of the images in pixels.
-        batch: images.
-        rounds: how often each model takes its turn.
+        batch: number of images.
+        rounds: number of measurements of each model.
         precision: float32, or bf16 by autocast.
     """
     common = {"case": CASE, "variant": VARIANTS[precision], "batch": batch, "size": size}
@@ -63,7 +63,7 @@ def models(
 
 
 def turns(started: Mapping[str, Any], request: str, rounds: int) -> dict[str, float]:
-    """Return the median seconds that each worker takes for the request, taken in turns."""
+    """Return the median seconds of each worker for the request, measured alternately."""
     return interleaved({name: partial(worker, request) for name, worker in started.items()}, rounds)
 
 
@@ -107,14 +107,14 @@ def plot(results: Sequence[Mapping[str, Any]], figure: Path) -> None:
     first = results[0]
     canvas.suptitle(
         f"Batch {first['batch']}, 7 slots, {first['precision']}, threads: {first['threads']}; "
-        f"beside each bar its ratio to {first['reference']}, of one run"
+        f"labels: ratios to {first['reference']} in one run"
     )
     canvas.savefig(figure, dpi=120)
     plt.close(canvas)
 
 
 def bars(axis: Axes, results: Sequence[Mapping[str, Any]], cost: str) -> None:
-    """Draw one cost, each bar with its ratio beside it."""
+    """Draw one cost, with each bar labeled with its ratio."""
     thick, unit = 0.8 / len(results), 2**30 if cost == "memory" else 1
     names = list(results[0][cost])
     for number, result in enumerate(results):

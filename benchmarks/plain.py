@@ -1,8 +1,8 @@
-"""The training step without the engine: what the paper's released code does, on the same weights.
+"""The training step without the engine, as in the authors' code, on the same weights.
 
-Ordinary autograd through I + 1 decodes whose graphs are all kept, g taken with ``create_graph`` and then detached,
-slots tiled over the grid before the first convolution, contiguous tensors in one precision. Nothing but benchmarks and
-tests of exactness uses it.
+Autograd keeps the graphs of all I + 1 decodes, g is computed with ``create_graph`` and then detached, slots are tiled
+over the grid before the first convolution, and tensors are contiguous and in one precision. Only benchmarks and tests
+of exactness use it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def plain_loss(model: EfficientMORL, image: Tensor, steps: int, noise: Noise = g
 
 
 def stage_loss(model: EfficientMORL, image: Tensor, posterior: Gaussian, epsilon: Tensor, kl: Tensor) -> Tensor:
-    """Return loss_i, its graph reaching through the whole decoder."""
+    """Return loss_i with the graph of the whole decoder."""
     nll = model.likelihood(decode(model, posterior.sample(epsilon), image), image)
     return model.objective(nll.mean(), kl.mean(), dims=image[0].numel())
 

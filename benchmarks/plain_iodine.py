@@ -35,7 +35,7 @@ def plain_iodine_loss(model: IODINE, image: Tensor, steps: int, noise: Noise = g
 
 
 def inputs(model: IODINE, drawing: Drawing, gradient: Drawing, image: Tensor, share: float) -> Tensor:
-    """Return the refinement network's view, with gradients by autograd and others left out one by one."""
+    """Return the refinement network's input, with gradients by autograd and leave-one-out likelihoods by loops."""
     parts, explained = model.refinement.inputs, model.likelihood.explain(drawing, image)
     joint, masks, density = explained.log_joint, explained.log_masks, explained.log_density.exp()
     without = [explained.log_prob - leave_out(joint, k) + leave_out(masks, k) for k in range(joint.shape[1])]
@@ -64,7 +64,7 @@ def leave_out(values: Tensor, slot: int) -> Tensor:
 
 
 def draw(model: IODINE, slots: Tensor, image: Tensor) -> Drawing:
-    """Tile the slots over the image, put the coordinates beside them, apply every layer."""
+    """Tile the slots over the image, append the coordinates, and apply every layer."""
     batch, num_slots, dim = slots.shape
     height, width = image.shape[-2:]
     parts = [slots.reshape(-1, dim, 1, 1).expand(-1, -1, height, width)]

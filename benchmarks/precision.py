@@ -1,4 +1,4 @@
-"""Does the gradient in bf16 point where the one in float32 does? Asked of a trained model, for each part of it."""
+"""The direction of bf16 gradients, compared with float32, for each part of a trained model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emorl.module import SlotModule
 
 
 def precision(checkpoint: str, images: int = 32, steps: int = 1) -> dict[str, float]:
-    """Return the cosine between both gradients on fresh scenes, by part of the model and over all."""
+    """Return the cosine similarity of both gradients on new scenes, by part of the model and over all."""
     model = SlotModule.load_from_checkpoint(checkpoint, map_location="cpu").network
     scenes = Tetrominoes(images, seed=0, split="precision").records()
     image = torch.stack([torch.from_numpy(scene.image).permute(2, 0, 1) / 255 for scene in scenes])
@@ -22,7 +22,7 @@ def precision(checkpoint: str, images: int = 32, steps: int = 1) -> dict[str, fl
 
 
 def gradients(model: EfficientMORL, image: Tensor, steps: int, bf16: bool) -> dict[str, Tensor]:
-    """Return the gradient of the training loss, the same noise each time."""
+    """Return the gradient of the training loss, with fixed noise."""
     model.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         loss = model(image, steps, noise=ImageNoise(torch.arange(len(image)))).loss
@@ -31,5 +31,5 @@ def gradients(model: EfficientMORL, image: Tensor, steps: int, bf16: bool) -> di
 
 
 def cosine(a: list[Tensor], b: list[Tensor]) -> float:
-    """Return the cosine between two lists of tensors, each taken as one vector."""
+    """Return the cosine similarity of two lists of tensors, each concatenated to one vector."""
     return torch.cosine_similarity(*(torch.cat([t.flatten() for t in ts]).double() for ts in (a, b)), dim=0).item()

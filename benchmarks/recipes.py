@@ -1,4 +1,4 @@
-"""What a training step of the fast recipes costs, recipe against recipe, and how many steps an hour of it has."""
+"""Time of a training step of the fast recipes, relative to each other, and steps per hour."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFERENCE = MODELS[0]
 
 
 class RecipeStep:
-    """The training step of a recipe with a fixed I, on random images, reading of data left out."""
+    """The training step of a recipe with a fixed I, on random images, without reading data."""
 
     def __init__(self, module: SlotModule, steps: int, batch: int, bf16: bool) -> None:
         self.module, self.steps, self.bf16 = module, steps, bf16
@@ -39,9 +39,9 @@ class RecipeStep:
 
 
 def recipes(data: str, rounds: int = 5, models: Sequence[str] = MODELS) -> dict[str, Any]:
-    """Measure a step of each ``configs/MODEL/DATA-fast.yaml``; ratios are to EfficientMORL's, smaller is cheaper.
+    """Measure a step of each ``configs/MODEL/DATA-fast.yaml``, relative to EfficientMORL's; smaller is better.
 
-    The seconds of a step are a mean over the run: each I of the curriculum counts with its share of the steps.
+    The seconds of a step are a mean over the run, in which each I of the curriculum is weighted by its number of steps.
 
     Args:
         data: tetrominoes or multi-dsprites.
@@ -79,7 +79,7 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def _phases(recipe: Path) -> Iterator[tuple[int, float, RecipeStep]]:
-    """Yield each I of a recipe's curriculum, the share of the run's steps that have it, and such a step."""
+    """Yield each I of a recipe's curriculum, the fraction of steps with this I, and such a step."""
     cli = build(["fit", f"--config={CONFIGS / 'base.yaml'}", f"--config={recipe}"])
     end, phases = cli.trainer.max_steps, cli.config["fit"].curriculum.phases
     starts = stretched(phases, end) if phases else {0: cli.model.refinement_steps}

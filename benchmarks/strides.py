@@ -1,4 +1,4 @@
-"""What coarser grids in encoder and decoder save."""
+"""The speedup of coarser grids in encoder and decoder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from benchmarks.measure import interleaved
 from emorl.model import SmallDecoder
 
 STRIDES = (1, 1), (2, 1), (1, 4), (2, 2), (2, 4)
-"""Of the encoder and of the decoder; the first are the released ones, the last those of the fast recipes."""
+"""Strides of encoder and decoder; the first are the authors', the last those of the fast recipes."""
 
 
 def strides(case: str, batch: int = 16, steps: int = 1, rounds: int = 5) -> dict[str, Any]:
-    """Measure a training step in bf16 with `SmallDecoder`; a ratio is that of strides 1, larger is better."""
+    """Measure a training step in bf16 with `SmallDecoder`; ratios are relative to strides 1, larger is better."""
     calls = {
         f"{encoder}, {decoder}": Step(
             case,

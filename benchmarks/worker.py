@@ -1,4 +1,4 @@
-"""The process behind `benchmarks.measure.Worker`: reads requests from standard input, answers each with a number."""
+"""The process of `benchmarks.measure.Worker`: reads requests from stdin, and answers each with a number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(arguments: str) -> None:
     given: dict[str, Any] = json.loads(arguments)
     if given["variant"] != "plain":
         tune_cpu()
-    Step(**(given | {"batch": 1, "steps": 1, "size": 16}))()  # so that all has been imported
+    Step(**(given | {"batch": 1, "steps": 1, "size": 16}))()  # imports everything
     before = peak_memory()
     known = answers(Step(**given), before)
     for request in sys.stdin:
@@ -25,7 +25,7 @@ def main(arguments: str) -> None:
 
 
 def answers(step: Step, before: int) -> dict[str, Callable[[], int]]:
-    """Return what can be asked for: ``before`` is the memory that is not the step's, in bytes."""
+    """Return the requests and their functions; ``before`` is the memory before the first step, in bytes."""
     return {
         "step": lambda: step() or 0,
         "gradients": lambda: step.gradients() or 0,

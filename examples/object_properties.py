@@ -1,8 +1,8 @@
-"""Read the shape of an object from its frozen slot, beside a baseline that sees the object's pixels.
+"""Predict the shape of an object from its frozen slot, compared with a baseline on the object's pixels.
 
-``python examples/object_properties.py --scenes 400``. No data on disk, no training of the model: scenes are generated,
-each object gets the slot whose mask fits it best, and a logistic regression is fitted to half of the scenes and scored
-on the other half. The baseline is given what the mask cuts out of the image, shrunk to 16x16 pixels.
+``python examples/object_properties.py --scenes 400``. Needs neither data on disk nor training of the model: scenes are
+generated, each object is matched to the slot whose mask fits it best, and a logistic regression is fitted to half of
+the scenes and scored on the other half. The baseline's input is the masked image, resized to 16x16 pixels.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def objects(scenes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 def main(scenes: int) -> dict[str, float]:
-    """Print and return the accuracy of each way."""
+    """Print and return the accuracy of each predictor."""
     slots, pixels, shapes, scene = objects(scenes)
     fitted = scene < scenes // 2
     regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
@@ -58,5 +58,5 @@ def main(scenes: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Accuracy of the shape, from slots and from pixels.")
-    parser.add_argument("--scenes", type=int, default=400, help="how many scenes are generated")
+    parser.add_argument("--scenes", type=int, default=400, help="number of scenes to generate")
     main(parser.parse_args().scenes)

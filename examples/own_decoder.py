@@ -1,6 +1,6 @@
-"""A decoder of one's own: each slot and position through one MLP (as in NeRF and SRT), instead of convolutions.
+"""A custom decoder: an MLP of each slot and position (as in NeRF and SRT), instead of convolutions.
 
-A configuration names it: ``--model.network.decoder own_decoder.MLPDecoder`` with PYTHONPATH=examples, or in Python::
+Use it with ``--model.network.decoder own_decoder.MLPDecoder`` and PYTHONPATH=examples, or in Python::
 
     model = EfficientMORL(num_slots=4, slot_dim=32, decoder=MLPDecoder)
 """

@@ -1,14 +1,14 @@
-"""A model of one's own: slots are the centers of soft k-means in the features of an image.
+"""A custom model: slots are the centers of soft k-means in the features of an image.
 
-`emorl` trains, tests and predicts with every `SlotModel` that Python can import: this one with PYTHONPATH=examples::
+`emorl` trains, tests and predicts with every `SlotModel` that Python can import, this one with PYTHONPATH=examples::
 
     emorl fit -c configs/base.yaml -c examples/own_model.yaml
     emorl test --ckpt_path runs/version_0/checkpoints/last.ckpt --data.root data/tetrominoes --output_dir out
     emorl predict --ckpt_path runs/version_0/checkpoints/last.ckpt --data.root a/folder/of/images --output_dir out
     emorl fit -c runs/version_0/config.yaml --ckpt_path runs/version_0/checkpoints/last.ckpt  # resumes it
 
-or without the recipe, ``--model.network own_model.SoftKMeans --model.network.num_slots 7`` beside options of ``fit``.
-In Python, ``emorl.load_pretrained("runs/version_0/checkpoints/last.ckpt")`` has the trained model.
+Without the recipe, add ``--model.network own_model.SoftKMeans --model.network.num_slots 7`` to the options of ``fit``.
+In Python, ``emorl.load_pretrained("runs/version_0/checkpoints/last.ckpt")`` returns the trained model.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from emorl.model import (
 
 
 class SoftKMeans(SlotModel):
-    """Slot Attention without its recurrent cell: all that a step does is to move K centers among the features.
+    """Slot Attention without its recurrent cell: a step only moves K centers in the space of the features.
 
-    A step assigns every feature f_n to the centers z_k, w_kn = softmax_k(z_k . f_n / sqrt(D)), and makes z_k the mean
-    of the features that are assigned to it. The loss is the squared error of the decoded image.
+    A step assigns every feature f_n to the centers z_k with weights w_kn = softmax_k(z_k . f_n / sqrt(D)), and sets z_k
+    to the weighted mean of the features. The loss is the squared error of the decoded image.
 
     Args:
-        num_slots: slots K, background included; a call may ask for another number.
+        num_slots: default number of slots K, background included.
         slot_dim: dimensions of a feature and of a slot, D.
-        encoder_stride: pixels from one feature to the next.
+        encoder_stride: distance of neighboring features in pixels.
         decoder: builds the decoder from D.
     """
 
@@ -71,18 +71,18 @@ class SoftKMeans(SlotModel):
         steps = self.checked_steps(steps)
         features = self.norm(self.encoder(2 * image - 1))  # (B, N, D)
         start = features.new_zeros(image.shape[0], self.checked_slots(num_slots), self.slot_dim)
-        slots = noise("z0", start)  # which tells slots apart
+        slots = noise("z0", start)  # makes slots different
         layers = []
         for _ in range(steps):
             slots, weights = self.step(slots, features)
             layers.append(Layer(slots, self.encoder.to_pixels(weights, *image.shape[-2:])))
         components = self.decode(slots, (image.shape[-2], image.shape[-1]))
         loss = (image - components.reconstruction).square().sum((1, 2, 3)).mean()
-        stage = Stage(steps, slots, None, components, None, None, None, loss)  # no posterior, hence no nll and no KL
+        stage = Stage(steps, slots, None, components, None, None, None, loss)  # no posterior, so no nll and KL
         return Inference([stage], layers, {}, loss)
 
     def step(self, slots: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the moved centers [B, K, D], and how features are assigned to them [B, K, N]."""
+        """Return the moved centers [B, K, D], and the weights of features [B, K, N]."""
         weights = (slots @ features.mT / self.slot_dim**0.5).softmax(dim=1)
         shares = weights / weights.sum(dim=2, keepdim=True)
         return torch.bmm(shares, features), weights

@@ -1,6 +1,6 @@
-"""A LightningModule of one's own around a trained encoder: it counts objects from slots, frozen or fine-tuned.
+"""A custom LightningModule around a trained encoder: it counts objects from slots, frozen or fine-tuned.
 
-``python examples/own_module.py data/multi_dsprites --steps 500``; with ``--finetune`` the encoder learns too.
+``python examples/own_module.py data/multi_dsprites --steps 500``; ``--finetune`` also trains the encoder.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from emorl.types import Batch
 
 
 class CountObjects(LightningModule):
-    """Objects of a scene: the sum of what a small network says of each slot, so that their order does not matter.
+    """Number of objects of a scene: a sum over slots of a small network's outputs, which is invariant to their order.
 
     Args:
         name: name of the weights, see `emorl.load_pretrained`.
-        finetune: whether the encoder learns too; it stays in evaluation mode, and so deterministic.
+        finetune: whether to train the encoder; it remains in evaluation mode, which is deterministic.
     """
 
     def __init__(self, name: str = "multi_dsprites", finetune: bool = False) -> None:
@@ -40,7 +40,7 @@ class CountObjects(LightningModule):
         return self._loss(batch, "train/loss")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log it."""
+        """Log the squared error."""
         self._loss(batch, "val/loss")
 
     def _loss(self, batch: Batch, name: str) -> Tensor:
@@ -51,12 +51,12 @@ class CountObjects(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Train what is not frozen."""
+        """Optimize all parameters that are not frozen."""
         return torch.optim.Adam((p for p in self.parameters() if p.requires_grad), lr=1e-3)
 
 
 def main(root: str, steps: int, finetune: bool = False, batch_size: int = 16, **trainer: object) -> CountObjects:
-    """Train it."""
+    """Train and return the module."""
     module = CountObjects(finetune=finetune)
     size, labels = module.slots.image_size, ("segmentation",)
     data = MultiObjectDataModule(root, image_size=size, batch_size=batch_size, train_labels=labels)
@@ -69,5 +69,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Count objects from slots.")
     parser.add_argument("root", help="folder of shards of Multi-dSprites")
     parser.add_argument("--steps", type=int, default=500, help="optimizer steps")
-    parser.add_argument("--finetune", action="store_true", help="let the encoder learn too")
+    parser.add_argument("--finetune", action="store_true", help="also train the encoder")
     main(**vars(parser.parse_args()))

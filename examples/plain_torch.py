@@ -1,4 +1,4 @@
-"""Train a model without Lightning: shards as a data set of torch, an optimizer, a loop.
+"""Train a model without Lightning: shards as a torch data set, an optimizer and a loop.
 
 ``python examples/plain_torch.py data/tetrominoes --steps 1000``, with the data of
 ``emorl-data generate tetrominoes data/tetrominoes``.
@@ -19,7 +19,7 @@ from emorl.model import EfficientMORL, FourierPosition
 
 
 def forever(loader: DataLoader[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-    """Yield batches without an end."""
+    """Yield batches indefinitely."""
     while True:
         yield from loader
 
@@ -37,7 +37,7 @@ def main(root: str, steps: int, batch_size: int = 16) -> float:
         inference.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        model.end_step()  # GECO, if there is one
+        model.end_step()  # updates GECO, if the model has it
         if step % 100 == 0:
             print(f"step {step}: loss {inference.loss.item():.1f}")
     test = Scenes(root, "test")

@@ -1,9 +1,8 @@
-"""Rebuild golden cases of the released code and compare: ``python tools/check_golden.py FILE... [--float32]``.
+"""Compare with golden cases of the authors' code: ``python tools/check_golden.py FILE... [--float32]``.
 
-A file holds a small problem (sizes, parameters and noise as seeds of NumPy's frozen ``RandomState``) and the numbers
-that the authors' released code gives for it: losses, KL terms, tensors, gradients, several optimizer steps. The
-comparison runs in float64 on inputs cast to float32, which leaves rounding out. Exits with 1 if a file is beyond its
-tolerance.
+A file contains a small problem (sizes, parameters and noise as seeds of NumPy's frozen ``RandomState``) and the results
+of the authors' code: losses, KL terms, tensors, gradients, several optimizer steps. The comparison runs in float64 on
+inputs cast to float32, which excludes rounding differences. The exit status is 1 if a file exceeds its tolerance.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from torch import Tensor, nn
 from emorl import model as m
 from emorl.released import from_released, to_released
 
-sys.path.append(str(Path(__file__).parent))  # where this file is not run, but loaded from its path
+sys.path.append(str(Path(__file__).parent))  # needed if this file is imported by its path
 from golden_iodine import check_iodine
 
 DECODERS = {"small": m.SmallDecoder, "iodine": m.IodineDecoder, "big": m.BigDecoder}
 LIKELIHOODS = {"Gaussian": m.GaussianLikelihood, "GMM": m.MixtureLikelihood}
 PRIORS = {"reversed++": m.ReversedPlusPlusPrior, "reversed": m.ReversedPrior, "bottom_up": m.BottomUpPrior}
-SLOT_ATTENTION = {  # our name: the released one that from_released does not know
+SLOT_ATTENTION = {  # name here: name in the authors' code, where from_released does not map it
     "attend.norm.": "norm_slots.",
     "attend.to_query.": "to_q.",
     "attend.to_key.": "to_k.",
@@ -46,7 +45,7 @@ SLOT_ATTENTION = {  # our name: the released one that from_released does not kno
 
 
 class Tolerance(NamedTuple):
-    """Largest relative errors that pass; steps after the first are 1, 2, then the rest."""
+    """Maximum relative errors; `later` is for the first two later optimizer steps, and for all following steps."""
 
     values: float
     gradients: float
@@ -55,7 +54,7 @@ class Tolerance(NamedTuple):
 
 SMALL = Tolerance(2e-6, 2e-5, (1e-4, 1e-4))
 DECONVOLUTION_OR_BASELINE = Tolerance(1e-6, 1e-4, (1e-4, 1e-4))
-FULL_SIZE = Tolerance(2e-5, 2e-3, (5e-3, 5e-2))  # a ReLU input within rounding of zero may take either sign
+FULL_SIZE = Tolerance(2e-5, 2e-3, (5e-3, 5e-2))  # a ReLU input close to zero may have either sign after rounding
 IODINE = Tolerance(1e-9, 1e-8, (1e-8, 1e-8))
 FLOAT32 = Tolerance(1e-4, 2e-3, (5e-3, 5e-2))
 
@@ -82,7 +81,7 @@ def relative(ours: float, theirs: float, size: float | None = None) -> float:
 
 
 def summary_error(ours: Tensor, theirs: dict[str, Any], zero: float = 0.0) -> float:
-    """Compare a tensor with its reference summary; a reference norm below ``zero`` asks for as small a one."""
+    """Compare a tensor with its reference summary; if the reference norm is below ``zero``, so must be the tensor's."""
     flat = ours.detach().double().flatten().numpy()
     norm = theirs["norm"]
     if norm < zero:
@@ -95,7 +94,7 @@ def summary_error(ours: Tensor, theirs: dict[str, Any], zero: float = 0.0) -> fl
 
 
 class Case:
-    """One golden file: its model filled by formula, its images and its noise."""
+    """One golden file: a model with parameters from a formula, images and noise."""
 
     def __init__(self, content: dict[str, Any], dtype: torch.dtype) -> None:
         self.case, self.noise_order = content["case"], content["noise"]
@@ -113,7 +112,7 @@ class Case:
         return m.SlotAttention(self.case["K"], self.case["D"], decoder=DECODERS[self.case["decoder"]])
 
     def efficient_morl(self) -> nn.Module:
-        """Build the model of the case's sizes, with GECO long past its warm start."""
+        """Build the model of the case's sizes, with GECO after its warm start."""
         c, geco = self.case, None
         if c["geco"] is not None:
             g = c["geco"]
@@ -142,7 +141,7 @@ class Case:
         return torch.from_numpy(np.asarray(value, dtype=np.float32))
 
     def to_ours(self, named: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the released parameters to ours."""
+        """Rename parameters from the authors' names to those of this package."""
         if self.case["model"] != "SlotAttention":
             return from_released(named)
         mean, rho = named.pop("init_slots").flatten().chunk(2)
@@ -151,7 +150,7 @@ class Case:
         return ours | {"initial_mean": mean, "initial_rho": rho}
 
     def gradients(self) -> dict[str, Tensor]:
-        """Return the gradients under the released names."""
+        """Return the gradients by the authors' names."""
         ours = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
         if self.case["model"] != "SlotAttention":
             return to_released(ours)
@@ -172,7 +171,7 @@ class Case:
 
 
 def replace_prefix(name: str, prefixes: dict[str, str]) -> str:
-    """Rename by the first prefix that fits."""
+    """Rename by the first matching prefix."""
     for old, new in prefixes.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
@@ -180,7 +179,7 @@ def replace_prefix(name: str, prefixes: dict[str, str]) -> str:
 
 
 def gradient_error(ours: dict[str, Tensor], theirs: dict[str, Any], total: float) -> float:
-    """Compare every gradient; one the reference does not have must not be there."""
+    """Compare every gradient; gradients that the reference lacks must be absent."""
     if set(ours) != set(theirs):
         print(f"  gradients of other parameters than in the reference: {sorted(set(ours) ^ set(theirs))}")
         return float("inf")
@@ -235,7 +234,7 @@ def check_training(golden: Case, steps: list[dict[str, Any]]) -> tuple[float, fl
 
 
 def scalars(inference: m.Inference, model: nn.Module) -> dict[str, Any]:
-    """Return the numbers of one optimizer step, named as in the files, which list KL terms in the prior's order."""
+    """Return the numbers of one optimizer step with the files' names; KL terms are in the prior's order."""
     stages, geco = inference.stages, model.objective.geco
     layers = [kl.mean().item() for kl in inference.terms.values()]
     moves = [

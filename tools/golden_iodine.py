@@ -1,6 +1,6 @@
 """The IODINE part of ``check_golden.py``.
 
-Its files hold one training step in float64: every stage's posterior, scores, drawing and refinement inputs, then the
+Its files contain one training step in float64: every stage's posterior, scores, drawing and refinement inputs, then the
 gradients. ``case``: B, K, D, H, W, T; decoder (channels, kernel); convs (channels, kernel, number); mlp; lstm (0:
 none); coords (linear | cosine); likelihood (gaussian | logistic) and its scale; prior_var; constants; gradient (batch
 mean | own).
@@ -21,7 +21,7 @@ from emorl import model as m
 COORDINATES = {"linear": m.LinearCoordinates, "cosine": m.CosineCoordinates}
 LIKELIHOODS = {"gaussian": m.GaussianPixels, "logistic": m.LogisticPixels}
 GRADIENTS = {"batch mean": m.BatchMeanGradient, "own": m.OwnGradient}
-NAMES = {  # the files': ours
+NAMES = {  # name in the files: name here
     r"decoder\.": "decoder.layers.",
     r"conv\.(\d+)\.": lambda match: f"refinement.convolutions.{2 * int(match[1])}.",  # activations between
     r"mlp\.(\d+)\.": lambda match: f"refinement.mlp.{2 * int(match[1])}.",
@@ -92,7 +92,7 @@ def parameter(p: dict[str, Any]) -> np.ndarray:
 
 
 def ours(name: str) -> str:
-    """Return our name of a parameter."""
+    """Return the name of a parameter in this package."""
     for pattern, new in NAMES.items():
         if re.match(pattern, name):
             return re.sub(f"^{pattern}", new, name)
@@ -112,7 +112,7 @@ def draw(model: m.IODINE, stage: m.Stage, size: Any) -> m.Drawing:
 
 
 def record_inputs(model: m.IODINE, case: dict[str, Any]) -> list[dict[str, Tensor]]:
-    """Keep what the refinement network is shown at every step, split into the files' inputs."""
+    """Record the inputs of the refinement network at every step, split as in the files."""
     coordinates, constants = model.refinement.inputs.coordinates.channels, int(case["constants"])
     of_pixels = {
         "capacity": constants,
@@ -153,7 +153,7 @@ def stage_errors(stage: m.Stage, drawing: m.Drawing, theirs: dict[str, Any]) -> 
 
 
 def input_errors(ours: dict[str, Tensor], theirs: dict[str, Any]) -> list[float]:
-    """Compare the refinement inputs of a step; one that the reference does not have must not be there."""
+    """Compare the refinement inputs of a step; inputs that the reference lacks must be absent."""
     ours = {name: value for name, value in ours.items() if value.numel()}
     if set(ours) != set(theirs):
         print(f"  other refinement inputs than in the reference: {sorted(set(ours) ^ set(theirs))}")

@@ -1,10 +1,10 @@
-"""Turn a finished run into weights that come with the package: ``python tools/ship.py RUN NAME DATA``.
+"""Convert a finished run to weights that ship with the package: ``python tools/ship.py RUN NAME DATA``.
 
-RUN is the folder of an ``emorl fit``. Every ``RUN/tests/TEST`` is what ``emorl test --trainer.logger false --ckpt_path
-RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST`` has left, and every ``RUN/draws/TEST`` what ``emorl-evaluate
-draws`` has. Writes to ``src/emorl/weights`` the weights (``NAME.safetensors``), their card (``NAME.json``) and the
-curve of training (``NAME.png``), and to ``docs/images/NAME.png`` what they make of four test scenes. A run that started
-from shipped weights continues their story: its card tells how they were trained, and the curve begins with them.
+RUN is the folder of an ``emorl fit``. Every ``RUN/tests/TEST`` is an output of ``emorl test --trainer.logger false
+--ckpt_path RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST``, and every ``RUN/draws/TEST`` an output of
+``emorl-evaluate draws``. Writes the weights (``NAME.safetensors``), their card (``NAME.json``) and the training curve
+(``NAME.png``) to ``src/emorl/weights``, and decompositions of four test scenes to ``docs/images/NAME.png``. If a run
+started from shipped weights, its card and curve include their training.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def ship(run: Path, name: str, data: str) -> None:
 
 
 def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
-    """Return what is known about the weights, of what the run and its tests have put on record.
+    """Return the card of the weights, from the records of the run and its tests.
 
     Raises:
         DataError: if the run was trained on other data.
@@ -92,27 +92,27 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[str, Any] | str | None:
-    """Return what the card of the shipped weights that a run started from tells of theirs, or a checkpoint's path.
+    """Return the origin on the card of the shipped weights that a run started from, or the path of a checkpoint.
 
-    A run that is shipped once more has made these weights itself: its card keeps their origin.
+    If the run itself made these weights and is shipped again, the card keeps their origin.
     """
     if weights not in names():
         return weights
     shipped = load_card(weights)
     if (shipped["versions"], shipped["steps"]) == (versions, steps):
         return shipped["started_from"]  # type: ignore[no-any-return]
-    return {field: shipped[field] for field in ORIGIN if field in shipped}  # old cards have no curriculum
+    return {field: shipped[field] for field in ORIGIN if field in shipped}  # earlier cards have no curriculum
 
 
 def trainings(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what is on record of every training that led to a card's weights, the first one first."""
+    """Yield the record of every training that led to a card's weights, in order."""
     if isinstance(card["started_from"], dict):
         yield from trainings(card["started_from"])
     yield card
 
 
 def whole_history(records: Iterable[dict[str, Any]]) -> str:
-    """Return one history of several trainings as CSV; steps and minutes go on from one to the next."""
+    """Return the joint history of several trainings as CSV; steps and minutes continue from one to the next."""
     rows: list[dict[str, Any]] = []
     steps, minutes = 0, 0
     for record in records:
@@ -135,7 +135,7 @@ def table(history: dict[str, Curve]) -> str:
 
 
 def tested(folder: Path) -> dict[str, Any]:
-    """Return a test's scores, and what they were measured on and how."""
+    """Return a test's scores, with its data and settings."""
     config, versions = (
         yaml.safe_load((folder / "test" / name).read_text()) for name in ("config.yaml", "versions.json")
     )
@@ -151,13 +151,13 @@ def tested(folder: Path) -> dict[str, Any]:
 
 
 def drawn(folder: Path) -> list[dict[str, float]]:
-    """Return mean and deviation of scores over draws of the noise, for each I."""
+    """Return mean and standard deviation of scores over draws of the noise, for each I."""
     with (folder / "summary.csv").open(newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def decomposed(name: str, data: str) -> None:
-    """Draw the first four test scenes as shipped weights see them, about 140 pixels wide each."""
+    """Draw the decompositions of the first four test scenes, about 140 pixels wide each."""
     module = load_module(name)
     model, scenes = Pretrained(module.network, module.image_size, load_card(name)), load_scenes(data, module, count=4)
     with torch.inference_mode():

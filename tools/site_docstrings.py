@@ -11,7 +11,7 @@ EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 class Docstrings(griffe.Extension):
-    """Make of docstrings and comments what the site can show."""
+    """Convert docstrings and comments to the site's format."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Show doctests as code, not as quotations."""
@@ -28,7 +28,7 @@ class Docstrings(griffe.Extension):
 
 
 def comment(field: griffe.Attribute) -> str:
-    """Return the comment on the line of a field, without its hash; nothing where there is none."""
+    """Return the comment on the line of a field, without its hash; empty if there is none."""
     line = field.lines_collection[field.filepath][(field.lineno or 1) - 1]
     tokens = tokenize.generate_tokens(StringIO(line.strip()).readline)
     return next((token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT), "")

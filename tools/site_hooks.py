@@ -1,4 +1,4 @@
-"""What the site needs beyond mkdocs: equations as MathML, the changelog, and links to files outside of docs/.
+"""Hooks of the site: equations as MathML, the changelog, and links to files outside of docs/.
 
 Pages also read well on a host of git repositories: they link files as ``../examples/own_model.py``, which the site
 copies into its folder ``files``, and write equations between dollar signs.
@@ -47,7 +47,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Render equations, which browsers then show without a script."""
+    """Render equations to MathML, which browsers display without scripts."""
 
     def rendered(equation: re.Match[str]) -> str:
         return convert(html.unescape(equation[3]), display="inline" if equation[2] == "(" else "block")

@@ -20,7 +20,7 @@ SCENES = {
     "Tetrominoes": ("tetrominoes", Tetrominoes(100, split="test"), (1, 5)),
 }
 SLOTS = 6
-SQUARES = 12  # on a side, of the checkerboard that shows through where a slot has no mask
+SQUARES = 12  # squares per side of the checkerboard behind a slot's mask
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def decomposed(
 
 
 def show(place: Axes, picture: np.ndarray) -> None:
-    """Show a picture without ticks."""
+    """Show an image without ticks."""
     place.imshow(picture, interpolation="nearest", vmin=0, vmax=1)
     place.set_xticks([])
     place.set_yticks([])
