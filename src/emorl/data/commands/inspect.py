@@ -51,7 +51,7 @@ def verify(folder: str) -> int:
 
 
 def preview(folder: str, output: str = "preview.png", split: str | None = None, count: PositiveInt = _COUNT) -> None:
-    """Draw the first scenes of a data set, each beside its segmentation.
+    """Draw the first scenes of a data set, each with its segmentation.
 
     Args:
         folder: Folder of the data set: a local path or a URL.

@@ -1,4 +1,4 @@
-"""A contact sheet: scenes beside their segmentations."""
+"""A contact sheet: scenes with their segmentations."""
 
 import itertools
 import os

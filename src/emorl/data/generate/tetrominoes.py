@@ -181,8 +181,8 @@ class Tetrominoes(GeneratedSource):
 def _first_free(words: UInt64[np.ndarray, "attempts objects 4"], variant: Variant) -> Objects | None:
     """Map random words to scenes and return the first one without overlap, if any."""
     shapes, colors = below(words[..., 0], len(variant.shapes)), below(words[..., 1], len(variant.colors))
-    cells, room = _layout(variant.shapes)
-    corners = below(words[..., 2:], room[shapes])
+    cells, places = _layout(variant.shapes)
+    corners = below(words[..., 2:], places[shapes])
     free = ~_overlap(corners[:, :, None] + cells[shapes])
     if not free.any():
         return None
@@ -197,8 +197,8 @@ def _first_free(words: UInt64[np.ndarray, "attempts objects 4"], variant: Varian
 def _layout(shapes: tuple[str, ...]) -> tuple[Int64[np.ndarray, "shapes cells 2"], UInt64[np.ndarray, "shapes 2"]]:
     """Return the corners of each shape's cells in its bounding box, and the box's number of positions in each axis."""
     cells = np.stack([np.argwhere(_GRIDS[shape]) * _SIDE for shape in shapes]).astype(np.int64)
-    room = np.array([np.subtract(IMAGE_SIZE, _SPRITES[shape].shape) + 1 for shape in shapes], dtype=np.uint64)
-    return cells, room
+    places = np.array([np.subtract(IMAGE_SIZE, _SPRITES[shape].shape) + 1 for shape in shapes], dtype=np.uint64)
+    return cells, places
 
 
 def _overlap(corners: Int64[np.ndarray, "attempts objects cells 2"]) -> Bool[np.ndarray, " attempts"]:

@@ -41,7 +41,7 @@ CLEVR_COLUMNS = ("x", "y", "z", "rotation", "size", "material", "shape", "color"
 ATTRIBUTE = "emorl"
 
 _BLOCK = 1 << 28  # maximum number of bytes read at once
-_NO_FACTORS = "read images and masks alone with --factors false"
+_NO_FACTORS = "read only images and masks with --factors false"
 _REMEDY = "give one of the authors' files or one that emorl-data export wrote, and fetch it again if it is damaged"
 
 
