@@ -144,7 +144,7 @@ def test_the_report_has_the_scores_of_emorl_test(module, study, shards, tmp_path
             assert metrics[key][name] == pytest.approx(score, rel=1e-4)
     text = (tmp_path / "report.html").read_text()
     assert f"{type(module.network).__name__} on Tetrominoes" in text
-    assert ("no layers of attention" in text) == isinstance(module.network, IODINE | Stepwise)
+    assert ("no attention layers" in text) == isinstance(module.network, IODINE | Stepwise)
     assert [f"I = {i}" for i in range(3) if f"I = {i}: quartiles" in text] == [
         key.replace("=", " = ") for key in metrics
     ]
