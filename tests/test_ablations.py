@@ -30,7 +30,7 @@ CHANGES = {
 
 @pytest.fixture
 def built(build, monkeypatch):
-    """Parse and build what ``emorl fit`` would train with some options; return the trainer and the module."""
+    """Parse options of ``emorl fit`` and build the trainer and the module."""
     monkeypatch.chdir(ROOT)
 
     def built(options):

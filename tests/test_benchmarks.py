@@ -1,4 +1,4 @@
-"""What benchmarks measure is what they say: rows, ratios of one run, parameters, answers. No test asserts a time."""
+"""Benchmarks: rows, ratios of one run, parameters and answers of workers. No test asserts a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parameters(step: Step) -> int:
 
 
 class InProcess:
-    """A worker without a process, of tiny images; its peak memory is its number of parameters."""
+    """A worker without a process, for tiny images; its peak memory is its number of parameters."""
 
     def __init__(self, **arguments: Any) -> None:
         self.step = Step(**(arguments | {"size": 16, "batch": 1}))
@@ -107,7 +107,7 @@ def test_inference_leaves_the_model_in_training_and_without_gradients() -> None:
 
 def test_inference_counts_as_much_arithmetic_as_evaluation_with_gradients_enabled() -> None:
     step = Step("clevr6", "engine_float32", batch=1, steps=3, size=16, model="slot_attention")
-    assert flops(step.forward) == flops(step.loss)  # Slot Attention infers alike in both
+    assert flops(step.forward) == flops(step.loss)  # Slot Attention's inference is the same in both
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_a_step_of_a_recipe_counts_each_phase_with_its_share(monkeypatch: pytest
 
     def seconds(calls: Mapping[str, recipes.RecipeStep], rounds: int) -> dict[str, float]:
         steps.update(calls)
-        return {name: float(name[-1]) + 1 for name in calls}  # a second, and one more for each step of refinement
+        return {name: float(name[-1]) + 1 for name in calls}  # a second, plus one per refinement step
 
     monkeypatch.setattr(recipes, "interleaved", seconds)
     result = recipes.recipes("tetrominoes")

@@ -24,12 +24,12 @@ PROGRAMS = {
     "emorl-evaluate": emorl_evaluate,
     "emorl-study": emorl_study,
 }
-SKETCH = {"...", "..", "|", "STUDY", "--print_completion"}  # the last has tests of its own, see test_cli.py
+SKETCH = {"...", "..", "|", "STUDY", "--print_completion"}  # the last is tested in test_cli.py
 SHELL = re.compile(r"&&|[;>]|\d>")  # what ends a command
 
 
 def commands_of(text):
-    """Yield the commands of a document as lists of words, without what is a sketch: dots, or a choice of words."""
+    """Yield the commands of a document as lists of words, except sketches: dots, or alternatives."""
     lines = [line for block in BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
     for line in (*lines, *INLINE.findall(text.replace("\n", " "))):
         words = shlex.split(line.replace("\\|", "|"), comments=True)
@@ -58,7 +58,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), r
 
 
 def named_only(command):
-    """Whether a program or a subcommand is spoken of, not called."""
+    """Whether a program or a subcommand is only mentioned."""
     return len(command) <= (3 if command[1] in ("convert", "export", "generate") else 2)
 
 
@@ -74,7 +74,7 @@ def test_make_has_the_target(command):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder in which the documents' commands could run: the repository's configurations, and a run."""
+    """A folder in which the documents' commands can be parsed: the repository's configurations, and a run."""
     home = tmp_path_factory.mktemp("home")
     for name in ("configs", "examples"):
         (home / name).symlink_to(ROOT / name)
@@ -91,7 +91,7 @@ def home(tmp_path_factory):
 
 
 def parse(function, args, **_):
-    """Parse the arguments of a function, which is not called."""
+    """Parse the arguments of a function without calling it."""
     auto_parser(function).parse_args(args)
 
 

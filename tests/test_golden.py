@@ -1,4 +1,4 @@
-"""Numbers of the authors' code, and that a wrong number is noticed."""
+"""Comparison with numbers of the authors' code, and detection of wrong numbers."""
 
 import copy
 import importlib.util

@@ -1,4 +1,4 @@
-"""The commands with models that are not EfficientMORL: Slot Attention, and the example of a user's own."""
+"""The commands with models other than EfficientMORL: Slot Attention, and the example of a custom model."""
 
 import json
 from pathlib import Path

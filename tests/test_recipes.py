@@ -42,7 +42,7 @@ FURTHER = {
     "tetrominoes": read_cases(STUDIES / "tetrominoes-further.yaml"),
     "multi_dsprites": read_cases(STUDIES / "multi-dsprites-further.yaml"),
 }
-FIRST = {  # the recipe of the first training, and its run
+FIRST = {  # first training of the weights: its recipe and run
     "tetrominoes": ("tetrominoes-fast", "seeds/tetrominoes-fast/seed_0"),
     "multi_dsprites": ("multi-dsprites-fast", "multi-dsprites-fast"),
 }
@@ -86,12 +86,12 @@ def only(kind, callbacks):
 
 
 def trainings(card):
-    """Return what is on record of the trainings that led to a card's weights, the first one first."""
+    """Return the records of all trainings of a card's weights, in order."""
     return [*(trainings(card["started_from"]) if card["started_from"] else []), card]
 
 
 def without_length(model):
-    """Return the configuration of what trains, without the schedule's length, which old cards have beside the run's.
+    """Return the configuration of training, without the schedule's length, which old cards store twice.
 
     Arguments that a card lacks, as they are newer, have their defaults.
     """
@@ -244,7 +244,7 @@ def test_a_shorter_run_has_shorter_phases(built):
 
 
 def in_use(cli):
-    """Return the phases of the run, stretched as they are when it begins."""
+    """Return the phases of the run, scaled to its length."""
     return stretched(only(RefinementCurriculum, cli.trainer.callbacks).phases or {}, cli.trainer.max_steps)
 
 
@@ -361,7 +361,7 @@ def test_every_ingredient_is_tested():
 @pytest.mark.parametrize("second", ["slot_attention", "iodine"])
 @pytest.mark.parametrize("first", ["efficient_morl", "slot_attention", "iodine"])
 def test_a_recipe_of_another_model_after_one_is_that_recipe(first, second, build, shards):
-    """Nothing of the first is left: no part of its network, no steps, no curriculum."""
+    """Nothing of the first remains: no part of its network, no steps, no curriculum."""
     base, *recipes = (f"-c={CONFIGS / name}.yaml" for name in ("base", f"{first}/tetrominoes", f"{second}/tetrominoes"))
     options = (f"--data.root={shards}", "--trainer.accelerator=cpu", "--trainer.logger=false")
     alone, after = (build("fit", base, *chosen, *options) for chosen in (recipes[1:], recipes))

@@ -1,4 +1,4 @@
-"""Sweeps: what W&B's agent is to run, with the arguments that it makes of drawn values, `--NAME=VALUE`."""
+"""Sweeps: the commands of W&B's agent, with drawn values as `--NAME=VALUE`."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def arguments(sweep, drawn, *more):
 
 @pytest.fixture
 def here(shards, tmp_path, monkeypatch):
-    """A folder like the repository's, with data; W&B is offline."""
+    """A folder with the repository's configurations and data; W&B is offline."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "tetrominoes").symlink_to(shards)
     (tmp_path / "configs").symlink_to(CONFIGS)
@@ -72,12 +72,12 @@ def test_a_seed_and_a_boolean_arrive(here, emorl):
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
 def test_all_drawn_values_arrive_in_the_run(here, emorl):
-    wandb.teardown()  # forgets what an earlier test has set
+    wandb.teardown()  # discards settings of earlier tests
     sweep = read(CONFIGS / "sweeps" / "search.yaml")
     drawn = DRAWN["search"] | {"curriculum.phases": "{0: 2, 3: 1}", "model.optimizer.init_args.amsgrad": False}
     emorl(*arguments(sweep, drawn, "--model.optimizer.init_args.amsgrad=true"))
     wandb.finish()
-    wandb.teardown()  # waits until the last records are written
+    wandb.teardown()  # waits for the last records
     (path,) = here.rglob("last.ckpt")
     checkpoint, run = torch.load(path), offline.Offline(here)
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]

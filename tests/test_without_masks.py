@@ -1,4 +1,4 @@
-"""Images without masks: nothing is compared with a truth that is not there, and the user is told."""
+"""Images without masks: scores that need ground truth are omitted, with a message."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def mixed(tmp_path_factory):
     return folder
 
 
-WITHOUT = [{}, {"eval_labels": ()}]  # masks: in the data, in what is read of them
+WITHOUT = [{}, {"eval_labels": ()}]  # without masks in the data, and without reading them
 
 
 def fit(root, folder, *callbacks, steps=4, model="efficient_morl", data=None, **arguments):
@@ -106,7 +106,7 @@ def test_a_test_reports_the_other_scores(unmasked, shards, tmp_path, caplog, cap
 
 
 def test_scores_of_a_run_with_truth_do_not_linger_in_one_without(unmasked, shards, tmp_path):
-    """And the other way round."""
+    """And vice versa."""
     module = tiny.module()
     for root, count in ((shards, 5), (unmasked, None), (shards, 5)):
         trainer = tiny.trainer(tmp_path, callbacks=TestReport())

@@ -1,4 +1,4 @@
-"""A script for Blender's Python: the label map of a scene by a pass of its own, to compare with ours.
+"""A script for Blender's Python: the label map of a scene by a separate rendering pass, for comparison.
 
     python clevr_mask_pass.py FOLDER_OF_OUR_SCRIPT SCENE.json MASK.png
 

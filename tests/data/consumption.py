@@ -1,4 +1,4 @@
-"""How processes and their workers take the batches of an epoch: each worker its own windows, all in turns."""
+"""A model of how processes and their workers read the batches of an epoch, for comparison with the loaders."""
 
 from itertools import zip_longest
 
@@ -13,13 +13,13 @@ def stream(order, samples, session, place, epoch=0, number=0):
 
 
 def rank_batches(order, samples, session, rank, epoch=0, number=0):
-    """Return the batches that one process has in turn from its workers."""
+    """Return the batches that one process receives, alternating between its workers."""
     streams = [stream(order, samples, session, (rank, worker), epoch, number) for worker in range(session.workers)]
     return in_turns([samples.tolist() for samples in streams], session.batch_size)
 
 
 def in_turns(queues, batch_size):
-    """Deal out batches from each queue in turn, as a `DataLoader` does with what its workers yield."""
+    """Take batches from each queue in turn, as a `DataLoader` does with its workers."""
     places = [range(0, len(queue), batch_size) for queue in queues]
     rounds = zip_longest(
         *([queue[i : i + batch_size] for i in starts] for queue, starts in zip(queues, places, strict=True))

@@ -1,4 +1,4 @@
-"""What the published arrays of a scene mean, worked out anew for the tests."""
+"""An independent interpretation of the published arrays of a scene, for comparison with the readers."""
 
 import numpy as np
 from fixtures.write_with_tensorflow import FILES, FOLDER, SCENES

@@ -1,4 +1,4 @@
-"""A web server on this machine that fails as it is told."""
+"""A local web server that fails in requested ways."""
 
 import functools
 import os
@@ -18,7 +18,7 @@ SPOIL = "a byte is another one"
 
 
 class Handler(SimpleHTTPRequestHandler):
-    error_message_format = "<Error><Code>%(code)d</Code><Message>%(message)s</Message></Error>"  # as S3 words it
+    error_message_format = "<Error><Code>%(code)d</Code><Message>%(message)s</Message></Error>"  # format of S3
 
     def do_GET(self):
         with self.server.lock:

@@ -1,4 +1,4 @@
-"""A stand-in for Blender: answers as our script does, and paints a picture that depends on the scene alone.
+"""A substitute for Blender: answers like the rendering script, with an image that depends only on the scene.
 
 Its first argument is a file that gets a line for each start and each scene. If a file `fails` lies beside it, it fails
 after as many scenes as that says.
@@ -19,7 +19,7 @@ def paint(scene):
 
 
 def main(log, _script, folder=None):
-    print("Read prefs: nothing", flush=True)  # Blender's own lines
+    print("Read prefs: nothing", flush=True)  # output of Blender itself
     print("emorl renders with Blender 4.5.9 LTS", flush=True)
     if folder is None:
         return

@@ -1,4 +1,4 @@
-"""A training run that writes down what it sees, and that may be killed: `recorder.py ROOT FOLDER WORKERS STEP`."""
+"""A training run that records its samples, and that can be killed: `recorder.py ROOT FOLDER WORKERS STEP`."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ SEEN = "seen.txt"
 
 
 class Recorder(LightningModule):
-    """Learns nothing and appends the indices of each batch to a file, which lasts whatever happens to the process."""
+    """Learns nothing, and appends the indices of each batch to a file, which survives a kill."""
 
     def __init__(self, path, kill_at=None):
         super().__init__()

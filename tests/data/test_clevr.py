@@ -41,12 +41,12 @@ def assert_is(record, arrays):
 
 
 def flat(arrays):
-    """The arrays as a parsed record holds them."""
+    """The arrays as in a parsed example."""
     return {name: array.ravel() for name, array in arrays.items()}
 
 
 def frames(content):
-    """Cut a file into its records with their headers."""
+    """Split a file into its records with their headers."""
     while content:
         size = struct.unpack_from("<Q", content)[0] + 16
         yield content[:size]
@@ -66,7 +66,7 @@ def test_reads_what_tensorflow_wrote():
     for record, arrays in zip(source.records(), SCENES, strict=True):
         assert_is(record, arrays)
         check_record(record, source)
-    assert [int(arrays["visibility"].sum()) - 1 for arrays in SCENES] == [10, 8]  # the background is visible, too
+    assert [int(arrays["visibility"].sum()) - 1 for arrays in SCENES] == [10, 8]  # the background is also visible
     assert list(source.object_counts()) == [10, 8]
 
 

@@ -1,4 +1,4 @@
-"""Rendering CLEVR by Blender itself, where there is one: `make blender`."""
+"""Rendering of CLEVR with Blender, if it is installed: `make blender`."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def records(blender):
 
 
 def test_a_scene_rendered_again_is_the_same(blender, records):
-    """In another process, and after other scenes or none."""
+    """Also in another process and after other scenes."""
     alone = source(blender).scene(2)
     np.testing.assert_array_equal(alone.image, records[2].image)
     np.testing.assert_array_equal(alone.segmentation, records[2].segmentation)
@@ -82,7 +82,7 @@ def test_labels_are_those_of_a_pass_of_blender(blender, view: View, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     theirs, ours = read_image(tmp_path / "mask.png")[..., 0] // 20, label_map(scene, view)
     assert np.unique(theirs).tolist() == np.unique(ours).tolist()
-    assert (theirs != ours).mean() < 0.002  # centers on an edge, of meshes of flat faces
+    assert (theirs != ours).mean() < 0.002  # pixel centers on an edge, and flat faces of meshes
 
 
 def test_an_error_of_blender_is_reported(blender):

@@ -1,4 +1,4 @@
-"""Rendering CLEVR, but for Blender itself, for which a stand-in paints noise."""
+"""Rendering of CLEVR with a substitute for Blender that returns noise."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def test_an_interrupted_command_resumes(tmp_path, program, log, capsys, processe
     log.write_text("")
     assert not generate(tmp_path / "out", program, "--processes", processes)
     assert Manifest.load(tmp_path / "out") == Manifest.load(tmp_path / "whole")
-    if processes == "1":  # a shard of another process may be finished, and not yet known to be
+    if processes == "1":  # a shard of another process may be finished, but not yet recorded
         assert (kept, counted(log)["scene"]) == (1, 6)
 
 
@@ -188,7 +188,7 @@ def test_a_model_with_the_crop_does_not_crop_cropped_images_again(tmp_path, prog
 
 
 def test_converting_generated_scenes_gives_the_same_data_set(tmp_path, program):
-    """Written in the layout of the published file, whole frames come back with the same scenes and manifest."""
+    """Whole frames, written in the layout of the published file and converted, give the same scenes and manifest."""
     out, path = tmp_path / "out", tmp_path / "clevr.tfrecords"
     sizes = ("--train", "0", "--val", "0", "--test", "3", "--processes", "1")
     assert not main(["generate", "clevr", str(out), "--preset", "clevr10", *sizes, "--blender", program])

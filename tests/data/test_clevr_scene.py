@@ -78,7 +78,7 @@ def test_numbers_are_in_their_ranges(layouts):
             assert 0 <= factors["pixel_x"] <= 320
             assert 0 <= factors["pixel_y"] <= 240
             numbers = [value for value in factors.values() if isinstance(value, float)]
-            assert numbers == np.float32(numbers).tolist()  # as the published file holds them
+            assert numbers == np.float32(numbers).tolist()  # like the published file
         offset = np.subtract(scene.setting.camera.position, (7.481, -6.508, 5.344))
         assert abs(offset).max() <= 0.5 + 1e-6
         assert sorted(scene.setting.lamps) == ["back", "fill", "key"]
@@ -89,7 +89,7 @@ def test_choices_are_uniform(layouts):
     for name, names in CLASSES.items():
         counts = np.array([sum(factors[name] == kind for factors in objects) for kind in names])
         assert sum(counts) == len(objects)
-        if name != "size":  # a large object finds a place less often
+        if name != "size":  # large objects are placed less often
             assert (abs(counts / len(objects) - 1 / len(names)) < 4 * math.sqrt(1 / len(names) / len(objects))).all()
     numbers = np.bincount([len(scene.objects) for scene in layouts], minlength=11)[3:]
     assert (abs(numbers - len(layouts) / 8) < 4 * math.sqrt(len(layouts) / 8)).all()
@@ -149,7 +149,7 @@ def test_a_sphere_is_a_disc():
 @pytest.mark.parametrize("shape", ["cube", "cylinder", "sphere"])
 @pytest.mark.parametrize("rotation", [0.0, 33.0, 200.0])
 def test_labels_equal_those_of_ray_marching(shape, rotation):
-    """Tiny steps along each ray, and whether a point is in the shape told by distances, without Newton's method."""
+    """Take small steps along each ray and test by distance whether a point is in the shape, without Newton's method."""
     scene = alone(shape, x=1.0, y=-0.5, rotation=rotation)
     view = View(100, 60, 8.0, (20, 20))
     half = 0.7
@@ -201,4 +201,4 @@ def test_rendered_scenes_are_these():
         assert record.factors == scene.objects
         np.testing.assert_array_equal(record.segmentation, label_map(scene, crop(96)))
     pixels = np.stack([record.image for record in records])
-    assert pixels.mean(axis=(0, 1, 2)) == pytest.approx([117, 114, 106], rel=0.15)  # of a published scene
+    assert pixels.mean(axis=(0, 1, 2)) == pytest.approx([117, 114, 106], rel=0.15)  # mean of a published scene

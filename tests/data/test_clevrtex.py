@@ -1,4 +1,4 @@
-"""ClevrTex from its folders, damaged ones included."""
+"""Reading of ClevrTex folders, including damaged ones."""
 
 import json
 
@@ -16,7 +16,7 @@ from emorl.errors import DataError
 
 
 def metadata(index, variant, objects):
-    """What `generate.py` of clevrtex-generation writes, as far as it concerns us."""
+    """Write the files of `generate.py` of clevrtex-generation that are read."""
     shape, material = ("torus", "poliigonrustplain030") if variant == "outd" else ("monkey", "whitemarble")
     entry = {
         "shape": shape,
@@ -43,7 +43,7 @@ def write(folder, index, variant="full", objects=3, mode="RGBA"):
     stem.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new(mode, (320, 240), (index, 20, 30, 255)[: len(mode)])
     image.save(stem.with_suffix(".png"))
-    image.save(f"{stem}_albedo_0001.png")  # one of those that are not read
+    image.save(f"{stem}_albedo_0001.png")  # an unused file
     flat = Image.fromarray(label_map(index, objects)).convert("P")
     flat.putpalette([0, 0, 0, 255, 0, 0] * 128)  # colors that differ from the labels
     flat.save(f"{stem}_flat.png")

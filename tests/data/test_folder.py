@@ -76,13 +76,13 @@ def test_masks_are_label_maps_or_folders_of_binary_masks(images, masks):
 def test_objects_are_counted_unless_their_number_is_given(images, masks):
     assert ImageFolder(images, masks, max_objects=10).max_objects == 10
     assert ImageFolder(images, max_objects=4).max_objects == 4
-    assert ImageFolder(images, masks, size=1).max_objects == 1  # a single pixel is left
+    assert ImageFolder(images, masks, size=1).max_objects == 1  # a single pixel remains
 
 
 def test_images_of_any_size_are_cropped_to_squares_of_one(images, masks):
     save(images / "a.png", np.full((30, 24, 3), (10, 200, 30), np.uint8))
     mask = np.zeros((30, 24), np.uint8)
-    mask[:2], mask[10:20, :12] = 1, 2  # the first one is above the square
+    mask[:2], mask[10:20, :12] = 1, 2  # the first object is above the square
     save(masks / "a.PNG", mask)
     record, *others = ImageFolder(images, masks, size=8).records()
     assert {other.image.shape for other in (record, *others)} == {(8, 8, 3)}
@@ -95,7 +95,7 @@ def test_images_of_any_size_are_cropped_to_squares_of_one(images, masks):
 def test_a_photograph_is_rotated_upright_with_its_mask(images, masks):
     exif = Image.Exif()
     exif[0x0112] = 6
-    save(images / "a.png", np.rot90(PIXELS["a"]), exif=exif)  # stored lying on its side
+    save(images / "a.png", np.rot90(PIXELS["a"]), exif=exif)  # stored rotated
     record = next(ImageFolder(images, masks).records())
     np.testing.assert_array_equal(record.image, PIXELS["a"])
     np.testing.assert_array_equal(record.segmentation, labels((2, 0, 0), (1, 6, 6)))
@@ -233,7 +233,7 @@ def test_padding_keeps_all_with_background_around(images, masks):
 
 
 def outlined(*boxes):
-    """A label map as of PASCAL VOC: each object has an outline of 255."""
+    """A label map like PASCAL VOC's: each object has an outline of label 255."""
     pixels = np.zeros(SIZE, np.uint8)
     for label, top, left in boxes:
         pixels[top : top + 6, left : left + 6] = 255

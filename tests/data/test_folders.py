@@ -1,4 +1,4 @@
-"""Which files of a folder are images, in which order and under which keys."""
+"""Listing of image folders: which files are read, their order and their keys."""
 
 import os
 
@@ -63,7 +63,7 @@ def test_entries_that_are_not_files_are_skipped(folder):
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     listing = list_folder(folder, recursive=False)
     assert [path.name for path in listing.others] == ["notes.txt", "pipe.png"]
-    assert folder / "gone.png" in listing.images  # reading it says that it is not there
+    assert folder / "gone.png" in listing.images  # reading it raises the error
 
 
 def test_a_folder_that_does_not_exist(tmp_path):

@@ -1,4 +1,4 @@
-"""The HDF5 files of EfficientMORL's authors, read and written."""
+"""Reading and export of the HDF5 format of EfficientMORL's authors."""
 
 import errno
 import io
@@ -78,7 +78,7 @@ def test_images_and_masks(tmp_path, dtype, options):
         check_record(record, source)
         np.testing.assert_array_equal(record.image, arrays["imgs"][number].astype(np.uint8), strict=True)
         assert len(record.factors) == 3 - number % 2
-    assert records[1].segmentation[16, 4] == 2  # entity 3, the second object that is there
+    assert records[1].segmentation[16, 4] == 2  # entity 3, the second object in the scene
     assert_same(next(source.records(3)), records[3])
 
 
@@ -257,7 +257,7 @@ class Listed(Source):
 
 
 def odd_scenes(factors):
-    """A scene with an object that no pixel shows, and one without objects."""
+    """A scene with a fully occluded object, and one without objects."""
     images, _ = scenes(2)
     segmentation = np.zeros((24, 32), np.uint8)
     segmentation[3:9, 3:9] = 2
@@ -369,7 +369,7 @@ def test_splits_that_are_too_large(tmp_path, capsys, numbers, message):
 
 
 class SmallDisk(io.FileIO):
-    """A file on a disk with little room: the write that fills it is short, and those after it fail."""
+    """A file on a nearly full disk: the write that fills it is short, and later writes fail."""
 
     room = 0
 
@@ -382,7 +382,7 @@ class SmallDisk(io.FileIO):
 
 @pytest.mark.parametrize("room", [0, 50, 2000, 8000])
 def test_a_full_disk_is_an_error_and_no_crash(tmp_path, tetrominoes, monkeypatch, room):
-    """HDF5 itself crashes the process at its end if it could not close a file: then no test passes."""
+    """HDF5 crashes the process at exit if it could not close a file, which fails all tests."""
     monkeypatch.setattr(SmallDisk, "room", room)
     monkeypatch.setattr("emorl.data.write.export.open", lambda name, mode, **_: SmallDisk(name, mode), raising=False)
     with pytest.raises(DataError, match=r"t\.h5: cannot be written \(.*No space left on device\); free some space"):

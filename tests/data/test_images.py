@@ -98,7 +98,7 @@ def test_a_16_bit_gray_image_is_refused(tmp_path):
 
 
 def picture(mode, alpha=255):
-    """A picture of `PIXELS` in a mode, of an opacity."""
+    """An image of `PIXELS` in a mode, with an opacity."""
     image = Image.fromarray(PIXELS)
     if mode == "P":  # with an alpha for each color
         image = image.quantize(16)
@@ -160,7 +160,7 @@ def test_a_cmyk_jpeg_is_refused(tmp_path):
 
 
 def short_header():
-    """A PNG whose first chunk says that it is too short: Pillow raises a ValueError."""
+    """A PNG whose first chunk has a wrong length, for which Pillow raises a ValueError."""
     content = bytearray(encode("PNG"))
     content[11] -= 1
     return bytes(content)
@@ -199,7 +199,7 @@ SEEDS = [
 
 
 def damaged(content, random):
-    """Change, delete, repeat or cut off bytes of a file, near its front as often as anywhere."""
+    """Change, delete, repeat or truncate bytes of a file, half of the time near its start."""
     content = bytearray(content)
     for _ in range(random.choice((1, 2, 4, 8))):
         place = random.randrange(max(1, min(len(content), random.choice((64, 400, 10**6)))))
@@ -255,7 +255,7 @@ LABELS = np.array([[0, 3], [7, 200]])
 def label_image(mode):
     if mode == "P":
         image = Image.fromarray(LABELS.astype(np.uint8)).convert("P")
-        image.putpalette([9, 9, 9] * 256)  # the same color everywhere: only the indices tell the labels
+        image.putpalette([9, 9, 9] * 256)  # one color: labels are only in the indices
         return image
     if mode == "LA":
         return Image.fromarray(LABELS.astype(np.uint8)).convert("LA")

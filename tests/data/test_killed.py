@@ -1,4 +1,4 @@
-"""A data stream that resumes after its process was killed."""
+"""Resuming of the data stream after its process was killed."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def killed(root, tmp_path_factory):
     here = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{here.parent}:{os.environ.get('PYTHONPATH', '')}"}
     command = [sys.executable, here / "recorder.py", root, folder, "2", f"{STEP}"]
-    with (folder / "log").open("wb") as log:  # no pipe: the workers that are left behind would hold it open
+    with (folder / "log").open("wb") as log:  # no pipe, which remaining workers would keep open
         process = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=600)
     assert process.returncode == -signal.SIGKILL, (folder / "log").read_text()
     return folder

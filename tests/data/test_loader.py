@@ -220,13 +220,13 @@ def resident():
 
 
 def weighed(read, indices):
-    """Read, and give each scene the memory of its reader for a name."""
+    """Read, and use the reader's memory as each scene's key."""
     return ((index, lambda decode=decode: decode()._replace(key=f"{resident()}")) for index, decode in read(indices))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells the memory of a process on Linux only")
 def test_the_memory_of_a_reader_is_constant(tmp_path):
-    """A worker is new in each epoch and runs the same code; to keep a fifth of what was read would be 4 MB more."""
+    """Each epoch has a new worker, which runs the same code; keeping a fifth of the data would take 4 MB more."""
     manifest = write_shards(consecutive(Noise(), {"train": 100}), tmp_path, shard_size=10)
     read = partial(weighed, ShardReader(str(tmp_path), manifest, "train", "square", 64, 64))
     training = TrainingLoader(read, Order((10,) * 10, 10, 0), 5)

@@ -64,7 +64,7 @@ def test_version_1_draws_these_sprites():
 
 @shapes
 def test_size_and_center(shape):
-    """Over all positions the pixels' mean count is the area, and their mean place follows the position."""
+    """Over all positions, the mean number of pixels is the area, and their mean position follows that of the sprite."""
     drawn = {(x, y): sprite(shape, 1.0, 0.3, x, y) for x in POSITIONS[::4] for y in POSITIONS[::4]}
     assert np.mean([frame.sum() for frame in drawn.values()]) == pytest.approx(AREAS[shape], rel=2e-3)
     rows, columns = (np.array([np.argwhere(frame)[:, axis].mean() for frame in drawn.values()]) for axis in (0, 1))
@@ -77,7 +77,7 @@ def test_orientation_is_counter_clockwise_and_a_heart_at_0_points_downwards():
     upright, quarter = sprite("heart", 1, 0, 0.5, 0.5), sprite("heart", 1, np.pi / 2, 0.5, 0.5)
     assert upright[:32].sum() > 1.5 * upright[32:].sum()
     np.testing.assert_array_equal(upright, upright[:, ::-1])
-    assert (np.rot90(upright) != quarter).sum() <= 2  # where a corner lies half-way between two steps of the grid
+    assert (np.rot90(upright) != quarter).sum() <= 2  # if a corner is half-way between two grid steps
 
 
 @shapes

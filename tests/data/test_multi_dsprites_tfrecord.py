@@ -31,7 +31,7 @@ def assert_is(record, arrays):
 
 
 def flat(arrays):
-    """The arrays as a parsed record holds them."""
+    """The arrays as in a parsed example."""
     return {name: array.ravel() for name, array in arrays.items()}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emorl.data.stream.plan import Order, Session, evaluation_part
 
 SMALL = st.integers(1, 4)
-ORDER = st.tuples(  # arguments: what beartype samples may not come from within a strategy
+ORDER = st.tuples(  # as arguments, since beartype cannot sample within a strategy
     st.lists(st.integers(1, 9), min_size=1, max_size=7).map(tuple), st.integers(1, 12), st.integers(0, 2**32)
 )
 SITTING = st.tuples(SMALL, SMALL, SMALL)
@@ -23,7 +23,7 @@ def flat(batches):
 
 
 def epoch_of(order, epoch):
-    """Return all windows of one consumer that takes the whole epoch."""
+    """Return all windows of a single consumer of the whole epoch."""
     return np.concatenate(order.windows(order.epoch(epoch), epoch, 0, 0)).tolist()
 
 
@@ -46,7 +46,7 @@ def test_an_epoch_keeps_shards_whole_and_in_their_order(order, epoch):
     starts = np.cumsum([0, *order.shards])
     shards = [list(range(a, b)) for a, b in itertools.pairwise(starts)]
     assert sorted(samples) == list(range(sum(order.shards)))
-    turned = samples * 2  # the first shard may go on at the end
+    turned = samples * 2  # the first shard may continue at the end
     assert all(turned[samples.index(shard[0]) :][: len(shard)] == shard for shard in shards)
 
 

@@ -1,4 +1,4 @@
-"""Files by path or URL: retries, errors, names."""
+"""Reading of files by path or URL: retries, errors and quoted names."""
 
 import logging
 import socket
@@ -14,7 +14,7 @@ from emorl.data.shards.remote import TRIES, fetch, locate
 from emorl.errors import DataError
 
 CONTENT = bytes(range(256)) * 100
-REQUESTS = {DROP: 2}  # of one try: aiohttp itself asks again where a connection is closed without an answer
+REQUESTS = {DROP: 2}  # requests per try: aiohttp itself retries if a connection is closed without an answer
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_a_transient_fault_that_persists_is_one_error(folder, fault, reason):
 
 def test_an_unreachable_server_is_one_error():
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # and does not listen
+        free.bind(("127.0.0.1", 0))  # without listening
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(DataError, match=rf"{url}/some\.tar: cannot be read in {TRIES} tries \(Connect"):
             fetch(url, "some.tar", 1)
@@ -134,7 +134,7 @@ def test_the_waits_increase_and_vary(folder, monkeypatch):
 
 
 def test_reads_from_s3(folder, monkeypatch):
-    """The stand-in answers what s3fs asks for: a GET of `/bucket/key`."""
+    """The local server answers the request of s3fs, a GET of `/bucket/key`."""
     pytest.importorskip("s3fs", reason="s3:// needs s3fs: pip install emorl[s3]")
     (folder / "bucket" / "set").mkdir(parents=True)
     (folder / "bucket" / "set" / "some.tar").write_bytes(CONTENT)

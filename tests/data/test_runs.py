@@ -1,4 +1,4 @@
-"""Runs of increasing indices as text."""
+"""Runs of increasing indices, and their text format."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The map-style data set of torch."""
+"""The map-style torch data set `Scenes`."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Shards: samples, checks, and any damage to them."""
+"""Shards and manifests: samples, checks, and damaged files."""
 
 import contextlib
 import functools
@@ -72,7 +72,7 @@ def complete(key="a", **changes):
 
 
 def read(folder, content, samples=1):
-    """Read a shard whose manifest entry matches whatever it holds."""
+    """Read a shard with a manifest entry that matches its content."""
     (folder / "train-000000.tar").write_bytes(content)
     shard = Shard("train-000000.tar", samples, len(content), hashlib.sha256(content).hexdigest())
     return list(read_shard(folder, shard))
@@ -131,7 +131,7 @@ def link(name):
 
 
 def negative():
-    """A header that leads back to itself."""
+    """A header with a negative size, which refers back to itself."""
     content = bytearray(tar(complete()))
     header = tarfile.TarInfo("a.image.png").tobuf(tarfile.GNU_FORMAT)
     header = bytearray(header[:124] + b"\xff" * 10 + b"\xfc\x00" + header[136:])  # -1024 in base 256
@@ -202,7 +202,7 @@ def chunk(kind, content):
     "head", [(b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0"), (b"iCCP", b"k\0\0")], ids=["zTXt", "iTXt", "iCCP"]
 )
 def test_text_and_profiles_are_no_bombs_either(head, place):
-    """Pillow inflates at most a megabyte of each."""
+    """Pillow decompresses at most a megabyte of each."""
     kind, start = head
     whole = png(SCENE.image)
     bomb = chunk(kind, start + zlib.compress(bytes(100 << 20)))

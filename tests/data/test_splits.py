@@ -1,4 +1,4 @@
-"""Published splits of data sets."""
+"""The published splits of CLEVR."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ def test_train_from_the_front_the_others_from_the_end():
     #         0  1  2  3  4  5  6  7  8  9 10 11
     counts = [5, 1, 2, 9, 3, 1, 1, 3, 5, 2, 4, 0]
     assert choose(SMALL, counts) == {"train": [1, 2, 4], "val": [6, 7], "test": [8, 10]}
-    assert choose(SMALL._replace(train=9), counts)["train"] == [1, 2, 4, 5]  # no further than the front
-    assert choose(SMALL._replace(train=9, front=10), counts)["train"] == [1, 2, 4, 5]  # no further than val
+    assert choose(SMALL._replace(train=9), counts)["train"] == [1, 2, 4, 5]  # only from the front
+    assert choose(SMALL._replace(train=9, front=10), counts)["train"] == [1, 2, 4, 5]  # only before val
 
 
 def test_a_short_file_is_one_test_split():

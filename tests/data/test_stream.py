@@ -1,4 +1,4 @@
-"""From shards to batches: decoding, order, padding."""
+"""The stream from shards to batches: decoding, order and padding."""
 
 import weakref
 from functools import partial

@@ -1,4 +1,4 @@
-"""Generated Tetrominoes, and those of DeepMind's TFRecords."""
+"""Tetrominoes, generated and from DeepMind's TFRecords."""
 
 import hashlib
 import itertools
@@ -114,7 +114,7 @@ def test_version_1_draws_these_scenes():
 
 
 def test_statistics_are_those_of_the_real_data_set():
-    """A million real records have no S or Z with a probability of 0.5033.
+    """In the published set, an object is no S or Z with a probability of 0.5033.
 
     Uniform shapes without the rejection of overlaps, or with that of single objects, would give (15 / 19)^3 = 0.4921.
     """

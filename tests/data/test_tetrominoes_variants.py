@@ -55,7 +55,7 @@ def test_every_shape_occurs_once():
     turned = [np.array([[cell == "X" for cell in row] for row in shape.split("/")]) for shape in SHAPES + TROMINOES]
     assert len({(grid.shape, grid.tobytes()) for grid in turned}) == 19 + 6
     free = {min(orientations(shape)) for shape in PENTOMINOES}
-    assert len(free) == 12  # all the pentominoes there are, but for turning and mirroring
+    assert len(free) == 12  # all pentominoes up to rotation and reflection
     assert all(shape.count("X") == 5 for shape in PENTOMINOES)
 
 

@@ -120,7 +120,7 @@ def test_truncated_plain_file(path, size):
     boundaries = np.cumsum([0, *(len(frame(message)) for message in MESSAGES)]).tolist()
     records, failed = prefix_until_error(path)
     assert records == MESSAGES[: len(records)]
-    assert failed or size in boundaries[1:]  # the format cannot tell a file cut between two records
+    assert failed or size in boundaries[1:]  # the format cannot detect truncation between two records
 
 
 @settings(deadline=None)
@@ -229,7 +229,7 @@ def test_take_names_the_wrong_feature(name, got):
 
 
 class Lengths(TFRecordSource):
-    """Takes note of what is decoded: the length of the feature `x`."""
+    """Records the length of each decoded feature `x`."""
 
     def __init__(self, path):
         super().__init__(path)

@@ -1,4 +1,4 @@
-"""Crops and resizing by name."""
+"""Named crops and resizing."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from emorl.errors import DataError
 
 
 def coordinates(height, width):
-    """Return an image whose pixels say where they are: row, column, 0."""
+    """Return an image whose pixels contain their position: row, column, 0."""
     row, column = np.indices((height, width))
     return np.stack((row, column % 256, column // 256), axis=-1).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Writing shards: atomic, resumable, the same bytes for the same records."""
+"""Writing of shards: atomic, resumable, and with equal bytes for equal records."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ TRAIN_7_VAL_2 = {"train": Selection(Tetrominoes(7), range(7)), "val": Selection(
 
 
 class Counting(Tetrominoes):
-    """Remembers which scenes were drawn."""
+    """Records which scenes were generated."""
 
     def __init__(self, num_scenes, seed=0):
         super().__init__(num_scenes, seed)
@@ -36,7 +36,7 @@ class Counting(Tetrominoes):
 
 
 class Passes(Tetrominoes):
-    """Remembers in which passes it was read."""
+    """Records the passes in which it was read."""
 
     random_access = False
 
@@ -50,7 +50,7 @@ class Passes(Tetrominoes):
 
 
 class Killer(Tetrominoes):
-    """Kills the process that draws scene 7, unless it is the one that made the source."""
+    """Kills the process that generates scene 7, unless it created the source."""
 
     def __init__(self, num_scenes):
         super().__init__(num_scenes)
@@ -63,7 +63,7 @@ class Killer(Tetrominoes):
 
 
 class Cramped(Tetrominoes):
-    """Forbids the process that draws scene 7 to write large files."""
+    """Limits the file size of the process that generates scene 7."""
 
     def scene(self, index):
         if index == 7:
@@ -94,7 +94,7 @@ def recorded(folder):
 
 
 def assert_unfinished(folder, missing):
-    """No manifest, not this shard, and nothing in the progress file but whole shards."""
+    """Check that there is no manifest, not this shard, and only whole shards in the progress file."""
     assert not (folder / "manifest.json").exists()
     assert not (folder / missing).exists()
     for shard in recorded(folder):
@@ -180,7 +180,7 @@ def test_a_source_read_in_order_is_read_once(tmp_path):
     write_shards(selections, tmp_path / "out", shard_size=2)
     assert source.passes[1:] == [(range(9, 10),)]
 
-    source = Passes(20)  # what comes again takes a further pass
+    source = Passes(20)  # repeated records need another pass
     write_shards({"b": Selection(source, range(4, 6)), "a": Selection(source, range(3))}, tmp_path / "back")
     assert source.passes == [(range(4, 6),), (range(3),)]
 
@@ -198,7 +198,7 @@ def test_source_that_ends_early(tmp_path):
         Manifest.load(tmp_path)
     assert not (tmp_path / "test-000001.tar").exists()
 
-    source = Counting(7)  # with smaller splits the whole shards count
+    source = Counting(7)  # whole shards are reused with smaller splits
     write_shards(consecutive(source, {"train": 4, "test": 3}), tmp_path, shard_size=2)
     assert source.drawn == [6]
     write_shards(consecutive(Tetrominoes(7), {"train": 4, "test": 3}), tmp_path / "clean", shard_size=2)
@@ -249,7 +249,7 @@ def test_resumes_after_a_kill(tmp_path, processes):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
-    process.communicate(timeout=600)  # the end of the output comes when no process is left to write it
+    process.communicate(timeout=600)  # the output ends when no process can write to it
     assert not (out / "manifest.json").exists()
     before = {out / shard.name: (out / shard.name).stat().st_mtime_ns for shard in recorded(out)}
 
@@ -319,7 +319,7 @@ def test_full_disk(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_limit_of_file_size(tmp_path, processes):
-    """What the system says here is as on a full disk, in this process and in others."""
+    """Errors of the system as on a full disk, in this process and in others."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(DataError, match=r"train-000000\.tar: cannot be written .*too large.*; free some space"):

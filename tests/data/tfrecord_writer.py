@@ -1,4 +1,4 @@
-"""An independent writer of TFRecord files and `tf.train.Example` messages: plain Python, no library of emorl's."""
+"""An independent writer of TFRecord files and `tf.train.Example` messages: plain Python, without code of emorl."""
 
 import gzip
 import struct

@@ -1,4 +1,4 @@
-"""Objects with known factors, and codes of them whose scores are known."""
+"""Objects with known factors, and codes with known scores."""
 
 from typing import NamedTuple
 
@@ -30,14 +30,14 @@ def perfect(count=300):
 
 
 def rotated(count=300):
-    """The perfect code, its first two and its next two dimensions turned by 45 degrees: each serves two factors."""
+    """The perfect code, its first two and its next two dimensions rotated by 45 degrees: each predicts two factors."""
     rotation = np.eye(DIM)
     rotation[:2, :2] = rotation[2:4, 2:4] = np.array([[1, -1], [1, 1]]) / 2**0.5
     return Halves(*(Codes(half.code @ rotation, half.value) for half in perfect(count)))
 
 
 def unrelated(count=300):
-    """A code that knows nothing of the object."""
+    """A code that is independent of the object."""
     return _halves(np.random.default_rng(2).normal(size=(count, DIM)), _values(count))
 
 

@@ -1,11 +1,11 @@
-"""A model of a user's: a stage for every step, as IODINE has them, but without layers, posteriors, nll and KL."""
+"""A custom model with a stage for every step, like IODINE, but without layers, posteriors, nll and KL."""
 
 from emorl.model import Inference, SlotAttention, Stage
 from emorl.model.noise import gaussian_noise
 
 
 class Stepwise(SlotAttention):
-    """Slot Attention that decodes every iteration and keeps its attention to itself."""
+    """Slot Attention that decodes every iteration and does not return its attention."""
 
     def forward(self, image, steps=None, num_slots=None, noise=gaussian_noise):
         layers = self.iterate(image, self.checked_steps(steps), self.checked_slots(num_slots), noise)

@@ -7,7 +7,7 @@ import tiny
 from emorl.evaluation.representation.activeness import activeness, activeness_figure
 
 SIZE = (10, 12)
-DIM = 9  # more than are swept at once
+DIM = 9  # more dimensions than are swept at once
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ VALUES = torch.linspace(-1, 2, 3).expand(DIM, 3)
 
 
 def loop(network, slots):
-    """The definition, one picture after another."""
+    """The definition, one image at a time."""
     total = torch.zeros(DIM)
     for dim in range(DIM):
         for scene in range(2):

@@ -26,7 +26,7 @@ def test_a_perfect_code(results):
 
 
 def test_a_rotated_code_is_as_informative_but_neither_disentangled_nor_complete(results):
-    """Each of four dimensions serves two of four factors, each factor is spread over two of six dimensions."""
+    """Each of four dimensions predicts two of four factors; each factor is predicted by two of six dimensions."""
     result = results["rotated"]
     assert result.disentanglement == pytest.approx(1 - np.log(2) / np.log(4), abs=0.15)
     assert result.completeness == pytest.approx(1 - np.log(2) / np.log(6), abs=0.15)
@@ -64,7 +64,7 @@ def test_extremes():
     assert (one_to_one.disentanglement, one_to_one.completeness.tolist()) == (1, [1, 1, 1])
     assert spread.disentanglement == pytest.approx(0, abs=1e-12)
     assert spread.completeness == pytest.approx(0, abs=1e-12)
-    shared = of([[1, 1, 1], [0, 0, 0]])  # one dimension serves all factors
+    shared = of([[1, 1, 1], [0, 0, 0]])  # one dimension predicts all factors
     assert shared.disentanglement == pytest.approx(0, abs=1e-12)
     assert shared.completeness.tolist() == [1, 1, 1]
 

@@ -1,4 +1,4 @@
-"""The study of draws of the noise."""
+"""The study of draws of the sampling noise."""
 
 import csv
 import math
@@ -49,7 +49,7 @@ def test_mean_and_deviation_over_draws():
     assert (zero["fg_ari"], one["fg_ari"]) == pytest.approx((0.6, 1.6))
     assert zero["mse_sd"] == one["mse_sd"] == pytest.approx(0.02**0.5)
     assert over_draws(rows[:2])[0]["mse_sd"] is None
-    undefined = over_draws([row | {"fg_ari": math.nan} for row in rows])[0]  # no object to be seen
+    undefined = over_draws([row | {"fg_ari": math.nan} for row in rows])[0]  # no visible object
     assert math.isnan(undefined["fg_ari"])
     assert math.isnan(undefined["fg_ari_sd"])
 
@@ -106,7 +106,7 @@ def test_means_are_decoded_on_request(module, shards, tmp_path):
     ],
 )
 def test_a_study_takes_the_best_of_several_draws(study, table, module, shards, tmp_path):
-    """Which have a lower bound, and so at I = 0 a lower nll + KL in the mean; the scores are those of `emorl test`."""
+    """They have a lower bound, so at I = 0 a lower mean nll + KL; the scores equal those of `emorl test`."""
     checkpoint = tiny.saved(module, tmp_path / "last.ckpt")
     short = {"slots": ("--largest=2",), "draws": ("--number=1",), "robustness": ("--noise=[0.1]",)}.get(study, ())
     found = {}

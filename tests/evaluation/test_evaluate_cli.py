@@ -1,4 +1,4 @@
-"""The command `emorl-evaluate`: help, and errors in one line."""
+"""The command `emorl-evaluate`: help and one-line errors."""
 
 import pytest
 

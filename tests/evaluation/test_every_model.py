@@ -1,4 +1,4 @@
-"""Each study of each kind of model: with a zero step or without, of posteriors or points, with layers or without."""
+"""Each study with each type of model: with and without I = 0, posteriors and layers."""
 
 import csv
 import json
@@ -159,5 +159,5 @@ def test_too_few_steps_are_one_line_and_status_2(module, checkpoint, shards, tmp
 
 
 def few(name):
-    """Return the options with which a study takes no time."""
+    """Return options that make a study fast."""
     return {"slots": ["--largest=2"], "draws": ["--number=1"], "robustness": ["--count=1", "--noise=[]"]}.get(name, [])

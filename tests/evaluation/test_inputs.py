@@ -1,4 +1,4 @@
-"""What studies start from: models, scenes, and their checks."""
+"""Inputs of studies: models, scenes, and their checks."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,7 @@ def scenes(shards, module):
 
 
 def look(module, batch):
-    """Return what `read` and `score` take."""
+    """Return arguments of `read` and `score`."""
     return module.network, batch, infer(module, batch, module.test_refinement_steps)
 
 
@@ -34,7 +34,7 @@ def tile(picture, row, column, side=35, gap=2):
 
 
 def test_layers_decode_the_samples_of_the_bottom_up_pass(module, scenes):
-    """z^l must give the very attention of layer l + 1."""
+    """z^l must reproduce the attention of layer l + 1."""
     network, batch, inference = look(module, scenes.batch([0, 3]))
     readings = read(network, inference)
     assert [reading.name for reading in readings] == ["layer 1", "layer 2", "layer 3", "step 1", "step 2"]
@@ -73,7 +73,7 @@ def test_without_layers_the_stages_are_read_and_drawn(module, scenes):
     network, batch, inference = look(module, scenes.batch([0]))
     plain = inference._replace(layers=[])
     assert [(reading.name, reading.step) for reading in read(network, plain)] == [(f"step {i}", i) for i in (0, 1, 2)]
-    assert layer_picture(network, batch, plain).shape[1] - tiny.sheet_size(3, 6)[0] < 40  # three rows, and a head
+    assert layer_picture(network, batch, plain).shape[1] - tiny.sheet_size(3, 6)[0] < 40  # three rows and a header
 
 
 def test_scores_are_those_of_scikit_learn_scene_by_scene(module, scenes):

@@ -31,7 +31,7 @@ def test_scenes_are_matched_independently():
 
 
 def test_a_slot_is_matched_to_one_object_only():
-    """Slot 0 covers both objects; the second one is left without."""
+    """Slot 0 covers both objects; the second is unmatched."""
     true = stripes(0, 20, 10)
     matches = match(torch.zeros_like(true)[None], true[None])
     assert (matches.label.tolist(), matches.missed) == ([1], 1)
@@ -39,7 +39,7 @@ def test_a_slot_is_matched_to_one_object_only():
 
 
 def test_the_sum_of_a_scene_is_largest():
-    """Slot 1 is the best for both: object 1 can do with slot 0, object 2 cannot."""
+    """Slot 1 is the best for both objects; slot 0 also overlaps object 1, but not object 2."""
     true, predicted = stripes(0, 12, 10), stripes(4, 18)
     _, iou = overlap(predicted.numpy(), true.numpy())
     assert iou.argmax(axis=1).tolist() == [1, 1]

@@ -44,7 +44,7 @@ def test_scores_are_of_the_objects_that_were_not_fitted_to():
 
 
 def test_fits_are_independent():
-    """The same predictors serve again and again: each fit starts from scratch."""
+    """Predictors are reused, but each fit starts from scratch."""
     fitted, scored = perfect(100)
     first, *_ = train("mlp", FACTORS, fitted)
     before = first.predict(scored.code)

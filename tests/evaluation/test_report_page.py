@@ -1,4 +1,4 @@
-"""The HTML report: one self-contained page, with the numbers of metrics.json."""
+"""The HTML report: a self-contained page with the numbers of metrics.json."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ METRICS = """epoch,step,train/kl,train/nll,train/refinement_steps,train/zero_ste
 0,99,,,,,0.5,0.25
 0,99,11.5,190,1.0,205,,
 0,149,12.5,180,1.0,200,,
-0"""  # the last row is half written
+0"""  # the last row is incomplete
 NAMES = ["paper", "scores", "training", "scenes", "distribution", "layers", "traversals", "record"]
 
 
@@ -87,7 +87,7 @@ def module(**arguments):
 
 @pytest.fixture(scope="module")
 def out(shards, tmp_path_factory):
-    """A report on a run whose name and configuration look like HTML."""
+    """A report of a run whose name and configuration contain HTML."""
     folder = tmp_path_factory.mktemp("report")
     run = folder / '<b id="x">&amp;'
     model = tiny.saved(module(test_refinement_steps=2), run / "checkpoints" / "last.ckpt")
@@ -128,7 +128,7 @@ def test_every_picture_is_embedded_and_written_as_a_file(page, out):
             assert picture.size == (int(image["width"]), int(image["height"]))
         assert len(image["alt"]) > 20
     names = {path.name for path in out.iterdir() if path.suffix != ".png"}
-    assert names == {"report.html", "metrics.json"}  # and nothing temporary
+    assert names == {"report.html", "metrics.json"}  # and no temporary files
 
 
 def test_headings_lead_to_their_sections(page):
@@ -195,7 +195,7 @@ def test_the_page_shows_its_provenance(page, shards):
 
 
 def test_without_a_run_and_with_one_scene_and_no_refinement(tmp_path):
-    """There are no training curves and no standard errors, and I = 0 alone."""
+    """There are no training curves and no standard errors, and only I = 0."""
     root = tiny.write(tmp_path / "data", test=1)
     report(tiny.saved(module(test_refinement_steps=0), tmp_path / "a.ckpt"), str(root), tmp_path)
     page = Page((tmp_path / "report.html").read_text())

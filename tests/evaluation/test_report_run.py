@@ -27,13 +27,13 @@ def test_a_last_line_that_is_still_being_written_does_not_count(history, half):
 
 
 def test_repeated_steps_of_a_resumed_run_count_once(history):
-    """The run got to step 39, and went on from its checkpoint at 19."""
+    """The run reached step 39, and resumed from its checkpoint at 19."""
     found = history("step,train/a,val/b\n9,1,\n19,2,3\n29,8,\n39,9,8\n29,3,\n39,4,\n39,,6\n")
     assert found == {"train/a": [(9, 1.0), (19, 2.0), (29, 3.0), (39, 4.0)], "val/b": [(19, 3.0), (39, 6.0)]}
 
 
 def test_a_resumed_run_may_log_at_other_steps(history):
-    """After 19 it logs the learning rate alone at 25, which is not read, and goes on at 34."""
+    """After 19 it logs only the learning rate at 25, which is not read, and continues at 34."""
     found = history("step,train/a,lr\n9,1,\n19,2,\n29,8,\n39,9,\n25,,0.1\n28,3,\n34,4,\n")
     assert found == {"train/a": [(9, 1.0), (19, 2.0), (28, 3.0), (34, 4.0)]}
 

@@ -1,4 +1,4 @@
-"""The study of scenes unlike those of training."""
+"""The study of scenes that differ from training."""
 
 import csv
 
@@ -50,7 +50,7 @@ def test_noise_has_its_deviation_and_keeps_the_ground_truth():
         return np.stack([record.image for record in records]).astype(float)
 
     clean, changed = draw(), noisy(draw, 0.1, seed=3)
-    gray = (images(clean) > 90) & (images(clean) < 165)  # far enough from black and white that nothing is cut off
+    gray = (images(clean) > 90) & (images(clean) < 165)  # far enough from black and white to avoid clipping
     difference = (images(changed) - images(clean))[gray] / 255
     assert difference.mean() == pytest.approx(0, abs=5e-3)
     assert difference.std() == pytest.approx(0.1, rel=0.05)

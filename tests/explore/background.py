@@ -8,7 +8,7 @@ from threading import Thread
 
 @contextmanager
 def serving(folder):
-    """Serve a folder in the background; yields the address."""
+    """Serve a folder in the background; yield the address."""
     from emorl.explore.serve import address, server
 
     with server(folder) as running:

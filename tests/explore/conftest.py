@@ -1,4 +1,4 @@
-"""A built page, and a browser to look at it with."""
+"""Fixtures of the explorer's tests: a built page, and a browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import pytest
 from background import serving
 
-SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # where Playwright has no browser of its own
+SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # if Playwright has no browser installed
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,14 @@ def site(tmp_path_factory):
     """The page with both shipped models of the explorer, as ``emorl explore --out`` writes it."""
     pytest.importorskip("onnxscript", reason="the page needs exported models: install emorl[export]")
     folder = tmp_path_factory.mktemp("explorer") / "site"
-    command = [sys.executable, "-m", "emorl", "explore", "--out", str(folder)]  # pytest's checks would be exported, too
+    command = [
+        sys.executable,
+        "-m",
+        "emorl",
+        "explore",
+        "--out",
+        str(folder),
+    ]  # in a process without jaxtyping's checks, which would be exported
     environment = os.environ | {
         "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
         "PYTHONPATH": os.pathsep.join(sys.path),

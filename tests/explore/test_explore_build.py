@@ -1,4 +1,4 @@
-"""The page as a folder: what is in it, what it replaces, and what is said of bad input."""
+"""Build of the page as a folder: its contents, what it replaces, and errors of bad input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = resources.files("emorl.explore") / "page"
 
 @pytest.fixture(autouse=True)
 def graphs(monkeypatch, tmp_path):
-    """Leave the export out, which takes its time and onnx; returns the list of the exports asked for."""
+    """Skip the export, which is slow and needs onnx; return the list of requested exports."""
     asked = []
 
     def write_graphs(model, folder):
@@ -125,7 +125,7 @@ def test_a_model_of_another_size_needs_images():
 
 def test_an_explorer_is_replaced_and_other_files_are_not(tmp_path):
     folder = tmp_path / "site"
-    folder.mkdir()  # an empty one is welcome
+    folder.mkdir()  # an empty folder is allowed
     build(folder, ["tetrominoes"])
     (folder / "old.txt").write_text("of an older page")
     build(folder, ["tetrominoes"])

@@ -1,4 +1,4 @@
-"""``emorl explore`` as a user would try it."""
+"""The command ``emorl explore``: options, errors and serving."""
 
 from __future__ import annotations
 

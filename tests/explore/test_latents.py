@@ -1,4 +1,4 @@
-"""Which slots are objects, and which dimensions tell them apart."""
+"""Detection of slots with objects, and the order of latent dimensions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The page in headless Chromium: what it computes, what each action changes, what it says of a wrong file."""
+"""The page in headless Chromium: computed images, effects of each action, and errors of wrong files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODELS = {"Tetrominoes": "tetrominoes", "Multi-dSprites": "multi_dsprites"}
 
 @pytest.fixture
 def visit(browser, address):
-    """Open the page as a visitor; whatever the browser complains about fails the test."""
+    """Open the page as a visitor; any browser error fails the test."""
     contexts, visitors = [], []
 
     def visit(model="Tetrominoes", **options):
@@ -75,7 +75,7 @@ def test_it_shows_the_sum_of_masks_times_colors(visit, title):
 
 
 def test_masks_are_those_of_a_subset(visitor):
-    """Ends of sliders are decoded together with all else, and then looked at among fewer slots."""
+    """Slider thumbnails are decoded together with all slots, and then compared with decoding fewer slots."""
     gap = visitor.page.evaluate(
         "async () => { const { current } = await import('./app.js'); const { among } = await import('./compose.js');"
         " const { model, state } = current(); const values = state.scenes[0].slots.map(slot => slot.values);"
@@ -92,12 +92,12 @@ ACTIONS = {
     "hide": (["#hide"], True, False),
     "hide and show": (["#hide", "#hide"], False, False),
     "remove": (["#remove"], True, False),
-    "duplicate": (["#duplicate"], None, False),  # the copy covers the slot: hardly a pixel differs
+    "duplicate": (["#duplicate"], None, False),  # the copy covers the slot: few pixels differ
     "carry": (["#carry"], False, True),
     "swap between scenes": ([".chip:has-text('B3')", "#swap"], True, True),
     "swap within a scene": ([".chip:has-text('A3')", "#swap"], False, False),
     "choose a partner": ([".chip:has-text('B3')"], False, False),
-    "sweep": (["#dimensions .row:first-child .sweep"], False, False),  # back where it was
+    "sweep": (["#dimensions .row:first-child .sweep"], False, False),  # returns to its value
 }
 
 
@@ -119,7 +119,7 @@ def test_an_action_changes_the_picture_it_should_and_no_other(visitor, action):
 
 
 def settled(visitor):
-    """Wait until a sweep is over: the picture stays the same for half a second."""
+    """Wait until a sweep has ended: the image does not change for half a second."""
     for _ in range(200):
         before = visitor.picture(0)
         visitor.page.wait_for_timeout(500)
@@ -129,7 +129,7 @@ def settled(visitor):
 
 
 def object_of(visitor, scene):
-    """Return the place of the slot whose share of the picture is that of an object."""
+    """Return the position of the slot whose fraction of the image is that of an object."""
     shares = [text.split() for text in visitor.cards(scene)]
     return next(place for place, text in enumerate(shares) if 5 <= int(text[2]) <= 20)
 

@@ -1,4 +1,4 @@
-"""The server: this computer alone, the right types, nothing beyond the folder."""
+"""The local web server: reachable only from this computer, MIME types, only files of the folder."""
 
 from __future__ import annotations
 

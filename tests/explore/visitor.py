@@ -1,4 +1,4 @@
-"""What a visitor sees on the page, and does there."""
+"""A driver of the page for tests: reads what it shows, and performs actions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Visitor:
         return pixels(canvas.evaluate("canvas => canvas.toDataURL()"))
 
     def slide(self, selector, share):
-        """Move a slider to a share of its range, as a pointer that is dragged there and let go."""
+        """Move a slider to a fraction of its range, like dragging and releasing it."""
         self.page.locator(selector).evaluate(
             "(slider, share) => {"
             " slider.value = Number(slider.min) + share * (slider.max - slider.min);"

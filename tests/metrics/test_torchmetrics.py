@@ -292,7 +292,9 @@ def test_wrappers_and_arithmetic():
     tracker.increment()
     tracker.update(preds, target)
     assert tracker.best_metric()["mbo"] == pytest.approx(float(F.mean_best_overlap(preds, target).mean()))
-    bootstrapped = BootStrapper(MeanIoU(), num_bootstraps=3, sampling_strategy="multinomial")  # poisson may draw no image
+    bootstrapped = BootStrapper(
+        MeanIoU(), num_bootstraps=3, sampling_strategy="multinomial"
+    )  # poisson may draw no image
     bootstrapped.update(preds, target)
     assert bootstrapped.compute()["mean"].isfinite()
     total = MeanIoU() + MeanBestOverlap()

@@ -1,4 +1,4 @@
-"""Studies: trainings one after another, resumed, with failures."""
+"""Studies: trainings in sequence, resuming, and failures."""
 
 import csv
 import json
@@ -77,7 +77,7 @@ def test_fine_tuning_starts_from_shipped_weights_once(tmp_path, shards, monkeypa
     Path("cases.yaml").write_text(yaml.safe_dump({"tuned": options}))
     assert not main(["cases.yaml", "out", "--seeds=1"])
     resumed, _ = Run("tuned", tuple(options), 0, Path("out/tuned/seed_0")).commands()
-    assert resumed[-1] == "--ckpt_path=out/tuned/seed_0/checkpoints/last.ckpt"  # which comes before --pretrained
+    assert resumed[-1] == "--ckpt_path=out/tuned/seed_0/checkpoints/last.ckpt"  # takes precedence over --pretrained
 
 
 def test_a_folder_has_one_study_at_a_time(tmp_path, capsys):
@@ -97,7 +97,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("step", "called"), [(1, ["fit", "test"]), (2, ["test"])])
 def test_a_run_whose_training_is_finished_is_tested_alone(step, called, tmp_path, monkeypatch):
-    """As where the study was stopped between the two; ``emorl fit`` refuses to train a finished run."""
+    """The study was stopped between training and test; ``emorl fit`` refuses to train a finished run."""
     calls = []
     monkeypatch.setattr(study, "_call", lambda command, *_: calls.append(command[3]) or 0)
     (tmp_path / "checkpoints").mkdir()
@@ -138,7 +138,7 @@ def test_a_configuration_that_did_not_exist_is_a_change(tmp_path, monkeypatch):
     run = Run("a", ("-c", "a.yaml"), 0, tmp_path / "run")
     run.begin()
     run.log.touch()
-    Path("a.yaml").write_text("x: 2026-01-01")  # a date, for which JSON has no type
+    Path("a.yaml").write_text("x: 2026-01-01")  # a date, which JSON does not support
     with pytest.raises(DataError, match=r"got changes in a\.yaml"):
         run.begin()
     other = run._replace(folder=tmp_path / "other")
@@ -223,7 +223,7 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved")))
 print("up", flush=True)
 time.sleep(60)
 """)
-    os.killpg(process.pid, number)  # as Ctrl-C does, and schedulers
+    os.killpg(process.pid, number)  # like Ctrl-C and schedulers
     assert process.wait(30) == status
     assert log.read_text().split() == ["up", "saved"]
 

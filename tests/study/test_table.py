@@ -67,4 +67,4 @@ def test_scores_that_need_truth_have_no_column_and_no_panel_where_no_run_has_the
     assert row["mse"] == 0.5
     (panel,) = seeds_figure(runs).axes
     assert panel.get_xlabel() == "MSE"
-    assert "fg_ari" in summary_rows([Scored("a", 0, {})])[0]  # nothing is known yet
+    assert "fg_ari" in summary_rows([Scored("a", 0, {})])[0]  # no scores yet
