@@ -224,9 +224,7 @@ def test_prediction_reports_skipped_files_and_reads_subfolders_if_recursive(fold
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (35, 35)).save(folder / path, "PNG")
     module = data(folder, stage="predict", crop="pad")
-    text = (
-        "left out 1 file without an image's suffix (notes.txt) and 1 subfolder (sub; the option recursive reads them)"
-    )
+    text = "skipped 1 file without an image suffix (notes.txt) and 1 subfolder (sub; the option recursive reads them)"
     assert [record.getMessage() for record in caplog.records] == [f"{folder}: {text}"]
     assert keys(module.predict_dataloader()) == ["a", "b", "c", ""]
     module = data(folder, stage="predict", crop="pad", recursive=True, num_workers=0)

@@ -210,9 +210,9 @@ def test_skipped_files_are_reported(images, masks):
     (masks / "b.npy").touch()
     save(masks / "d.png", labels())
     assert list(ImageFolder(images, masks).remarks()) == [
-        f"{images}: left out 1 file without an image's suffix (notes.txt) "
+        f"{images}: skipped 1 file without an image suffix (notes.txt) "
         "and 1 subfolder (x; the option recursive reads them)",
-        f"{masks}: left out 1 file without an image's suffix (b.npy) and 1 mask without an image (d.png)",
+        f"{masks}: skipped 1 file without an image suffix (b.npy) and 1 mask without an image (d.png)",
     ]
 
 

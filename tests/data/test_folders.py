@@ -26,7 +26,7 @@ def test_images_come_in_the_order_of_their_names(folder):
     found = find_images(folder)
     assert [path.name for path in found.paths] == ["a.JPG", "b.png", "c.jpeg", "d.Webp"]
     assert found.keys == ("a", "b", "c", "d")
-    assert found.left_out == f"{folder}: left out 1 file without an image's suffix (notes.txt)"
+    assert found.left_out == f"{folder}: skipped 1 file without an image suffix (notes.txt)"
 
 
 def test_subfolders_are_read_if_recursive(folder):
@@ -48,7 +48,7 @@ def test_a_single_image(folder):
 def test_messages_name_at_most_three_files(folder):
     for number in range(5):
         (folder / f"{number}.avi").touch()
-    assert "left out 6 files without an image's suffix (0.avi, 1.avi, 2.avi, ...)" in find_images(folder).left_out
+    assert "skipped 6 files without an image suffix (0.avi, 1.avi, 2.avi, ...)" in find_images(folder).left_out
 
 
 def test_names_of_any_bytes(tmp_path):
@@ -76,7 +76,7 @@ def test_a_folder_that_does_not_exist(tmp_path):
 def test_a_folder_without_images(tmp_path):
     (tmp_path / "a.avi").touch()
     save(tmp_path / "sub/a.png")
-    match = r"with images in it \(\.png, \.jpg, .*\), or .* got neither \(left out 1 file .* and 1 subfolder \(sub; "
+    match = r"with images in it \(\.png, \.jpg, .*\), or .* got neither \(skipped 1 file .* and 1 subfolder \(sub; "
     with pytest.raises(DataError, match=match):
         find_images(tmp_path)
 

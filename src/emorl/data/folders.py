@@ -114,10 +114,10 @@ def describe_left_out(root: Path, listing: Listing, strays: Sequence[Path] = ())
         strays: masks that belong to no image.
 
     >>> describe_left_out(Path("photos"), Listing((), (Path("photos/notes.txt"),), ()))
-    "left out 1 file without an image's suffix (notes.txt)"
+    'skipped 1 file without an image suffix (notes.txt)'
     """
     kinds = (
-        (listing.others, "file", "without an image's suffix ({})"),
+        (listing.others, "file", "without an image suffix ({})"),
         (strays, "mask", "without an image ({})"),
         (listing.folders, "subfolder", "({}; the option recursive reads them)"),
     )
@@ -126,7 +126,7 @@ def describe_left_out(root: Path, listing: Listing, strays: Sequence[Path] = ())
         if paths:
             names = some([path.relative_to(root).as_posix() for path in paths])
             parts.append(f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} {why.format(names)}")
-    return f"left out {' and '.join(parts)}" if parts else ""
+    return f"skipped {' and '.join(parts)}" if parts else ""
 
 
 def some(names: Sequence[str]) -> str:

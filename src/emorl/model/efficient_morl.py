@@ -159,9 +159,7 @@ class EfficientMORL(SlotModel):
     def bottom_up_pass(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
         """Infer q(z^l | z^{l-1}, x), l = 1..L, from images in [0, 1]."""
         draws = self.bottom_up.draws(image.shape[0], num_slots, noise)
-        chunk = (
-            None if torch.compiler.is_compiling() else self.decode_chunk
-        )  # it would fix the number of groups
+        chunk = None if torch.compiler.is_compiling() else self.decode_chunk  # it would fix the number of groups
         if chunk is None or image.shape[0] <= chunk:
             return self.encode_group(image, draws)
         groups = zip(torch.split(image, chunk), torch.split(draws, chunk, dim=1), strict=True)

@@ -31,7 +31,7 @@ def tetrominoes(
     shard_size: PositiveInt = SHARD_SIZE,
     processes: PositiveInt = PROCESSES,
 ) -> None:
-    """Generate Tetrominoes, three tetrominoes on 35x35 black pixels, drawn like the published ones; needs no download.
+    """Generate Tetrominoes, three tetrominoes on 35x35 black pixels, like the published ones; no download.
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
@@ -58,7 +58,7 @@ def multi_dsprites(
     shard_size: PositiveInt = SHARD_SIZE,
     processes: PositiveInt = PROCESSES,
 ) -> None:
-    """Generate Multi-dSprites, squares, ellipses and hearts on 64x64 pixels, drawn as the published ones; no download.
+    """Generate Multi-dSprites, squares, ellipses and hearts on 64x64 pixels, like the published ones; no download.
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command resumes.

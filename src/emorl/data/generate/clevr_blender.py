@@ -7,8 +7,8 @@ Without a folder it prints the version of Blender. With a folder it reads scenes
 renders each to the file FOLDER/NAME.png and then prints NAME. A scene has
 
     name        of the file
-    size        height and width of the picture in pixels
-    view        left, upper, right and lower edge of the picture in the frame, as fractions of its width and height
+    size        height and width of the image in pixels
+    view        left, upper, right and lower edge of the image in the frame, as fractions of its width and height
     camera      position, target, lens and sensor width in mm; its frame is 4:3
     lamps       positions of the lamps key, fill and back
     objects     shape, material, color, position, rotation about the vertical in degrees, half height
