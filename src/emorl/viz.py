@@ -193,9 +193,16 @@ def decomposition(
         rows: names of the scenes, if they are to be named.
     """
     names, tiles = summary_tiles(image, reconstruction, masks, truth)
-    masks, components = enlarge(masks.float()), enlarge(components.float())
-    slots = to_uint8(masks * components + (1 - masks) * _checkerboard(*masks.shape[-2:]).to(masks.device))
+    slots = slot_tiles(masks, components)
     return sheet(torch.cat((tiles, slots), dim=1), [*names, *slot_names(masks.shape[1])], rows)
+
+
+def slot_tiles(
+    masks: Float[Tensor, "batch slots 1 height width"], components: Float[Tensor, "batch slots 3 height width"]
+) -> UInt8[Tensor, "batch slots 3 tile_height tile_width"]:
+    """Return what each slot shows, enlarged, over a gray checkerboard; arguments as for `decomposition`."""
+    masks, components = enlarge(masks.float()), enlarge(components.float())
+    return to_uint8(masks * components + (1 - masks) * _checkerboard(*masks.shape[-2:]).to(masks.device))
 
 
 def summary_tiles(
