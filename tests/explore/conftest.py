@@ -6,31 +6,37 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from background import serving
 
+ROOT = Path(__file__).parents[2]
 SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # if Playwright has no browser installed
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The page with both shipped models of the explorer, as ``emorl explore --out`` writes it."""
+def module(tmp_path_factory):
+    """Run a module in a process without jaxtyping's checks, which would be exported; all calls share a cache."""
     pytest.importorskip("onnxscript", reason="the page needs exported models: install emorl[export]")
-    folder = tmp_path_factory.mktemp("explorer") / "site"
-    command = [
-        sys.executable,
-        "-m",
-        "emorl",
-        "explore",
-        "--out",
-        str(folder),
-    ]  # in a process without jaxtyping's checks, which would be exported
     environment = os.environ | {
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "NO_MKDOCS_2_WARNING": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
     }
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    def run(*words):
+        command = [sys.executable, "-m", *map(str, words)]
+        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def site(module, tmp_path_factory):
+    """The page with both shipped models of the explorer, as ``emorl explore --out`` writes it."""
+    folder = tmp_path_factory.mktemp("explorer") / "site"
+    ended = module("emorl", "explore", "--out", folder)
     assert (ended.returncode, ended.stderr) == (0, "")
     return folder
 
