@@ -1,4 +1,4 @@
-"""Documents: each command of the README and of docs/ parses, and each file that a page links exists."""
+"""Documents: each command of the README and of docs/ parses, and each file that a page links or CONTRIBUTING names exists."""
 
 import re
 import shlex
@@ -141,3 +141,9 @@ def test_a_page_links_files_that_exist(page):
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text())
     local = [link for link in links if not re.match(r"https?:|mailto:", link)]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_files_that_contributing_names_exist():
+    named = set(re.findall(r"`([\w/]+(?:/|\.(?:py|md|yaml)))`", (ROOT / "CONTRIBUTING.md").read_text()))
+    missing = {name for name in named if not ((ROOT / name).exists() or (ROOT / "src/emorl" / name).exists())}
+    assert missing == {"configs/my_model/", "src/emorl/data/sources/my_data.py", "src/emorl/model/my_model.py"}
