@@ -1,4 +1,4 @@
-"""Documents: each command of the README and of docs/ parses, and each file that a page links or CONTRIBUTING names exists."""
+"""Documents: each command of the README and of docs/ parses, and files that pages link or CONTRIBUTING names exist."""
 
 import re
 import shlex
