@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from benchmarks.measure import step_memory
+from emorl.figures import Figure
 
 
 def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
@@ -32,7 +31,8 @@ def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
 
 def plot(result: dict[str, Any], figure: Path) -> None:
     """Draw both curves side by side."""
-    canvas, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True, layout="constrained")
+    canvas = Figure(figsize=(9, 3.5), layout="constrained")
+    axes = canvas.subplots(1, 2, sharey=True)
     panels = (("against_refinement_steps", "refinement steps I (batch 4)"), ("against_batch", "batch (I = 3)"))
     for axis, (key, label) in zip(axes, panels, strict=True):
         for name, points in result[key].items():

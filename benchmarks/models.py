@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from rich.table import Table
 
 from benchmarks.measure import interleaved, workers
+from emorl.figures import Figure
 
 CASE = "clevr6"
 COMPARED: dict[str, dict[str, Any]] = {
@@ -97,7 +97,8 @@ def table(result: Mapping[str, Any]) -> Table:
 
 def plot(results: Sequence[Mapping[str, Any]], figure: Path) -> None:
     """Draw a panel for each cost, a bar for each model and size."""
-    canvas, axes = plt.subplots(1, len(COSTS), figsize=(13, 4.2), sharey=True, layout="constrained")
+    canvas = Figure(figsize=(13, 4.2), layout="constrained")
+    axes = canvas.subplots(1, len(COSTS), sharey=True)
     for axis, (cost, title) in zip(axes, COSTS.items(), strict=True):
         bars(axis, results, cost)
         axis.set(title=title, xlabel="GiB" if cost == "memory" else "seconds")
@@ -110,7 +111,6 @@ def plot(results: Sequence[Mapping[str, Any]], figure: Path) -> None:
         f"labels: ratios to {first['reference']} in one run"
     )
     canvas.savefig(figure, dpi=120)
-    plt.close(canvas)
 
 
 def bars(axis: Axes, results: Sequence[Mapping[str, Any]], cost: str) -> None:

@@ -23,6 +23,7 @@ ROOMS = [  # from the ground floor up
         "distributed",
         "cpu",
         "viz",
+        "figures",
         "optim",
         "loggers",
         "provenance",

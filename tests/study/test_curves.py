@@ -2,6 +2,7 @@
 
 import pytest
 
+from emorl.figures import CYCLE
 from emorl.study.curves import training_figure
 
 HISTORY = """step,time/minutes,val/zero_step/fg_ari,val/zero_step/mse
@@ -24,7 +25,7 @@ def curve(tmp_path):
 def test_every_run_is_a_line_over_minutes_in_the_color_of_its_case(curve):
     figure = training_figure({"a": [curve("1"), curve("2", 0.5)], "b": [curve("3")]})
     left, right = figure.axes
-    assert [line.get_color() for line in left.lines] == ["C0", "C0", "C1"]
+    assert [line.get_color() for line in left.lines] == [CYCLE[0], CYCLE[0], CYCLE[1]]
     assert left.lines[1].get_xdata().tolist() == [1.5, 2.0]
     assert list(left.lines[1].get_ydata()) == [0.25, 0.5]
     assert list(right.lines[0].get_ydata()) == [0.04, 0.03]
@@ -48,7 +49,7 @@ def test_each_score_that_was_logged_has_a_panel_in_a_fixed_order(tmp_path):
 def test_a_run_that_was_never_scored_has_no_line(tmp_path, curve):
     (tmp_path / "new").write_text("step,time/minutes\n9,1.0\n")
     figure = training_figure({"a": [tmp_path / "new"], "b": [curve("1")]})
-    assert [line.get_color() for line in figure.axes[0].lines] == ["C1"]
+    assert [line.get_color() for line in figure.axes[0].lines] == [CYCLE[1]]
 
 
 def test_a_run_without_a_clock_has_no_line(tmp_path, curve):

@@ -8,11 +8,11 @@ from typing import Any
 
 from jaxtyping import Float64
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from emorl.evaluation.outputs import scale_of
+from emorl.figures import Figure
 from emorl.history import Curve
 
 _CHART = (5.0, 3.2)  # inches

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.evaluation.representation.traversal import sweep
+from emorl.figures import Figure
 from emorl.model import SlotModel
 
 _DIMS = 8  # dimensions that are swept at once, which bounds the memory

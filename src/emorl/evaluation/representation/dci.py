@@ -22,12 +22,12 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
-from matplotlib.figure import Figure
 from scipy.special import entr  # type: ignore[import-untyped]
 
 from emorl.data.records import Factor
 from emorl.evaluation.representation.matching import Codes
 from emorl.evaluation.representation.probe import MEASURES, score, train
+from emorl.figures import Figure
 
 _TINY = float(np.finfo(float).tiny)
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
-from matplotlib.figure import Figure
 from sklearn.base import clone  # type: ignore[import-untyped]
 from sklearn.compose import TransformedTargetRegressor  # type: ignore[import-untyped]
 from sklearn.dummy import DummyClassifier, DummyRegressor  # type: ignore[import-untyped]
@@ -30,6 +29,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl.data.records import Factor
 from emorl.evaluation.representation.matching import Codes
+from emorl.figures import Figure
 
 Predictor = Literal["baseline", "linear", "mlp", "trees"]
 PROBES: tuple[Predictor, ...] = ("baseline", "linear", "mlp")

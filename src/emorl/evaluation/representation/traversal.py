@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from emorl.figures import Figure
 from emorl.files import atomic
 from emorl.model import SlotModel
 from emorl.viz import grid, to_uint8

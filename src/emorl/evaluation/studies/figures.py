@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from emorl.figures import Figure
 from emorl.results import LABELS
 
 Row = Mapping[str, object]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from matplotlib.figure import Figure
 
 from emorl.evaluation.inputs import Scenes, chosen_steps, load_model, load_scenes
 from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
+from emorl.figures import Figure
 from emorl.module import SlotModule
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "nll", "kl")

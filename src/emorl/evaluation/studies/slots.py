@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, UInt8
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from emorl.errors import DataError
@@ -16,6 +15,7 @@ from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, loa
 from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells
+from emorl.figures import Figure
 from emorl.module import SlotModule
 from emorl.scores import StageScores
 from emorl.types import Batch
