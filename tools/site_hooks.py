@@ -81,7 +81,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Render equations to MathML, which browsers display without scripts, and keep a score and its error on one line."""
+    """Render equations to MathML, which browsers display without scripts; keep a score and its error on one line."""
 
     def rendered(equation: re.Match[str]) -> str:
         return convert(html.unescape(equation[3]), display="inline" if equation[2] == "(" else "block")
