@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from emorl.figures import Figure
 from emorl.files import atomic
 from emorl.results import label, rounded, with_error
 
