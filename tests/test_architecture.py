@@ -22,6 +22,7 @@ ROOMS = [  # from the ground floor up
         "batches",
         "distributed",
         "cpu",
+        "palette",
         "viz",
         "figures",
         "optim",

@@ -1,4 +1,4 @@
-"""Figures with lines and bars in colors for color blindness too, those of `emorl.viz`."""
+"""Figures with lines and bars in colors for color blindness too, those of `emorl.palette`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import figure
 from matplotlib.axes import Axes
 
-from emorl.viz import COLORS
+from emorl.palette import COLORS
 
 # Blue first; without the yellow, which white hides.
 CYCLE = tuple("#{:02x}{:02x}{:02x}".format(*COLORS[place]) for place in (4, 5, 2, 6, 0, 1))

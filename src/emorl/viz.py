@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from emorl.files import atomic
+from emorl.palette import COLORS as COLORS
 from emorl.renamed import former_attributes
 
 if not TYPE_CHECKING:
@@ -31,25 +32,6 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 TILE = 128  # pixels that a smaller tile is enlarged to at least, by a whole factor
 BACKGROUND = (32, 32, 32)
-# Okabe and Ito's seven colors, then those farthest from all before for normal sight, deuteranopia and protanopia.
-COLORS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (0, 0, 255),
-    (204, 238, 153),
-    (51, 34, 170),
-    (119, 51, 17),
-    (102, 119, 255),
-    (119, 0, 102),
-    (238, 17, 85),
-    (85, 221, 170),
-)
-
 PAGE = 228  # gray of a sheet, on which white tiles show
 _INK = (32, 32, 32)
 _CHECKS, _CHECK = (112, 144), 8  # grays of the checkerboard behind components, and pixels of a square

@@ -155,7 +155,7 @@ def test_auto_holds_on_to_what_the_warm_start_reached():
 @pytest.mark.parametrize(("target", "warned"), [(-1.21, True), (-1.20, False), ("auto", False)])
 def test_a_target_below_the_floor_of_the_likelihood_is_warned_of(target, warned, caplog):
     EfficientMORL(num_slots=2, slot_dim=4, feature_dim=4, geco=Geco(target))  # log 0.3 = -1.204
-    assert ("lies below -1.20397" in caplog.text) == warned
+    assert ("is below -1.20397" in caplog.text) == warned
 
 
 @pytest.mark.parametrize(("lowest", "warned"), [(0.55, True), (-2.25, False)])
