@@ -13,6 +13,15 @@ from emorl.palette import COLORS
 CYCLE = tuple("#{:02x}{:02x}{:02x}".format(*COLORS[place]) for place in (4, 5, 2, 6, 0, 1))
 
 
+def color(number: int) -> str:
+    """Return the color of a case by its number, from 0; after the last color of `CYCLE` the first is next.
+
+    >>> color(0), color(6)
+    ('#0072b2', '#0072b2')
+    """
+    return CYCLE[number % len(CYCLE)]
+
+
 class Figure(figure.Figure):
     """A figure of matplotlib whose axes take their colors from `CYCLE`, in that order.
 

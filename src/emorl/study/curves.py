@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from emorl.evaluation.outputs import scale_of
-from emorl.figures import CYCLE, Figure
+from emorl.figures import CYCLE, Figure, color
 from emorl.history import read_history
 from emorl.results import LABELS
 
@@ -41,13 +41,13 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
         axes.set(xlabel="minutes of training", ylabel=f"{LABELS[score]}, validation")
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):
-            color, style = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
+            style = ("-", "--", ":")[number // len(CYCLE) % 3]
             for history in curves:
                 curve = history.get(f"val/zero_step/{score}", history.get(f"val/{score}"))
                 if curve and _MINUTES in history:
                     steps, values = zip(*curve, strict=True)
                     known, minutes = zip(*history[_MINUTES], strict=True)
-                    axes.plot(np.interp(steps, known, minutes), values, style, color=color, label=case)
+                    axes.plot(np.interp(steps, known, minutes), values, style, color=color(number), label=case)
         if score == "mse":
             axes.set_yscale(scale_of(value for line in axes.lines for value in np.asarray(line.get_ydata())))
         else:

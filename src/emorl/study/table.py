@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emorl.evaluation.outputs import scale_of
-from emorl.figures import CYCLE, Figure
+from emorl.figures import Figure, color
 from emorl.results import LABELS, needs_truth, stage_label
 
 SUMMARY = ("fg_ari", "ari", "fg_miou", "mse", "kl")
@@ -87,7 +87,7 @@ def seeds_figure(runs: Sequence[Scored]) -> Figure:
             known = [run for run in runs if run.mean(stage, score) is not None]
             places = [cases.index(run.case) + 0.15 * number for run in known]
             values, label = [run.mean(stage, score) for run in known], stage_label(stage)
-            axes.plot(values, places, "o", color=CYCLE[number % len(CYCLE)], ms=4, label=label)
+            axes.plot(values, places, "o", color=color(number), ms=4, label=label)
         if score == "mse":
             axes.set_xscale(scale_of(x for line in axes.lines for x in np.asarray(line.get_xdata())))
         if axes.get_xscale() == "linear":

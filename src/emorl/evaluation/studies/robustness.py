@@ -19,7 +19,7 @@ from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_m
 from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.changes import UNMODIFIED, Draw, multi_dsprites_changes, tetrominoes_changes
 from emorl.evaluation.studies.scores import cells, stage_scores
-from emorl.figures import CYCLE, Figure
+from emorl.figures import Figure, color
 from emorl.module import SlotModule
 from emorl.results import LABELS
 
@@ -151,7 +151,7 @@ def figure(rows: list[dict[str, Any]]) -> Figure:
         for number, i in enumerate(steps):
             means, errors = ([row[number][name] for row in by_change.values()] for name in (score, f"{score}_se"))
             axes.barh(places + number * height, means, height, xerr=errors, capsize=2, label=f"I = {i}")
-            axes.axvline(means[0], color=CYCLE[number % len(CYCLE)], linestyle=":")
+            axes.axvline(means[0], color=color(number), linestyle=":")
         axes.set_title(LABELS[score])
     panels[0].set_yticks(places + 0.4 - height / 2, list(by_change))
     panels[0].invert_yaxis()
