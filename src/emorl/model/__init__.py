@@ -1,4 +1,4 @@
-"""The models in pure torch; start with `SlotModel`, then read one model in the order in which data flows.
+"""The models, which need torch only. Start with `SlotModel`, then read one model in the order of the data flow.
 
 ======  ====================  ==================================================================
 symbol  argument              meaning
@@ -7,7 +7,7 @@ K       ``num_slots``         slots, background included
 D       ``slot_dim``          dimensions of one slot
 L       ``num_layers``        stochastic layers of the bottom-up pass
 I       ``steps``             top-down refinement steps, an argument of the call
-F       ``feature_dim``       features of a pixel
+F       ``feature_dim``       feature channels of a pixel
 lambda  ``posterior``         parameters (mean, rho) of one diagonal Gaussian per slot
 z^l     ``slots``             samples, [B, K, D]
 ======  ====================  ==================================================================

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class KeysValues(NamedTuple):
-    """The image's side of the attention, computed once for all layers."""
+    """Keys and values of the image, computed once for all layers."""
 
     keys: Float[Tensor, "batch pixels dim"]
     values: Float[Tensor, "batch pixels dim"]
@@ -20,8 +20,13 @@ class SlotAttend(nn.Module):
     """Dot-product attention normalized over slots, then averaged over pixels (Locatello et al., 2020).
 
     Args:
-        feature_dim: features of a pixel, F.
+        feature_dim: feature channels of a pixel, F.
         slot_dim: dimensions of a slot, D.
+
+    >>> attend = SlotAttend(feature_dim=16, slot_dim=8)
+    >>> update, attention = attend(torch.rand(2, 4, 8), attend.project(torch.rand(2, 100, 16)))
+    >>> update.shape, attention.shape
+    (torch.Size([2, 4, 8]), torch.Size([2, 4, 100]))
     """
 
     def __init__(self, feature_dim: int, slot_dim: int) -> None:

@@ -16,21 +16,28 @@ from emorl.model.recurrent import DualGRU, PosteriorCell, ResidualMLP
 
 
 class BottomUpPass(NamedTuple):
-    """What the bottom-up pass found, layer by layer."""
+    """The results of the bottom-up pass by layer."""
 
     posteriors: list[Gaussian]  # q(z^1 | x) .. q(z^L | z^{L-1}, x)
-    slots: list[Float[Tensor, "batch slots dim"]]  # z^1 .. z^{L-1}, the samples that the layers after them saw
-    attention: list[Float[Tensor, "batch slots *place"]]  # of positions, or of an image's rows and columns
+    slots: list[Float[Tensor, "batch slots dim"]]  # z^1 .. z^{L-1}, the inputs of the next layers
+    attention: list[Float[Tensor, "batch slots *place"]]  # at each position, or each row and column of an image
 
 
 class BottomUp(nn.Module):
     """q(z^1 | x) and q(z^l | z^{l-1}, x), l = 2..L, with weights shared by the layers (section 3.1 of the paper).
 
     Args:
-        feature_dim: features of a position, F.
+        feature_dim: feature channels of a position, F.
         slot_dim: dimensions of a slot, D.
-        num_layers: stochastic layers, L.
-        cell: builds the recurrent cell from the slot dimension.
+        num_layers: number L of stochastic layers.
+        cell: builds the recurrent cell from D.
+
+    >>> from emorl.model import gaussian_noise
+    >>> bottom_up = BottomUp(feature_dim=16, slot_dim=8, num_layers=3)
+    >>> draws = bottom_up.draws(batch=2, num_slots=4, noise=gaussian_noise)
+    >>> posteriors, slots, attention = bottom_up(torch.rand(2, 100, 16), draws)
+    >>> len(posteriors), len(slots), attention[-1].shape
+    (3, 2, torch.Size([2, 4, 100]))
     """
 
     def __init__(
@@ -54,11 +61,11 @@ class BottomUp(nn.Module):
         features: Float[Tensor, "batch positions features"],
         draws: Float[Tensor, "layers batch slots dim"],
     ) -> BottomUpPass:
-        """Infer the posteriors of slots that all start from the same distribution.
+        """Infer the posteriors; all slots start from the same distribution.
 
         Args:
             features: the encoder's features.
-            draws: what `draws` returns.
+            draws: standard normal draws, see `draws`.
         """
         pixels = self.attend.project(features)
         posterior = self.initial(*draws.shape[1:3])
@@ -73,12 +80,12 @@ class BottomUp(nn.Module):
         return BottomUpPass(posteriors, samples[1:], attentions)
 
     def draws(self, batch: int, num_slots: int, noise: Noise) -> Float[Tensor, "layers batch slots dim"]:
-        """Draw the standard normals behind z^0 .. z^{L-1}."""
+        """Return the standard normal draws for the samples z^0 .. z^{L-1}."""
         like = self.initial(batch, num_slots).mean
         return torch.stack([noise(f"z{layer}", like) for layer in range(self.num_layers)])
 
     def initial(self, batch: int, num_slots: int) -> Gaussian:
-        """Return lambda^init for every slot."""
+        """Return lambda^init of each slot."""
         shape = (batch, num_slots, -1)
         return Gaussian(self.initial_mean.expand(shape), self.initial_rho.expand(shape))
 

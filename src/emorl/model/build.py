@@ -1,4 +1,4 @@
-"""Models from their descriptions, without Lightning: the inverse of `describe`."""
+"""Build models from their descriptions, without Lightning: the inverse of `describe`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from emorl.renamed import current
 def build(description: Mapping[str, Any]) -> Any:
     """Return the object that a ``class_path`` and its ``init_args`` describe.
 
-    An argument whose annotation is a Callable, such as a model's ``decoder``, becomes a ``functools.partial`` of the
-    class that it names; any other becomes an object of it.
+    A nested description becomes an object, or a ``functools.partial`` of its class if the argument's annotation is a
+    Callable, such as that of a model's ``decoder``.
 
     Raises:
-        ImportError: if there is no such module.
+        ImportError: if the module does not exist.
         AttributeError: if the module has no such class.
 
     >>> model = build({"class_path": "emorl.model.SlotAttention", "init_args": {"num_slots": 3}})

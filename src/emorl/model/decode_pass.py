@@ -1,9 +1,9 @@
-"""Decode and score in one pass that leaves gradients behind instead of a graph.
+"""Decode and score in one pass that stores gradients instead of a graph.
 
-Decoding K slots at full resolution is nearly all of the model's cost, and refinement does it I + 1 times. But g is data
-(section 3.2 of the paper), so all that any later step can ask of a stage's decoding is d nll / d (slots, weights),
-times a scalar. Both are computed at once, in one backward pass right after the forward one, and the activations are
-freed: memory does not grow with I, and because nll is a sum over images it need not grow with the batch either.
+Decoding K slots at full resolution is nearly all of the model's cost, and refinement does it I + 1 times. Because g is
+data (section 3.2 of the paper), later steps need only d nll / d (slots, weights), times a scalar, from a stage's
+decoding. One backward pass directly after the forward pass computes both and frees the activations. So memory does not
+grow with I; and because nll is a sum over images, it need not grow with the batch either.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from emorl.model.decoder import Components
 from emorl.model.recording import recorded
 
 Score = Callable[[Tensor, Tensor], tuple[Components, Tensor]]
-"""(slots, image) to the components and the nll of each image."""
+"""A function from (slots, image) to the components and the nll of each image."""
 
 
 SLOT_PIXELS = 2**18
-"""Pixels, counted once for each slot, that keep a processor busy; more of them at once only take memory."""
+"""Slots times pixels that are decoded together: enough to keep a processor busy; more would only need more memory."""
 
 
 class Decoded(NamedTuple):
-    """Images decoded and scored."""
+    """Decoded and scored images."""
 
-    components: Components  # without a graph
-    nll: Float[Tensor, " batch"]  # of each image, without a graph
+    components: Components  # detached from the graph
+    nll: Float[Tensor, " batch"]  # of each image, detached from the graph
     mean_nll: Float[Tensor, ""]  # differentiable with respect to slots and weights
 
 
@@ -49,12 +49,12 @@ def decode_pass(
         score: decodes and scores; differentiable with respect to the slots and ``weights``.
         slots: the slots.
         image: images in [0, 1].
-        weights: parameters that the outer backward pass is to reach. Without any, and with slots that need no gradient,
-            none is computed; nor is one in a program that is recorded.
-        chunk: images that are decoded together; by default as many as make ``SLOT_PIXELS``, in groups of equal size. A
-            program that is recorded decodes all of them together.
+        weights: parameters whose gradients the outer backward pass needs. If there are none, and if the slots need no
+            gradient, no gradient is computed. While a program is recorded, none is computed either.
+        chunk: number of images that are decoded together; by default groups of equal size with about ``SLOT_PIXELS``.
+            A recorded program decodes all images together.
     """
-    if recorded():  # for any batch: neither the number of groups nor a gradient can be part of the program
+    if recorded():  # the program is for any batch size: it can contain neither groups nor gradients
         with torch.no_grad():
             components, nll = score(slots, image)
         return Decoded(components, nll, nll.mean())

@@ -1,4 +1,4 @@
-"""Decoders: one slot to its color and its claim on every pixel."""
+"""Decoders: from a slot to its color and mask logit at each pixel."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from emorl.ranges import at_least
 
 
 class Components(NamedTuple):
-    """The K components of an image."""
+    """The K components of an image.
 
-    rgb: Float[Tensor, "batch slots 3 h w"]  # x_k, of images in [0, 1]; IODINE's may leave the range
+    >>> components = Components(torch.ones(2, 4, 3, 8, 8), torch.full((2, 4, 1, 8, 8), 0.25).log())
+    >>> components.reconstruction.shape, components.reconstruction.unique()
+    (torch.Size([2, 3, 8, 8]), tensor([1.]))
+    """
+
+    rgb: Float[Tensor, "batch slots 3 h w"]  # x_k in [0, 1]; unbounded for IODINE
     log_masks: Float[Tensor, "batch slots 1 h w"]  # log m_k; the masks of a pixel sum to one
 
     @property
@@ -35,17 +40,21 @@ class Components(NamedTuple):
 
 
 class Decoder(nn.Module, ABC):
-    """Renders slots, each by itself, and any number of them."""
+    """Renders any number of slots, each independently of the others.
+
+    >>> isinstance(SmallDecoder(slot_dim=8), Decoder)
+    True
+    """
 
     @abstractmethod
     def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
-        """Decode every slot at ``size`` = (height, width)."""
+        """Decode each slot at ``size`` = (height, width) in pixels."""
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size of the grid that decodes to at least ``height`` x ``width``; by default every size is legal.
+        """Return the size of the grid that decodes to at least ``height`` x ``width``; by default any size is valid.
 
         Raises:
-            ValueError: if this decoder has no such output size.
+            ValueError: if this decoder cannot render the size.
         """
         return height, width
 
@@ -56,6 +65,12 @@ class BroadcastDecoder(Decoder):
     Args:
         slot_dim: dimensions of a slot, D.
         position: builds the position code.
+
+    >>> class Linear(BroadcastDecoder):
+    ...     def build(self, slot_dim):
+    ...         return nn.Sequential(nn.Conv2d(slot_dim, 8, 1), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    >>> Linear(slot_dim=16)(torch.rand(2, 4, 16), (35, 35)).masks.shape
+    torch.Size([2, 4, 1, 35, 35])
     """
 
     def __init__(self, slot_dim: int, position: Callable[[], PositionCode] = RampPosition) -> None:
@@ -68,7 +83,7 @@ class BroadcastDecoder(Decoder):
         """Return the layers from the grid to color (3 channels) and mask logit (1 channel)."""
 
     def forward(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
-        """Decode every slot at ``size`` = (height, width)."""
+        """Decode each slot at ``size`` = (height, width) in pixels."""
         batch, num_slots, dim = slots.shape
         positions = self.position(*self.grid(*size)).permute(2, 0, 1)  # (D, h, w)
         canvas = self.first(slots.reshape(batch * num_slots, dim), positions.unsqueeze(0))  # (B K, C, h', w')
@@ -84,14 +99,14 @@ class BroadcastDecoder(Decoder):
 
 
 class ConvolutionalDecoder(BroadcastDecoder):
-    """A broadcast decoder whose first layer is a convolution of stride 1, which hardly sees the slot's constant canvas.
+    """A broadcast decoder whose first layer is a convolution of stride 1, computed without convolving tiled slots.
 
     conv(tile(z) + P) = conv(tile(z)) + conv(P). conv(P) is the same for all slots. conv(tile(z)) is the same vector
-    everywhere but within ``padding`` pixels of the border, so a canvas of the kernel's size shows all that it can be.
+    everywhere except within ``padding`` pixels of the border, so a canvas of the kernel's size contains all its values.
     """
 
     def first(self, slots: Float[Tensor, "n dim"], positions: Float[Tensor, "1 dim h w"]) -> Float[Tensor, "n c h2 w2"]:
-        """Apply the first layer and its activation without convolving K canvases."""
+        """Apply the first layer and its activation without convolving K tiled slots."""
         layer = cast(nn.Conv2d, self.layers[0])
         border = int(layer.padding[0])
         placed = layer(positions).permute(0, 2, 3, 1)  # (1, h', w', C), with the bias
@@ -107,8 +122,8 @@ class ConvolutionalDecoder(BroadcastDecoder):
 def place(
     placed: Float[Tensor, "pixels c"], regions: Float[Tensor, "pixels regions"], constant: Float[Tensor, "n regions c"]
 ) -> Float[Tensor, "n pixels c"]:
-    """Return placed + regions @ constant, for every slot."""
-    if jit_traced():  # which cannot save a Python function
+    """Return placed + regions @ constant for each slot."""
+    if jit_traced():  # tracing cannot save a Python function
         return _placed(placed, regions, constant)
     return _Place.apply(placed, regions, constant)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -119,10 +134,10 @@ def _placed(placed: Tensor, regions: Tensor, constant: Tensor) -> Tensor:
 
 
 class _Place(torch.autograd.Function):
-    """placed + regions @ constant, for every slot.
+    """placed + regions @ constant for each slot.
 
-    The gradients, sums over slots and over pixels, are taken as matrix products: several times faster than what
-    broadcasting does.
+    The gradients, which are sums over slots and pixels, are computed as matrix products, several times faster than
+    those of broadcasting.
     """
 
     generate_vmap_rule = True  # for torch.func
@@ -143,7 +158,7 @@ class _Place(torch.autograd.Function):
 
 
 def _regions(height: int, width: int, border: int, like: Tensor) -> Float[Tensor, "pixels regions"]:
-    """Tell, one-hot, which region a pixel is in: rows and columns near an edge are regions of their own."""
+    """Return the region of each pixel, one-hot: each row and column near an edge is a separate region."""
     count = 2 * border + 1
     row, column = (
         torch.arange(size, device=like.device).clamp(max=border)
@@ -154,19 +169,22 @@ def _regions(height: int, width: int, border: int, like: Tensor) -> Float[Tensor
 
 
 def _interleave(layers: list[nn.Module], activation: type[nn.ReLU | nn.ELU]) -> nn.Sequential:
-    """Put an activation between layers; in place, which halves the memory that an ELU keeps for its gradient."""
+    """Put an activation between layers. It works in place, which halves the memory that an ELU stores for backward."""
     *hidden, last = layers
     return nn.Sequential(*(part for layer in hidden for part in (layer, activation(inplace=True))), last)
 
 
 class SmallDecoder(ConvolutionalDecoder):
-    """Three 5x5 convolutions of 32 channels and a 3x3 one, on a grid with a margin of 6: for Tetrominoes.
+    """Three 5x5 convolutions of 32 channels and one of 3x3, on a grid with 6 extra pixels: for Tetrominoes.
 
     Args:
         slot_dim: dimensions of a slot, D.
         position: builds the position code.
-        stride: pixels from one position of the grid to the next. With more than one, the last convolution gives all
-            pixels of a position at once (sub-pixel convolution, Shi et al., CVPR 2016).
+        stride: pixels from one position of the grid to the next. Above 1 the last convolution outputs all pixels of a
+            position (sub-pixel convolution, Shi et al., CVPR 2016).
+
+    >>> SmallDecoder(slot_dim=16, stride=2)(torch.rand(2, 4, 16), (35, 35)).masks.shape
+    torch.Size([2, 4, 1, 35, 35])
     """
 
     def __init__(self, slot_dim: int, position: Callable[[], PositionCode] = RampPosition, stride: int = 1) -> None:
@@ -182,12 +200,20 @@ class SmallDecoder(ConvolutionalDecoder):
         return _interleave([*hidden, last], nn.ReLU).append(nn.PixelShuffle(self.stride))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Every size is legal; what lies beyond the image is cut off."""
+        """Return the grid's size; any image size is valid, because the output is cropped."""
         return -(-height // self.stride) + 6, -(-width // self.stride) + 6
 
 
 class IodineDecoder(ConvolutionalDecoder):
-    """Five unpadded 3x3 convolutions, 64 channels, on a grid 10 pixels larger (IODINE's decoder)."""
+    """Five unpadded 3x3 convolutions of 64 channels on a grid with 10 extra pixels (IODINE's decoder).
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+        position: builds the position code.
+
+    >>> IodineDecoder(slot_dim=16)(torch.rand(2, 4, 16), (35, 35)).masks.shape
+    torch.Size([2, 4, 1, 35, 35])
+    """
 
     def build(self, slot_dim: int) -> nn.Sequential:
         """Return the convolutions."""
@@ -196,14 +222,21 @@ class IodineDecoder(ConvolutionalDecoder):
         return _interleave([*hidden, nn.Conv2d(64, 4, 3)], nn.ELU)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Every size is legal."""
+        """Return the grid's size; any image size is valid."""
         return height + 10, width + 10
 
 
 class BigDecoder(BroadcastDecoder):
     """Transposed convolutions from a grid 16 times smaller (Slot Attention's decoder).
 
-    The released one is fixed to 96x96, a 6x6 grid; this one takes any size whose sides are multiples of 16.
+    The authors' decoder renders 96x96 pixels, from a 6x6 grid; this one renders any multiples of 16.
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+        position: builds the position code.
+
+    >>> BigDecoder(slot_dim=16)(torch.rand(2, 4, 16), (32, 48)).masks.shape
+    torch.Size([2, 4, 1, 32, 48])
     """
 
     def build(self, slot_dim: int) -> nn.Sequential:
@@ -215,7 +248,11 @@ class BigDecoder(BroadcastDecoder):
         return _interleave([*doubling, *flat], nn.ReLU)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Sides must be multiples of 16."""
+        """Return the grid's size.
+
+        Raises:
+            ValueError: if a side is not a multiple of 16.
+        """
         if height % 16 or width % 16:
             raise ValueError(
                 f"Expected an image whose sides are multiples of 16, got {height}x{width}: resize the images, "

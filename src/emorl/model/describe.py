@@ -1,4 +1,4 @@
-"""Modules that remember how they were built, so that a checkpoint alone rebuilds them."""
+"""Modules that store the arguments of their construction, so that a checkpoint is enough to rebuild them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 
 class Described(nn.Module):
-    """A module that keeps the arguments of its construction for `describe`."""
+    """A module that stores the arguments of its construction for `describe`.
+
+    >>> class Scale(Described):
+    ...     def __init__(self, factor=1.0):
+    ...         super().__init__()
+    >>> describe(Scale(factor=2.0))["init_args"]
+    {'factor': 2.0}
+    """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Described:  # noqa: D102
         self = super().__new__(cls)
@@ -22,17 +29,22 @@ class Described(nn.Module):
 
 
 def describe(part: Any) -> Any:
-    """Return what a configuration file would say of a part: ``class_path`` and ``init_args``, or the part itself.
+    """Return a part as in a configuration file: its ``class_path`` and ``init_args``, or the part itself if it is data.
 
-    Takes a `Described` module, a class, a ``functools.partial`` of a class, or plain data.
+    Args:
+        part: a `Described` module, a class, a ``functools.partial`` of a class, or plain data.
 
     Raises:
-        TypeError: if it is another callable, such as a function: a configuration does not say how to build it.
+        TypeError: if it is another callable, such as a function, which a configuration cannot store.
+
+    >>> from emorl.model import SlotAttention
+    >>> describe(SlotAttention(num_slots=3))
+    {'class_path': 'emorl.model.SlotAttention', 'init_args': {'num_slots': 3}}
     """
     if isinstance(part, Described):
         return _entry(type(part), part.__dict__["_arguments"])
     if isinstance(part, partial):
-        call = (part.func, *part.args)  # jsonargparse puts helpers of its own before the class
+        call = (part.func, *part.args)  # jsonargparse puts its helper functions before the class
         start = next((i for i, item in enumerate(call) if isinstance(item, type)), None)
         if start is not None:
             return _entry(call[start], _arguments(*call[start:], **part.keywords))
@@ -40,14 +52,14 @@ def describe(part: Any) -> Any:
         return _entry(part, {})
     if callable(part):
         raise TypeError(
-            f"Expected a class or a functools.partial of one, got {part!r}, which a checkpoint cannot say how to "
-            "build. Make it a subclass of what it returns."
+            f"Expected a class or a functools.partial of one, got {part!r}, which a checkpoint cannot store. "
+            "Replace it by a subclass of the class that it returns."
         )
     return part
 
 
 def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
-    """Return in a few words in which names and shapes two state dictionaries differ.
+    """Return a short description of the names and shapes in which two state dictionaries differ.
 
     >>> import torch
     >>> ours, theirs = {"a": torch.zeros(2), "b": torch.zeros(1)}, {"a": torch.zeros(3)}
@@ -62,7 +74,7 @@ def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
 
 
 def _arguments(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """Return the arguments of a call by name, those that ``**`` takes up among them."""
+    """Return the arguments of a call by name, including those of ``**``."""
     signature = inspect.signature(function)
     arguments: dict[str, Any] = signature.bind_partial(*args, **kwargs).arguments
     for name, parameter in signature.parameters.items():
@@ -77,7 +89,7 @@ def _entry(cls: Any, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _public_path(cls: type) -> str:
-    """Return where a package exports a class, which outlives a move of its module; or else the module's path."""
+    """Return the path of a class in the package that exports it, so that its module may move, or in its module."""
     module = cls.__module__
     while package := module.rpartition(".")[0]:
         module = package

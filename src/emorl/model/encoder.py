@@ -1,4 +1,4 @@
-"""The image encoder: an image to feature vectors on a grid of positions."""
+"""The image encoder: from an image to feature vectors on a grid of positions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ class ImageEncoder(nn.Module):
     """Four 5x5 convolutions, a position embedding and a per-pixel MLP.
 
     Args:
-        feature_dim: features of a position, F.
+        feature_dim: feature channels of a position, F.
         position: builds the position code.
-        stride: pixels from one position to the next, in both directions: the stride of the first convolution.
+        stride: stride of the first convolution in pixels, which is the spacing of positions in both directions.
+
+    >>> encoder = ImageEncoder(feature_dim=16, stride=2)
+    >>> encoder(torch.rand(2, 3, 35, 35) * 2 - 1).shape  # 18 x 18 positions
+    torch.Size([2, 324, 16])
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class ImageEncoder(nn.Module):
     def to_pixels(
         self, values: Float[Tensor, "batch slots positions"], height: int, width: int
     ) -> Float[Tensor, "batch slots h w"]:
-        """Give every pixel of a ``height`` x ``width`` image the value of its position."""
+        """Return for each pixel of a ``height`` x ``width`` image the value of its position."""
         grid = values.view(*values.shape[:2], (height - 1) // self.stride + 1, -1)
         if self.stride == 1:
             return grid

@@ -19,21 +19,27 @@ START = 0.55  # of zeta: softplus(0.55) is about 1
 class Geco(Described):
     """A multiplier softplus(zeta) on the constraint C - nll >= 0, with C = target * 3 H W.
 
-    The state (moving average of the constraint, zeta, optimizer steps seen) lives in buffers.
+    Buffers store the state: moving average of the constraint, zeta, and number of optimizer steps.
 
     Args:
         target: target t of the nll per channel-pixel, in nats; not below log(scale) of the likelihood. With ``auto`` it
-            is what the warm start reached, a moving average, and stays so: the rule of the released code's authors,
-            who watch the first 10 to 20 % of training and set the target by hand once objects are found. Choose
-            ``warm_start`` accordingly, and ``lowest_zeta``: the constraint is met, so the multiplier falls and the KL
-            gains weight.
-        alpha: decay of the moving average.
+            is the moving average of the nll at the end of the warm start, then constant. This automates the rule of the
+            authors, who watch the first 10 to 20 % of training and set the target by hand once objects are found.
+            Choose ``warm_start`` accordingly, and a low ``lowest_zeta``: the constraint is met, so the multiplier falls
+            and the KL gains weight.
+        alpha: decay of the moving average, in [0, 1).
         step_size: step size of zeta.
-        acceleration: factor on the step size while the constraint holds (average > 0).
+        acceleration: factor on the step size while the constraint is met (average > 0).
         warm_start: optimizer steps before GECO enters the loss.
-        lowest_zeta: zeta does not fall below it. With 0.55, as released, the nll never weighs less than 1; with
-            log(exp(w) - 1) for a KL of weight w it may come to weigh as little as the KL: the loss then is w times the
-            negative ELBO.
+        lowest_zeta: lower bound of zeta. With 0.55, as in the authors' code, the weight of the nll is at least 1. With
+            log(exp(w) - 1) for a KL of weight w it can fall to w, where the loss is w times the negative ELBO.
+
+    Raises:
+        ValueError: if a number other than ``target`` and ``lowest_zeta`` is negative.
+
+    >>> geco = Geco(target=-1.0, warm_start=1000)
+    >>> geco.zeta, geco.active
+    (tensor(0.5500), tensor(False))
     """
 
     average: Tensor
@@ -66,7 +72,7 @@ class Geco(Described):
 
     @property
     def goal(self) -> float | Tensor:
-        """The target in use, in nats per channel-pixel; with ``auto``, what has been reached in the warm start."""
+        """The current target, in nats per channel-pixel; with ``auto``, the moving average of the warm start."""
         return self.reached if self.target == "auto" else self.target
 
     @property
@@ -84,7 +90,7 @@ class Geco(Described):
 
     @torch.no_grad()
     def update(self, nll: Float[Tensor, ""], dims: int) -> None:
-        """Take up the last stage's batch mean nll, averaged over ranks, once after every optimizer step."""
+        """Update the state with the last stage's batch mean nll, averaged over ranks, after each optimizer step."""
         nll, begun, ended = rank_mean(nll).to(self.average), self.step > 0, self.step > self.warm_start
         if self.target == "auto":
             moved = torch.where(begun, self.reached.lerp(nll / dims, 1 - self.alpha), nll / dims)

@@ -1,4 +1,4 @@
-"""Initial weights: an initialization has a rule for each kind of part, so that it serves every model made of them."""
+"""Initial weights: an initialization has a rule for each kind of part, and so applies to any model built from them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from emorl.model.recurrent import DualGRU, ResidualMLP
 from emorl.model.refinement import Refinement
 
 GAIN = 0.02
-RHO = -2.0  # of posteriors and priors at the start: a scale of about 0.35
+RHO = -2.0  # initial rho of posteriors and priors: a scale of about 0.35
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
 class Initialization(ABC):
-    """Fills a model's weights in place."""
+    """Fills a model's weights in place.
+
+    >>> isinstance(BalancedInitialization(), Initialization)
+    True
+    """
 
     @abstractmethod
     def __call__(self, model: nn.Module) -> None:
@@ -31,9 +35,14 @@ class Initialization(ABC):
 
 
 class ReferenceInitialization(Initialization):
-    """The released recipe: Xavier-normal weights of gain 0.02, zero biases, all of the DualGRU N(0, 1).
+    """The authors' initialization: Xavier-normal weights of gain 0.02, zero biases, N(0, 1) in all of the DualGRU.
 
     The encoder's position projection, LayerNorms and the other recurrent cells keep PyTorch's defaults.
+
+    >>> from emorl.model import EfficientMORL
+    >>> model = EfficientMORL(initialization=ReferenceInitialization)
+    >>> round(model.bottom_up.cell.mean.weight_hh.std().item(), 1)
+    1.0
     """
 
     def __call__(self, model: nn.Module) -> None:
@@ -48,7 +57,13 @@ class ReferenceInitialization(Initialization):
 
 
 class ReferenceDecoderInitialization(Initialization):
-    """The released Slot Attention baseline: `ReferenceInitialization` in the whole decoder, else PyTorch's defaults."""
+    """The authors' Slot Attention baseline: `ReferenceInitialization` in the decoder, PyTorch's defaults elsewhere.
+
+    >>> from emorl.model import SlotAttention
+    >>> model = SlotAttention(initialization=ReferenceDecoderInitialization)
+    >>> bool((model.decoder.layers[0].bias == 0).all()), bool((model.mlp[1].bias == 0).all())
+    (True, False)
+    """
 
     def __call__(self, model: nn.Module) -> None:
         """Fill the decoder's weights."""
@@ -58,19 +73,25 @@ class ReferenceDecoderInitialization(Initialization):
 
 
 class BalancedInitialization(Initialization):
-    """Keeps signals at unit scale on their way from pixels to slots and back, so that learning starts at once.
+    """Keeps signals at unit scale from pixels to slots and back, so that learning starts without a long plateau.
 
-    With the released weights attention starts uniform to 2 %, and posterior means differ between images by a
-    thousandth of their scale. Here: He-normal weights; attention logits of standard deviation about 1; values twice as
-    large; small residual MLPs, which would otherwise add the same large offset to all slots; posterior and prior scales
-    of about 0.35; slots that start dark and alike, and so do the pixels of a strided decoder's position (Aitken et al.,
-    2017); small refinement steps. Position projections, LayerNorms and recurrent cells keep PyTorch's defaults.
+    With the authors' initialization attention is uniform to 2 % at first, and posterior means differ between images by
+    a thousandth of their scale. This one has He-normal weights; attention logits of standard deviation about 1; values
+    twice as large; small residual MLPs, which would otherwise add the same large offset to all slots; posterior and
+    prior scales of about 0.35; dark and equal colors of all slots, and of all pixels of a strided decoder's position
+    (Aitken et al., 2017); small refinement steps. Position projections, LayerNorms and recurrent cells keep PyTorch's
+    defaults.
+
+    >>> from emorl.model import EfficientMORL
+    >>> model = EfficientMORL(initialization=BalancedInitialization)
+    >>> model.prior.conditional.rho.bias.detach().unique()
+    tensor([-2.])
     """
 
     def __call__(self, model: nn.Module) -> None:
         """Fill the weights."""
         for layer in _weighted(model):
-            if isinstance(layer, nn.ConvTranspose2d):  # in_channels * (kernel / stride)^2 values make one
+            if isinstance(layer, nn.ConvTranspose2d):  # an output sums in_channels * (kernel / stride)^2 values
                 nn.init.normal_(layer.weight, std=layer.stride[0] * (2 / layer.weight[:, 0].numel()) ** 0.5)
             else:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -81,7 +102,7 @@ class BalancedInitialization(Initialization):
 
 @singledispatch
 def _balance(part: nn.Module) -> None:
-    """Adjust a part whose layers have He-normal weights; most stay as they are."""
+    """Adjust a part whose layers have He-normal weights; without a rule for its class it keeps them."""
 
 
 @_balance.register
@@ -110,7 +131,7 @@ def _(part: BroadcastDecoder) -> None:
     last = _weighted(part.layers)[-1]
     last.weight.mul_(0.3)
     if isinstance(last, nn.Conv2d):
-        of_pixels = last.weight.view(4, -1, *last.weight.shape[1:])  # of the stride^2 pixels of a position
+        of_pixels = last.weight.view(4, -1, *last.weight.shape[1:])  # weights of the stride^2 pixels of a position
         of_pixels.copy_(of_pixels[:, :1].clone().expand_as(of_pixels))
     cast(Tensor, last.bias).view(4, -1)[:3].fill_(-2.5)  # color: sigmoid(-2.5) is 0.08
 
@@ -127,7 +148,7 @@ def _xavier(layers: list[Weighted]) -> None:
 
 
 def _weighted(model: nn.Module, positions: bool = False) -> list[Weighted]:
-    """Return every linear and convolutional layer, its bias set to zero; those of ``positions`` on demand."""
+    """Zero the biases of all linear and convolutional layers, of position embeddings too on demand; return the layers."""
     found: list[Weighted] = []
     for module in model.children():
         if isinstance(module, Weighted):

@@ -1,6 +1,6 @@
-"""Pixel likelihoods: how well the components explain an image.
+"""Pixel likelihoods p(x | z) of an image given its components.
 
-Both are unnormalized: the constant 0.5 log 2 pi of each channel-pixel is left out, as in the released code.
+Both are unnormalized: they omit the constant 0.5 log 2 pi of each channel-pixel, as does the authors' code.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ class Likelihood(Described, ABC):
 
     Args:
         scale: standard deviation sigma, in units of the image range [0, 1].
+
+    Raises:
+        ValueError: if ``scale`` is not above 0.
+
+    >>> isinstance(GaussianLikelihood(scale=0.3), Likelihood)
+    True
     """
 
     def __init__(self, scale: float) -> None:
@@ -46,27 +52,39 @@ class GaussianLikelihood(Likelihood):
 
     Args:
         scale: standard deviation sigma, in units of the image range [0, 1].
+
+    >>> import torch
+    >>> components = Components(torch.ones(1, 2, 3, 8, 8), torch.full((1, 2, 1, 8, 8), 0.5).log())
+    >>> nll = GaussianLikelihood(scale=0.3)(components, torch.ones(1, 3, 8, 8))
+    >>> round(nll.item() / (3 * 8 * 8), 3)  # log(0.3)
+    -1.204
     """
 
     def __init__(self, scale: float = 0.3) -> None:
         super().__init__(scale)
 
     def forward(self, components: Components, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, " batch"]:
-        """Compare the image with the mean of the components."""
+        """Return the nll of each image in [0, 1] given the sum of masked components, in nats."""
         return (self.floor + self._energy(components.reconstruction, image)).sum((1, 2, 3))
 
 
 class MixtureLikelihood(Likelihood):
-    """-log sum_k m_k N(x; x_k, sigma^2), each channel with a mixture of its own.
+    """-log sum_k m_k N(x; x_k, sigma^2), with a separate mixture for each channel.
 
     Args:
         scale: standard deviation sigma, in units of the image range [0, 1].
+
+    >>> import torch
+    >>> components = Components(torch.ones(1, 2, 3, 8, 8), torch.full((1, 2, 1, 8, 8), 0.5).log())
+    >>> nll = MixtureLikelihood(scale=0.1)(components, torch.ones(1, 3, 8, 8))
+    >>> round(nll.item() / (3 * 8 * 8), 3)  # log(0.1)
+    -2.303
     """
 
     def __init__(self, scale: float = 0.1) -> None:
         super().__init__(scale)
 
     def forward(self, components: Components, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, " batch"]:
-        """Compare the image with every component."""
+        """Return the nll of each image in [0, 1] given the mixture of its components, in nats."""
         joint = components.log_masks - self.floor - self._energy(components.rgb, image.unsqueeze(1))
         return -joint.logsumexp(dim=1).sum((1, 2, 3))

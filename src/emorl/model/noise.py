@@ -1,8 +1,8 @@
-"""Where the standard normal draws of a computation come from.
+"""Sources of the standard normal draws of a model.
 
-Every draw has a name: ``z0`` (initial slots), ``z1`` .. ``zL`` (bottom-up layers), ``prior_zM`` (the fresh sample
-of z^M behind a prior term), ``refine1`` .. ``refineI`` (refinement steps). Whoever supplies the draws by name
-repeats a computation draw for draw. ``z0`` is what breaks the symmetry of a model's slots, whichever the model.
+Each draw has a name: ``z0`` (initial slots), ``z1`` .. ``zL`` (bottom-up layers), ``prior_zM`` (the fresh sample of z^M
+in a prior term), ``refine1`` .. ``refineI`` (refinement steps). The same draws by name reproduce a computation. In all
+models ``z0`` breaks the symmetry between slots.
 """
 
 from __future__ import annotations
@@ -18,25 +18,34 @@ from torch import Tensor
 from emorl.model.recording import compiled_as_constant, seeded_normals
 
 Noise = Callable[[str, Float[Tensor, "batch slots dim"]], Float[Tensor, "batch slots dim"]]
-"""``noise(name, like)`` returns standard normal draws with the shape, dtype and device of ``like``."""
+"""A function ``noise(name, like)`` that returns standard normal draws with the shape, dtype and device of ``like``."""
 
 
 def gaussian_noise(name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
-    """Draw from torch's global generator, whatever the name."""
+    """Draw from torch's global generator and ignore the name.
+
+    >>> gaussian_noise("z0", torch.zeros(2, 4, 8)).shape
+    torch.Size([2, 4, 8])
+    """
     del name
     return torch.randn_like(like)
 
 
 class ImageNoise:
-    """Draws that depend on the image and not on its place in a batch, a worker or a process.
+    """Draws that depend on the image, not on its position in a batch, a worker or a process.
 
-    With it a score is a function of the weights, the data and ``seed`` alone, and a resumed training run repeats what
-    an uninterrupted one does. A distributed one has, for the same images, the noise of one in a single process.
+    Scores are then a function of weights, data and ``seed`` only; a resumed training run repeats an uninterrupted one;
+    and a distributed run has the same noise for an image as a single process.
 
     Args:
         indices: index of each image in its data set, [B].
-        seed: chooses the draws.
+        seed: seed of the draws.
         step: optimizer step in training; -1 in evaluation, where an image has the same draws each time.
+
+    >>> noise = ImageNoise(torch.tensor([7, 8]))
+    >>> alone = ImageNoise(torch.tensor([8]))
+    >>> torch.equal(noise("z0", torch.zeros(2, 4, 8))[1], alone("z0", torch.zeros(1, 4, 8))[0])
+    True
     """
 
     def __init__(self, indices: Int[Tensor, " batch"], seed: int = 0, step: int = -1) -> None:
@@ -45,15 +54,15 @@ class ImageNoise:
         self.step = step
 
     def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
-        """Draw for every image.
+        """Return the draws of each image.
 
         Raises:
-            ValueError: for a batch of another length than ``indices``.
+            ValueError: if the batch has another length than ``indices``.
         """
         if len(like) != len(self.indices):
             raise ValueError(
                 f"Expected a batch of {len(self.indices)} images, one for each index, got {len(like)}. "
-                "Make an ImageNoise from the indices of the very batch."
+                "Make an ImageNoise from the indices of this batch."
             )
         draws = torch.stack([self._draw(index, name, like) for index in self.indices])
         return draws.to(like)
@@ -64,21 +73,27 @@ class ImageNoise:
 
 
 class PosteriorMeans:
-    """Draws that put the mean of every posterior in the place of a sample, and start all images from the same slots.
+    """Draws with which each posterior's sample is its mean, and all images start from the same slots.
 
-    Slots then are the model's best guess, and a function of the image alone: of neither its batch nor its index. At
-    test it reconstructs better than from samples, over which the ELBO is defined. Draws are constants of a program that
-    is recorded with them, by ``torch.export`` for instance.
+    Slots are then a function of the image only, not of its batch or index. At test, reconstructions are better than
+    those of samples, but the ELBO is defined over samples. In a recorded program, such as that of ``torch.export``, the
+    draws are constants.
 
     Args:
-        seed: chooses the initial slots, and the draws of the priors.
+        seed: seed of the initial slots, and of the draws in the prior.
+
+    >>> noise = PosteriorMeans()
+    >>> noise("z1", torch.ones(2, 4, 8)).unique()
+    tensor([0.])
+    >>> torch.equal(*noise("z0", torch.ones(2, 4, 8)))  # the same initial slots for both images
+    True
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
     def __call__(self, name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
-        """Return draws for ``z0`` and ``prior_zM``, and zeros for all else."""
+        """Return draws for ``z0`` and ``prior_zM``, and zeros for all other names."""
         if name == "z0" or name.startswith("prior"):
             shape = [int(size) for size in like.shape[1:]]
             draws = seeded_normals(_seed(self.seed, -1, 0, name), prod(shape))

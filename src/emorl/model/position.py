@@ -1,4 +1,4 @@
-"""Position codes: what tells a convolution, or a pixel's feature, where it is."""
+"""Position codes, which make convolutions and pixel features depend on the position."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from emorl.ranges import at_least
 
 
 class PositionCode(Described, ABC):
-    """A fixed code of every grid position; row r and column c run over 0 to 1 inclusive."""
+    """A fixed code of each grid position; row r and column c range over [0, 1] inclusive.
+
+    >>> isinstance(RampPosition(), PositionCode)
+    True
+    """
 
     channels: int
 
     @abstractmethod
     def code(self, row: Float[Tensor, "h w"], column: Float[Tensor, "h w"]) -> Float[Tensor, "h w channels"]:
-        """Return the code of every position."""
+        """Return the code of each position, given its row and column in [0, 1]."""
 
     def forward(self, height: int, width: int, like: Tensor) -> Float[Tensor, "h w channels"]:
         """Return the code of a ``height`` x ``width`` grid with the dtype and device of ``like``."""
@@ -31,7 +35,11 @@ class PositionCode(Described, ABC):
 
 
 class RampPosition(PositionCode):
-    """Four linear ramps (1 - r, r, c, 1 - c), the code of the released model."""
+    """Four linear ramps (1 - r, r, c, 1 - c), as in the authors' code.
+
+    >>> RampPosition()(3, 5, like=torch.zeros(()))[0, 4]
+    tensor([1., 0., 1., 0.])
+    """
 
     channels = 4
 
@@ -43,10 +51,13 @@ class RampPosition(PositionCode):
 class FourierPosition(PositionCode):
     """The four ramps, then for k = 0 .. frequencies - 1 the sin and cos of pi 2^k r and of pi 2^k c.
 
-    An extension beyond the paper: with ramps alone the networks are slow to learn where things are.
+    An extension of the paper: with ramps only, the networks learn positions slowly.
 
     Args:
-        frequencies: number of octaves.
+        frequencies: number of octaves, 0 or more.
+
+    >>> FourierPosition(frequencies=4)(35, 35, like=torch.zeros(())).shape
+    torch.Size([35, 35, 20])
     """
 
     def __init__(self, frequencies: int = 4) -> None:
@@ -78,5 +89,5 @@ class PositionEmbedding(nn.Module):
         self.projection = nn.Linear(self.code.channels, dim)
 
     def forward(self, height: int, width: int) -> Float[Tensor, "h w dim"]:
-        """Return the embedding of every position of a grid."""
+        """Return the embedding of each position of a grid."""
         return self.projection(self.code(height, width, like=self.projection.weight))  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Hierarchical priors over slots: what each posterior is drawn toward."""
+"""Hierarchical priors over slots, and the KL terms of posteriors against them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from emorl.model.posterior import Gaussian, slot_kl, standard_normal
 
 
 class PriorTerms(NamedTuple):
-    """The KL terms of the bottom-up pass, and the prior that refined posteriors are held to."""
+    """The KL terms of the bottom-up pass, and the prior of refined posteriors."""
 
     kl: list[Float[Tensor, " batch"]]  # of the posteriors of layers 1 .. L, in nats
-    refined: Normal
+    refined: Normal  # the prior in the KL of refinement stages
 
 
 class ConditionalPrior(nn.Module):
-    """p(z' | z) = N(mean(z), scale(rho(z))): one network for every pair of layers.
+    """p(z' | z) = N(mean(z), scale(rho(z))): one network for all pairs of layers.
 
     Args:
         slot_dim: dimensions of a slot, D.
@@ -46,6 +46,9 @@ class Prior(nn.Module, ABC):
 
     Args:
         slot_dim: dimensions of a slot, D.
+
+    >>> isinstance(ReversedPrior(slot_dim=8), Prior)
+    True
     """
 
     def __init__(self, slot_dim: int) -> None:
@@ -54,14 +57,25 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, posteriors: list[Gaussian], noise: Noise) -> PriorTerms:
-        """Return the KL terms of q(z^1) .. q(z^L), each with a fresh sample of what it is conditioned on."""
+        """Return the KL terms of q(z^1) .. q(z^L), each with a fresh sample of the conditioning layer."""
 
 
 class ReversedPrior(Prior):
-    """KL(q(z^L) || N(0, 1)) + sum over l < L of KL(q(z^l) || p(z^l | z^{l+1})); refinement against N(0, 1)."""
+    """KL(q(z^L) || N(0, 1)) + sum over l < L of KL(q(z^l) || p(z^l | z^{l+1})); refinement against N(0, 1).
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+
+    >>> from emorl.model import gaussian_noise
+    >>> import torch
+    >>> posterior = Gaussian(torch.zeros(2, 4, 8), torch.zeros(2, 4, 8))
+    >>> terms = ReversedPrior(slot_dim=8)([posterior] * 3, gaussian_noise)
+    >>> len(terms.kl), terms.refined.mean.shape
+    (3, torch.Size([2, 4, 8]))
+    """
 
     def forward(self, posteriors: list[Gaussian], noise: Noise) -> PriorTerms:
-        """Go top down."""
+        """Return the KL terms, computed from layer L down to 1."""
         return self._descend(posteriors, noise)[0]
 
     def _descend(self, posteriors: list[Gaussian], noise: Noise) -> tuple[PriorTerms, Normal]:
@@ -75,22 +89,43 @@ class ReversedPrior(Prior):
 
 
 class ReversedPlusPlusPrior(ReversedPrior):
-    """The reversed prior, with refined posteriors held to the very p(z^1 | z^2) of the bottom-up pass.
+    """The reversed prior, in which p(z^1 | z^2) of the bottom-up pass is also the prior of refined posteriors.
 
     Gradients of the refinement stages flow through it into the prior and the bottom-up pass. For L = 1 it is N(0, 1).
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+
+    >>> from emorl.model import gaussian_noise
+    >>> import torch
+    >>> posterior = Gaussian(torch.zeros(2, 4, 8), torch.zeros(2, 4, 8))
+    >>> terms = ReversedPlusPlusPrior(slot_dim=8)([posterior] * 3, gaussian_noise)
+    >>> len(terms.kl), terms.refined.mean.shape
+    (3, torch.Size([2, 4, 8]))
     """
 
     def forward(self, posteriors: list[Gaussian], noise: Noise) -> PriorTerms:
-        """Go top down and keep the last conditional."""
+        """Return the KL terms, computed from layer L down to 1, and p(z^1 | z^2)."""
         terms, lowest = self._descend(posteriors, noise)
         return terms._replace(refined=lowest)
 
 
 class BottomUpPrior(Prior):
-    """KL(q(z^1) || N(0, 1)) + sum over l >= 2 of KL(q(z^l) || p(z^l | z^{l-1})); refinement against N(0, 1)."""
+    """KL(q(z^1) || N(0, 1)) + sum over l >= 2 of KL(q(z^l) || p(z^l | z^{l-1})); refinement against N(0, 1).
+
+    Args:
+        slot_dim: dimensions of a slot, D.
+
+    >>> from emorl.model import gaussian_noise
+    >>> import torch
+    >>> posterior = Gaussian(torch.zeros(2, 4, 8), torch.zeros(2, 4, 8))
+    >>> terms = BottomUpPrior(slot_dim=8)([posterior] * 3, gaussian_noise)
+    >>> len(terms.kl), terms.refined.mean.shape
+    (3, torch.Size([2, 4, 8]))
+    """
 
     def forward(self, posteriors: list[Gaussian], noise: Noise) -> PriorTerms:
-        """Go bottom up."""
+        """Return the KL terms, computed from layer 1 up to L."""
         normal = standard_normal(posteriors[0])
         kl = [slot_kl(posteriors[0].distribution, normal)]
         for layer in range(1, len(posteriors)):  # p(z^{l+1} | z^l), l = 1 .. L-1

@@ -1,4 +1,4 @@
-"""What differs while a program is recorded: by ``torch.export``, ``torch.compile`` or ``torch.jit.trace``."""
+"""Special cases while ``torch.export``, ``torch.compile`` or ``torch.jit.trace`` record a program."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled_as_constant(function: F) -> F:
-    """Do what ``torch.compiler.assume_constant_result`` does, which would import the whole compiler with the model."""
+    """Mark a function as ``torch.compiler.assume_constant_result`` does, without importing the compiler."""
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
 
 def jit_traced() -> bool:
-    """Return whether ``torch.jit.trace`` records."""
+    """Return whether ``torch.jit.trace`` is recording."""
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def recorded() -> bool:
-    """Return whether ``torch.export`` or ``torch.jit.trace`` records a program that runs without this package."""
+    """Return whether ``torch.export`` or ``torch.jit.trace`` is recording a program that runs without this package."""
     return bool(torch.compiler.is_exporting() or jit_traced())
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Return whether a tensor's values can be read now, and not its shape alone."""
+    """Return whether a tensor's values are available, or only its shape."""
     return not (torch.compiler.is_compiling() or jit_traced() or tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
 def refuse_recording(reason: str | None) -> None:
-    """Refuse to be recorded as a program that runs without this package, if there is a reason.
+    """Refuse to be recorded as a program that runs without this package, if a reason is given.
 
     Raises:
-        ValueError: within ``torch.export`` and ``torch.jit.trace``; ``torch.compile`` runs what it cannot record.
+        ValueError: within ``torch.export`` and ``torch.jit.trace``. ``torch.compile`` falls back to Python instead.
     """
     if reason and recorded():
         raise ValueError(
@@ -50,16 +50,16 @@ def refuse_recording(reason: str | None) -> None:
 
 @compiled_as_constant
 def seeded_normals(seed: int, count: int) -> tuple[float, ...]:
-    """Return what ``torch.randn`` draws in float32 from a generator of its own, as numbers: a program's constants.
+    """Return float32 draws of ``torch.randn`` from a separate generator as numbers: constants of a program.
 
-    Recorded as a random operation, it would be drawn anew in every run of the program, from another generator.
+    A recorded random operation would draw new values, from another generator, in each run of the program.
     """
     return _seeded_normals(seed, count)
 
 
 @lru_cache
 def _seeded_normals(seed: int, count: int) -> tuple[float, ...]:
-    with ThreadPoolExecutor(1) as elsewhere:  # operations are recorded in the thread that asked for it alone
+    with ThreadPoolExecutor(1) as elsewhere:  # only the operations of the recording thread are recorded
         return tuple(elsewhere.submit(_draw, seed, count).result())
 
 

@@ -1,4 +1,4 @@
-"""How a slot's posterior parameters take up its update: the DualGRU and the single GRU it is compared with."""
+"""Recurrent cells that update the posterior parameters of a slot: the DualGRU, and the single GRU of the ablation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emorl.model.posterior import Gaussian
 
 
 class ResidualMLP(nn.Sequential):
-    """What is added to a slot after its recurrent cell: LayerNorm, Linear(D -> hidden), ReLU, Linear(hidden -> D).
+    """The residual branch after the recurrent cell: LayerNorm, Linear(D -> hidden), ReLU, Linear(hidden -> D).
 
     Args:
         slot_dim: dimensions of a slot, D.
@@ -37,7 +37,7 @@ class PosteriorCell(nn.Module, ABC):
 def advance(
     cell: nn.GRUCell, update: Float[Tensor, "rows inputs"], state: Float[Tensor, "rows dim"] | None
 ) -> Float[Tensor, "rows dim"]:
-    """Return the next state of a cell, in its own precision: on GPUs, autocast would round all states to its type."""
+    """Return the next state in the precision of the cell's weights: on GPUs autocast would round the states."""
     device = update.device.type
     full = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()  # meta
     with full:
@@ -49,10 +49,14 @@ def _over_slots(cell: nn.GRUCell, update: Tensor, state: Tensor) -> Tensor:
 
 
 class DualGRU(PosteriorCell):
-    """Two independent GRU cells with the same input: one carries the mean, the other rho.
+    """Two independent GRU cells with the same input: one has the mean as its state, the other rho.
 
     Args:
         slot_dim: dimensions of a slot, D.
+
+    >>> zero = torch.zeros(2, 4, 8)
+    >>> DualGRU(slot_dim=8)(torch.rand(2, 4, 8), Gaussian(zero, zero)).rho.shape
+    torch.Size([2, 4, 8])
     """
 
     def __init__(self, slot_dim: int) -> None:
@@ -73,6 +77,10 @@ class PlainGRU(PosteriorCell):
 
     Args:
         slot_dim: dimensions of a slot, D.
+
+    >>> zero = torch.zeros(2, 4, 8)
+    >>> PlainGRU(slot_dim=8)(torch.rand(2, 4, 8), Gaussian(zero, zero)).rho.shape
+    torch.Size([2, 4, 8])
     """
 
     def __init__(self, slot_dim: int) -> None:

@@ -14,7 +14,7 @@ from emorl.model.recurrent import advance
 
 
 class Refined(NamedTuple):
-    """The outcome of one refinement step."""
+    """The result of one refinement step."""
 
     posterior: Gaussian  # lambda^i
     state: Float[Tensor, "batch*slots dim"]  # h_i
@@ -23,13 +23,18 @@ class Refined(NamedTuple):
 class Refinement(nn.Module):
     """lambda^i = lambda^{i-1} + heads(h_i), with h_i = GRU(encode(lambda^{i-1}, LayerNorm(g)), h_{i-1}).
 
-    g = d loss_{i-1} / d lambda^{i-1} is data: no gradient flows through it. As in the released code, the LayerNorm has
-    no affine parameters and sees the gradient alone, and the rho head is linear; the paper trains the LayerNorm,
-    applies it to both inputs, and puts a softplus on the rho head.
+    g = d loss_{i-1} / d lambda^{i-1} is data: no gradient flows through it. As in the authors' code, the LayerNorm has
+    no affine parameters and is applied to g only, and the rho head is linear. In the paper the LayerNorm is trained and
+    applied to both inputs, and the rho head ends with a softplus.
 
     Args:
         slot_dim: dimensions of a slot, D.
         hidden_dim: width of the encoding's hidden layer.
+
+    >>> zero = torch.zeros(2, 4, 8)
+    >>> refined = Refinement(slot_dim=8)(Gaussian(zero, zero), Gaussian(zero, zero), state=None)
+    >>> refined.posterior.mean.shape, refined.state.shape
+    (torch.Size([2, 4, 8]), torch.Size([8, 8]))
     """
 
     def __init__(self, slot_dim: int, hidden_dim: int = 128) -> None:
@@ -41,7 +46,7 @@ class Refinement(nn.Module):
         self.rho = nn.Linear(slot_dim, slot_dim)
 
     def forward(self, posterior: Gaussian, gradient: Gaussian, state: Tensor | None) -> Refined:
-        """Take one step; ``state`` is None, for zeros, at the first."""
+        """Take one step; at the first ``state`` is None, which means zeros."""
         normed = (F.layer_norm(half, (self.slot_dim,)) for half in gradient)
         code = self.encoding(torch.cat((*posterior, *normed), dim=-1))
         state = advance(self.recurrence, code.flatten(0, 1), state)
@@ -50,5 +55,5 @@ class Refinement(nn.Module):
 
 
 def as_leaf(posterior: Gaussian, requires_grad: bool = True) -> Gaussian:
-    """Return a copy that gradients can be taken with respect to, cut from whatever computed it."""
+    """Return a copy that is detached from the graph, so that gradients can be taken with respect to it."""
     return Gaussian(*(part.detach().clone().requires_grad_(requires_grad) for part in posterior))

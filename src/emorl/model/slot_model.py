@@ -1,4 +1,4 @@
-"""What every slot model shares: images to slots, slots to images, and a loss. Start here, then read one model."""
+"""The interface of all slot models: images to slots, slots to images, and a loss. Start here, then read one model."""
 
 from __future__ import annotations
 
@@ -17,38 +17,47 @@ from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
 from emorl.model.recording import has_values
 from emorl.ranges import whole
 
-UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for tests and predictions alone
+UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for testing and prediction only
 
 
 class SlotModel(Described, ABC):
     """A model that decomposes an image into K slots without labels.
 
     A subclass sets ``num_slots``, ``slot_dim`` and ``decoder`` in its constructor, ``default_steps`` and
-    ``training_steps`` on the class, and defines `forward`; all else has a default. Everything that trains, tests,
-    draws, logs or studies a model asks for no more than this class.
+    ``training_steps`` on the class, and defines `forward`; all other methods have a default. The rest of the package
+    uses no more than this interface.
 
-    The contract, which `emorl.testing.check_slot_model` checks: slots are exchangeable; batch size, image size, K and
-    the number of steps are arguments of the call; every random number comes from ``noise`` under a name of its own, of
-    which ``z0`` alone tells the slots of an image apart (`PosteriorMeans` sets all others to zero); the stage after
-    i steps is what i steps give, and the first stage is that of no steps where ``min_steps`` is 0; in evaluation an
-    image's slots do not depend on the rest of its batch; and no graph is left under ``torch.inference_mode``.
+    `emorl.testing.check_slot_model` checks that
+
+    - slots are exchangeable;
+    - batch size, image size, K and the number of steps are arguments of the call;
+    - all random numbers come from ``noise`` under distinct names, and ``z0`` breaks the symmetry between slots
+      (`PosteriorMeans` sets all other draws to zero);
+    - the stage after i steps equals the result of i steps, and if ``min_steps`` is 0 the first stage is that of 0
+    steps; - in evaluation an image's slots do not depend on the rest of its batch; - results are detached from the
+    graph under ``torch.inference_mode``.
+
+    >>> from emorl.model import SlotAttention
+    >>> model = SlotAttention(num_slots=4)
+    >>> isinstance(model, SlotModel), model.encode(torch.rand(2, 3, 35, 35)).slots.shape
+    (True, torch.Size([2, 4, 64]))
     """
 
-    num_slots: int  # K, the background's included
+    num_slots: int  # K, background included
     slot_dim: int  # D
     decoder: Decoder
 
     default_steps: ClassVar[int]  # of `encode` and `reconstruct`
-    training_steps: ClassVar[int]  # of training and tests, unless a configuration sets them
-    min_steps: ClassVar[int] = 1  # 0 where slots are there before the first step
-    score_names: ClassVar[tuple[str, ...]] = ()  # those of ``nll`` and ``kl`` that a stage has
-    objective_names: ClassVar[tuple[str, ...]] = ()  # prefixes of state that is of a training, not of the model
+    training_steps: ClassVar[int]  # of training and testing, unless a configuration sets them
+    min_steps: ClassVar[int] = 1  # 0 if there are slots before the first step
+    score_names: ClassVar[tuple[str, ...]] = ()  # which of ``nll`` and ``kl`` a stage has
+    objective_names: ClassVar[tuple[str, ...]] = ()  # prefixes of buffers that belong to the training, not to the model
     has_attention: ClassVar[bool] = True  # whether an inference has layers
-    nll_constant: ClassVar[float] = 0.0  # that its nll leaves out of every channel-pixel, in nats
+    nll_constant: ClassVar[float] = 0.0  # constant that the nll omits for each channel-pixel, in nats
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        """The names of an `Inference`'s ``terms``."""
+        """The keys of ``terms`` in `Inference`."""
         return ()
 
     @abstractmethod
@@ -63,13 +72,13 @@ class SlotModel(Described, ABC):
 
         Args:
             image: the images.
-            steps: refinement steps or iterations; ``default_steps`` unless given.
-            num_slots: slots K; those of the constructor unless given.
-            noise: where random numbers come from.
+            steps: refinement steps or iterations; by default ``default_steps``.
+            num_slots: number K of slots; by default that of the constructor.
+            noise: source of standard normal draws, see `Noise`.
         """
 
     def infer(self, image: Float[Tensor, "batch 3 h w"], steps: int, num_slots: int, noise: Noise) -> Encoding:
-        """Return the slots alone; override it where they cost less than `forward`."""
+        """Return the slots; override it if they cost less than `forward`."""
         inference = self(image, steps, num_slots, noise)
         return encoding(inference.stages[-1].posterior, inference.stages[-1].slots, inference.layers)
 
@@ -78,22 +87,22 @@ class SlotModel(Described, ABC):
     ) -> Encoding:
         """Infer the slots of images [B, 3, H, W], 8-bit or float in [0, 1], by `PosteriorMeans`.
 
-        An image always has the same slots: they depend neither on the call nor on the rest of the batch. Images of
-        another size than in training are taken as they are, and may well be decomposed badly.
+        An image always has the same slots: they depend neither on the call nor on the rest of the batch. Images are not
+        resized; decompositions may be poor at sizes that differ from those of training.
 
         Args:
             images: the images.
-            steps: refinement steps or iterations; ``default_steps`` unless given.
-            num_slots: slots K; those of the constructor unless given.
-            draws: number N of initial slots to infer each image from; of N > 1 the best is kept, see `best_of`. It
-                costs N times the time of `forward`, which decodes, and no more memory.
+            steps: refinement steps or iterations; by default ``default_steps``.
+            num_slots: number K of slots; by default that of the constructor.
+            draws: number N of initializations of the slots; the best is kept, see `best_of`. N > 1 takes N times the
+                time of `forward`, which decodes, and no more memory.
 
         Raises:
-            ValueError: if the images are of another type, range or shape, or of a size that the decoder cannot render;
-                for fewer than ``min_steps`` steps; or for no slots or no draws.
+            ValueError: if the images have another type, range or shape, or a size that the decoder cannot render; if
+                ``steps`` is below ``min_steps``; or if ``num_slots`` or ``draws`` is below 1.
         """
         image = unit_range(images).to(next(self.parameters()))
-        self.decoder.grid(image.shape[-2], image.shape[-1])  # which it refuses, if it cannot render it
+        self.decoder.grid(image.shape[-2], image.shape[-1])  # raises an error if the decoder cannot render this size
         steps, num_slots = self.checked_steps(steps), self.checked_slots(num_slots)
         if checked_draws(draws) == 1:
             return self.infer(image, steps, num_slots, PosteriorMeans())
@@ -101,46 +110,46 @@ class SlotModel(Described, ABC):
         return encoding(best.stages[-1].posterior, best.stages[-1].slots, best.layers)
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
-        """Render any number of slots at ``size`` = (height, width).
+        """Render any number of slots at ``size`` = (height, width) in pixels.
 
         Raises:
-            ValueError: if the slots are of another D, or if the decoder cannot render the size.
+            ValueError: if the slots have another dimension D, or if the decoder cannot render the size.
         """
         if slots.shape[-1] != self.slot_dim:
             raise ValueError(
                 f"Expected slots of D = {self.slot_dim} dimensions, got shape {list(slots.shape)}. "
-                "Take those of encode."
+                "Use the slots of encode."
             )
         return self.decoder(slots, size)  # type: ignore[no-any-return]
 
     def reconstruct(
         self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
     ) -> Reconstruction:
-        """Decompose images and put them together again; arguments and errors are those of `encode`."""
+        """Encode and decode images; arguments and errors are those of `encode`."""
         slots = self.encode(images, steps, num_slots, draws).slots
         components = self.decode(slots, (images.shape[-2], images.shape[-1]))
         return Reconstruction(slots, components.masks, components.rgb, components.reconstruction)
 
     def unrecordable(self, steps: int) -> str | None:
-        """Return why ``steps`` steps cannot be a program that runs without this package, None if they can."""
+        """Return why a model with ``steps`` steps cannot be exported, or None if it can."""
         return None
 
     def end_step(self) -> None:
-        """Call once after every optimizer step."""
+        """Update the state of training; called after each optimizer step."""
 
     def diagnostics(self, inference: Inference) -> dict[str, Tensor]:
-        """Return what training logs beside the loss, and the nll and KL of the last stage."""
+        """Return further values that training logs in addition to the loss and the last stage's nll and KL."""
         return {}
 
     def check_training(self, precision: str, unused_parameters: bool) -> None:
-        """Check that the model can be trained this way.
+        """Check that the model can be trained with these settings.
 
         Args:
-            precision: Lightning's name of it.
+            precision: Lightning's name of the precision.
             unused_parameters: whether a step may leave parameters without a gradient, which plain DDP does not allow.
 
         Raises:
-            ValueError: if not.
+            ValueError: if the model cannot be trained with them.
         """
         if precision in UNFIT:
             raise ValueError(
@@ -149,7 +158,11 @@ class SlotModel(Described, ABC):
             )
 
     def checked_steps(self, steps: int | None) -> int:
-        """Return the number of steps, or the default."""
+        """Return the number of steps, by default ``default_steps``.
+
+        Raises:
+            ValueError: if it is below ``min_steps``, or not an integer.
+        """
         steps = self.default_steps if steps is None else steps
         whole(steps=steps)
         if steps < self.min_steps:
@@ -159,22 +172,29 @@ class SlotModel(Described, ABC):
         return steps
 
     def checked_slots(self, num_slots: int | None) -> int:
-        """Return the number of slots, or the constructor's."""
+        """Return the number of slots, by default that of the constructor.
+
+        Raises:
+            ValueError: if it is below 1, or not an integer.
+        """
         num_slots = self.num_slots if num_slots is None else num_slots
         whole(num_slots=num_slots)
         if num_slots < 1:
             raise ValueError(
-                f"Expected num_slots of 1 or more, got {num_slots}. Give one slot for each object, and one."
+                f"Expected num_slots of 1 or more, got {num_slots}. Give one for each object and one more."
             )
         return num_slots
 
 
 def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
-    """Return images [B, 3, H, W] as floats in [0, 1]: 8-bit ones divided by 255, float ones as they are.
+    """Return images [B, 3, H, W] as floats in [0, 1]: divide 8-bit images by 255, return float images unchanged.
 
     Raises:
-        ValueError: if the images are of another type or shape, or out of range; the range of images whose values are
-            not known, as while a program is recorded, is not checked.
+        ValueError: if the images have another type or shape, or are out of range. While a program is recorded, values
+            are not available and the range is not checked.
+
+    >>> unit_range(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)).unique()
+    tensor([1.])
     """
     shaped = images.ndim == 4 and images.shape[1] == 3 and images.shape[0] > 0
     if shaped and images.dtype == torch.uint8:

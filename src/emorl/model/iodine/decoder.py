@@ -26,8 +26,6 @@ class Drawing(NamedTuple):
     >>> drawing = IodinePixelDecoder(slot_dim=8).draw(torch.rand(2, 4, 8), (35, 35))
     >>> drawing.logits.shape
     torch.Size([2, 4, 1, 35, 35])
-    >>> drawing.components.masks.sum(dim=1).mean().round()
-    tensor(1., grad_fn=<RoundBackward0>)
     """
 
     colors: Float[Tensor, "batch slots 3 h w"]  # unbounded; the image is in [0, 1]
