@@ -1,4 +1,4 @@
-"""Scores of decompositions: pure functions in `functional`, and torchmetrics averaging them over images."""
+"""Scores of decompositions: pure functions in `functional`, and torchmetrics classes that average them over images."""
 
 from emorl.metrics.image_metric import ImageMean, ImageMetric, Summary
 from emorl.metrics.reconstruction import ReconstructionMSE

@@ -17,9 +17,14 @@ class Summary(NamedTuple):
     """Mean over images with its standard error.
 
     Attributes:
-        mean: float64 scalar; NaN without an image.
-        standard_error: float64 scalar, s / sqrt(n) with s the sample deviation (n - 1); NaN below two images.
-        images: int64 scalar, their number n.
+        mean: float64 scalar; NaN without images.
+        standard_error: float64 scalar s / sqrt(n), with s the sample standard deviation (n - 1); NaN below two images.
+        images: int64 scalar, the number n of images.
+
+    >>> kl = ImageMean()
+    >>> kl.update(torch.tensor([1.0, 3.0]))
+    >>> kl.summary()
+    Summary(mean=tensor(2., dtype=torch.float64), standard_error=tensor(1., dtype=torch.float64), images=tensor(2))
     """
 
     mean: Float64[Tensor, ""]
@@ -32,29 +37,36 @@ class Summary(NamedTuple):
 
 
 class ImageMetric(Metric, ABC):
-    r"""Mean over images of one value an image, however they are spread over batches and processes.
+    r"""Mean over images of one value per image; it does not depend on how images are divided into batches or processes.
 
-    The state is the values' moments $(n, \mu, M)$, where $M = \sum (v - \mu)^2$; see `pool`. It stays float64
-    when the module around it is cast, and so cannot move to a device without float64 (MPS). A NaN among the
-    values makes the mean NaN until `reset`: only `SegmentationMetric` can be asked to skip it.
+    The state is the moments $(n, \mu, M)$ of the values, where $M = \sum (v - \mu)^2$; see `pool`. It stays float64
+    when the parent module is cast, and so cannot move to a device without float64 (MPS). A NaN among the values makes
+    the mean NaN until `reset`; only `SegmentationMetric` can skip such values.
 
-    A `MetricCollection` computes every metric by itself. torchmetrics would merge metrics whose states have equal
-    values after the first batch, although they may differ on the next one, so the state ``distinct`` is NaN, which
-    equals nothing.
+    In a `MetricCollection` each metric is computed separately. torchmetrics would merge metrics whose states are equal
+    after the first batch, although they may differ on the next. The state ``distinct`` is NaN to prevent this.
 
     Args:
-        kwargs: keyword arguments of `torchmetrics.Metric`: ``sync_on_compute``, ``process_group``..
+        kwargs: keyword arguments of `torchmetrics.Metric`: ``sync_on_compute``, ``process_group`` and others.
+
+    >>> class Largest(ImageMetric):
+    ...     def update(self, images):
+    ...         self._add(images.flatten(1).amax(dim=1).double())
+    >>> metric = Largest()
+    >>> metric.update(torch.tensor([[[0.0, 1.0]], [[2.0, 3.0]]]))
+    >>> metric.compute()
+    tensor(2., dtype=torch.float64)
     """
 
     __jit_ignored_attributes__: ClassVar = [*Metric.__jit_ignored_attributes__, "_arguments"]
     full_state_update = False
     is_differentiable = False
-    _arguments: dict[str, str]  # as they are written, by name
+    _arguments: dict[str, str]  # source text of each argument, by name
     if TYPE_CHECKING:  # `torch.jit.script` reads annotations, and cannot resolve these
         moments: Float64[Tensor, 3]  # number of images, mean, and sum of squared deviations from it
 
     def __new__(cls, *args: Any, **kwargs: Any) -> ImageMetric:
-        """Note the arguments, those of subclasses too."""
+        """Store the arguments, including those of subclasses."""
         metric = super().__new__(cls)
         metric.__dict__["_arguments"] = _written(cls.__init__, args, kwargs)
         return metric
@@ -65,36 +77,36 @@ class ImageMetric(Metric, ABC):
         self.add_state("distinct", torch.tensor(torch.nan), dist_reduce_fx="max")
 
     def extra_repr(self) -> str:
-        """Return the arguments, those that were changed since as they are now."""
+        """Return the current arguments."""
         known = vars(self)
         written = {name: repr(known[name]) if name in known else text for name, text in self._arguments.items()}
         return ", ".join(f"{name}={text}" for name, text in written.items())
 
     @abstractmethod
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Add a batch of images; it may be empty."""
+        """Add a batch of images, which may be empty."""
 
     def compute(self) -> Float64[Tensor, ""]:
-        """Mean over all images of all processes; NaN without an image."""
+        """Return the mean over all images of all processes; NaN without images."""
         return _summarize(self.moments).mean
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot values, as all metrics of torchmetrics do.
 
         Args:
-            val: what `compute` or `forward` returned, or a list of it; by default what `compute` returns now.
-            ax: axes of matplotlib to draw on; by default those of a new figure.
+            val: a result of `compute` or `forward`, or a list of results; by default the current result of `compute`.
+            ax: matplotlib axes to draw on; by default those of a new figure.
 
         Returns:
-            The figure, None for given axes, and the axes.
+            The figure, or None if ``ax`` is given, and the axes.
 
         Raises:
-            ModuleNotFoundError: without matplotlib.
+            ModuleNotFoundError: if matplotlib is missing.
         """
         return self._plot(val, ax)
 
     def summary(self) -> Summary:
-        """Mean, standard error and number of images; in a distributed run every process must call this."""
+        """Return mean, standard error and number of images; in a distributed run all processes must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.sync_on_compute):
             return _summarize(self.moments)
 
@@ -103,20 +115,22 @@ class ImageMetric(Metric, ABC):
         images = torch.stack((ones, values, zeros), dim=-1)
         self.moments = pool(torch.cat((self.moments[None], images)))
 
-    # torchmetrics guards its states against `.half()` but not against `.to(torch.bfloat16)`, which is what
-    # Lightning calls for precision="bf16-true": so take over the device alone.
+    # torchmetrics protects its states from `.half()` but not from `.to(torch.bfloat16)`, which Lightning calls for
+    # precision="bf16-true". So only the device may change.
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load a state that was made persistent, from when its name told class and arguments, too."""
+        """Load a persistent state, also under its former name, which contained class and arguments."""
         for former in [name for name in state_dict if name.startswith(f"{prefix}moments of ")]:
             state_dict[f"{prefix}moments"] = state_dict.pop(former)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class ImageMean(ImageMetric):
-    """Mean over images of any value: a KL divergence, a negative log-likelihood. Arguments as of `ImageMetric`.
+    """Mean over images of any value, such as a KL divergence or a negative log-likelihood.
+
+    Arguments are those of `ImageMetric`.
 
     >>> kl = ImageMean()
     >>> kl.update(torch.tensor([1.0, 2.0]))
@@ -130,13 +144,13 @@ class ImageMean(ImageMetric):
     is_differentiable = True
 
     def update(self, values: Tensor) -> None:
-        """Add one value an image.
+        """Add one value per image.
 
         Args:
-            values: shape (B,), of any precision.
+            values: values of shape (B,) and any floating-point type.
 
         Raises:
-            ValueError: for another shape, such as the scalar of a batch already averaged.
+            ValueError: if the shape differs, such as the scalar mean of a batch.
         """
         if values.ndim != 1:
             raise ValueError(
@@ -147,13 +161,13 @@ class ImageMean(ImageMetric):
 
 
 def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, 3]:
-    r"""Moments of the union of groups of values, from each group's own.
+    r"""Return the moments of the union of groups of values from the moments of each group.
 
     $$ n = \sum_g n_g, \qquad \mu = \frac1n \sum_g n_g \mu_g, \qquad
        M = \sum_g \bigl[ M_g + n_g (\mu_g - \mu)^2 \bigr] $$
 
     (Chan, Golub & LeVeque, "Algorithms for computing the sample variance", 1983). Unlike $\sum v^2 - n \mu^2$
-    it keeps its accuracy where the mean is large beside the deviation, as for likelihoods.
+    it is accurate if the mean is large relative to the deviation, as for likelihoods.
 
     Args:
         moments: rows $(n_g, \mu_g, M_g)$; an empty group is (0, 0, 0), a single value $v$ is $(1, v, 0)$.
@@ -175,11 +189,11 @@ def _summarize(moments: Float64[Tensor, 3]) -> Summary:
 
 
 def _written(init: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, str]:
-    """Return the arguments of a call of ``__init__`` as they are written, by name; defaults too."""
+    """Return the source text of the arguments of a call of ``__init__`` by name, including defaults."""
     own = list(inspect.signature(init).parameters.values())[1:]
     try:
         bound = inspect.Signature(own).bind_partial(*args, **kwargs)
-    except TypeError:  # which the call itself will raise
+    except TypeError:  # the call itself raises it
         return {}
     bound.apply_defaults()
     found = {}

@@ -10,7 +10,7 @@ from emorl.metrics.image_metric import ImageMetric
 class ReconstructionMSE(ImageMetric):
     """Mean squared error of each image over its channels and pixels, averaged over images.
 
-    Arguments as of `ImageMetric`.
+    Arguments are those of `ImageMetric`.
 
     >>> import torch
     >>> mse = ReconstructionMSE()
@@ -25,7 +25,7 @@ class ReconstructionMSE(ImageMetric):
 
     @also_called(reconstruction="preds", image="target")
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch; arguments and errors as in `emorl.metrics.functional.mean_squared_error`.
+        """Add a batch; errors are those of `emorl.metrics.functional.mean_squared_error`.
 
         Args:
             preds: reconstructions, floats (B, 3, H, W), nominally in [0, 1].

@@ -23,16 +23,18 @@ class SegmentationMetric(ImageMetric, ABC):
     """A segmentation score of each image, averaged over images.
 
     Args:
-        ignore_background: leave out the background, true label 0, as the score's function says.
-        undefined: value of an image whose score is 0/0, such as one without an object; the conventions in use are 1
-            (scikit-learn), 0, NaN, which makes the mean NaN, and "skip", which leaves the image out of the mean and of
-            the number of images.
-        ignore_index: true label of void pixels, such as 255 or -1, which have no part in any score; None if there are
-            none.
-        kwargs: as of `ImageMetric`.
+        ignore_background: whether to exclude the background, true label 0; see the function of the score.
+        undefined: value of an image whose score is 0/0, such as one without objects. Conventions in use are 1
+            (scikit-learn), 0, NaN, which makes the mean NaN, and "skip", which excludes the image from the mean and
+            from the number of images.
+        ignore_index: true label of void pixels, such as 255 or -1, which are excluded; None if there are none.
+        kwargs: keyword arguments of `ImageMetric`.
 
     Raises:
-        ValueError: if ``undefined`` is a word other than "skip", or ``ignore_index`` is no integer.
+        ValueError: if ``undefined`` is a string other than "skip", or if ``ignore_index`` is not an integer.
+
+    >>> AdjustedRandIndex(undefined="skip", ignore_index=255)
+    AdjustedRandIndex(ignore_background=True, undefined='skip', ignore_index=255)
     """
 
     higher_is_better = True
@@ -55,11 +57,11 @@ class SegmentationMetric(ImageMetric, ABC):
 
     @also_called(predicted="preds", true="target")
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch; errors as of the score's function.
+        """Add a batch; errors are those of the score's function.
 
         Args:
             preds: labels (B, H, W), of any integer type or boolean.
-            target: labels (B, H, W) likewise, 0 for the background.
+            target: true labels (B, H, W), of any integer type or boolean, 0 for the background.
         """
         values = self._values(preds, target, nan if self.undefined == "skip" else float(self.undefined))
         self._add(values[~values.isnan()] if self.undefined == "skip" else values)
@@ -72,8 +74,8 @@ class SegmentationMetric(ImageMetric, ABC):
 class AdjustedRandIndex(SegmentationMetric):
     """Adjusted Rand index of each image, averaged over images: "FG-ARI", or "ARI" with the background.
 
-    Every image is a clustering of its own. torchmetrics' `AdjustedRandScore` is another quantity: it pools
-    the pixels of all images into one clustering. Arguments as of `SegmentationMetric`.
+    Each image is a separate clustering. torchmetrics' `AdjustedRandScore` is another quantity: it pools the pixels of
+    all images into one clustering. Arguments are those of `SegmentationMetric`.
 
     >>> import torch
     >>> fg_ari = AdjustedRandIndex()
@@ -91,7 +93,7 @@ class AdjustedRandIndex(SegmentationMetric):
 class MeanIoU(SegmentationMetric):
     """IoU of each image's objects with the slots matched to them, averaged over objects, then over images.
 
-    See `emorl.metrics.functional.mean_iou`. Arguments as of `SegmentationMetric`.
+    See `emorl.metrics.functional.mean_iou`. Arguments are those of `SegmentationMetric`.
 
     >>> import torch
     >>> miou = MeanIoU(undefined="skip")
@@ -107,7 +109,13 @@ class MeanIoU(SegmentationMetric):
 class MeanBestOverlap(SegmentationMetric):
     """Best IoU of each image's objects with any slot, averaged over objects, then over images: "mBO" or "mSC".
 
-    See `emorl.metrics.functional.mean_best_overlap`. Arguments as of `SegmentationMetric`.
+    See `emorl.metrics.functional.mean_best_overlap`. Arguments are those of `SegmentationMetric`.
+
+    >>> import torch
+    >>> score = MeanBestOverlap()
+    >>> score.update(torch.tensor([[[5, 5, 7, 7]]]), torch.tensor([[[0, 1, 1, 2]]]))
+    >>> score.compute()
+    tensor(0.4167, dtype=torch.float64)
     """
 
     def _values(self, preds: Tensor, target: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
@@ -117,7 +125,13 @@ class MeanBestOverlap(SegmentationMetric):
 class SegmentationCovering(SegmentationMetric):
     """Best IoU of each image's objects with any slot, weighted by the objects' areas, averaged over images: "SC".
 
-    See `emorl.metrics.functional.segmentation_covering`. Arguments as of `SegmentationMetric`.
+    See `emorl.metrics.functional.segmentation_covering`. Arguments are those of `SegmentationMetric`.
+
+    >>> import torch
+    >>> score = SegmentationCovering()
+    >>> score.update(torch.tensor([[[5, 5, 7, 7]]]), torch.tensor([[[0, 1, 1, 2]]]))
+    >>> score.compute()
+    tensor(0.3889, dtype=torch.float64)
     """
 
     def _values(self, preds: Tensor, target: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
@@ -128,11 +142,11 @@ class ActiveSlots(ImageMetric):
     """Number of slots of each image that win at least one pixel, averaged over images.
 
     Args:
-        ignore_index: true label of void pixels: a slot that wins no others is not active; None if there are none.
-        kwargs: as of `ImageMetric`.
+        ignore_index: true label of void pixels, which are excluded; None if there are none.
+        kwargs: keyword arguments of `ImageMetric`.
 
     Raises:
-        ValueError: if ``ignore_index`` is no integer.
+        ValueError: if ``ignore_index`` is not an integer.
 
     >>> import torch
     >>> active = ActiveSlots()
@@ -149,10 +163,10 @@ class ActiveSlots(ImageMetric):
 
     @also_called(predicted="preds", true="target")
     def update(self, preds: Tensor, target: Tensor | None = None) -> None:
-        """Add a batch; errors as in `emorl.metrics.functional.active_slots`.
+        """Add a batch; errors are those of `emorl.metrics.functional.active_slots`.
 
         Args:
             preds: slot labels (B, H, W).
-            target: true labels (B, H, W), of which the void ones count; needed with ``ignore_index`` alone.
+            target: true labels (B, H, W), needed with ``ignore_index`` only.
         """
         self._add(active_slots(preds, target, self.ignore_index))

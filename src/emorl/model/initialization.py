@@ -148,7 +148,7 @@ def _xavier(layers: list[Weighted]) -> None:
 
 
 def _weighted(model: nn.Module, positions: bool = False) -> list[Weighted]:
-    """Zero the biases of all linear and convolutional layers, of position embeddings too on demand; return the layers."""
+    """Zero the biases of all linear and convolutional layers, except in position embeddings, and return the layers."""
     found: list[Weighted] = []
     for module in model.children():
         if isinstance(module, Weighted):

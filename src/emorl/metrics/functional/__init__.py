@@ -1,4 +1,4 @@
-"""Scores of single images as pure functions: a batch in, one float64 value an image out."""
+"""Scores of single images as pure functions: from a batch to one float64 value for each image."""
 
 from emorl.metrics.functional.overlap_scores import mean_best_overlap, mean_iou, segmentation_covering
 from emorl.metrics.functional.reconstruction import mean_squared_error

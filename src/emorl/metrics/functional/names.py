@@ -1,4 +1,4 @@
-"""Arguments under two names: those of torchmetrics, and those that this package had first."""
+"""Arguments under two names: those of torchmetrics, and the former ones of this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 def also_called(**others: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Let a function take some of its arguments by another keyword as well, shown in its signature as keyword-only.
+    """Let a function accept a second keyword for some arguments, which its signature lists as keyword-only.
 
     Args:
         others: the argument's name by its other name.

@@ -1,11 +1,11 @@
-r"""How well single objects are covered by predicted segments, by intersection over union.
+r"""Scores of single objects by intersection over union (IoU) with predicted segments.
 
-The IoU of true object $i$ and predicted segment $j$ counts the pixels of the whole image, so that a slot that takes
-an object and the background around it is marked down:
+The IoU of true object $i$ and predicted segment $j$ counts the pixels of the whole image, so that a slot that contains
+an object and background around it gets a lower score:
 
 $$ \mathrm{IoU}_{ij} = \frac{n_{ij}}{a_i + b_j - n_{ij}} $$
 
-with $n_{ij}$ the pixels they share, and $a_i$ and $b_j$ the pixels of each. A slot that wins no pixel is no segment.
+with $n_{ij}$ the number of pixels in both, and $a_i$ and $b_j$ the number in each. A slot without pixels is ignored.
 """
 
 import numpy as np
@@ -26,27 +26,25 @@ def mean_iou(
     undefined: float = 1.0,
     ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
-    r"""Mean over an image's objects of the IoU with the segment matched to each ("mIoU", Hungarian matching).
+    r"""Mean IoU of an image's objects with the segments matched to them ("mIoU", Hungarian matching).
 
     $$ \mathrm{mIoU} = \frac{1}{M} \max_\pi \sum_{i=1}^{M} \mathrm{IoU}_{i \pi(i)} $$
 
-    with $\pi$ giving every segment to at most one object; an object without a segment counts 0. Where several
-    matchings are best their mean is the same.
+    where $\pi$ matches each segment to at most one object; an object without a segment counts 0.
 
     Args:
         preds: labels of shape (B, H, W), of any integer type or boolean, non-negative but otherwise arbitrary.
-        target: labels likewise, 0 for the background.
-        ignore_background: leave the background out of the objects: no segment is matched to it.
+        target: true labels of the same shape and types, 0 for the background.
+        ignore_background: whether to exclude the background from the objects, so that no segment is matched to it.
         undefined: value of an image without an object, M = 0.
-        ignore_index: label in ``target`` of void pixels, which have no part in the score: they count in no object, in
-            no segment and in no image.
+        ignore_index: label in ``target`` of void pixels, which are excluded from objects, segments and images.
 
     Returns:
-        One value in [0, 1] an image, shape (B,). The matching itself is scipy's, on the CPU.
+        One value in [0, 1] for each image, shape (B,). The matching is computed by scipy on the CPU.
 
     Raises:
-        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
-            negative, or if ``ignore_index`` is no integer.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, outside void pixels, are
+            negative, or if ``ignore_index`` is not an integer.
 
     >>> target = torch.tensor([[[0, 1, 1, 2]]])
     >>> preds = torch.tensor([[[5, 5, 7, 7]]])
@@ -72,12 +70,12 @@ def mean_best_overlap(
     undefined: float = 1.0,
     ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
-    r"""Mean over an image's objects of the best IoU with any segment ("mBO"), which several objects may share.
+    r"""Mean over an image's objects of the best IoU with any segment ("mBO"); objects may share a segment.
 
     $$ \mathrm{mBO} = \frac{1}{M} \sum_{i=1}^{M} \max_j \mathrm{IoU}_{ij} $$
 
-    On label maps it is the plain, unweighted segmentation covering, "mSC" (Engelcke et al., "GENESIS", 2020).
-    Arguments, result and errors as in `mean_iou`, which it never falls short of.
+    For label maps it equals the unweighted segmentation covering, "mSC" (Engelcke et al., "GENESIS", 2020).
+    Arguments, result and errors are those of `mean_iou`; the result is never below that of `mean_iou`.
 
     >>> target = torch.tensor([[[0, 1, 1, 2]]])
     >>> mean_best_overlap(torch.tensor([[[5, 5, 7, 7]]]), target)
@@ -101,7 +99,7 @@ def segmentation_covering(
     $$ \mathrm{SC} = \frac{1}{\sum_i a_i} \sum_{i=1}^{M} a_i \max_j \mathrm{IoU}_{ij} $$
 
     (Arbelaez et al., "Contour detection and hierarchical image segmentation", 2011; Engelcke et al., "GENESIS", 2020).
-    Without the weights it is `mean_best_overlap`. Arguments, result and errors as in `mean_iou`.
+    Without weights it is `mean_best_overlap`. Arguments, result and errors are those of `mean_iou`.
 
     >>> target = torch.tensor([[[0, 1, 1, 2]]])
     >>> segmentation_covering(torch.zeros_like(target), target)
@@ -131,7 +129,7 @@ def _covering(
 
 
 def _matched(true: np.ndarray, predicted: np.ndarray, iou: np.ndarray) -> float:
-    """Return the largest sum of IoUs of one image's objects, each matched to a segment of its own."""
+    """Return the largest sum of IoUs of one image's objects, matched one-to-one to segments."""
     (objects, i), (segments, j) = (np.unique(labels, return_inverse=True) for labels in (true, predicted))
     table = np.zeros((len(objects), len(segments)))
     table[i, j] = iou

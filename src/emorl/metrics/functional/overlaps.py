@@ -1,4 +1,4 @@
-"""How many pixels each true segment shares with each predicted one: what all segmentation scores are made of."""
+"""Contingency tables of true and predicted segments, from which all segmentation scores are computed."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Segments(NamedTuple):
 
 
 class Overlaps(NamedTuple):
-    """The contingency tables of a batch: their cells that are not empty, image by image.
+    """The nonempty cells of a batch's contingency tables.
 
-    With a segment for every pixel, the dense table of a single 128 x 128 image would take 2 GiB.
+    A dense table of a single 128 x 128 image with a segment for each pixel would need 2 GiB.
     """
 
     batch: int
     image: Int64[Tensor, " cells"]
     true: Int64[Tensor, " cells"]  # label of the true segment, 0 for the background
     predicted: Int64[Tensor, " cells"]  # label of the predicted segment
-    pixels: Int64[Tensor, " cells"]  # that the two share
+    pixels: Int64[Tensor, " cells"]  # number of pixels in both
 
     def foreground(self) -> Overlaps:
-        """Return the cells of the objects alone."""
+        """Return the cells of objects, without the background."""
         keep = self.true != 0
         return Overlaps(self.batch, *(part[keep] for part in self[1:]))
 
     def segments(self, labels: Int64[Tensor, " cells"]) -> Segments:
-        """Join the cells with equal label, `true` or `predicted`, into their segments."""
+        """Merge the cells with equal label, `true` or `predicted`, into segments."""
         keys, cell = torch.unique(labels * self.batch + self.image, return_inverse=True)
         return Segments(cell, keys % self.batch, torch.zeros_like(keys).index_add_(0, cell, self.pixels))
 
     def sums(self, values: Tensor, image: Int64[Tensor, " values"]) -> Tensor:
-        """Add up for each image the values that belong to it."""
+        """Return the sum of values of each image."""
         return values.new_zeros(self.batch).index_add_(0, image, values)
 
 
@@ -50,12 +50,12 @@ def count_overlaps(preds: Tensor, target: Tensor, ignore_index: int | None = Non
 
     Args:
         preds: labels of shape (B, H, W), of any integer type or boolean, non-negative but otherwise arbitrary.
-        target: labels likewise, 0 for the background.
-        ignore_index: label in ``target`` of void pixels, which are left out, whatever the labels there.
+        target: true labels of the same shape and types, 0 for the background.
+        ignore_index: label in ``target`` of void pixels, which are excluded, whatever their label in ``preds``.
 
     Raises:
-        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
-            negative, or if ``ignore_index`` is no integer.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, outside void pixels, are
+            negative, or if ``ignore_index`` is not an integer.
     """
     check_maps(preds=preds, target=target)
     batch = len(target)
@@ -71,16 +71,16 @@ def count_overlaps(preds: Tensor, target: Tensor, ignore_index: int | None = Non
 
 
 def ratio(numerator: Tensor, denominator: Tensor, undefined: float) -> Float64[Tensor, " batch"]:
-    """Divide; where the denominator is 0 the image's score is undefined, and the convention asked for takes its place.
+    """Divide; where the denominator is 0 return ``undefined``.
 
-    Conventions in use are 1 (scikit-learn, and the default here: there was nothing to find, and nothing was missed),
-    0, NaN, and to skip such images: ask for NaN and leave those values out, as the metrics do for "skip".
+    Conventions in use are 1 (scikit-learn and the default here: no object was missed), 0, NaN, and to skip such images:
+    use NaN and drop these values, as the metrics do for "skip".
     """
     return torch.where(denominator == 0, undefined, numerator.double() / denominator)
 
 
 def check_ignore_index(ignore_index: object) -> int | None:
-    """Return the label of void pixels, or None if there is none.
+    """Return the label of void pixels, or None.
 
     Raises:
         ValueError: if it is neither an integer nor None.
@@ -96,9 +96,9 @@ def check_ignore_index(ignore_index: object) -> int | None:
         raise ValueError(f"Expected 'ignore_index' as an integer or None, got {got}") from None
 
 
-# Checked by hand rather than by annotation, which nothing enforces outside the tests.
+# Explicit checks, because annotations are enforced in the tests only.
 def check_labels(**maps: Tensor) -> None:
-    """Refuse what is not label maps of one shape.
+    """Check that tensors are label maps of the same shape.
 
     Raises:
         ValueError: if the shapes differ or are not (B, H, W), or if labels are not integers or are negative.
@@ -108,7 +108,7 @@ def check_labels(**maps: Tensor) -> None:
 
 
 def check_maps(**maps: Tensor) -> None:
-    """Refuse what is not maps of one shape (B, H, W), boolean or of any integer type.
+    """Check that tensors are maps of the same shape (B, H, W), boolean or of an integer type.
 
     Raises:
         ValueError: if the shapes differ or are not (B, H, W), or if labels are not integers.
@@ -127,10 +127,10 @@ def check_maps(**maps: Tensor) -> None:
 
 
 def check_signs(**maps: Tensor) -> None:
-    """Refuse negative labels.
+    """Check that labels are not negative.
 
     Raises:
-        ValueError: if there are any.
+        ValueError: if a label is negative.
     """
     for name, labels in maps.items():
         if labels.dtype.is_signed and (labels < 0).any():
@@ -148,8 +148,8 @@ def _is_void(target: Tensor, ignore_index: int) -> Bool[Tensor, "batch height wi
 
 
 def _number(labels: Shaped[Tensor, "*shape"]) -> tuple[Int64[Tensor, "*shape"], int]:
-    """Return small labels, 0 still 0, and a bound above them, so that products of two cannot overflow."""
-    wide = labels.dtype == torch.uint64  # whose order int64 has once the highest bit is flipped
+    """Return labels renumbered to small values, with 0 unchanged, and their upper bound: products cannot overflow."""
+    wide = labels.dtype == torch.uint64  # int64 has the same order after flipping the highest bit
     zero = -(2**63) if wide else 0
     labels = labels.long() ^ zero
     if not wide and (largest := int(labels.max()) if labels.numel() else 0) < 2**20:

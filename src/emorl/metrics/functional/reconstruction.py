@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its image."""
+"""Errors of reconstructions."""
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -17,8 +17,7 @@ def mean_squared_error(preds: Tensor, target: Tensor) -> Float64[Tensor, " batch
         target: images $x$, floats of shape (B, 3, H, W) in [0, 1].
 
     Returns:
-        One non-negative value an image, shape (B,), computed in float64 whatever the inputs' precision. A NaN
-        in an image makes its value NaN.
+        One non-negative value for each image, shape (B,), computed in float64. A NaN in an image makes its value NaN.
 
     Raises:
         ValueError: if the shapes differ or are not four-dimensional, or if an input is not floating-point.
@@ -31,7 +30,7 @@ def mean_squared_error(preds: Tensor, target: Tensor) -> Float64[Tensor, " batch
     return (preds.double() - target.double()).square().mean(dim=(1, 2, 3))
 
 
-# Checked by hand rather than by annotation, which nothing enforces outside the tests: shapes would broadcast.
+# Explicit checks, because annotations are enforced in the tests only, and other shapes would broadcast.
 def _check_images(preds: Tensor, target: Tensor) -> None:
     if preds.ndim != 4 or preds.shape != target.shape:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How well a predicted segmentation groups the pixels of the true one."""
+"""Scores of whole segmentations: the adjusted Rand index, and the number of active slots."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,14 +12,14 @@ from emorl.metrics.functional.overlaps import check_labels, count_overlaps, rati
 def masks_to_labels(
     masks: Shaped[Tensor, "batch slots 1 height width"],
 ) -> Int64[Tensor, "batch height width"]:
-    """Give every pixel to the slot with the largest mask; of equal masks, to the first.
+    """Return for each pixel the slot with the largest mask, the first of equal ones.
 
     Args:
-        masks: slot masks, or their logits, of any type: soft, integer or boolean. To score at another resolution,
+        masks: slot masks, or their logits, of any type: soft, integer or boolean. To score at another resolution, call
             `resize_masks` first.
 
     Returns:
-        Slot indices in 0, ..., K - 1. None of them means background.
+        Slot indices in 0, ..., K - 1. No index is reserved for the background.
 
     >>> masks_to_labels(torch.tensor([0.2, 0.8, 0.5, 0.5]).reshape(2, 2, 1, 1, 1)).flatten()
     tensor([1, 0])
@@ -31,15 +31,15 @@ def masks_to_labels(
 def resize_masks(
     masks: Shaped[Tensor, "batch slots 1 h w"], height: int, width: int
 ) -> Float[Tensor, "batch slots 1 height width"]:
-    """Resize soft masks bilinearly, to score them against a true segmentation of another resolution.
+    """Resize soft masks bilinearly, to compare them with a true segmentation of another resolution.
 
-    The authors' code scores CLEVR so, with masks of 96 x 96 resized to 192 x 192, the size of the crop, before the
-    argmax; but its filter is Pillow's bicubic one, so that scores differ a little.
+    The authors' code scores CLEVR in this way: it resizes masks from 96 x 96 to 192 x 192, the size of the crop, before
+    the argmax. Its filter is Pillow's bicubic one, so scores differ slightly.
 
     Args:
-        masks: slot masks, or their logits; integer or boolean ones become float32.
-        height: of the result, in pixels.
-        width: likewise.
+        masks: slot masks, or their logits; integer or boolean masks become float32.
+        height: height of the result, in pixels.
+        width: width of the result, in pixels.
 
     >>> resize_masks(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 1, 2), 1, 4).flatten()
     tensor([0.0000, 0.2500, 0.7500, 1.0000])
@@ -64,27 +64,28 @@ def adjusted_rand_index(
     $$ \mathrm{ARI} = \frac{C - E}{\frac12 (A + B) - E}, \qquad C = \sum_{ij} \binom{n_{ij}}{2}, \quad
        A = \sum_i \binom{a_i}{2}, \quad B = \sum_j \binom{b_j}{2}, \quad E = A B \Big/ \binom{n}{2} $$
 
-    It is 1 for equal partitions, 0 on average for random ones, and never below -0.5. Labels are mere names.
+    It is 1 for equal partitions, 0 on average for random ones, and at least -0.5. It does not depend on the numbering
+    of labels.
 
-    Where the formula is 0/0 both partitions are trivial in the same way (one segment, or a segment for every
-    pixel, or fewer than two pixels in all), hence equal: so it is for an image without foreground when the
-    background is ignored, and for a single object that one slot wins whole. The value is then `undefined`, by default
-    1, as of scikit-learn's `adjusted_rand_score`. A single object that is split scores 0.
+    The formula is 0/0 if both partitions are trivial and equal: one segment, or a segment for each pixel, or fewer than
+    two pixels. Examples are an image without foreground when the background is ignored, and a single object within one
+    slot. The value is then `undefined`, by default 1 as in scikit-learn's `adjusted_rand_score`. A single object that
+    is split between slots scores 0.
 
     Args:
         preds: labels of shape (B, H, W), of any integer type or boolean, non-negative but otherwise arbitrary.
-        target: labels likewise, 0 for the background.
-        ignore_background: leave out the pixels with true label 0, as in the field's "FG-ARI". Label 0 in
-            `preds` has no such meaning.
+        target: true labels of the same shape and types, 0 for the background.
+        ignore_background: whether to exclude the pixels with true label 0, which gives "FG-ARI". Label 0 in `preds` is
+            an ordinary label.
         undefined: value of an image whose score is 0/0.
-        ignore_index: label in ``target`` of void pixels, which have no part in the score.
+        ignore_index: label in ``target`` of void pixels, which are excluded.
 
     Returns:
-        One value in [-0.5, 1] an image, shape (B,). Pairs are counted exactly, in integers.
+        One value in [-0.5, 1] for each image, shape (B,). Pairs are counted exactly, in integers.
 
     Raises:
-        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
-            negative, or if ``ignore_index`` is no integer.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, outside void pixels, are
+            negative, or if ``ignore_index`` is not an integer.
 
     >>> target = torch.tensor([[[0, 1, 1, 2, 2]]])
     >>> preds = torch.tensor([[[9, 7, 7, 9, 9]]])
@@ -117,15 +118,15 @@ def active_slots(
 
     Args:
         preds: slot labels of shape (B, H, W), see `masks_to_labels`.
-        target: true labels of shape (B, H, W), which say where void pixels are.
-        ignore_index: label in ``target`` of void pixels: a slot that wins no others is not active.
+        target: true labels of shape (B, H, W), needed with ``ignore_index`` only.
+        ignore_index: label in ``target`` of void pixels, which are excluded.
 
     Returns:
-        One number in 1, ..., K an image, shape (B,); 0 for an image without a pixel that counts.
+        One number in 1, ..., K for each image, shape (B,); 0 for an image whose pixels are all void.
 
     Raises:
-        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, but for void pixels,
-            negative, or if ``ignore_index`` is no integer or comes without ``target``.
+        ValueError: if the shapes differ or are not (B, H, W), if labels are not integers or, outside void pixels, are
+            negative, or if ``ignore_index`` is not an integer or is given without ``target``.
 
     >>> active_slots(torch.tensor([[[0, 0, 3]], [[2, 2, 2]]]))
     tensor([2., 1.], dtype=torch.float64)
@@ -151,7 +152,7 @@ def _from_pairs(
     pairs: Int64[Tensor, " batch"],
     undefined: float,
 ) -> Float64[Tensor, " batch"]:
-    r"""The ARI, numerator and denominator times $\binom{n}{2}$: two sums that nearly cancel become products.
+    r"""Return the ARI from numerator and denominator times $\binom{n}{2}$, which avoids cancellation.
 
     Args:
         both: $C$, pairs of pixels that share a segment in both partitions.
