@@ -255,7 +255,7 @@ def test_a_folder_has_one_run(shards, here, emorl, capsys):
     emorl("fit", *arguments)
     last = Path("runs/a/checkpoints/last.ckpt")
     before = last.read_bytes()
-    assert f"Expected a folder for a new run, got that of {last}" in error_of(emorl, capsys, "fit", *arguments)
+    assert f"Expected a new folder for a new run, got that of {last}" in error_of(emorl, capsys, "fit", *arguments)
     assert last.read_bytes() == before
     emorl("fit", *arguments, f"--ckpt_path={last}", "--trainer.max_steps=2")
     assert torch.load(last, weights_only=True)["global_step"] == 2

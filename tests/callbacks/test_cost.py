@@ -27,7 +27,7 @@ def test_size_time_memory_and_duration_are_said_once(shards, tmp_path, capsys):
     size, cost = capsys.readouterr().out.splitlines()
     count = sum(parameter.numel() for parameter in module.network.parameters())
     assert size == f"{count:,} parameters; time and memory follow after 5 steps"
-    assert re.fullmatch(MEASURED + r"; the 2 steps left take about \d+ s, and validation", cost)
+    assert re.fullmatch(MEASURED + r"; the 2 steps left take about \d+ s plus validation", cost)
 
 
 def test_each_change_of_refinement_is_measured(shards, tmp_path, capsys):

@@ -84,7 +84,7 @@ def test_a_run_follows_stretched_phases_and_says_so(end, shards, tmp_path, caplo
     trainer = tiny.trainer(tmp_path, max_steps=4, callbacks=[curriculum, watch], limit_val_batches=0)
     trainer.fit(tiny.module(refinement_steps=2), tiny.data(shards))
     assert watch.training == [2, 2, 1, 0]
-    said = "The curriculum's 40 steps are now 4, and its phases {0: 2, 2: 1, 3: 0}. Warm-ups, half-lives and GECO's"
+    said = "The curriculum's 40 steps are rescaled to 4: {0: 2, 2: 1, 3: 0}. Warm-ups, half-lives and GECO's"
     assert (said in caplog.text) == (end == 40)
 
 

@@ -100,7 +100,7 @@ def test_names_that_are_too_long_are_refused_before_anything_is_written(name, tm
     for each in ("0", name):
         (path := tmp_path / "in" / f"{each}.png").parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 50)).save(path)
-    match = "_labels.png: expected a name that the file system takes, got one that is too long; rename the image"
+    match = "_labels.png: expected a name that the file system allows, got one that is too long; rename the image"
     with pytest.raises(DataError, match=match):
         predict(tmp_path / "in", tmp_path, PredictionWriter(str(tmp_path / "out/deep")), {"recursive": True})
     assert not (tmp_path / "out").exists()
@@ -113,7 +113,7 @@ def test_a_path_that_is_too_long_is_refused(tmp_path):
     out = str(tmp_path)
     while len(out) < 3900:
         out += "/" + "b" * min(250, 3900 - len(out))
-    with pytest.raises(DataError, match="expected a name that the file system takes"):
+    with pytest.raises(DataError, match="expected a name that the file system allows"):
         predict(tmp_path / "in", tmp_path, PredictionWriter(out))
     assert not (tmp_path / ("b" * 250)).exists()
 

@@ -110,7 +110,7 @@ def test_notes_under_the_table_are_of_the_model():
     score = Summary(torch.tensor(1.5).double(), torch.tensor(0.25).double(), torch.tensor(4))
     columns = {2: {"mse": score, "fg_miou": score}}
     notes = {name: str(to_table(columns, build()).caption) for name, build in tiny.FAMILY.items()}
-    assert notes["efficient_morl"].startswith("NLL leaves out a constant of 0.9189 nats")
+    assert notes["efficient_morl"].startswith("NLL omits a constant of 0.9189 nats")
     assert "KL at I = 0" in notes["efficient_morl"]
     assert notes["slot_attention"] == notes["iodine"]
     assert notes["iodine"].startswith("mIoU, mBO and covering leave out the background")

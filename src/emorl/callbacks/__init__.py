@@ -1,4 +1,4 @@
-"""Callbacks: the curriculum, pictures, alarms, progress, and what a run, a test or a prediction leaves behind."""
+"""Callbacks: curriculum, pictures, alarms, progress, and the files of runs, tests and predictions."""
 
 from emorl.callbacks.alarm import CollapseAlarm
 from emorl.callbacks.best import BestCheckpoint

@@ -1,4 +1,4 @@
-"""Warns when training has collapsed in one of the ways that slot models are known for."""
+"""Warnings of collapsed training: unused slots, one slot for all pixels, posterior collapse, mean colors."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 
 class Symptoms(NamedTuple):
-    """What a collapse shows in, one number for each image."""
+    """Measurements that show a collapse, one value per image."""
 
-    unused_share: Float64[Tensor, " batch"]  # of the slots: those that win no pixel
-    largest_share: Float64[Tensor, " batch"]  # of the image's pixels: those that one slot wins
-    kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage, at I = 0 of all layers; NaN without a KL
-    error: Float64[Tensor, " batch"]  # squared
-    spread: Float64[Tensor, " batch"]  # squared error of the image's own mean color
+    unused_share: Float64[Tensor, " batch"]  # share of slots that win no pixel
+    largest_share: Float64[Tensor, " batch"]  # share of pixels that the largest slot wins
+    kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage (at I = 0 of all layers); NaN without a KL
+    error: Float64[Tensor, " batch"]  # squared error of the reconstruction
+    spread: Float64[Tensor, " batch"]  # squared error of the image's mean color
 
 
 def symptoms(batch: Batch, inference: Inference) -> Symptoms:
-    """Measure a batch."""
+    """Return the measurements of a batch."""
     image, stage = unit_range(batch["image"]), inference.stages[-1]
     winners = masks_to_labels(stage.components.masks)
     unused = 1 - active_slots(winners) / stage.slots.shape[1]
@@ -40,17 +40,22 @@ def symptoms(batch: Batch, inference: Inference) -> Symptoms:
 
 
 class CollapseAlarm(Callback):
-    """Warns, at each validation, of slots or posteriors that do nothing.
+    """Warns at each validation if slots are unused or posteriors carry no information.
 
-    Logs means over images, ``val/unused_share``, ``val/largest_share`` and ``val/kl_per_dimension`` (see `Symptoms`),
-    and ``val/unexplained``, the squared error over that of images of one color each; and warns where they leave the
-    bounds. Slots take turns from image to image, so that those without a pixel are counted in each image.
+    Logs the means over images ``val/unused_share``, ``val/largest_share`` and ``val/kl_per_dimension`` (see
+    `Symptoms`), and ``val/unexplained``, the ratio of the squared error to that of images painted in their mean color.
+    It warns if a value crosses its threshold. Unused slots are counted in each image, because different images may use
+    different slots.
 
     Args:
-        unused_share: most slots win no pixel above this.
-        largest_share: one slot wins everything above this.
-        kl_per_dimension: the posterior is the prior below this, in nats.
-        unexplained: the model paints no more than one color per image above this.
+        unused_share: threshold in [0, 1]; above it most slots win no pixel.
+        largest_share: threshold in [0, 1]; above it one slot wins nearly all pixels.
+        kl_per_dimension: threshold in nats; below it the posterior equals the prior.
+        unexplained: threshold; above it a reconstruction is no better than the image's mean color.
+
+    >>> alarm = CollapseAlarm()
+    >>> alarm.warnings({"val/unused_share": 0.0, "val/largest_share": 1.0, "val/unexplained": 0.5})
+    ['one slot wins nearly every pixel: start with more refinement_steps, or another seed']
     """
 
     def __init__(
@@ -64,19 +69,19 @@ class CollapseAlarm(Callback):
         self.largest_share = largest_share
         self.kl_per_dimension = kl_per_dimension
         self.unexplained = unexplained
-        self._sums: Tensor | None = None  # over images: their number, and what `symptoms` returns
+        self._sums: Tensor | None = None  # over images: their number and their `Symptoms`
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Measure a batch; padding does not count."""
+        """Measure a batch without padding."""
         found = symptoms(batch, outputs)
         columns = torch.stack((torch.ones_like(found.error), *found), dim=1)
         sums = columns[batch["index"] >= 0].sum(dim=0)
         self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what the batches of all processes amount to."""
+        """Log the means over the batches of all processes."""
         if self._sums is not None:
             images, unused, largest, kl, error, spread = trainer.strategy.reduce(self._sums, reduce_op="sum")
             self._sums = None
@@ -93,7 +98,7 @@ class CollapseAlarm(Callback):
                 logger.warning("step %d: %s", trainer.global_step, warning)
 
     def warnings(self, measured: dict[str, float]) -> list[str]:
-        """Return a sentence for each kind of collapse that the logged numbers show."""
+        """Return a sentence for each kind of collapse that the logged values show."""
         found = []
         if (unused := measured["val/unused_share"]) > self.unused_share:
             found.append(f"{unused:.0%} of an image's slots win no pixel: lower num_slots, or the learning rate")

@@ -1,4 +1,4 @@
-"""Logs what training takes."""
+"""Wall time and speed of training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 class Clock(Callback):
     """Logs ``time/minutes``, the wall time of all sessions of a run, and ``time/images_per_second``.
 
-    Minutes count what a run really takes, validation and pictures included; the rate is of training alone, over all
-    processes, since the last validation.
+    Minutes include validation and pictures. The rate is that of training since the last validation, over all processes.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[Clock()], logger=False, accelerator="cpu", max_steps=100)
+    >>> any(isinstance(callback, Clock) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self) -> None:
@@ -26,20 +30,20 @@ class Clock(Callback):
         return self.earlier + (time.monotonic() - self.started) / 60
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to count."""
+        """Start the clock."""
         self.started = time.monotonic()
         self._restart()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log both."""
+        """Log minutes and rate."""
         self.images += len(batch["key"]) * trainer.world_size
         rate = self.images / (time.monotonic() - self.mark)
         pl_module.log_dict({"time/minutes": self.minutes, "time/images_per_second": rate})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave validation out of the rate."""
+        """Exclude validation from the rate."""
         self._restart()
 
     def _restart(self) -> None:
@@ -50,5 +54,5 @@ class Clock(Callback):
         return {"minutes": self.minutes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from an earlier session."""
+        """Restore the minutes of earlier sessions."""
         self.earlier = state_dict["minutes"]

@@ -1,4 +1,4 @@
-"""Says what a run will cost."""
+"""The time and memory of a run."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ from emorl.module import SlotModule
 
 
 class Cost(Callback):
-    """Prints the size of the model, and after a few steps their time, their memory and how long the run will take.
+    """Prints the size of the model, and after a few steps the time per step, peak memory and remaining time.
 
-    These steps are the first of the run itself, so that measuring changes nothing. The first ``warm`` of them do not
-    count: they allocate and tune. Where I changes, as in a curriculum, the steps after it are measured anew. Validation
-    is not part of what is measured.
+    It measures the first steps of the run itself, so results do not change. The first ``warm`` steps are excluded,
+    because they allocate memory and tune kernels. When I changes, as in a curriculum, it measures again. Validation is
+    excluded.
 
     Args:
-        warm: steps that come before.
-        steps: steps that are measured.
+        warm: number of excluded steps.
+        steps: number of measured steps.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[Cost(warm=3, steps=8)], logger=False, accelerator="cpu", max_steps=100)
+    >>> any(isinstance(callback, Cost) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self, warm: int = 3, steps: int = 8) -> None:
         self.warm = warm
         self.steps = steps
-        self.mark: float | None = None  # when the measured steps began
-        self.told = True  # until training begins
+        self.mark: float | None = None  # start time of the measured steps
+        self.told = True  # whether the cost of the current I is printed
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the size."""
@@ -41,7 +46,7 @@ class Cost(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure."""
+        """Measure the step, and print the cost after the last measured one."""
         refinement_steps = cast(SlotModule, pl_module).refinement_steps
         if refinement_steps != self.refinement_steps:
             self._begin(trainer, refinement_steps)
@@ -53,7 +58,7 @@ class Cost(Callback):
             _say(trainer, self._sentence(trainer, pl_module, (_now(pl_module.device) - self.mark) / self.steps))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave validation out."""
+        """Measure again after validation."""
         if not self.told:
             self._begin(trainer, self.refinement_steps)
 
@@ -66,11 +71,11 @@ class Cost(Callback):
         left = trainer.estimated_stepping_batches - trainer.global_step
         if left == float("inf"):
             return measured
-        return f"{measured}; the {left:,} steps left take about {duration(left * seconds)}, and validation"
+        return f"{measured}; the {left:,} steps left take about {duration(left * seconds)} plus validation"
 
 
 def memory(device: torch.device) -> str:
-    """Return the largest memory so far: of the GPU, where there is one, or of the process without its workers."""
+    """Return the peak memory so far: of the GPU, or on CPU of the process without its workers."""
     if device.type == "cuda":
         return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB on the GPU"
     unit = 1 if sys.platform == "darwin" else 2**10  # getrusage's
@@ -78,7 +83,7 @@ def memory(device: torch.device) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in words.
+    """Return a duration as text.
 
     >>> [duration(seconds) for seconds in (0.4, 59.0, 90.0, 6480.0, 266400.0)]
     ['0 s', '59 s', '1 min 30 s', '1 h 48 min', '3 d 2 h']

@@ -1,4 +1,4 @@
-"""The curriculum that anneals refinement away."""
+"""The curriculum, which changes the number of refinement steps during training."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ logger = logging.getLogger(__name__)
 class RefinementCurriculum(Callback):
     """Sets I, the number of refinement steps in training and validation, from the optimizer step.
 
-    I is looked up afresh before every batch, so a resumed run needs nothing but its step. It is logged as
+    I depends on the optimizer step only, so that a resumed run needs no further state. It is logged as
     ``train/refinement_steps``.
 
-    Phases that tell where their run ends stretch with the trainer's ``max_steps``, and training says so. Without
-    ``max_steps`` (-1), or without an end, they are taken as they are. What else counts in optimizer steps does not
-    stretch: warm-ups, half-lives, and the ``warm_start`` of `Geco`.
+    Phases that contain the end of the run are rescaled to the trainer's ``max_steps``, and training prints the result.
+    Without ``max_steps`` (-1), or without an end, they are used unchanged. Other settings in optimizer steps are not
+    rescaled: warm-ups, half-lives, and the ``warm_start`` of `Geco`.
 
     Args:
-        phases: first optimizer step of each phase, and the phase's I; the first phase starts at step 0. A last one of
-            null is where the run ends. By default there is no curriculum.
+        phases: I of each phase by its first optimizer step; the first phase starts at step 0. A last phase of null
+            marks the end of the run. By default there is no curriculum.
 
     Raises:
-        MisconfigurationException: if the phases do not start at step 0, are out of order, or have a negative I, or a
-            null elsewhere.
+        MisconfigurationException: if the phases do not start at step 0 or are out of order, if an I is negative, or if
+            a phase other than the last is null.
 
     >>> curriculum = RefinementCurriculum({0: 3, 100_000: 1, 180_000: 0})
     >>> [curriculum.value_at(step) for step in (0, 99_999, 100_000, 200_000)]
@@ -42,14 +42,14 @@ class RefinementCurriculum(Callback):
             _check(phases)
         self.phases = phases
         self.in_use = stretched(phases or {}, -1)
-        self.step = 0  # of the checkpoint, if there is one
+        self.step = 0  # of the checkpoint, or 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stretch the phases.
+        """Rescale the phases to the length of the run.
 
         Raises:
-            MisconfigurationException: if the model does not take as few steps as a phase has; or if there is another
-                curriculum, as in the callbacks of a configuration from before ``curriculum`` was a key of its own.
+            MisconfigurationException: if the I of a phase is below the model's minimum; or if there is a second
+                curriculum, as in the ``callbacks`` of an old configuration without the key ``curriculum``.
         """
         self.step = 0
         curricula = [part for part in trainer.callbacks if isinstance(part, RefinementCurriculum) and part.phases]  # type: ignore[attr-defined]
@@ -64,19 +64,19 @@ class RefinementCurriculum(Callback):
                 self._tell(trainer.max_steps, cast(SlotModule, pl_module).refinement_steps)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the checkpoint's step, which Lightning does not restore to validate alone."""
+        """Store the checkpoint's step, which Lightning does not restore in ``validate``."""
         self.step = checkpoint["global_step"]
 
     def value_at(self, step: int) -> int:
-        """Return I at an optimizer step."""
+        """Return I at optimizer step ``step``."""
         return self.in_use[max(start for start in self.in_use if start <= step)]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set I for the coming step."""
+        """Set I for the next step."""
         self._set(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set I for a validation before training, or by itself on a checkpoint."""
+        """Set I for a validation before training, or of a checkpoint."""
         self._set(trainer, pl_module)
 
     def _check_model(self, module: SlotModule) -> None:
@@ -87,11 +87,11 @@ class RefinementCurriculum(Callback):
             raise MisconfigurationException(f"{error} Give the curriculum other phases, or null.") from error
 
     def _tell(self, max_steps: int, asked: int) -> None:
-        """Say if phases stretch, and if the model asks for another I than the first phase has."""
+        """Print rescaled phases, and warn if ``refinement_steps`` differs from the first phase's I."""
         if self.in_use != stretched(self.phases or {}, -1):
             rank_zero_info(
-                f"The curriculum's {max(self.phases or {}):,} steps are now {max_steps:,}, and its phases "
-                f"{self.in_use}. Warm-ups, half-lives and GECO's warm_start stay as they are."
+                f"The curriculum's {max(self.phases or {}):,} steps are rescaled to {max_steps:,}: {self.in_use}. "
+                "Warm-ups, half-lives and GECO's warm_start are not rescaled."
             )
         if asked != self.in_use[0]:
             logger.warning(
@@ -104,7 +104,7 @@ class RefinementCurriculum(Callback):
 
 
 def stretched(phases: dict[int, int | None], max_steps: int) -> dict[int, int]:
-    """Return the phases of a run of ``max_steps``, without their end.
+    """Return the phases of a run of ``max_steps`` steps, without the end.
 
     >>> stretched({0: 1, 26_000: 3, 36_000: 0, 40_000: None}, 10_000)
     {0: 1, 6500: 3, 9000: 0}

@@ -1,4 +1,4 @@
-"""Two ways to show progress: bars in a terminal, now and then a line in a file."""
+"""Two displays of progress: bars in a terminal, or a line every few minutes in a file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-REFRESH = 0.2  # seconds between two pictures of the bars
+REFRESH = 0.2  # seconds between two updates of the bars
 
 
 class Bars:
-    """Bars in a terminal, with a line of facts under them; what others print appears above."""
+    """Progress bars in a terminal with a line of facts below them; other output appears above."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -24,11 +24,11 @@ class Bars:
         self.progress.start()
 
     def is_due(self, done: int, total: float | int) -> bool:
-        """Tell whether there should be another picture."""
+        """Return whether an update is due."""
         return done == total or time.monotonic() - self.shown > REFRESH
 
     def show(self, stage: str, done: int, total: int | None, facts: str) -> None:
-        """Show training, and the stage that is under way."""
+        """Show the bars of training and of the current stage."""
         self.shown = time.monotonic()
         if stage not in self.tasks:
             self.tasks[stage] = self.progress.add_task(stage, completed=done, total=total)
@@ -39,15 +39,15 @@ class Bars:
         self.progress.refresh()
 
     def close(self) -> None:
-        """Leave the last picture."""
+        """Stop updating; the last bars stay visible."""
         self.progress.stop()
 
 
 class Lines:
-    """A line every few minutes.
+    """A line of progress every few minutes.
 
     Args:
-        minutes: between two lines.
+        minutes: minutes between two lines.
     """
 
     def __init__(self, minutes: float) -> None:
@@ -55,7 +55,7 @@ class Lines:
         self.shown = time.monotonic()
 
     def is_due(self, done: int, total: float | int) -> bool:
-        """Tell whether there should be another line."""
+        """Return whether a line is due."""
         return time.monotonic() - self.shown > 60 * self.minutes
 
     def show(self, stage: str, done: int, total: int | None, facts: str) -> None:
@@ -65,7 +65,7 @@ class Lines:
         print(", ".join(part for part in (place, facts) if part), flush=True)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: lines need no cleanup."""
 
 
 class _BarsAndFacts(Progress):
@@ -78,5 +78,5 @@ class _BarsAndFacts(Progress):
 
 
 def is_terminal() -> bool:
-    """Tell whether lines that are drawn over would be seen as such."""
+    """Return whether the output is a terminal that can redraw lines."""
     return sys.stdout.isatty() and not Console().is_dumb_terminal

@@ -1,4 +1,4 @@
-"""Where a run keeps its files."""
+"""The folder of a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from emorl.errors import DataError
 from emorl.files import locked
 
-CONFIG = "config.yaml"  # the record of a run
-LIGHTNINGS = "last", "best", "hpc", "registry"  # words for checkpoints that Lightning finds itself, in training
+CONFIG = "config.yaml"  # the resolved configuration of a run
+LIGHTNINGS = "last", "best", "hpc", "registry"  # names of checkpoints that Lightning resolves itself, in training
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Return the folder in which a run's ``checkpoints`` lie, whatever its loggers: SAVE_DIR/NAME/VERSION of the first.
+    """Return the folder that contains a run's ``checkpoints``: SAVE_DIR/NAME/VERSION of the first logger.
 
-    Without a logger it is the trainer's ``default_root_dir``. Every process must call this: it is broadcast.
+    Without a logger it is the trainer's ``default_root_dir``. All processes must call this, because it is broadcast.
     """
     return Path(trainer.strategy.broadcast(str(_own_folder(trainer))))
 
@@ -35,10 +35,10 @@ def _own_folder(trainer: Trainer) -> Path:
 
 
 def stay_in_folder(loggers: Iterable[Logger], checkpoint: str) -> None:
-    """Have loggers that name no version log in the folder of a run that resumes, not in the next ``version_N``.
+    """Have loggers without a version log to the folder of the resumed run instead of the next ``version_N``.
 
     Args:
-        loggers: those of the trainer. A logger stays where it is if the run's folder is not in its own.
+        loggers: the trainer's loggers. A logger is not changed if the run's folder is outside its root folder.
         checkpoint: path of the checkpoint, in ``checkpoints`` of the run's folder.
     """
     run = Path(checkpoint).resolve().parent.parent
@@ -53,27 +53,27 @@ def stay_in_folder(loggers: Iterable[Logger], checkpoint: str) -> None:
 
 @contextmanager
 def removed_if_refused(trainer: Trainer) -> Iterator[None]:
-    """Remove the folder that a run makes, and its W&B run, if it ends with an error before it has a record.
+    """Remove the new folder of a run, and its W&B run, if the run fails before ``config.yaml`` is written.
 
-    Loggers make theirs before model and data are checked.
+    Loggers create their folders before model and data are checked.
     """
     before = _own_folder(trainer)
     missing = [folder for folder in (before, *before.parents) if not folder.exists()]
     try:
         yield
     except BaseException:
-        folder = _own_folder(trainer)  # W&B has named its own by now
+        folder = _own_folder(trainer)  # W&B chooses its name late
         if missing and trainer.is_global_zero and not (folder / CONFIG).exists():
             _remove_wandb(trainer)
             _remove(folder)
             for parent in missing[1:]:
-                with suppress(OSError):  # others may write there
+                with suppress(OSError):  # other processes may write there
                     parent.rmdir()
         raise
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, unless another process holds it."""
+    """Remove a folder, unless another process has locked it."""
     if folder.exists():
         with suppress(DataError), locked(folder):
             shutil.rmtree(folder)
@@ -85,5 +85,5 @@ def _remove_wandb(trainer: Trainer) -> None:
         files = Path(run.dir).parent
         run.finish(exit_code=1)
         shutil.rmtree(files, ignore_errors=True)
-        if not any(files.parent.glob("*run-*/")):  # links and logs are left
+        if not any(files.parent.glob("*run-*/")):  # only links and logs remain
             shutil.rmtree(files.parent, ignore_errors=True)

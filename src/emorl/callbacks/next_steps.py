@@ -1,4 +1,4 @@
-"""Says where a run keeps its files and, when it ends or stops, what to type next."""
+"""Prints the folder of a run, and at its end the commands for the next steps."""
 
 from __future__ import annotations
 
@@ -17,24 +17,29 @@ from emorl.callbacks.preemption import slurm_job
 
 
 class NextSteps(Callback):
-    """Prints the run's folder before training, and after it the checkpoint and the commands that test and predict.
+    """Prints the run's folder before training, and after it the checkpoint and the commands to test and predict.
 
-    Of a training that is stopped (Ctrl-C, a signal) it prints the command that resumes, unless SLURM queues it again.
-    The commands take the run's ``config.yaml`` and write into its folder; paths are relative to the working directory.
-    A trial run (``fast_dev_run``) leaves nothing to go on with.
+    If training is stopped (Ctrl-C or a signal), it prints the command that resumes it, unless SLURM requeues the job.
+    The commands use the run's ``config.yaml`` and write to its folder; paths are relative to the working directory. A
+    trial run (``fast_dev_run``) has no checkpoint, so nothing is printed.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[NextSteps()], logger=False, accelerator="cpu", max_steps=100)
+    >>> any(isinstance(callback, NextSteps) for callback in trainer.callbacks)
+    True
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the folder."""
+        """Determine the run's folder."""
         self.folder = run_folder(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the folder: so late, that none is named of a run that is refused."""
+        """Print the folder, after all checks of the run have passed."""
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             print(f"Run folder: {_short(self.folder)}", flush=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the checkpoint and the commands, if there is a checkpoint."""
+        """Print the checkpoint and the commands, if there is a checkpoint."""
         path = None if trainer.fast_dev_run else checkpoint(trainer)  # type: ignore[attr-defined]
         if trainer.is_global_zero and path is not None:
             print(f"Checkpoint: {_short(path)}. To test it, and to decompose images:")
@@ -42,7 +47,7 @@ class NextSteps(Callback):
                 print(f"  {command}", flush=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Name the command that resumes, if training was stopped and there is a checkpoint."""
+        """Print the command that resumes, if training was stopped and there is a checkpoint."""
         stopped = isinstance(exception, KeyboardInterrupt | SystemExit | SIGTERMException)
         queued = isinstance(exception, SystemExit) and exception.code == 128 + SIGUSR1 and slurm_job() is not None
         path = checkpoint(trainer) if stopped and not queued else None
@@ -52,14 +57,14 @@ class NextSteps(Callback):
 
 
 def checkpoint(trainer: Trainer) -> Path | None:
-    """Return a run's last checkpoint, or else its best one; None without any."""
+    """Return a run's last checkpoint, else its best one, or None."""
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     paths = [keeper.last_model_path for keeper in keepers] + [keeper.best_model_path for keeper in keepers]
     return next((Path(path) for path in paths if path and Path(path).is_file()), None)
 
 
 def commands(folder: Path, path: Path) -> list[str]:
-    """Return what tests a checkpoint of a run, and what predicts with it.
+    """Return the commands that test a checkpoint of a run and predict with it.
 
     Args:
         folder: the run's folder, with its ``config.yaml``.
@@ -76,6 +81,6 @@ def commands(folder: Path, path: Path) -> list[str]:
 
 
 def _short(path: Path) -> str:
-    """Return a path as seen from the working directory, if it lies in it."""
+    """Return a path relative to the working directory if it is inside it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -1,4 +1,4 @@
-"""Pictures of what the model makes of validation images, for any logger."""
+"""Pictures of the decomposition of validation images, for any logger."""
 
 from __future__ import annotations
 
@@ -19,40 +19,45 @@ from emorl.viz import attention, decomposition, save_png
 
 
 class LogReconstructions(Callback):
-    """Logs, at each validation, one picture for every stage and the attention of every layer, beside the image.
+    """Logs at each validation a picture of each stage, and one of the attention of each layer.
 
-    A stage's picture has a row for each scene, see `emorl.viz.decomposition`. Every logger that takes
-    images gets them; without one they are PNG files in ``pictures/`` of the run's folder.
+    A stage's picture has a row for each scene, see `emorl.viz.decomposition`. All loggers that support images receive
+    the pictures; without such a logger they are PNG files in ``pictures/`` of the run's folder.
 
     Args:
-        images: scenes in a picture, taken from the first validation batch, whose padding is left out. A run that ends
-            before its first validation shows some of its last training batch.
+        images: number of scenes in a picture, from the first validation batch without padding. A run that ends before
+            its first validation shows scenes of its last training batch.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[LogReconstructions(images=4)], logger=False, accelerator="cpu", max_steps=100)
+    >>> any(isinstance(callback, LogReconstructions) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self, images: int = 8) -> None:
         self.images = images
-        self.unseen: Batch | None = None  # the last training batch, while there is no picture
+        self.unseen: Batch | None = None  # the last training batch, until the first picture
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that there is no picture yet."""
+        """Reset the state."""
         self.shown = False
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Show the first batch."""
+        """Log pictures of the first batch."""
         if batch_idx == 0 and not trainer.sanity_checking:
             self._show(trainer, batch, outputs)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the batch, for want of a better one."""
+        """Keep the batch until there is a validation."""
         self.unseen = None if self.shown else batch
 
     @torch.no_grad()
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the last training batch, if no picture was made."""
+        """Log pictures of the last training batch, if there was no validation."""
         module, batch, self.unseen = cast(SlotModule, pl_module), self.unseen, None
         if batch is None or self.shown:
             return
@@ -62,7 +67,7 @@ class LogReconstructions(Callback):
 
     def _show(self, trainer: Trainer, batch: Batch, inference: Inference) -> None:
         self.shown = True
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # which is to leave nothing
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # a trial run writes no files
             return
         folder = run_folder(trainer) / "pictures"
         if trainer.is_global_zero:
@@ -71,7 +76,7 @@ class LogReconstructions(Callback):
 
 
 def first_scenes(batch: Batch, count: int) -> Int[Tensor, " n"]:
-    """Return the places of the first scenes of a batch, ``count`` at most; padding is none."""
+    """Return the positions of at most ``count`` first scenes of a batch, without padding."""
     return (batch["index"] >= 0).nonzero().flatten()[:count]
 
 
@@ -93,7 +98,7 @@ def pictures(batch: Batch, inference: Inference, images: int) -> dict[str, UInt8
 
 
 def log_picture(trainer: Trainer, name: str, picture: UInt8[Tensor, "3 h w"], folder: Path) -> None:
-    """Give a picture to every logger that takes images, or else write it to a file in ``folder``."""
+    """Log a picture to all loggers that support images, or else write it to a file in ``folder``."""
     taken = [_give(logger, f"pictures/{name}", picture, trainer.global_step) for logger in trainer.loggers]
     if not any(taken):
         save_png(picture, folder / f"step_{trainer.global_step:07d}_{name}.png")

@@ -1,4 +1,4 @@
-"""What ``emorl predict`` leaves behind: arrays, a picture and a label map of each image, and an overview."""
+"""The files of ``emorl predict``: arrays, a picture and a label map of each image, and an overview."""
 
 from __future__ import annotations
 
@@ -29,20 +29,25 @@ ARRAYS, PICTURE, LABELS = ".npz", ".png", "_labels.png"  # after an image's key
 class PredictionWriter(Callback):
     """Writes ``NAME.npz``, ``NAME.png`` and ``NAME_labels.png`` for each image, and ``overview.png`` of the first ones.
 
-    The npz file holds ``image`` [3, H, W], ``slots`` and, unless they are points, their ``scale`` [K, D], ``masks``
-    [K, 1, H, W], ``components`` [K, 3, H, W] and ``reconstruction`` [3, H, W], float32, masks in [0, 1], and so are
-    colors but IODINE's; and ``crop_box``, int64: top, left, bottom and right of what the model saw, in pixels of the
-    stored image. The picture is that of `emorl.viz.decomposition`. The label map is a PNG with a palette, H x W pixels:
-    k is the slot k of the pictures, from 1 to K, which the arrays have at k - 1. Files of an earlier prediction with
-    the same names are replaced; of others that are in the folder a line tells.
+    The npz file contains in float32 ``image`` [3, H, W], ``slots`` [K, D], their ``scale`` [K, D] unless slots are
+    points, ``masks`` [K, 1, H, W] in [0, 1], ``components`` [K, 3, H, W] in [0, 1] (unbounded for IODINE) and
+    ``reconstruction`` [3, H, W]; and in int64 ``crop_box``: top, left, bottom and right of the model's input, in pixels
+    of the stored image. The picture is that of `emorl.viz.decomposition`. The label map is a PNG with a palette, H x W
+    pixels, with labels 1 to K: label k is slot k of the pictures, which has index k - 1 in the arrays. Files of the
+    same names are replaced; a line is printed if the folder contains other files of an earlier prediction.
 
     Args:
         output_dir: folder to write to; by default ``predictions/`` in the run's folder.
         arrays: whether to write the npz files.
-        overview: images in ``overview.png``, the first ones; 0 for no such picture.
+        overview: number of images in ``overview.png``; 0 for no overview.
 
     Raises:
         ValueError: if ``overview`` is negative.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[PredictionWriter("out", overview=4)], logger=False, accelerator="cpu")
+    >>> any(isinstance(callback, PredictionWriter) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self, output_dir: str | None = None, arrays: bool = True, overview: int = 12) -> None:
@@ -52,11 +57,11 @@ class PredictionWriter(Callback):
         self.overview = overview
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            DataError: if it is the folder that images are read from, a file would replace one of them, two files would
-                have the same name, or a name would be too long.
+            DataError: if it is the input folder, if a file would replace an input image, if two files would have the
+                same name, or if a name would be too long.
         """
         self.written = 0
         self.names = {OVERVIEW} if self.overview else set[str]()
@@ -67,20 +72,20 @@ class PredictionWriter(Callback):
         self.earlier = {path: version(path) for path in earlier_files(self.folder)}
 
     def _check_names(self, data: Any) -> None:
-        """Check that all files can be written, each under a name of its own, and that none replaces an image."""
+        """Check that all files can be written under distinct names, and that none replaces an input image."""
         if (images := getattr(data, "images", None)) is None:
             return
         ends = (PICTURE, LABELS, *([ARRAYS] if self.arrays else []))
         names = [*self.names, *(f"{key}{end}" for key in images.keys for end in ends)]
         read = {path.resolve() for path in (Path(data.root), *images.paths)}
         if any(path.resolve() in read for path in (self.folder, *map(self.folder.joinpath, names))):
-            got, remedy = "theirs, in which they could be lost", "choose another --output_dir"
+            got, remedy = "the input folder, whose images could be overwritten", "choose another --output_dir"
             raise DataError.of(self.folder, expected="a folder without the images", got=got, remedy=remedy)
         if name := next((name for name, count in Counter(names).items() if count > 1), None):
             raise _twins(self.folder / name)
         if name := too_long(self.folder, names):
-            got, remedy = "one that is too long", "rename the image that it belongs to"
-            raise DataError.of(self.folder / name, expected="a name that the file system takes", got=got, remedy=remedy)
+            expected, got = "a name that the file system allows", "one that is too long"
+            raise DataError.of(self.folder / name, expected=expected, got=got, remedy="rename the image")
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -108,7 +113,7 @@ class PredictionWriter(Callback):
         self.written += len(outputs.key)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the overview, and say where things are, of all processes."""
+        """Write the overview, and print the number of images of all processes and their folder."""
         written = trainer.strategy.reduce(torch.tensor(self.written, device=pl_module.device), reduce_op="sum")
         if not trainer.is_global_zero:
             return
@@ -123,7 +128,7 @@ class PredictionWriter(Callback):
             print(f"This folder also holds {len(left)} files of an earlier prediction, such as {printable(left[0])}")
 
     def _new(self, name: str) -> Path:
-        """Return the path of a file that none of this prediction has yet."""
+        """Return the path of a new file of this prediction."""
         path = self.folder / name
         if name in self.names:
             raise _twins(path)
@@ -154,19 +159,19 @@ def split(prediction: Prediction) -> Iterator[dict[str, Tensor]]:
 
 
 def earlier_files(folder: Path) -> list[Path]:
-    """Return what earlier predictions have left in a folder, in the order of their names."""
+    """Return the files of earlier predictions in a folder, sorted by name."""
     keys = [path.name.removesuffix(LABELS) for path in sorted(folder.glob(f"*{LABELS}"))]
     paths = [folder / f"{key}{end}" for key in keys for end in (".npz", PICTURE, LABELS)]
     return [path for path in (*paths, folder / OVERVIEW) if path.exists()] if keys else []
 
 
 def version(path: Path) -> tuple[int, int]:
-    """Return what changes when a file is written anew."""
+    """Return a key that changes when a file is rewritten."""
     return path.stat().st_ino, path.stat().st_mtime_ns
 
 
 def crop_boxes(batch: Batch) -> Tensor | None:
-    """Return top, left, bottom and right of what is seen of each stored image, padding left out, if they are known."""
+    """Return top, left, bottom and right of each crop in its stored image, without padding, or None if unknown."""
     if "box" not in batch:
         return None
     return batch["box"][batch["index"] >= 0][:, [1, 0, 3, 2]].cpu()

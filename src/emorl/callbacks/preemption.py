@@ -1,4 +1,4 @@
-"""Keeps the last step of a run, and ends one that is asked to stop, so that it can resume exactly."""
+"""Saving the last step of a run, and on SIGUSR1, SIGTERM or SIGINT: save, exit, resume exactly."""
 
 from __future__ import annotations
 
@@ -18,21 +18,26 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 logger = logging.getLogger(__name__)
 
-ASKING = signal.SIGUSR1, signal.SIGTERM, signal.SIGINT  # if several come, the first of these counts
+ASKING = signal.SIGUSR1, signal.SIGTERM, signal.SIGINT  # in order of precedence
 
 
 class Preemption(Checkpoint):
-    """Saves ``last.ckpt`` after the step under way and ends the process, on SIGUSR1, SIGTERM and SIGINT (Ctrl-C).
+    """Saves ``last.ckpt`` after the current step and ends the process on SIGUSR1, SIGTERM or SIGINT (Ctrl-C).
 
-    It also saves after the last step of training, which need not be one that `ModelCheckpoint` saves after.
+    It also saves after the last step of training, even if `ModelCheckpoint` does not save at that step.
 
-    On SIGUSR1, a job of SLURM is queued again as well; SIGTERM may be that of ``scancel``. The status of the process is
-    that of a signal, 128 and its number. One process that gets the signal is enough. A second Ctrl-C stops at once and
-    saves nothing. Lightning's own handling of SIGUSR1 saves in the midst of a step, from which a run does not resume
-    exactly.
+    On SIGUSR1 a SLURM job is also requeued; on SIGTERM it is not, because ``scancel`` sends it too. The exit status is
+    128 plus the signal's number. It is enough if one process receives the signal. A second Ctrl-C stops at once without
+    saving. Lightning's handler of SIGUSR1 saves within a step, and a run does not resume exactly from that.
 
     Raises:
-        MisconfigurationException: if there is no `ModelCheckpoint` with ``save_last`` to say where ``last.ckpt`` is.
+        MisconfigurationException: if no `ModelCheckpoint` has ``save_last``, which defines the path of ``last.ckpt``.
+
+    >>> from pytorch_lightning import Trainer
+    >>> from pytorch_lightning.callbacks import ModelCheckpoint
+    >>> trainer = Trainer(callbacks=[Preemption(), ModelCheckpoint(save_last=True)], logger=False, accelerator="cpu")
+    >>> any(isinstance(callback, Preemption) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self) -> None:
@@ -41,9 +46,9 @@ class Preemption(Checkpoint):
         self.saved: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look for the folder of ``last.ckpt``, and take requeueing over from Lightning, in tests too.
+        """Check that ``last.ckpt`` has a path, and switch off Lightning's requeueing, in testing too.
 
-        Lightning would save a file that every later job in the trainer's folder starts from.
+        Lightning would save a file from which all later jobs in the trainer's folder would start.
         """
         environment = trainer._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
@@ -54,9 +59,9 @@ class Preemption(Checkpoint):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over; Lightning gives them back when training ends. A trial run has nothing to save.
+        """Install the signal handlers, except in a trial run; Lightning restores the old ones when training ends.
 
-        A job in the background, for which the shell ignores Ctrl-C, keeps ignoring it.
+        A background job, for which the shell ignores Ctrl-C, continues to ignore it.
         """
         self.received = self.saved = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -76,10 +81,10 @@ class Preemption(Checkpoint):
         os.write(sys.stderr.fileno(), b"\nSaving after this step; press Ctrl-C again to stop at once, unsaved.\n")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Go, if the last step was saved; or else remember the step, to tell whether the batch completes one.
+        """Exit if the last step was saved; else store the step, to detect whether the batch completes one.
 
-        So late, because loggers hear of a step after its end, and because a validation that is due then would never be
-        made up: a resumed run begins with the next step.
+        The exit is delayed to this point because loggers log a step after its end, and because a validation that is due
+        then would be lost: a resumed run starts with the next step.
         """
         self._go(trainer)
         self.step = trainer.global_step
@@ -87,18 +92,18 @@ class Preemption(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, if a signal came to any process; not while gradients accumulate, nor when training is over anyway."""
+        """Save if any process received a signal, except while gradients accumulate and after the last step."""
         unfinished = self.step < trainer.global_step != trainer.max_steps
         if unfinished and _any(trainer, self.received is not None):
             self.saved = save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, if the last step is not one that `ModelCheckpoint` has saved after; a trial run leaves nothing."""
+        """Save if `ModelCheckpoint` has not saved at the last step, except in a trial run."""
         if not trainer.fast_dev_run and _keepers(trainer)[0]._last_global_step_saved != trainer.global_step:  # type: ignore[attr-defined]
             save(trainer)
 
     def _go(self, trainer: Trainer) -> None:
-        """End the process, if the last step was saved."""
+        """End the process if the last step was saved."""
         if self.saved is None:
             return
         number = next((s for s in ASKING if _any(trainer, self.received == s)), ASKING[-1])
@@ -110,23 +115,23 @@ class Preemption(Checkpoint):
 
 
 def save(trainer: Trainer) -> Path:
-    """Write the checkpoint from which the run resumes, in place of the last one; return its path."""
+    """Overwrite the last checkpoint, from which the run resumes, and return its path."""
     keeper = _keepers(trainer)[0]
     assert keeper.dirpath is not None
     path = keeper.last_model_path or f"{keeper.dirpath}/{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
-    keeper.last_model_path = path  # or else it would call its next one last-v1.ckpt
+    keeper.last_model_path = path  # else its next file would be last-v1.ckpt
     trainer.save_checkpoint(path, weights_only=False)
     return Path(path)
 
 
 def slurm_job() -> str | None:
-    """Return the number of SLURM's job, of the task alone in an array of jobs; None outside SLURM."""
+    """Return the ID of the SLURM job, or of the task in a job array; None outside SLURM."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def queue_again(job: str) -> None:
-    """Have SLURM queue a job again, under its number."""
+    """Have SLURM requeue a job under the same ID."""
     try:
         status = subprocess.run(["scontrol", "requeue", job], check=False).returncode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Shows how far a run is and how it fares."""
+"""The progress bar, with loss, scores, speed and remaining time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from emorl.module import SlotModule
 
 
 class ProgressBar(callbacks.ProgressBar):
-    """Shows the steps of the whole run, since an epoch of a stream means nothing, and how the run fares.
+    """Shows the progress of the whole run in optimizer steps, because a stream has no epochs.
 
-    That is the loss, the last validation's FG-ARI and, where the model has it, that at I = 0, I, images per second, and
-    the time left with validation counted in. Rates are those since I last changed. Validation, testing and prediction
-    have bars of their own.
+    It also shows the loss, the last validation's FG-ARI, that at I = 0 if the model has slots there, I, images per
+    second, and the remaining time including validation. Rates are averages since the last change of I. Validation,
+    testing and prediction have separate bars.
 
     Args:
-        minutes: between two lines where the output is no terminal; another line follows each validation.
+        minutes: minutes between two lines if the output is not a terminal; another line follows each validation.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[ProgressBar(minutes=1.0)], logger=False, accelerator="cpu", max_steps=100)
+    >>> any(isinstance(callback, ProgressBar) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self, minutes: float = 5.0) -> None:
@@ -34,11 +39,11 @@ class ProgressBar(callbacks.ProgressBar):
         self.enabled = True
 
     def disable(self) -> None:
-        """Show nothing, as in all processes but one."""
+        """Hide progress, as in all processes except one."""
         self.enabled = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to count."""
+        """Start the measurement of speed."""
         self.pace = Pace(trainer.global_step, cast(SlotModule, pl_module).refinement_steps)
 
     def on_train_batch_end(
@@ -53,7 +58,7 @@ class ProgressBar(callbacks.ProgressBar):
         self._show_training(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note when it starts."""
+        """Store the start time."""
         self.paused = time.monotonic()
 
     def on_validation_batch_end(
@@ -64,7 +69,7 @@ class ProgressBar(callbacks.ProgressBar):
             self._show("validation", batch_idx + 1, sum(trainer.num_val_batches))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show what came out; leave the terminal to Lightning's table if there was nothing but validation."""
+        """Show the scores; after ``validate`` close the bars for Lightning's table instead."""
         if trainer.state.fn != "fit":
             self._close()
         elif not trainer.sanity_checking:
@@ -84,31 +89,31 @@ class ProgressBar(callbacks.ProgressBar):
         self._show("predict", batch_idx + 1, sum(trainer.num_predict_batches))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the terminal to others after the last step: Lightning speaks of it past the bars."""
+        """Close the bars after the last step, before Lightning prints a message."""
         if trainer.global_step >= trainer.estimated_stepping_batches:
             self._close()
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the terminal to the report."""
+        """Close the bars before the report."""
         self._close()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the terminal to what comes after."""
+        """Close the bars."""
         self._close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the terminal as it was."""
+        """Close the bars."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the terminal to the error."""
+        """Close the bars before the error message."""
         self._close()
 
     def _show_training(self, trainer: Trainer, now: bool = False) -> None:
         self._show("training", trainer.global_step, trainer.estimated_stepping_batches, now)
 
     def _show(self, stage: str, done: int, total: float | int, now: bool = False) -> None:
-        """Show progress if it is time, or in any case ``now``."""
+        """Show progress if it is due, or if ``now`` is true."""
         if not self.enabled:
             return
         if self.display is None:
@@ -140,11 +145,11 @@ class ProgressBar(callbacks.ProgressBar):
 
 
 class Pace:
-    """How fast steps are taken since I last changed.
+    """The speed of training since the last change of I.
 
     Args:
-        first: the optimizer step then.
-        refinement_steps: I.
+        first: optimizer step of the change.
+        refinement_steps: number I of refinement steps.
     """
 
     def __init__(self, first: int, refinement_steps: int) -> None:
@@ -155,9 +160,9 @@ class Pace:
         self.pauses = 0.0  # seconds of validation
 
     def images_per_second(self) -> float:
-        """Return the rate of training, validation left out."""
+        """Return the rate of training, without validation."""
         return self.images / (time.monotonic() - self.began - self.pauses)
 
     def seconds_left(self, step: int, total: int) -> float:
-        """Return the time from a step to the last, if steps and validations go on as they did."""
+        """Return the estimated time from a step to the last in seconds, validations included."""
         return (time.monotonic() - self.began) * (total - step) / (step - self.first)

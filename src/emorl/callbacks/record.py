@@ -20,27 +20,37 @@ from emorl.provenance import versions
 
 
 class RunRecord(SaveConfigCallback):
-    """Writes the resolved configuration and the versions to the run's folder, and gives both to every logger.
+    r"""Writes the resolved configuration and the versions to the run's folder, and logs both to all loggers.
 
-    The folder gets ``config.yaml``, which repeats the run, and ``versions.json`` (see `versions`). Loggers get the
-    configuration nested as it is, with lists of classes as in `by_class`, and the versions under ``versions``. Both are
-    written when the run starts: one that is refused before leaves none. A training holds its folder, so that no other
-    process trains there meanwhile.
+    ``config.yaml`` reproduces the run; `versions` defines the content of ``versions.json``. Loggers get the nested
+    configuration, with lists of classes as in `by_class`, and the versions under ``versions``. Both are written after
+    all checks of the run have passed. Training locks its folder, so that no other process trains there.
+
+    Args:
+        parser: the parser of the subcommand.
+        config: its resolved configuration.
+
+    >>> from jsonargparse import Namespace
+    >>> from pytorch_lightning.cli import LightningArgumentParser
+    >>> parser = LightningArgumentParser()
+    >>> _ = parser.add_argument("--ckpt_path", type=str | None)
+    >>> RunRecord(parser, parser.parse_args(["--ckpt_path", "last.ckpt"])).other.text
+    'ckpt_path: last.ckpt\n'
     """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
         self.source = config.ckpt_path
         again = config.clone()
-        again.ckpt_path = None  # the checkpoint that a training resumes from is no part of what repeats it
+        again.ckpt_path = None  # the command that reproduces a run does not resume it
         self.training, self.other = (Record.of(parser, each) for each in (again, config))
         self.held = ExitStack()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hold the folder of a training.
+        """Lock the folder of a training.
 
         Raises:
-            MisconfigurationException: if another process trains there, or if a training is to begin in the folder of
-                another.
+            MisconfigurationException: if another process trains there, or if a new run would start in the folder of
+                another run.
         """
         self.folder, self.named = run_folder(trainer), bool(trainer.loggers)
         if stage == "fit":
@@ -49,7 +59,7 @@ class RunRecord(SaveConfigCallback):
                 raise MisconfigurationException(error)
 
     def _hold(self) -> str | None:
-        """Hold the folder; return why that cannot be."""
+        """Lock the folder; return the error message if that fails."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.held.enter_context(locked(self.folder))
@@ -59,33 +69,33 @@ class RunRecord(SaveConfigCallback):
         own = self.source in LIGHTNINGS or self.folder.resolve() in Path(self.source or "").resolve().parents
         if last.exists() and not own:
             other = "--trainer.logger.version NEW" if self.named else "another --trainer.default_root_dir"
-            remedy = f"To resume that run, give --ckpt_path {last}; to begin another, {other}."
-            return f"Expected a folder for a new run, got that of {last}. {remedy}"
+            remedy = f"To resume that run, give --ckpt_path {last}; to start a new run, {other}."
+            return f"Expected a new folder for a new run, got that of {last}. {remedy}"
         return None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record a training."""
+        """Write the record of a training."""
         self._write(trainer, self.training)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record a validation by itself."""
+        """Write the record of ``validate``."""
         if trainer.state.fn != "fit":
             self._write(trainer, self.other)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record a test."""
+        """Write the record of ``test``."""
         self._write(trainer, self.other)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record a prediction."""
+        """Write the record of ``predict``."""
         self._write(trainer, self.other)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the folder back."""
+        """Unlock the folder."""
         self.held.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the folder back."""
+        """Unlock the folder."""
         self.held.close()
 
     def _write(self, trainer: Trainer, record: Record) -> None:
@@ -100,14 +110,14 @@ class RunRecord(SaveConfigCallback):
 
 
 class Record(NamedTuple):
-    """A configuration as text and as plain data: unlike a parser, it can be sent to other processes."""
+    """A configuration as text and as plain data, which can be sent to other processes in contrast to a parser."""
 
     text: str
     content: dict[str, Any]
 
     @classmethod
     def of(cls, parser: LightningArgumentParser, config: Namespace) -> Record:
-        """Write a configuration out."""
+        """Return the record of a configuration."""
         text, content = (parser.dump(config, skip_none=False, format=kind) for kind in ("parser_mode", "json"))
         return cls(text, json.loads(content))
 

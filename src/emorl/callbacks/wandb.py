@@ -1,4 +1,4 @@
-"""What only W&B can show or keep; with other loggers these callbacks do nothing."""
+"""Callbacks for W&B; with other loggers they do nothing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 
 class WandbSegmentations(Callback):
-    """Logs, at each validation, scenes under W&B's segmentation overlay as ``segmentations``.
+    """Logs scenes with W&B's segmentation overlays as ``segmentations`` at each validation.
 
-    The overlay ``slots`` is the last stage's segmentation, ``objects`` the true one where objects are marked.
+    The overlay ``slots`` is the last stage's segmentation, ``objects`` the true one if the data have masks.
 
     Args:
-        images: scenes, taken from the first validation batch, whose padding is left out.
+        images: number of scenes, from the first validation batch without padding.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[WandbSegmentations(images=4)], logger=False, accelerator="cpu", max_steps=100)
+    >>> any(isinstance(callback, WandbSegmentations) for callback in trainer.callbacks)
+    True
     """
 
     def __init__(self, images: int = 8) -> None:
@@ -34,7 +39,7 @@ class WandbSegmentations(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Show the first batch."""
+        """Log the first batch."""
         if batch_idx != 0 or trainer.sanity_checking:
             return
         first = first_scenes(batch, self.images)
@@ -62,31 +67,36 @@ def overlays(batch: Batch, inference: Inference) -> list[dict[str, Any]]:
 
 
 class WandbCheckpoints(Callback):
-    """Keeps the run's checkpoints as versions of the artifact ``model-RUN_ID`` when training ends or fails.
+    """Uploads the run's checkpoints as versions of the artifact ``model-RUN_ID`` when training ends or fails.
 
-    The alias ``latest`` is the last checkpoint, ``best`` the best of a `ModelCheckpoint` with a ``monitor``.
-    `WandbLogger`'s own ``log_model`` gives ``best`` to whatever was saved last where a second `ModelCheckpoint` has no
-    ``monitor``, and refuses offline runs.
+    The alias ``latest`` is the last checkpoint, ``best`` the best of a `ModelCheckpoint` with a ``monitor``. In
+    contrast, ``log_model`` of `WandbLogger` assigns ``best`` to the last saved checkpoint if a second `ModelCheckpoint`
+    has no ``monitor``, and it does not support offline runs.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(callbacks=[WandbCheckpoints()], logger=False, accelerator="cpu", max_steps=100)
+    >>> any(isinstance(callback, WandbCheckpoints) for callback in trainer.callbacks)
+    True
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep them."""
+        """Upload the checkpoints."""
         self._keep(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep them of a run that is stopped, too."""
+        """Upload the checkpoints of a stopped run, too."""
         self._keep(trainer)
 
     def _keep(self, trainer: Trainer) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
-                for alias, path in sorted(checkpoints(trainer)):  # W&B moves 'latest' to what comes last
+                for alias, path in sorted(checkpoints(trainer)):  # W&B assigns 'latest' to the last version
                     keep(logger.experiment, alias, path)
 
 
 def keep(run: Run, alias: str, path: str) -> None:
     """Log a checkpoint as a version of the run's artifact."""
-    from wandb import Artifact  # takes a second, which runs without W&B need not spend
+    from wandb import Artifact  # a slow import, needed with W&B only
 
     artifact = Artifact(f"model-{run.id}", type="model")
     artifact.add_file(path, name="model.ckpt")
@@ -94,7 +104,7 @@ def keep(run: Run, alias: str, path: str) -> None:
 
 
 def checkpoints(trainer: Trainer) -> Iterator[tuple[str, str]]:
-    """Yield ``best`` and ``latest`` with the checkpoint's path, as far as there is one (a resumed run may lack it)."""
+    """Yield the aliases ``best`` and ``latest`` with the path of the checkpoint, if it exists."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             if callback.monitor and Path(callback.best_model_path).is_file():
