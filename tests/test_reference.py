@@ -57,5 +57,22 @@ def test_every_entry_of_the_reference_exists():
     assert [entry for entry in sorted(ENTRIES) if not exists(entry)] == []
 
 
+def without_example(classes):
+    return sorted({f"{cls.__module__}.{cls.__qualname__}" for cls in classes if ">>>" not in (cls.__doc__ or "")})
+
+
+def test_every_public_class_has_an_example():  # `test_doctests` runs them
+    paths = (names[0].rpartition(".") for names in public_names())
+    values = [getattr(importlib.import_module(module), name) for module, _, name in paths]
+    assert without_example(filter(inspect.isclass, values)) == []
+
+
+def test_a_class_without_an_example_is_found():
+    class Silent:
+        """A class."""
+
+    assert without_example([Silent]) == [f"{__name__}.{Silent.__qualname__}"]
+
+
 def test_a_name_that_no_page_has_is_found():
     assert missing([("emorl.optim.Muon",), ("emorl.new.Thing",)], {"emorl.optim"}) == ["emorl.new.Thing"]

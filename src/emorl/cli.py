@@ -47,14 +47,22 @@ logger = logging.getLogger(__name__)
 
 
 class Parser(ShortErrors, LightningArgumentParser):
-    """Lightning's parser, with errors in one line, and without abbreviated options."""
+    """Lightning's parser, with errors in one line, and without abbreviated options.
+
+    >>> Parser().parser_mode
+    'emorl'
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
 
 class EmorlCLI(LightningCLI):
-    """LightningCLI with this project's classes; a checkpoint, or shipped weights, supply the model's configuration."""
+    """LightningCLI with this project's classes; a checkpoint, or shipped weights, supply the model's configuration.
+
+    >>> issubclass(EmorlCLI, LightningCLI)
+    True
+    """
 
     weights: Weights | None = None  # those of ``--pretrained``
 
@@ -247,7 +255,12 @@ class EmorlCLI(LightningCLI):
 
 
 class PrintCompletion(argparse.Action):
-    """Prints a script for the shell; shtab's own action is of a local class, which ``ddp_spawn`` cannot pickle."""
+    """Prints a completion script for the shell; shtab's action is a local class, which ``ddp_spawn`` cannot pickle.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> parser.add_argument("--print_completion", action=PrintCompletion).dest
+    'print_completion'
+    """
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         """Print it and exit."""

@@ -1,20 +1,23 @@
-"""The one error of the data layer, and what error messages are made of."""
+"""The error class for data and files, and the parts of error messages."""
 
 import difflib
 from collections.abc import Iterable
 
-CLOSE = 0.6  # likeness of words, up to 1, from which on one may be meant by the other
+CLOSE = 0.6  # similarity of words in [0, 1] from which one is suggested for the other
 
 
 class DataError(ValueError):
-    """Data that cannot be trusted or used: names the file, what was expected, what came, and the remedy.
+    """Invalid or unusable data. The message names the file, what was expected, what was found, and the remedy.
 
-    The message is a single line and the only argument, so that the error survives pickling and the worker
+    The message is a single line and the only argument, so that the error can be pickled and raised in the worker
     processes of a `DataLoader`.
+
+    >>> print(DataError.of("a.png", expected="an image", got="an empty file", remedy="remove it"))
+    a.png: expected an image, got an empty file; remove it
     """
 
     def __str__(self) -> str:
-        """Return the message as `printable` text: names of files may hold anything."""
+        """Return the message as `printable` text, because file names may contain any character."""
         return printable(super().__str__())
 
     @staticmethod
@@ -23,15 +26,15 @@ class DataError(ValueError):
 
         Args:
             where: the file, and the place in it.
-            expected: what should have been there.
-            got: what was there.
-            remedy: what the reader of the message can do about it.
+            expected: what was expected.
+            got: what was found.
+            remedy: how the user can fix it.
         """
         return DataError(f"{where}: expected {expected}, got {got}; {remedy}")
 
 
 def printable(text: str) -> str:
-    r"""Return a text in one line that any terminal shows, with escapes for what it does not.
+    r"""Return a text in one line, with escapes for characters that terminals cannot show.
 
     >>> print(printable("photos/a\nb\udcff.png"))
     photos/a\nb\udcff.png
@@ -40,7 +43,7 @@ def printable(text: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    r"""Return in one line why something failed, without the number of the system's error and without the path.
+    r"""Return the reason of an error in one line, without the system's error number and without the path.
 
     >>> reason(FileNotFoundError(2, "No such file or directory", "a.png")), reason(ValueError("too\nlarge"))
     ('No such file or directory', 'too large')

@@ -1,4 +1,4 @@
-"""Trained models as programs that run without this package: ONNX files and torch.export's archives."""
+"""Export of trained models as programs that run without this package: ONNX files and archives of torch.export."""
 
 from __future__ import annotations
 
@@ -29,12 +29,18 @@ OPSET = 18  # the latest that onnxruntime-web's wasm runs in full
 
 
 class Part(NamedTuple):
-    """One method of a model as a program: tensors in, tensors out."""
+    """One method of a model as a program from tensors to tensors.
+
+    >>> from emorl.pretrained import load_pretrained
+    >>> part = parts(load_pretrained("tetrominoes"), steps=0, num_slots=4)["decode"]
+    >>> part.input, part.outputs
+    ('slots', ('masks', 'rgb', 'reconstruction'))
+    """
 
     program: nn.Module
     input: str  # name of the input
     example: Tensor
-    dynamic: Mapping[int, Dim]  # axes of the input that any size will do for
+    dynamic: Mapping[int, Dim]  # axes of the input with a dynamic size
     outputs: tuple[str, ...]  # names of the outputs
 
 
@@ -83,9 +89,9 @@ def export(
         The files.
 
     Raises:
-        DataError: for another ending, for a model that follows gradients of its loss (IODINE, EfficientMORL with
-            I > 0), if a package is missing, or if a file cannot be written.
-        ValueError: for numbers that make no sense.
+        DataError: if the ending differs, if the model needs gradients of its loss (IODINE, EfficientMORL with I > 0),
+            if a package is missing, or if a file cannot be written.
+        ValueError: if ``steps`` or ``num_slots`` is out of range.
     """
     path = Path(path).expanduser()
     write = {".onnx": _onnx, ".pt2": _archive}.get(path.suffix)
@@ -129,7 +135,7 @@ def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
 
 
 def metadata(model: Pretrained, steps: int, num_slots: int, name: str) -> dict[str, str]:
-    """Return what a file tells of its model, as strings."""
+    """Return the metadata of a file as strings."""
     size = model.image_size
     return {
         "model": type(model.network).__name__,
@@ -197,7 +203,7 @@ def _name_axes(graph: Any, names: list[str]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what torch's exporter says of itself, and of torchvision, which nothing here needs."""
+    """Silence messages of torch's exporter about itself and about torchvision, which is not needed here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Trained models on the Hugging Face Hub, by its own mixin: a folder of safetensors, JSON and a model card."""
+"""Trained models on the Hugging Face Hub, by its mixin: a folder of safetensors, JSON and a model card."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore[misc]  # save_pretrained has more
-    """A trained model that saves and loads itself as a folder, or as a repository of the hub.
+    """A trained model that is saved to and loaded from a folder, or a repository of the hub.
 
-    The folder has ``model.safetensors``, ``config.json`` (configuration, card and the weights' checksum),
-    ``README.md`` (the model card) and for shipped weights a picture. Nothing in it is executed: no pickle, and classes
-    of `emorl.model` alone.
+    The folder contains ``model.safetensors``, ``config.json`` (configuration, card and the weights' checksum),
+    ``README.md`` (the model card) and for shipped weights a picture. No code in it is executed: there is no pickle, and
+    only classes of `emorl.model` are built.
+
+    >>> from emorl.pretrained import load_pretrained
+    >>> HubModel.of(load_pretrained("tetrominoes")).image_size
+    35
     """
 
     @classmethod
     def of(cls, model: Pretrained) -> HubModel:
-        """Return a trained model as one for the hub; they share their weights."""
+        """Return a trained model as a `HubModel` that shares its weights."""
         return cls(model.network, model.image_size, model.card, model.crop).eval()
 
     @classmethod
@@ -44,7 +48,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore
         """Load a folder or a repository, with the options of the mixin.
 
         Raises:
-            DataError: if it is neither, damaged, or of another kind.
+            DataError: if it does not exist, is damaged, or is not a model of emorl.
         """
         try:
             return super().from_pretrained(name, **options)
@@ -55,7 +59,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore
             raise DataError.of(name, expected=expected, got=f"{error}", remedy=remedy) from error
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload to a repository, which is made if need be, with a model card that names it."""
+        """Upload to a repository, with a model card that names it; create the repository if it does not exist."""
         options.setdefault("model_card_kwargs", {"repo_id": repo_id})
         return str(super().push_to_hub(repo_id, **options))
 
@@ -126,7 +130,7 @@ def _parsed(model_id: str, content: bytes) -> dict[str, Any]:
 
 
 def _check_classes(where: object, model: Mapping[str, Any]) -> None:
-    """Check that a configuration names models' classes alone: others would run code of its author's choice."""
+    """Check that a configuration names classes of `emorl.model` only, because others could run any code."""
     allowed = {f"emorl.model.{name}" for name in emorl.model.__all__}
     if foreign := sorted(set(_class_paths(model)) - allowed):
         remedy = "load it by load_pretrained from a checkpoint, which may have classes of other packages"

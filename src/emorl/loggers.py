@@ -10,10 +10,13 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 
 class AppendingCSVLogger(CSVLogger):
-    """Lightning's `CSVLogger`, except that it appends to the ``metrics.csv`` it finds, where Lightning's deletes it.
+    """A `CSVLogger` that appends to an existing ``metrics.csv``, which Lightning's logger deletes.
 
-    A run that resumes in its own folder keeps its curve. Steps that it takes again, because they came after its last
-    checkpoint, have their rows twice. The arguments are those of `CSVLogger`.
+    A resumed run keeps its curve in this way. Steps after the last checkpoint, which it repeats, have two rows. The
+    arguments are those of `CSVLogger`.
+
+    >>> AppendingCSVLogger("runs", name="", version="mine").log_dir
+    'runs/mine'
     """
 
     @property
@@ -27,7 +30,7 @@ class AppendingCSVLogger(CSVLogger):
 
 class _AppendingWriter(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
-        """Take up the file that is there, but for a last line that is not whole; Lightning deletes it here."""
+        """Keep the existing file, except an incomplete last line; Lightning deletes the file here."""
         if self._fs.isfile(self.metrics_file_path):
             with self._fs.open(self.metrics_file_path, "r", newline="") as file:
                 text = file.read()

@@ -42,7 +42,13 @@ set_loader(_MODE, lambda text: current(get_loader("yaml")(text)), exceptions=(ya
 
 
 class ShortErrors(ArgumentParser):
-    """A parser of current and former names; its errors are one line on stderr, with a suggestion; the status is 2."""
+    """A parser of current and former names; its errors are one line on stderr, with a suggestion; the status is 2.
+
+    >>> parser = ShortErrors(prog="emorl")
+    >>> _ = parser.add_argument("--steps", type=int)
+    >>> explain("unrecognized arguments: --stepz=3", parser, ["--stepz=3"])
+    'unknown option --stepz; did you mean --steps?'
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"parser_mode": _MODE, **kwargs})

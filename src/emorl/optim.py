@@ -1,4 +1,4 @@
-"""Learning-rate schedules, and an optimizer that learns faster than Adam."""
+"""Learning-rate schedules, and the optimizer Muon."""
 
 from __future__ import annotations
 
@@ -15,19 +15,29 @@ from emorl.ranges import above, at_least
 
 
 def warm_up(step: int, warmup_steps: int) -> float:
-    """Return the factor of a linear warm-up, 1 / warmup_steps at step 0 and 1 from step warmup_steps - 1 on."""
+    """Return the factor of a linear warm-up, 1 / warmup_steps at step 0 and 1 from step warmup_steps - 1 on.
+
+    >>> [warm_up(step, 4) for step in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
 
 
 class Warmup(LambdaLR):
     """Linear warm-up times a decay, stepped once per optimizer step.
 
-    Its settings are no part of its state: a run that resumes may be longer.
+    Its settings are not part of its state, so that a resumed run may be longer.
 
     Args:
         optimizer: the optimizer.
         warmup_steps: optimizer steps until the full learning rate; 0 for none.
         decay: factor of the learning rate at a step.
+
+    >>> import torch
+    >>> optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    >>> scheduler = Warmup(optimizer, warmup_steps=4, decay=lambda step: 1.0)
+    >>> optimizer.param_groups[0]["lr"]
+    0.25
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, decay: Callable[[int], float]) -> None:
@@ -42,12 +52,18 @@ class Warmup(LambdaLR):
 
 
 class WarmupExponentialDecay(Warmup):
-    """Linear warm-up times smooth exponential decay, the released recipe, stepped once per optimizer step.
+    """Linear warm-up times smooth exponential decay, the authors' schedule, stepped once per optimizer step.
 
     Args:
         optimizer: the optimizer.
         warmup_steps: optimizer steps until the full learning rate; 0 for none.
         half_life: optimizer steps in which the decay halves the learning rate.
+
+    >>> import torch
+    >>> optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    >>> scheduler = WarmupExponentialDecay(optimizer, warmup_steps=4)
+    >>> optimizer.param_groups[0]["lr"]
+    0.25
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 10_000, half_life: float = 100_000.0) -> None:
@@ -60,9 +76,15 @@ class WarmupCosineDecay(Warmup):
 
     Args:
         optimizer: the optimizer.
-        total_steps: optimizer steps until the learning rate is zero; by default those of the run, the trainer's
-            ``max_steps``, which `SlotModule` fills in.
-        warmup: optimizer steps until the full learning rate; 0 for none. Old checkpoints and configurations name it so.
+        total_steps: optimizer steps until the learning rate is zero; by default `SlotModule` sets the trainer's
+            ``max_steps``.
+        warmup: optimizer steps until the full learning rate; 0 for none.
+
+    >>> import torch
+    >>> optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    >>> scheduler = WarmupCosineDecay(optimizer, total_steps=100, warmup=4)
+    >>> optimizer.param_groups[0]["lr"]
+    0.25
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int | None = None, warmup: int = 100) -> None:
@@ -83,17 +105,21 @@ class WarmupCosineDecay(Warmup):
 class Muon(pytorch_optimizer.Muon):
     """Muon for the weights of hidden layers, Adam for all other parameters.
 
-    Muon (Jordan et al., 2024) replaces the momentum of a weight matrix by the nearest orthogonal matrix; a convolution
-    counts as one of the shape (outputs, inputs x kernel), a transposed one of (inputs, outputs x kernel). Scaled by
-    0.2 sqrt(max(rows, columns)) (Liu et al., 2025), a step is as large as one of Adam's, so that both share one
-    learning rate.
+    Muon (Jordan et al., 2024) replaces the momentum of a weight matrix by the nearest orthogonal matrix. A convolution
+    is a matrix of shape (outputs, inputs x kernel), a transposed one of (inputs, outputs x kernel). With the factor
+    0.2 sqrt(max(rows, columns)) (Liu et al., 2025) steps are as large as Adam's, so that both share a learning rate.
 
     Args:
-        params: the parameters. Those with fewer than 16 rows or columns as such a matrix (biases, norms, projections of
-            ramps, a last convolution to 4 channels) are Adam's.
+        params: the parameters. Adam updates those whose matrix has fewer than 16 rows or columns: biases, norms,
+            projections of ramps, a last convolution to 4 channels.
         lr: the learning rate.
         momentum: decay rate of the momentum.
         betas: Adam's decay rates.
+
+    >>> from emorl.model import EfficientMORL
+    >>> optimizer = Muon(EfficientMORL().parameters(), lr=1e-3)
+    >>> [group["use_muon"] for group in optimizer.param_groups]
+    [True, False]
     """
 
     def __init__(

@@ -30,7 +30,11 @@ _SHORT = "fg_ari", "mse"  # the scores that a list shows
 
 
 class Listed(NamedTuple):
-    """Shipped weights in a few words."""
+    """A summary of shipped weights.
+
+    >>> list_pretrained()[0].image_size
+    64
+    """
 
     name: str  # that `load_pretrained` takes
     data_set: str  # and its variant
@@ -42,25 +46,25 @@ class Listed(NamedTuple):
     scores: dict[str, float]  # test means, of slots by posterior means: FG-ARI, ARI, MSE and others, at the most steps
 
     def __repr__(self) -> str:
-        """Return a line for people."""
+        """Return a readable line."""
         known = [f"{LABELS[score]} {rounded(self.scores[score])}" for score in _SHORT if score in self.scores]
         sizes = f"{self.image_size}x{self.image_size} pixels, K = {self.num_slots}, D = {self.slot_dim}"
         return f"<{self.name}: {self.model}, {self.data_set}; {sizes}, {self.megabytes:.1f} MB; {', '.join(known)}>"
 
 
 class Pretrained(nn.Module):
-    """A trained model behind a few methods, all of which work under ``torch.inference_mode``.
+    """A trained model with a few methods, all of which work under ``torch.inference_mode``.
 
-    Downstream, `encode` is what a project builds on: ``slots`` [B, K, D] (posterior means, a set without order),
+    `encode` is the method for downstream tasks. It returns ``slots`` [B, K, D] (posterior means, a set without order),
     ``scale`` (their standard deviations, None for Slot Attention) and ``attention`` [B, K, H, W]; `decode` adds the
-    masks. It stays in evaluation mode, so that an image keeps its slots. To freeze it, ``requires_grad_(False)``; to
-    fine-tune it, pass its parameters to an optimizer: `encode` is differentiable.
+    masks. The model stays in evaluation mode, so that an image always has the same slots. To freeze it, call
+    ``requires_grad_(False)``; to fine-tune it, pass its parameters to an optimizer: `encode` is differentiable.
 
     Args:
         network: the model.
         image_size: side of the images that it was trained on, in pixels; it decodes to that size by default.
-        card: what is known about the weights.
-        crop: what was cut out of the images that it was trained on, see `emorl.data.transforms`.
+        card: metadata of the weights.
+        crop: crop of the training images, see `emorl.data.transforms`.
 
     >>> model = load_pretrained("tetrominoes")
     >>> with torch.inference_mode():
@@ -77,7 +81,7 @@ class Pretrained(nn.Module):
         self.crop = crop
 
     def train(self, mode: bool = True) -> Pretrained:
-        """Stay in evaluation mode, within a model that trains too."""
+        """Stay in evaluation mode, even as a part of a model in training mode."""
         return super().train(False)
 
     def preprocess(
@@ -113,7 +117,7 @@ class Pretrained(nn.Module):
     def reconstruct(
         self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
     ) -> Reconstruction:
-        """Decompose images and put them together again, see `SlotModel.reconstruct`."""
+        """Encode and decode images, see `SlotModel.reconstruct`."""
         return self.network.reconstruct(images, steps, num_slots, draws)
 
 
@@ -174,7 +178,7 @@ def _hub() -> Any:
 
 
 def list_pretrained() -> list[Listed]:
-    """Return what is known in short about all shipped weights, by name.
+    """Return a summary of all shipped weights, sorted by name.
 
     >>> list_pretrained()[0]  # doctest: +ELLIPSIS
     <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, K = 6, ... MB; FG-ARI ...>

@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' released code: read into a ready model and written back.
+"""Checkpoints of the authors' code: load them into a model and save them.
 
 A released ``.pth`` file is ``{"step", "model", "model_opt", "kl_beta"}``. Its parameter names differ from ours, it
 keeps the two DualGRU cells as blocks of one, and data-parallel training put ``module.`` before every name.
@@ -63,7 +63,11 @@ _DECODERS: dict[int, type[Decoder]] = {4: SmallDecoder, 5: IodineDecoder, 6: Big
 
 
 class Released(NamedTuple):
-    """A released checkpoint: the model, and what else the file holds."""
+    """A checkpoint of the authors' code: the model, and the other content of the file.
+
+    >>> Released(EfficientMORL(), step=0, optimizer={}, kl_beta=1.0).prefix
+    ''
+    """
 
     model: EfficientMORL
     step: int  # optimizer steps taken

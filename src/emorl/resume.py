@@ -1,4 +1,4 @@
-"""What a run keeps when it resumes, settings that its checkpoint restores, and whether it has steps left to take."""
+"""Checks of a run that resumes: settings that its checkpoint restores, and whether steps remain."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     """Check that a training that resumes is configured as the checkpoint's was, where the checkpoint decides.
 
     That is the optimizer, the scheduler but for the arguments of a `LambdaLR` (they take effect: a run may become
-    longer), the seed and window of the order of the data, and the patience of `EarlyStopping`. A function, of which a
-    checkpoint cannot say what it builds, is not compared: see `check_optimizers`.
+    longer), the seed and window of the order of the data, and the patience of `EarlyStopping`. A plain function,
+    which a checkpoint cannot store, is not compared: see `check_optimizers`.
 
     Raises:
         MisconfigurationException: if it is not, if the checkpoint has weights alone, or if no step is left to take.
@@ -54,14 +54,18 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
 
 
 class End(NamedTuple):
-    """Why no step is left to take from a checkpoint."""
+    """Why a run cannot continue from a checkpoint.
+
+    >>> End("max_steps", "the checkpoint is at step 100, max_steps is 100").limit
+    'max_steps'
+    """
 
     limit: str  # argument of the trainer
     reason: str
 
 
 def ended(checkpoint: Mapping[str, Any], max_steps: int, max_epochs: int | None) -> End | None:
-    """Return why a training would take no step from a checkpoint; None if it would take one."""
+    """Return why training would take no step from a checkpoint, or None if it would take one."""
     step, loop = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
     epochs = loop["epoch_progress"]["current"]["processed"]
     if 0 <= max_steps <= step:
@@ -74,8 +78,8 @@ def ended(checkpoint: Mapping[str, Any], max_steps: int, max_epochs: int | None)
 def check_optimizers(module: LightningModule, saved: Sequence[Mapping[str, Any]]) -> None:
     """Check that the optimizers built for a training that resumes are set as those that the checkpoint restores.
 
-    What a function builds no configuration tells. Settings that a scheduler changes are not compared: the learning
-    rate, but for the one that it starts from, and all others unless it is a `LambdaLR`.
+    A configuration does not contain what a function builds. Settings that a scheduler changes are not compared: the
+    learning rate, except the initial one, and all others unless the scheduler is a `LambdaLR`.
 
     Args:
         module: the module, its optimizers built and not yet restored.

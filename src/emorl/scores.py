@@ -1,4 +1,4 @@
-"""The scores of an evaluation: of the last stage, and beside it of the slots before the first step, if any."""
+"""The scores of an evaluation: of the last stage, and of stage 0 if there are slots before the first step."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ logger = logging.getLogger(__name__)
 
 
 class SegmentationScores(nn.Module):
-    """The scores of one segmentation, each a mean over images; where ``fg_`` stands the background does not count.
+    """The scores of one segmentation, each a mean over images; ``fg_`` means without the background.
 
     ``fg_ari`` and ``ari``, ``fg_miou`` and ``miou``, ``fg_mbo`` and the area-weighted ``fg_covering`` compare the
-    pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one. Images in
-    which no object is visible have no part in the scores without background. If there is no other image, as in a
-    data set without masks, none of the scores that compare means anything, and none is reported.
+    pixels that each slot wins with the true segmentation; ``active_slots`` counts the slots that win one. Images
+    without a visible object are excluded from the scores without background. If all images are, as in a data set
+    without masks, scores that compare with the true segmentation are undefined and not reported.
+
+    >>> sorted(SegmentationScores().summary())  # without images
+    ['active_slots']
     """
 
     def __init__(self) -> None:
@@ -64,7 +67,7 @@ class SegmentationScores(nn.Module):
         self.active_slots.update(predicted)
 
     def has_truth(self) -> bool:
-        """Return whether an object was to be seen in any image; every process must call this."""
+        """Return whether any image has a visible object; all processes must call this."""
         return int(self.fg_ari.summary().images) > 0
 
     def summary(self) -> dict[str, Summary]:
@@ -78,15 +81,19 @@ class SegmentationScores(nn.Module):
 
 
 class StageScores(SegmentationScores):
-    """The scores of one stage: those of its decoder's masks, and of how it explains the image.
+    """The scores of one stage: those of the decoder's masks, and of the reconstruction.
 
     ``mse`` compares reconstruction and image, a mean over channel-pixels; ``nll`` and ``kl``, where the model has them,
     are in nats per image, as in `Stage`. The summary adds ``squared_error``, which is the MSE summed over
     channel-pixels, and ``log_likelihood``, which is -nll with its constant, 0.5 log 2 pi of each channel-pixel if the
-    model's nll leaves that out.
+    model's nll omits it.
 
     Args:
         model: the model.
+
+    >>> from emorl.model import EfficientMORL
+    >>> sorted(StageScores(EfficientMORL()).summary())
+    ['active_slots', 'kl', 'log_likelihood', 'mse', 'nll', 'squared_error']
     """
 
     def __init__(self, model: SlotModel) -> None:
@@ -123,7 +130,11 @@ class Scores(nn.Module):
 
     Args:
         model: the model.
-        attention: also score the attention of the last layer as masks, under ``attention/``.
+        attention: whether to score the attention of the last layer as masks, too, under ``attention/``.
+
+    >>> from emorl.model import EfficientMORL
+    >>> list(Scores(EfficientMORL()).summary())
+    ['last', 'zero_step', 'terms']
     """
 
     def __init__(self, model: SlotModel, attention: bool = False) -> None:
@@ -150,7 +161,7 @@ class Scores(nn.Module):
         return {prefix + _public(name).replace(".", "/"): metric for name, metric in metrics.items()}
 
     def has_truth(self) -> bool:
-        """Return whether an object was to be seen in any image; every process must call this."""
+        """Return whether any image has a visible object; all processes must call this."""
         return self.last.has_truth()
 
     def summary(self) -> dict[str, dict[str, Summary]]:

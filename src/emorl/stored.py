@@ -26,7 +26,11 @@ _DEFAULT = "efficient_morl/"  # whose weights have names without it, too
 
 
 class Weights(NamedTuple):
-    """Trained weights, and the model that they belong to."""
+    """Trained weights, and the configuration of their model.
+
+    >>> read_weights("tetrominoes").model["image_size"]
+    35
+    """
 
     name: str  # of shipped weights, or the path of a checkpoint
     model: dict[str, Any]  # arguments of `SlotModule`
@@ -40,10 +44,10 @@ def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -
     Args:
         network: the model.
         weights: the weights.
-        objective: whether GECO comes with them, to whose multiplier refinement is fitted; without, it starts anew.
+        objective: whether to load GECO's state, too; refinement is fitted to its multiplier. Otherwise it is reset.
 
     Raises:
-        DataError: if the model is another one.
+        DataError: if names or shapes of the weights differ from the model's.
     """
     state = weights.state
     if not objective:
@@ -122,7 +126,7 @@ def read_checkpoint(path: str | Path) -> Weights:
             content = torch.load(file, map_location="cpu", weights_only=True)
         arguments, state = content["hyper_parameters"], content["state_dict"]
     except (OSError, *UNREADABLE) as error:
-        told = isinstance(error, OSError | RuntimeError)  # the others' words would mislead
+        told = isinstance(error, OSError | RuntimeError)  # messages of other errors would mislead
         got = reason(error) if told else "an empty file, or one of another kind"
         remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {', '.join(names())}"
         remedy += did_you_mean(str(path), names())
