@@ -113,5 +113,5 @@ def test_notes_under_the_table_are_of_the_model():
     assert notes["efficient_morl"].startswith("NLL omits a constant of 0.9189 nats")
     assert "KL at I = 0" in notes["efficient_morl"]
     assert notes["slot_attention"] == notes["iodine"]
-    assert notes["iodine"].startswith("mIoU, mBO and covering leave out the background")
+    assert notes["iodine"].startswith("mIoU, mBO and covering exclude the background")
     assert to_table({2: {"mse": score}}, tiny.FAMILY["iodine"]()).caption is None
