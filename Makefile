@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 RUN := demo/run
 SHIPPED := demo/shipped
 RUNTIME := src/emorl/explore/page/runtime
-CONFIGS := -c configs/base.yaml -c configs/efficient_morl/tetrominoes-fast.yaml -c configs/overlays/demo.yaml
+CONFIGS := -c tetrominoes-fast -c demo
 # Apple's GPUs have no float64.
 CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 
@@ -85,7 +85,7 @@ golden: setup  ## compare the model with numbers of the authors' code
 
 seeds: setup  ## train the fast recipe with three seeds, one after another, an hour each; resumable
 	$(BIN)/emorl-data generate tetrominoes data/tetrominoes
-	$(BIN)/emorl-study configs/studies/seeds.yaml runs/seeds --seeds 3 --options '[$(CPU)]'
+	$(BIN)/emorl-study seeds runs/seeds --seeds 3 --options '[$(CPU)]'
 
 bench: setup  ## measure the engine against a plain training step, in an hour
 	$(BIN)/python -m benchmarks all --json benchmark.json

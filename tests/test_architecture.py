@@ -17,6 +17,7 @@ ROOMS = [  # from the ground floor up
         "ranges",
         "command",
         "files",
+        "configurations",
         "history",
         "types",
         "batches",
@@ -49,7 +50,7 @@ ROOMS = [  # from the ground floor up
         "testing",
         "weights",
     ),
-    *("export_command", "callbacks", "evaluation", "study", "explore", "words", "entry", "cli", "__main__"),
+    *("export_command", "recipes", "callbacks", "evaluation", "study", "explore", "words", "entry", "cli", "__main__"),
 ]
 DATA = [
     *("schema", "runs", "records", "images", "folders", "transforms", "shards", "generate", "sources", "write"),

@@ -9,10 +9,12 @@ from jsonargparse import auto_parser
 
 import tiny
 from emorl.cli import EmorlCLI
+from emorl.configurations import find, studies
 from emorl.data.cli import main as emorl_data
 from emorl.entry import main as emorl
 from emorl.evaluation.cli import main as emorl_evaluate
 from emorl.study.cli import main as emorl_study
+from emorl.study.cli import study
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -84,6 +86,8 @@ def home(tmp_path_factory):
         tiny.saved(tiny.module(), home / run / "checkpoints" / "last.ckpt")
         (home / run / "config.yaml").write_text(f"trainer:\n  max_steps: 10\n  logger: {logger}\n")
     (home / "mine.yaml").write_text("trainer:\n  max_steps: 10\n")
+    for cases in ("cases.yaml", "CASES"):
+        (home / cases).touch()
     page = (ROOT / "docs/howto/own_decoder.md").read_text()
     (code,) = re.findall(r"```python\n(from emorl.*?)```", page, re.DOTALL)
     (home / "my_decoder.py").write_text(code)
@@ -91,8 +95,10 @@ def home(tmp_path_factory):
 
 
 def parse(function, args, **_):
-    """Parse the arguments of a function without calling it."""
-    auto_parser(function).parse_args(args)
+    """Parse the arguments of a function, which is not called; a study is looked up."""
+    options = auto_parser(function).parse_args(args)
+    if function is study:
+        find(options.cases, studies(), "study")
 
 
 @pytest.fixture
@@ -124,12 +130,15 @@ def test_a_command_parses(command, status_of, capsys):
 @pytest.mark.parametrize(
     "command",
     [
-        "emorl fit -c configs/base.yaml --model.network.slots 7",
+        "emorl fit -c base --model.network.slots 7",
+        "emorl fit -c tetrominos-fast",
+        "emorl recipes copy tetrominos",
         "emorl test --pretrained tetromino",
         "emorl explore tetrominoes --pictures photos",
         "emorl-data convert folder photos data/mine --side 64",
         "emorl-evaluate refine tetrominoes data/tetrominoes out",
-        "emorl-study configs/studies/seeds.yaml runs/seeds --sedes 3",
+        "emorl-study seeds runs/seeds --sedes 3",
+        "emorl-study sedes runs/seeds",
     ],
 )
 def test_a_mistyped_command_does_not(command, status_of):

@@ -64,6 +64,13 @@ def test_a_missing_or_mistyped_subcommand_needs_nothing_either(words, command):
     assert last == "2 []"
 
 
+def test_the_recipes_are_listed_and_copied_without_what_takes_seconds(tmp_path):
+    text, errors, last = run("emorl", ["recipes"])
+    assert "\ntetrominoes-fast " in text
+    assert (errors, last) == ([], "0 []")
+    assert run("emorl", ["recipes", "copy", "--out", str(tmp_path / "configs")])[1:] == ([], "0 []")
+
+
 @pytest.mark.parametrize("group", ["generate", "convert", "export"])
 def test_help_of_a_group(group):
     text, _, last = run("emorl-data", [group, "--help"])

@@ -34,6 +34,7 @@ from emorl.callbacks import (
     TestReport,
 )
 from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused, stay_in_folder
+from emorl.configurations import with_paths
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
 from emorl.errors import DataError, did_you_mean, printable, reason, told
@@ -72,6 +73,8 @@ class EmorlCLI(LightningCLI):
         _count_batches_in_integers(self._subcommand_parsers.values())
         for action in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
             action.help = SUBCOMMANDS[action.dest]
+        for subparser in self._subcommand_parsers.values():
+            subparser._option_string_actions["--config"].help = "A file, or a recipe or overlay by name: emorl recipes."
         if find_spec("shtab"):  # jsonargparse's own script has every subclass of every part: it takes forever
             self.parser.add_argument(
                 "--print_completion",
@@ -116,13 +119,16 @@ class EmorlCLI(LightningCLI):
                 that began with these; if a configuration takes back the one that was asked for before it; if Lightning
                 is to look for a checkpoint of which it does not know the run; or if the seed is to be chosen by
                 Lightning, after the data have theirs.
-            DataError: if the checkpoint is no file, or no checkpoint.
+            DataError: if the checkpoint is no file, or no checkpoint; or if a configuration is neither file nor name.
         """
         self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
         self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # they are written, not kept
         words = command_line(cast("list[str] | None", args))
-        named = weights_parser().parse_known_args(words)[0]
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
+        if subcommand:
+            place = words.index(subcommand) + 1
+            words = [*words[:place], *with_paths(words[place:])]
+        named = weights_parser().parse_known_args(words)[0]
         if subcommand and not {"-h", "--help"} & set(words):
             self._take_model(subcommand, named.ckpt_path, named.pretrained)
         self._parse(parser, words, subcommand)

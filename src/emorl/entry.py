@@ -14,7 +14,11 @@ SUBCOMMANDS = {
     "test": "Score a model on the split test: a table, and metrics.json.",
     "predict": "Decompose shards or a folder of images: arrays and pictures.",
 }
-OTHERS = {"export": "emorl.export_command:export", "explore": "emorl.explore.cli:main"}  # that need no Lightning
+OTHERS = {  # that need no Lightning
+    "recipes": "emorl.recipes:main",
+    "export": "emorl.export_command:export",
+    "explore": "emorl.explore.cli:main",
+}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -22,10 +26,10 @@ def main(args: list[str] | None = None) -> None:
     words = sys.argv[1:] if args is None else args
     answer("emorl", DESCRIPTION, SUBCOMMANDS | {name: summary(function) for name, function in OTHERS.items()}, words)
     try:
-        if words[0] == "explore":  # whose MODEL may be left out, which no function's arguments can say
-            raise SystemExit(import_module("emorl.explore.cli").main(words[1:]))
-        if words[0] in OTHERS:
-            function = OTHERS[words[0]]
+        if function := OTHERS.get(words[0]):
+            module, _, name = function.partition(":")
+            if name == "main":  # it parses words that no function's arguments can say, as they may be left out
+                raise SystemExit(import_module(module).main(words[1:]))
             raise SystemExit(run_command(f"emorl {words[0]}", summary(function), function, words[1:]))
         import_module("emorl.cli").main(words)
     except KeyboardInterrupt:  # while libraries are imported

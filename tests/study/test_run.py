@@ -133,17 +133,41 @@ def test_a_study_does_not_resume_with_another_configuration(options, tmp_path, m
         run.begin()
 
 
-def test_a_configuration_that_did_not_exist_is_a_change(tmp_path, monkeypatch):
+def test_a_configuration_that_does_not_exist_is_an_error_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = Run("a", ("-c", "a.yaml"), 0, tmp_path / "run")
+    with pytest.raises(DataError, match=r"a\.yaml: expected a file or the name of a recipe, got neither"):
+        run.begin()
+    assert not run.folder.exists()
+    Path("a.yaml").write_text("x: 2026-01-01")  # a date, for which JSON has no type
     run.begin()
     run.log.touch()
-    Path("a.yaml").write_text("x: 2026-01-01")  # a date, which JSON does not support
-    with pytest.raises(DataError, match=r"got changes in a\.yaml"):
-        run.begin()
-    other = run._replace(folder=tmp_path / "other")
-    other.begin()
-    other.begin()
+    run.begin()
+
+
+def test_a_study_keeps_what_recipes_by_name_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Run("a", ("-c", "tetrominoes-fast"), 0, tmp_path / "run").begin()
+    kept = json.loads((tmp_path / "run/options.json").read_text())
+    assert kept["options"] == ["-c", "tetrominoes-fast"]
+    assert kept["files"]["tetrominoes-fast"]["trainer"]["max_steps"] == 40000
+    assert kept["files"]["base"]["trainer"]["gradient_clip_val"] == 5
+
+
+@pytest.mark.parametrize("name", ["seeds", "studies/seeds", "configs/studies/seeds.yaml"])
+def test_a_study_of_the_package_runs_anywhere_by_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "_call", lambda *_: 1)
+    assert main([name, "out", "--seeds=1"]) == 1
+    kept = json.loads((tmp_path / "out/tetrominoes-fast/seed_0/options.json").read_text())
+    assert {"configs/base.yaml", "configs/efficient_morl/tetrominoes-fast.yaml"} == kept["files"].keys()
+
+
+def test_an_unknown_study_is_one_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sedes", "out"]) == 2
+    assert "sedes: expected a file or the name of a study, got neither" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_configuration_that_cannot_be_read_is_one_error(tmp_path):

@@ -15,7 +15,7 @@ from emorl.command import run_command
 _SEEDS = PositiveInt(3)
 
 
-def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
+def study(cases: str, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[str] = ()) -> int:
     """Train and test every case with every seed, and write the scores' mean and standard deviation over seeds.
 
     Runs are trained one after another. Repeating the command resumes an interrupted study; a run that fails is listed,
@@ -24,11 +24,12 @@ def study(cases: Path, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence
     and ``OUT/curves.png`` the validation scores against minutes of training.
 
     Args:
-        cases: YAML file that maps the name of each case to a list of options of ``emorl fit``; options under
-            ``common``, if any, precede those of every case. Cases must save checkpoints as ``configs/base.yaml`` does.
+        cases: YAML file, or the name of a study of ``emorl recipes``, that maps the name of each case to a list of options
+            of ``emorl fit``; options under ``common``, if any, precede those of every case. Cases must save checkpoints as
+            ``base.yaml`` does.
         out: Folder of the study.
         seeds: Number of seeds, starting at 0.
-        options: Additional options of every case, as a list: --options '[-c, configs/overlays/short.yaml]'.
+        options: Additional options of every case, as a list: --options '[-c, short]'.
     """
     status: int = import_module("emorl.study.run").run_study(cases, out, seeds, options)  # takes seconds
     return status

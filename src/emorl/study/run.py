@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import yaml
 
+from emorl.configurations import chosen, find, studies
 from emorl.errors import DataError, reason
 from emorl.evaluation.outputs import show, write_figure, write_table
 from emorl.files import atomic, locked
@@ -80,10 +81,10 @@ class Run(NamedTuple):
         """Store the options of the run, and the contents of its configuration files.
 
         Raises:
-            DataError: if the run was started with others, or a configuration file is not YAML.
+            DataError: if the run was started with others, or a configuration is not a file, not a name or not YAML.
         """
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
-        files = {name: _read(Path(name)) for name in configurations(self.options)}
+        files = {name: _read(path) for name, path in chosen(self.options).items()}
         text = json.dumps({"options": self.options, "files": files}, indent=2, default=str)
         if not kept.exists() or not self.log.exists():
             with atomic(kept) as stream:
@@ -110,11 +111,11 @@ class Run(NamedTuple):
         return Scored(self.case, self.seed, stages, failed)
 
 
-def run_study(cases: Path, out: Path, seeds: int, options: Sequence[str]) -> int:
+def run_study(cases: str, out: Path, seeds: int, options: Sequence[str]) -> int:
     """Run a study, see `emorl.study.cli.study`; return its exit status."""
     runs = [
         Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
-        for (case, own), seed in product(read_cases(cases).items(), range(seeds))
+        for (case, own), seed in product(read_cases(find(cases, studies(), "study")).items(), range(seeds))
     ]
     failed = []
     out.mkdir(parents=True, exist_ok=True)
@@ -153,7 +154,7 @@ def read_cases(path: Path) -> dict[str, list[str]]:
     cases = _read(path)
     lists = isinstance(cases, dict) and all(isinstance(options, list) for options in cases.values())
     if not lists or not set(cases) - {COMMON}:
-        remedy = "write 'name: [-c, configs/base.yaml, -c, configs/MODEL/RECIPE.yaml]' for each case"
+        remedy = "write 'name: [-c, RECIPE, ...]' for each case"
         raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
     common = cases.pop(COMMON, [])
     return {str(case): [_word(option) for option in (*common, *options)] for case, options in cases.items()}
@@ -169,16 +170,6 @@ def _read(path: Path) -> Any:
     except (OSError, yaml.YAMLError) as error:
         got, remedy = reason(error), "check the path and the file"
         raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
-
-
-def configurations(options: Sequence[str]) -> list[str]:
-    """Return the existing configuration files among options of ``emorl fit``: ``-c FILE``, ``--config=FILE``, ...
-
-    >>> configurations(["-c", "/no/such/file.yaml"])
-    []
-    """
-    words = [word for option in options for word in option.split("=", 1)]
-    return [after for word, after in pairwise(words) if word in ("-c", "--config") and Path(after).is_file()]
 
 
 def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:

@@ -1,0 +1,135 @@
+"""Configuration files by name: the recipes, overlays and studies that come with the package."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from emorl.errors import DataError, did_you_mean
+
+FOLDER = Path(__file__).parent / "configs"  # in a checkout a link to the repository's
+BASE = FOLDER / "base.yaml"
+OVERLAYS, STUDIES, SWEEPS = "overlays", "studies", "sweeps"
+_DEFAULT = "efficient_morl"  # whose recipes have names without it, too
+_ATTACHED = re.compile(r"(-c|--config)=(.+)|(-c)(.+)", re.DOTALL)
+
+logger = logging.getLogger(__name__)
+
+
+def files() -> dict[str, Path]:
+    """Return all files by their path in ``configs/``, without the ending."""
+    return {str(path.relative_to(FOLDER).with_suffix("")): path for path in sorted(FOLDER.rglob("*.yaml"))}
+
+
+def recipes() -> dict[str, Path]:
+    """Return the recipes by name: MODEL/RECIPE, or RECIPE alone for EfficientMORL's."""
+    others = {"", OVERLAYS, STUDIES, SWEEPS}
+    found = {name: path for name, path in files().items() if name.rpartition("/")[0].split("/")[0] not in others}
+    return _short(found, _DEFAULT) | found
+
+
+def configurations() -> dict[str, Path]:
+    """Return what ``-c`` takes by name: base, the recipes, and the overlays with and without their folder."""
+    overlays = {name: path for name, path in files().items() if name.startswith(f"{OVERLAYS}/")}
+    return {"base": BASE} | recipes() | _short(overlays, OVERLAYS) | overlays
+
+
+def studies() -> dict[str, Path]:
+    """Return what ``emorl-study`` takes by name, with and without the folder."""
+    found = {name: path for name, path in files().items() if name.startswith(f"{STUDIES}/")}
+    return _short(found, STUDIES) | found
+
+
+def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
+    """Return the path of a file that is given by path or by name; a path that exists comes first.
+
+    The path of a file in the repository, ``configs/base.yaml``, is a name where there is no such file, so that the
+    studies and sweeps of the package find their recipes, and edited copies of these, wherever they are started.
+
+    Args:
+        given: the path or the name.
+        known: files by name, as `configurations` returns them.
+        kind: what they are, in a word.
+
+    Raises:
+        DataError: if it is neither.
+    """
+    if os.path.exists(given) and not os.path.isdir(given):
+        return Path(given)
+    if given in known:
+        return known[given]
+    if path := next((path for path in known.values() if given == f"configs/{path.relative_to(FOLDER)}"), None):
+        _tell(given)
+        return path
+    got = "a folder" if os.path.isdir(given) else "neither"
+    meant = did_you_mean(re.sub(r"\A(?:.*/)?configs/|\.ya?ml\Z", "", given), known)
+    raise DataError.of(
+        given, expected=f"a file or the name of a {kind}", got=got, remedy=f"emorl recipes lists the names{meant}"
+    )
+
+
+def with_paths(words: Sequence[str]) -> list[str]:
+    """Return options of ``emorl fit`` with paths in the place of names, after ``base.yaml`` if a recipe is named.
+
+    Names of recipes bring it, unless a ``base.yaml`` is among the configurations, by name or by path.
+
+    Args:
+        words: the command line after the subcommand.
+
+    Raises:
+        DataError: if a configuration is neither a file nor a name.
+    """
+    known, by_name = configurations(), recipes()
+    found = [part for word in words for part in _parts(word)]
+    named, paths = False, []
+    for place in _places(found):
+        path = find(given := found[place], known, "recipe")
+        named |= path == by_name.get(given)
+        found[place] = str(path)
+        paths.append(path)
+    return ["--config", str(BASE), *found] if named and BASE.name not in [path.name for path in paths] else found
+
+
+def chosen(words: Sequence[str]) -> dict[str, Path]:
+    """Return the configuration files among options of ``emorl fit`` by what they are called there, base.yaml too.
+
+    Raises:
+        DataError: as `with_paths`.
+    """
+    parts, full = [part for word in words for part in _parts(word)], with_paths(words)
+    base = {"base": BASE} if len(full) > len(parts) else {}
+    return base | {parts[place]: Path(path) for place in _places(parts) for path in (full[place - len(parts)],)}
+
+
+def _parts(word: str) -> list[str]:
+    """Return ``--config=FILE``, ``-c=FILE`` and ``-cFILE`` as two words."""
+    found = _ATTACHED.fullmatch(word)
+    return [part for part in found.groups() if part] if found else [word]
+
+
+def _places(parts: Sequence[str]) -> list[int]:
+    """Return where names or paths of configurations are, but for one that is itself there, or the standard input."""
+    places = [place for place, option in enumerate(parts[:-1], start=1) if option in ("-c", "--config")]
+    return [place for place in places if parts[place] != "-" and not _is_text(parts[place])]
+
+
+def _is_text(given: str) -> bool:
+    try:
+        return isinstance(yaml.safe_load(given), dict)
+    except yaml.YAMLError:
+        return False
+
+
+@cache
+def _tell(given: str) -> None:
+    logger.warning("%s is not here: the one that comes with emorl is taken.", given)
+
+
+def _short(found: Mapping[str, Path], folder: str) -> dict[str, Path]:
+    return {name.removeprefix(f"{folder}/"): path for name, path in found.items() if name.startswith(f"{folder}/")}

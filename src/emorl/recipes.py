@@ -1,0 +1,119 @@
+"""The command ``emorl recipes``: what the recipes of the package are, and copies of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emorl.configurations import BASE, FOLDER, OVERLAYS, STUDIES, SWEEPS, configurations, files, recipes, studies
+from emorl.errors import DataError, did_you_mean, told
+from emorl.files import atomic
+from emorl.mistakes import ShortErrors
+from emorl.paths import command_line, print_any_name
+
+_HEADINGS = ("recipe", "model", "data", "size", "K", "steps", "time of training")
+
+
+def main(args: list[str] | None = None) -> int:
+    """List the recipes, or copy them for editing.
+
+    Args:
+        args: the command line after ``emorl recipes``; by default that of the process.
+
+    Returns:
+        The status: 0, or 2 for bad input, of which one line on stderr tells.
+    """
+    print_any_name()
+    options = _parser().parse_args(command_line(args))
+    try:
+        print(listing() if options.action is None else copy(options.copy.names, options.copy.out))
+    except (DataError, OSError) as error:
+        print(f"emorl recipes: error: {told(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def listing() -> str:
+    """Return tables of the recipes, and of the overlays, studies and sweeps."""
+    lines = [*_aligned([_HEADINGS, *(described(name, path) for name, path in _shortest(recipes()).items())])]
+    for heading, folder, known in (
+        ("overlays, which change a recipe: emorl fit -c RECIPE -c OVERLAY", OVERLAYS, configurations()),
+        ("studies, of several runs: emorl-study STUDY OUT", STUDIES, studies()),
+        ("sweeps of W&B: emorl recipes copy SWEEP, then wandb sweep configs/SWEEP.yaml", SWEEPS, files()),
+    ):
+        found = {name: path for name, path in known.items() if path.is_relative_to(FOLDER / folder)}
+        lines += ["", heading, *_aligned([(name, _comment(path)) for name, path in _shortest(found).items()])]
+    return "\n".join(lines)
+
+
+def described(name: str, path: Path) -> tuple[str, ...]:
+    """Return a row of the table of recipes: the time, and on which machine, is in a comment, all else in values."""
+    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    (time,) = re.findall(r"^# Time: (.+)$", path.read_text(), re.MULTILINE)
+    model, network = content["model"], content["model"]["network"]
+    size, slots, steps = model["image_size"], network["init_args"]["num_slots"], content["trainer"]["max_steps"]
+    kind = network["class_path"].rpartition(".")[2]
+    return name, kind, content["data"]["root"], f"{size}x{size}", str(slots), f"{steps:,}", time
+
+
+def copy(names: Sequence[str], out: Path) -> str:
+    """Copy files into a folder, laid out as the package has them, with ``base.yaml``; return what has been done.
+
+    A file that is there stays as it is.
+
+    Args:
+        names: names of recipes, overlays, studies and sweeps; none for all of them.
+        out: the folder.
+
+    Raises:
+        DataError: if a name is unknown, which copies nothing, or if a file cannot be written.
+    """
+    known = files() | configurations()
+    for name in names:
+        if name not in known:
+            remedy = f"emorl recipes lists the names, and --out names a folder{did_you_mean(name, known)}"
+            raise DataError.of(name, expected="the name of a recipe", got="another word", remedy=remedy)
+    copies = {path: out / path.relative_to(FOLDER) for path in (BASE, *(known[name] for name in names or known))}
+    new = {path: target for path, target in copies.items() if not target.exists()}
+    for path, target in new.items():
+        with atomic(target) as stream:
+            stream.write(path.read_bytes())
+    lines = [f"{out}: {len(new)} of {len(copies)} files copied"]
+    changed = [target for path, target in copies.items() if target.read_bytes() != path.read_bytes()]
+    lines += [f"{target} differs from the package's, and stays as it is" for target in changed]
+    recipe = next((target for path, target in copies.items() if path in recipes().values()), None)
+    if recipe:
+        lines.append(f"emorl fit -c {shlex.quote(str(copies[BASE]))} -c {shlex.quote(str(recipe))}")
+    return "\n".join(lines)
+
+
+def _parser() -> ShortErrors:
+    about = (main.__doc__ or "").partition("\n")[0]
+    parser = ShortErrors(prog="emorl recipes", description=about)
+    copies = ShortErrors(description="Copy files of the package for editing, with base.yaml; none is overwritten.")
+    copies.add_argument("names", nargs="*", metavar="NAME", default=[], help="what to copy; by default all files")
+    copies.add_argument("--out", type=Path, default=Path("configs"), help="folder for the copies")
+    parser.add_subcommands(required=False, dest="action").add_subcommand("copy", copies, help=copies.description)
+    return parser
+
+
+def _shortest(found: Mapping[str, Path]) -> dict[str, Path]:
+    """Return files by the shortest of their names."""
+    names = {path: name for name, path in sorted(found.items(), key=lambda item: -len(item[0]))}
+    return {name: path for path, name in sorted(names.items())}
+
+
+def _comment(path: Path) -> str:
+    """Return the first line of a file, a comment that says what it is for."""
+    return path.read_text().partition("\n")[0].removeprefix("# ")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -1,0 +1,120 @@
+"""Configurations by name: where a path does, a name of the package does; a path that exists comes first."""
+
+from pathlib import Path
+
+import pytest
+
+from emorl.configurations import BASE, FOLDER, chosen, configurations, files, find, recipes, studies, with_paths
+from emorl.errors import DataError
+
+ROOT = Path(__file__).parents[1]
+FAST = FOLDER / "efficient_morl/tetrominoes-fast.yaml"
+OTHER = FOLDER / "slot_attention/tetrominoes-fast.yaml"
+DEMO = FOLDER / "overlays/demo.yaml"
+WITH_BASE = ["--config", str(BASE)]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty folder: nothing of the repository is in sight."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_package_has_the_files_of_the_repository():
+    paths = [path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.yaml")]
+    assert {path.relative_to(FOLDER) for path in files().values()} == set(paths)
+
+
+def test_names():
+    assert recipes()["tetrominoes-fast"] == recipes()["efficient_morl/tetrominoes-fast"] == FAST
+    assert recipes()["slot_attention/tetrominoes-fast"] == OTHER
+    assert configurations()["demo"] == configurations()["overlays/demo"] == DEMO
+    assert configurations()["base"] == BASE
+    assert studies()["ablations/geco"] == studies()["studies/ablations/geco"] == FOLDER / "studies/ablations/geco.yaml"
+    assert not {"base", "demo", "seeds", "studies/seeds", "sweeps/seeds"} & recipes().keys()
+    assert not {"seeds", "studies/seeds", "sweeps/seeds"} & configurations().keys()
+
+
+@pytest.mark.parametrize("form", ["-c {}", "-c={}", "-c{}", "--config {}", "--config={}"])
+def test_a_name_is_a_path_however_the_option_is_written(form):
+    assert with_paths(form.format("slot_attention/tetrominoes-fast").split())[3] == str(OTHER)
+
+
+def test_a_recipe_by_name_brings_base_before_all_else():
+    words = ["--trainer.logger.version=a", "-c", "wandb", "-c", "tetrominoes-fast", "--x", "tetrominoes"]
+    wandb = str(FOLDER / "overlays/wandb.yaml")
+    expected = ["--trainer.logger.version=a", "-c", wandb, "-c", str(FAST), "--x", "tetrominoes"]
+    assert with_paths(words) == [*WITH_BASE, *expected]
+
+
+@pytest.mark.parametrize("given", ["base", "base.yaml", "configs/base.yaml", str(BASE)])
+def test_a_base_that_is_given_is_the_only_one(given):
+    for path in ("base.yaml", "configs/base.yaml"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
+    given_path = str(BASE) if given == "base" else given
+    assert with_paths(["-c", given, "-c", "tetrominoes-fast"]) == ["-c", given_path, "-c", str(FAST)]
+
+
+@pytest.mark.parametrize("words", [["-c", "demo"], ["-c", "mine.yaml"], ["-c", "configs/base.yaml", "-c", str(FAST)]])
+def test_what_is_no_recipe_by_name_brings_no_base(words):
+    for path in ("mine.yaml", "configs/base.yaml"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
+    assert with_paths(words) == ["-c", str(DEMO)] if words[1] == "demo" else words
+
+
+def test_a_path_that_exists_comes_first():
+    Path("tetrominoes-fast").touch()
+    assert with_paths(["-c", "tetrominoes-fast"]) == ["-c", "tetrominoes-fast"]
+
+
+def test_a_folder_is_no_configuration():
+    """As ``demo/``, which `make demo` leaves."""
+    for name in ("demo", "mine"):
+        Path(name).mkdir()
+    assert with_paths(["-c", "demo"]) == ["-c", str(DEMO)]
+    with pytest.raises(DataError, match=r"^mine: expected a file or the name of a recipe, got a folder"):
+        with_paths(["-c", "mine"])
+
+
+@pytest.mark.parametrize("text", ["{trainer: {max_steps: 3}}", f"trainer: {{logger: {'x' * 300}}}", "-", "/dev/stdin"])
+def test_a_configuration_that_is_no_file_is_left_alone(text):
+    assert with_paths(["--config", text]) == ["--config", text]
+
+
+def test_the_repositorys_path_is_a_name_where_there_is_no_such_file(caplog):
+    path = "configs/efficient_morl/tetrominoes-fast.yaml"
+    assert with_paths(["-c", path]) == ["-c", str(FAST)]
+    assert f"{path} is not here" in caplog.text
+    Path(path).parent.mkdir(parents=True)
+    Path(path).touch()
+    assert with_paths(["-c", path]) == ["-c", path]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("tetrominos-fast", "tetrominoes-fast"),
+        ("slot_attention/tetrominoes_fast", "slot_attention/tetrominoes-fast"),
+        ("tetrominoes-fast.yaml", "tetrominoes-fast"),
+        ("../configs/overlays/dem.yaml", "overlays/demo"),
+    ],
+)
+def test_an_unknown_name_is_an_error_that_says_what_was_meant(given, meant):
+    with pytest.raises(DataError, match=rf"expected a file or the name of a recipe, got neither; .*mean {meant}\?$"):
+        with_paths(["-c", given])
+
+
+def test_a_study_has_a_name_too():
+    assert find("seeds", studies(), "study") == FOLDER / "studies/seeds.yaml"
+    with pytest.raises(DataError, match=r"name of a study, got neither; .* did you mean seeds\?"):
+        find("seed", studies(), "study")
+
+
+def test_the_configurations_of_a_command_by_what_they_are_called_there(here):
+    (here / "mine.yaml").touch()
+    words = ["-c=tetrominoes-fast", "--config", "mine.yaml", "--config={seed_everything: 1}", "-c", "demo"]
+    expected = {"base": BASE, "tetrominoes-fast": FAST, "mine.yaml": Path("mine.yaml"), "demo": DEMO}
+    assert chosen(words) == expected

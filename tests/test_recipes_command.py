@@ -1,0 +1,108 @@
+"""The command ``emorl recipes``: its list comes from the files, and its copies replace nothing."""
+
+import filecmp
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emorl.configurations import FOLDER, configurations, files, recipes, studies
+from emorl.entry import main as emorl
+from emorl.recipes import main
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def printed(capsys):
+    def printed(*words, status=0):
+        with pytest.raises(SystemExit) as caught:
+            emorl(["recipes", *words])
+        assert caught.value.code == status
+        streams = capsys.readouterr()
+        return streams.err if status else streams.out
+
+    return printed
+
+
+@pytest.mark.parametrize("path", [*set(recipes().values())], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recipe_is_described_by_its_file(path, printed):
+    content = yaml.safe_load(path.read_text())
+    (row,) = (line for line in printed().splitlines() if configurations().get(line.split("  ")[0]) == path)
+    _, model, data, size, slots, steps, time = filter(None, row.split("  "))
+    network = content["model"]["network"]
+    assert network["class_path"].endswith(f".{model.strip()}")
+    assert data.strip() == content["data"]["root"]
+    assert {int(side) for side in size.split("x")} == {content["model"]["image_size"]}
+    assert int(slots) == network["init_args"]["num_slots"]
+    assert int(steps.replace(",", "")) == content["trainer"]["max_steps"]
+    assert f"\n# Time: {time.strip()}\n" in path.read_text()
+
+
+@pytest.mark.parametrize("path", [*set(recipes().values())], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recipe_tells_where_its_data_come_from(path):
+    (command,) = (line for line in path.read_text().splitlines() if line.startswith("# Data: "))
+    assert f" {yaml.safe_load(path.read_text())['data']['root']} " in f"{command} "
+
+
+def test_the_list_has_every_file(printed):
+    listed = {line.split("  ")[0] for line in printed().splitlines()}
+    known = studies() | configurations() | files()
+    assert {known[name] for name in listed if name in known} == {*files().values()} - {FOLDER / "base.yaml"}
+
+
+def test_copies_are_the_files_in_their_folders(printed):
+    assert "33 of 33" not in printed("copy", "tetrominoes-fast")
+    assert filecmp.cmp("configs/efficient_morl/tetrominoes-fast.yaml", recipes()["tetrominoes-fast"], shallow=False)
+    assert sorted(map(str, Path("configs").rglob("*.yaml"))) == [
+        "configs/base.yaml",
+        "configs/efficient_morl/tetrominoes-fast.yaml",
+    ]
+    printed("copy")
+    assert {str(path.relative_to("configs").with_suffix("")) for path in Path("configs").rglob("*.yaml")} == {*files()}
+
+
+def test_a_file_that_is_there_is_not_replaced(printed):
+    Path("mine").mkdir()
+    Path("mine/base.yaml").write_text("edited")
+    text = printed("copy", "demo", "--out", "mine")
+    assert "mine: 1 of 2 files copied" in text
+    assert "mine/base.yaml differs from the package's, and stays as it is" in text
+    assert Path("mine/base.yaml").read_text() == "edited"
+    assert "stays" not in printed("copy", "demo", "--out", "other")
+    assert "stays" not in printed("copy", "demo", "--out", "other")
+
+
+def test_what_is_printed_trains_the_copy(printed, build):
+    (command,) = (line for line in printed("copy", "tetrominoes-fast").splitlines() if line.startswith("emorl "))
+    recipe = Path("configs/efficient_morl/tetrominoes-fast.yaml")
+    recipe.write_text(recipe.read_text().replace("max_steps: 40000", "max_steps: 12"))
+    cli = build(*command.split()[1:], "--trainer.accelerator=cpu", "--trainer.logger=false")
+    assert cli.trainer.max_steps == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["copy", "tetrominos"], "tetrominos: expected the name of a recipe, .* did you mean tetrominoes?"),
+        (["cpy"], "expected one of copy, got 'cpy'; did you mean copy?"),
+        (["copy", "demo", "nothing"], "nothing: expected the name of a recipe, .* --out names a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_copies_nothing(words, error, printed, here):
+    first, _, last = error.partition(".*")
+    (line,) = printed(*words, status=2).splitlines()
+    assert line.startswith(f"emorl recipes: error: {first}")
+    assert line.endswith(last)
+    assert list(here.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(here, capsys):
+    (here / "taken").touch()
+    assert main(["copy", "--out", "taken"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("emorl recipes: error: taken/base.yaml: ")
