@@ -24,8 +24,8 @@ def study(cases: str, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[
     and ``OUT/curves.png`` the validation scores against minutes of training.
 
     Args:
-        cases: YAML file, or name of a study of ``emorl recipes``, that maps the name of each case to a list of options of
-            ``emorl fit``; options under ``common``, if any, precede those of every case. Cases must save checkpoints
+        cases: YAML file, or name of a study of ``emorl recipes``, that maps the name of each case to a list of options
+            of ``emorl fit``; options under ``common``, if any, precede those of every case. Cases must save checkpoints
             as ``base.yaml`` does.
         out: Folder of the study.
         seeds: Number of seeds, starting at 0.
