@@ -170,5 +170,5 @@ def test_the_wheel_alone_trains_and_tests_a_recipe(wheel, tmp_path):
     table = run(
         "test", "-c", "smoke", f"--ckpt_path={last}", "--data.root=data/tetrominoes", "--output_dir=out", *options
     )
-    assert "fg_ari" in table
+    assert "FG-ARI" in table
     assert (tmp_path / "out" / "metrics.json").exists()

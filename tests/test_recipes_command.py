@@ -71,7 +71,7 @@ def test_a_file_that_is_there_is_not_replaced(printed):
     Path("mine/base.yaml").write_text("edited")
     text = printed("copy", "demo", "--out", "mine")
     assert "mine: 1 of 2 files copied" in text
-    assert "mine/base.yaml differs from the package's, and stays as it is" in text
+    assert "mine/base.yaml differs from the package's and was not overwritten" in text
     assert Path("mine/base.yaml").read_text() == "edited"
     assert "stays" not in printed("copy", "demo", "--out", "other")
     assert "stays" not in printed("copy", "demo", "--out", "other")

@@ -35,13 +35,13 @@ def recipes() -> dict[str, Path]:
 
 
 def configurations() -> dict[str, Path]:
-    """Return what ``-c`` takes by name: base, the recipes, and the overlays with and without their folder."""
+    """Return the files that ``-c`` takes by name: base, the recipes, and the overlays with and without their folder."""
     overlays = {name: path for name, path in files().items() if name.startswith(f"{OVERLAYS}/")}
     return {"base": BASE} | recipes() | _short(overlays, OVERLAYS) | overlays
 
 
 def studies() -> dict[str, Path]:
-    """Return what ``emorl-study`` takes by name, with and without the folder."""
+    """Return the studies that ``emorl-study`` takes by name, with and without their folder."""
     found = {name: path for name, path in files().items() if name.startswith(f"{STUDIES}/")}
     return _short(found, STUDIES) | found
 
@@ -49,23 +49,23 @@ def studies() -> dict[str, Path]:
 def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
     """Return the path of a file that is given by path or by name; a path that exists comes first.
 
-    The path of a file in the repository, ``configs/base.yaml``, is a name where there is no such file, so that the
-    studies and sweeps of the package find their recipes, and edited copies of these, wherever they are started.
+    A path in the repository, such as ``configs/base.yaml``, also names the package's file if no such file exists. So
+    the package's studies and sweeps find their recipes, or edited copies of them, in any working directory.
 
     Args:
         given: the path or the name.
         known: files by name, as `configurations` returns them.
-        kind: what they are, in a word.
+        kind: the kind of these files, for the error message: "recipe" or "study".
 
     Raises:
-        DataError: if it is neither.
+        DataError: if it is neither a file nor a name.
     """
     if os.path.exists(given) and not os.path.isdir(given):
         return Path(given)
     if given in known:
         return known[given]
     if path := next((path for path in known.values() if given == f"configs/{path.relative_to(FOLDER)}"), None):
-        _tell(given)
+        _warn(given)
         return path
     got = "a folder" if os.path.isdir(given) else "neither"
     meant = did_you_mean(re.sub(r"\A(?:.*/)?configs/|\.ya?ml\Z", "", given), known)
@@ -77,7 +77,7 @@ def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
 def with_paths(words: Sequence[str]) -> list[str]:
     """Return options of ``emorl fit`` with paths in the place of names, after ``base.yaml`` if a recipe is named.
 
-    Names of recipes bring it, unless a ``base.yaml`` is among the configurations, by name or by path.
+    A recipe given by name adds ``base.yaml`` in front, unless the options contain one, by name or by path.
 
     Args:
         words: the command line after the subcommand.
@@ -97,7 +97,7 @@ def with_paths(words: Sequence[str]) -> list[str]:
 
 
 def chosen(words: Sequence[str]) -> dict[str, Path]:
-    """Return the configuration files among options of ``emorl fit`` by what they are called there, base.yaml too.
+    """Return the configuration files among options of ``emorl fit``, by the names or paths given there, with base.yaml.
 
     Raises:
         DataError: as `with_paths`.
@@ -114,7 +114,7 @@ def _parts(word: str) -> list[str]:
 
 
 def _places(parts: Sequence[str]) -> list[int]:
-    """Return where names or paths of configurations are, but for one that is itself there, or the standard input."""
+    """Return the positions of names and paths of configurations; YAML text and "-", the standard input, are skipped."""
     places = [place for place, option in enumerate(parts[:-1], start=1) if option in ("-c", "--config")]
     return [place for place in places if parts[place] != "-" and not _is_text(parts[place])]
 
@@ -127,8 +127,8 @@ def _is_text(given: str) -> bool:
 
 
 @cache
-def _tell(given: str) -> None:
-    logger.warning("%s is not here: the one that comes with emorl is taken.", given)
+def _warn(given: str) -> None:
+    logger.warning("%s does not exist here; using the file of that name in the emorl package.", given)
 
 
 def _short(found: Mapping[str, Path], folder: str) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The command ``emorl recipes``: what the recipes of the package are, and copies of them."""
+"""The command ``emorl recipes``: list the recipes of the package, or copy them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(args: list[str] | None = None) -> int:
         args: the command line after ``emorl recipes``; by default that of the process.
 
     Returns:
-        The status: 0, or 2 for bad input, of which one line on stderr tells.
+        The exit status: 0, or 2 after one line on stderr about bad input.
     """
     print_any_name()
     options = _parser().parse_args(command_line(args))
@@ -53,7 +53,7 @@ def listing() -> str:
 
 
 def described(name: str, path: Path) -> tuple[str, ...]:
-    """Return a row of the table of recipes: the time, and on which machine, is in a comment, all else in values."""
+    """Return a recipe's row of the table; time and machine are read from the comment ``# Time:``."""
     content: dict[str, Any] = yaml.safe_load(path.read_text())
     (time,) = re.findall(r"^# Time: (.+)$", path.read_text(), re.MULTILINE)
     model, network = content["model"], content["model"]["network"]
@@ -63,9 +63,9 @@ def described(name: str, path: Path) -> tuple[str, ...]:
 
 
 def copy(names: Sequence[str], out: Path) -> str:
-    """Copy files into a folder, laid out as the package has them, with ``base.yaml``; return what has been done.
+    """Copy files and ``base.yaml`` into a folder, in the layout of the package; return a summary.
 
-    A file that is there stays as it is.
+    No file is overwritten.
 
     Args:
         names: names of recipes, overlays, studies and sweeps; none for all of them.
@@ -86,7 +86,7 @@ def copy(names: Sequence[str], out: Path) -> str:
             stream.write(path.read_bytes())
     lines = [f"{out}: {len(new)} of {len(copies)} files copied"]
     changed = [target for path, target in copies.items() if target.read_bytes() != path.read_bytes()]
-    lines += [f"{target} differs from the package's, and stays as it is" for target in changed]
+    lines += [f"{target} differs from the package's and was not overwritten" for target in changed]
     recipe = next((target for path, target in copies.items() if path in recipes().values()), None)
     if recipe:
         lines.append(f"emorl fit -c {shlex.quote(str(copies[BASE]))} -c {shlex.quote(str(recipe))}")
