@@ -87,7 +87,7 @@ def test_a_configuration_that_is_no_file_is_left_alone(text):
 def test_the_repositorys_path_is_a_name_where_there_is_no_such_file(caplog):
     path = "configs/efficient_morl/tetrominoes-fast.yaml"
     assert with_paths(["-c", path]) == ["-c", str(FAST)]
-    assert f"{path} is not here" in caplog.text
+    assert f"{path} does not exist here" in caplog.text
     Path(path).parent.mkdir(parents=True)
     Path(path).touch()
     assert with_paths(["-c", path]) == ["-c", path]
