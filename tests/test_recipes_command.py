@@ -29,7 +29,7 @@ def printed(capsys):
     return printed
 
 
-@pytest.mark.parametrize("path", [*set(recipes().values())], ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", sorted(set(recipes().values())), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_recipe_is_described_by_its_file(path, printed):
     content = yaml.safe_load(path.read_text())
     (row,) = (line for line in printed().splitlines() if configurations().get(line.split("  ")[0]) == path)
@@ -43,7 +43,7 @@ def test_a_recipe_is_described_by_its_file(path, printed):
     assert f"\n# Time: {time.strip()}\n" in path.read_text()
 
 
-@pytest.mark.parametrize("path", [*set(recipes().values())], ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", sorted(set(recipes().values())), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_recipe_tells_where_its_data_come_from(path):
     (command,) = (line for line in path.read_text().splitlines() if line.startswith("# Data: "))
     assert f" {yaml.safe_load(path.read_text())['data']['root']} " in f"{command} "
