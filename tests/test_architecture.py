@@ -21,6 +21,7 @@ ROOMS = [  # from the ground floor up
         "history",
         "types",
         "batches",
+        "finite",
         "distributed",
         "cpu",
         "palette",

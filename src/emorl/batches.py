@@ -47,7 +47,7 @@ def completed(batch: Any, first: int, rank: int = 0) -> Batch:
     indices = range(first, first + len(image))
     made = dict(batch)
     if "index" not in made:
-        made["index"] = torch.tensor(indices, device=image.device)
+        made["index"] = torch.tensor(indices)
     if "key" not in made:
         made["key"] = [f"{index:06d}" for index in indices]
     return cast(Batch, made)

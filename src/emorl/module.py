@@ -17,6 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Adam, Optimizer
@@ -27,6 +28,7 @@ from emorl.checks import check_surroundings
 from emorl.cpu import tune_cpu
 from emorl.data.transforms import Crop
 from emorl.errors import DataError
+from emorl.finite import FiniteCheck
 from emorl.lengths import warn_of_lengths
 from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, PosteriorMeans, SlotModel, unit_range
 from emorl.model.describe import describe, difference
@@ -38,6 +40,9 @@ from emorl.renamed import current
 from emorl.resume import check_optimizers, check_resumed
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
+
+TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+"""Hooks of Lightning that may reorder a batch."""
 
 
 class Prediction(NamedTuple):
@@ -126,6 +131,8 @@ class SlotModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._evaluated = 0  # images of this process in the epoch
+        self._finite = FiniteCheck()
+        self._known_seed: int | None = None
         self._saved_optimizers: list[dict[str, Any]] = []  # of a checkpoint that is being resumed
         self.validation_scores = Scores(self.network)
         self.test_scores = Scores(self.network, score_attention)
@@ -150,6 +157,15 @@ class SlotModule(LightningModule):
     def on_train_start(self) -> None:
         """Warn of settings that do not fit the length of the run."""
         warn_of_lengths(self.network, self.trainer)
+        self._finite = FiniteCheck()
+
+    def on_train_end(self) -> None:
+        """Check the last step, see `FiniteCheck`."""
+        self._finite.read()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check the last step, see `FiniteCheck`, so that no checkpoint has a NaN."""
+        self._finite.read()
 
     def on_fit_end(self) -> None:
         """Raise an error after training without data, which Lightning ends without a message.
@@ -174,8 +190,13 @@ class SlotModule(LightningModule):
 
         Without ``index`` an image is numbered by its position: in evaluation within the epoch, so that scores do not
         depend on the batch size; in training within the batch of all processes, because noise depends on the step too.
+        Indices stay on the CPU, which draws the noise, unless a hook is overridden, which may reorder images.
         """
+        index = batch.get("index") if isinstance(batch, Mapping) else None
         batch = super()._apply_batch_transfer_handler(batch, *args, **kwargs)
+        parts = (self, self.trainer.datamodule)  # type: ignore[attr-defined]
+        if index is not None and not any(is_overridden(hook, part) for hook in TRANSFER for part in parts):
+            batch = {**batch, "index": index}
         before = 0 if self.trainer.training else self._evaluated * self.trainer.world_size
         whole = completed(batch, before, self.trainer.global_rank)
         self._evaluated += len(whole["image"])
@@ -183,15 +204,21 @@ class SlotModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the model's loss."""
-        noise = ImageNoise(batch["index"], int(self.noise_seed), self.global_step)
+        noise = ImageNoise(batch["index"], self._seed(), self.global_step)
         inference: Inference = self(batch["image"], self.refinement_steps, noise)
         last = inference.stages[-1]
         values = {"loss": inference.loss, "nll": last.nll, "kl": last.kl}
         known = {name: value.detach() for name, value in values.items() if value is not None}
-        self._check_finite(known)
+        self._finite.watch(known)
         means = {name: value.mean() for name, value in known.items()}
         self._log_training(means | self.network.diagnostics(inference), len(batch["image"]))
         return inference.loss
+
+    def _seed(self) -> int:
+        """Return the seed of training's noise, read from the device once and after weights were loaded."""
+        if self._known_seed is None:
+            self._known_seed = int(self.noise_seed)
+        return self._known_seed
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take the step, then call the model's ``end_step``."""
@@ -199,10 +226,11 @@ class SlotModule(LightningModule):
         self.network.end_step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient norm before clipping; raise an error if it is not finite."""
-        gradients = {name: p.grad.norm() for name, p in self.network.named_parameters() if p.grad is not None}
-        self._check_finite({f"gradient of {name}": norm for name, norm in gradients.items()})
-        self.log("train/grad_norm", torch.stack(list(gradients.values())).norm())
+        """Log the gradient norm before clipping; raise an error if it is not finite, see `FiniteCheck`."""
+        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
+        norms = torch.stack([gradient.norm() for gradient in gradients.values()])
+        self._finite.guard(gradients, norms, self.global_step)
+        self.log("train/grad_norm", norms.norm())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Inference:  # type: ignore[override]
         """Score a batch with the current I."""
@@ -341,6 +369,7 @@ class SlotModule(LightningModule):
         Raises:
             DataError: if names or shapes differ from this model's.
         """
+        self._known_seed = None
         try:
             return super().load_state_dict(state_dict, *args, **kwargs)
         except RuntimeError as error:
@@ -348,21 +377,11 @@ class SlotModule(LightningModule):
             raise DataError.of("checkpoint", expected="weights of this model", got=got, remedy=remedy) from error
 
     def _log_training(self, values: dict[str, Tensor], images: int) -> None:
-        self.log("train/loss", values.pop("loss"), prog_bar=True, batch_size=images)
-        self.log("train/refinement_steps", float(self.refinement_steps), batch_size=images)
+        on_cpu = self.device.type == "cpu"  # Lightning reads what is in its bars at every step
+        self.log("train/loss", values.pop("loss"), prog_bar=on_cpu, batch_size=images)
+        steps = torch.full((), float(self.refinement_steps), device=self.device)  # a number would be copied: a wait
+        self.log("train/refinement_steps", steps, batch_size=images)
         self.log_dict({f"train/{name}": value.detach() for name, value in values.items()}, batch_size=images)
-
-    def _check_finite(self, values: dict[str, Tensor]) -> None:
-        """Raise an error before a NaN or an infinity reaches the weights; costs one device synchronization."""
-        finite = torch.stack([value.detach().isfinite().all() for value in values.values()])
-        if not finite.all():
-            terms = [name for name, fine in zip(values, finite.tolist(), strict=True) if not fine]
-            raise FloatingPointError(
-                f"Expected finite numbers, but at step {self.global_step} these are not: {', '.join(terms)}. "
-                "Start a new run from the last checkpoint's weights (--pretrained CKPT, and another "
-                "--trainer.logger.version) with a lower learning rate (--model.optimizer.init_args.lr), or resume "
-                "(--ckpt_path CKPT) in float32 (--trainer.precision 32)."
-            )
 
     def _save_arguments(self, network: Any, optimizer: Any, scheduler: Any) -> None:
         """Store the configuration that rebuilds this module in each checkpoint; it contains no code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 
@@ -40,7 +41,8 @@ class Clock(Callback):
         """Log minutes and rate."""
         self.images += len(batch["key"]) * trainer.world_size
         rate = self.images / (time.monotonic() - self.mark)
-        pl_module.log_dict({"time/minutes": self.minutes, "time/images_per_second": rate})
+        values = {"time/minutes": self.minutes, "time/images_per_second": rate}
+        pl_module.log_dict({name: torch.full((), value, device=pl_module.device) for name, value in values.items()})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exclude validation from the rate."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from emorl.model.decoder import Components
+from emorl.model.precision import full_precision
 from emorl.model.recording import recorded
 
 Score = Callable[[Tensor, Tensor], tuple[Components, Tensor]]
@@ -80,7 +81,7 @@ class _GradientsNow(torch.autograd.Function):
                 leaf = s.detach().requires_grad_()
                 components, nll = score(leaf, x)
                 share = nll.sum() / len(image)  # of the batch mean
-            with torch.autocast(slots.device.type, enabled=False):
+            with full_precision(slots.device):
                 gradient, *new = torch.autograd.grad(share, (leaf, *weights))
             slot_gradients.append(gradient)
             for total, part in zip(weight_gradients, new, strict=True):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from emorl.model.position import PositionCode, PositionEmbedding, RampPosition
@@ -165,7 +165,12 @@ def _regions(height: int, width: int, border: int, like: Tensor) -> Float[Tensor
         + (torch.arange(size, device=like.device) - (size - 1 - border)).clamp(min=0)
         for size in (height, width)
     )
-    return F.one_hot(row[:, None] * count + column, count**2).flatten(0, 1).to(like.dtype)
+    return one_hot((row[:, None] * count + column).flatten(), count**2).to(like.dtype)
+
+
+def one_hot(index: Int[Tensor, " n"], classes: int) -> Bool[Tensor, "n classes"]:
+    """Mark each index's class. ``F.one_hot`` reads all values to check them, for which the host may have to wait."""
+    return index[:, None] == torch.arange(classes, device=index.device)
 
 
 def _interleave(layers: list[nn.Module], activation: type[nn.ReLU | nn.ELU]) -> nn.Sequential:

@@ -57,7 +57,7 @@ def bound(stage: Stage, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, " 
 
 
 def _better(best: Inference, found: Inference, image: Tensor) -> Inference:
-    nothing = image.new_tensor(torch.nan)  # for losses, which are defined for a batch, not for an image
+    nothing = image.new_full((), torch.nan)  # for losses, which are defined for a batch, not for an image
     stages = []
     for old, new in zip(best.stages, found.stages, strict=True):
         takes = bound(new, image) < bound(old, image)

@@ -163,7 +163,9 @@ class EfficientMORL(SlotModel):
         if chunk is None or image.shape[0] <= chunk:
             return self.encode_group(image, draws)
         groups = zip(torch.split(image, chunk), torch.split(draws, chunk, dim=1), strict=True)
-        parts = [checkpoint(self.encode_group, *group, use_reentrant=False) for group in groups]
+        parts = [
+            checkpoint(self.encode_group, *group, use_reentrant=False, preserve_rng_state=False) for group in groups
+        ]
         posteriors, slots, attention = zip(*parts, strict=True)
         return BottomUpPass(
             [Gaussian(*map(torch.cat, zip(*layer, strict=True))) for layer in zip(*posteriors, strict=True)],
@@ -225,9 +227,13 @@ class EfficientMORL(SlotModel):
         """
         posterior = cast(Gaussian, stage.posterior)
         batch = len(posterior.mean)
-        share = 1 / world_size() if self.training else batch / (int(self.gradient_batch) or batch)
+        share = 1 / world_size() if self.training else batch / self.gradient_size(batch)
         gradient = torch.autograd.grad(stage.loss, posterior, retain_graph=keep_graph)
         return posterior, Gaussian(*(part * share for part in gradient))
+
+    def gradient_size(self, batch: int) -> Tensor:
+        """Return the number of images that g is a mean over at test, ``batch`` of a model not trained by this class."""
+        return torch.where(self.gradient_batch > 0, self.gradient_batch, batch)
 
     def end_step(self) -> None:
         """Update GECO with the nll of the step's batches."""
@@ -238,7 +244,11 @@ class EfficientMORL(SlotModel):
         first, geco = inference.stages[0], self.objective.geco
         values = {"zero_step/nll": first.mean_nll, "zero_step/kl": first.kl.mean()}  # type: ignore[union-attr]
         if geco is not None:
-            values |= {"geco/zeta": geco.zeta, "geco/average": geco.average, "geco/target": torch.as_tensor(geco.goal)}
+            values |= {
+                "geco/zeta": geco.zeta,
+                "geco/average": geco.average,
+                "geco/target": torch.zeros_like(geco.zeta) + geco.goal,
+            }
         return values  # type: ignore[return-value]
 
     def check_training(self, precision: str, unused_parameters: bool) -> None:

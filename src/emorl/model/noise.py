@@ -35,10 +35,11 @@ class ImageNoise:
     """Draws that depend on the image, not on its position in a batch, a worker or a process.
 
     Scores are then a function of weights, data and ``seed`` only; a resumed training run repeats an uninterrupted one;
-    and a distributed run has the same noise for an image as a single process.
+    and a distributed run has the same noise for an image as a single process. Draws are made on the CPU, so they are
+    equal on every device, and copied without waiting for the device.
 
     Args:
-        indices: index of each image in its data set, [B].
+        indices: index of each image in its data set, [B], on the CPU: else the host waits for the device.
         seed: seed of the draws.
         step: optimizer step in training; -1 in evaluation, where an image has the same draws each time.
 
@@ -64,12 +65,11 @@ class ImageNoise:
                 f"Expected a batch of {len(self.indices)} images, one for each index, got {len(like)}. "
                 "Make an ImageNoise from the indices of this batch."
             )
-        draws = torch.stack([self._draw(index, name, like) for index in self.indices])
-        return draws.to(like)
-
-    def _draw(self, index: int, name: str, like: Tensor) -> Tensor:
-        generator = torch.Generator("cpu").manual_seed(_seed(self.seed, self.step, index, name))
-        return torch.randn(like.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+        draws = torch.empty(like.shape, dtype=torch.float32, device="cpu", pin_memory=like.is_cuda)
+        generator = torch.Generator("cpu")
+        for draw, index in zip(draws, self.indices, strict=True):
+            draw.normal_(generator=generator.manual_seed(_seed(self.seed, self.step, index, name)))
+        return draws.to(like.device, like.dtype, non_blocking=True)
 
 
 class PosteriorMeans:
@@ -97,7 +97,8 @@ class PosteriorMeans:
         if name == "z0" or name.startswith("prior"):
             shape = [int(size) for size in like.shape[1:]]
             draws = seeded_normals(_seed(self.seed, -1, 0, name), prod(shape))
-            return torch.tensor(draws, dtype=torch.float32).view(shape).to(like).expand_as(like)
+            start = torch.tensor(draws, dtype=torch.float32).view(shape)
+            return start.to(like.device, like.dtype, non_blocking=True).expand_as(like)
         return torch.zeros_like(like)
 
 

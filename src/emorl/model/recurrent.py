@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from emorl.model.posterior import Gaussian
+from emorl.model.precision import full_precision
 
 
 class ResidualMLP(nn.Sequential):
@@ -38,9 +38,7 @@ def advance(
     cell: nn.GRUCell, update: Float[Tensor, "rows inputs"], state: Float[Tensor, "rows dim"] | None
 ) -> Float[Tensor, "rows dim"]:
     """Return the next state in the precision of the cell's weights: on GPUs autocast would round the states."""
-    device = update.device.type
-    full = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()  # meta
-    with full:
+    with full_precision(update.device):
         return cell(update.to(cell.weight_ih.dtype), state)  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emorl.model.decoder import Components, Decoder, place
+from emorl.model.decoder import Components, Decoder, one_hot, place
 from emorl.model.iodine.convolution import SameConv2d, same_convolution, same_padding
 from emorl.model.iodine.coordinates import ramps
 from emorl.model.position import PositionCode
@@ -120,7 +120,7 @@ class IodinePixelDecoder(Decoder):
         seen = [min(n, layer.kernel_size[0]) for n in size]
         tiny = slots[:, :, None, None].expand(-1, -1, *seen)
         constant = same_convolution(tiny, of_slots).flatten(2).mT  # (n, regions, C)
-        regions = F.one_hot((rows[:, None] * seen[1] + columns).flatten(), constant.shape[1]).to(constant.dtype)
+        regions = one_hot((rows[:, None] * seen[1] + columns).flatten(), constant.shape[1]).to(constant.dtype)
         canvas = place(placed.flatten(0, 2), regions, constant)
         return canvas.view(-1, *size, canvas.shape[-1]).permute(0, 3, 1, 2)
 

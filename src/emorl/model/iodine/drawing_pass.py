@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from emorl.model.iodine.decoder import Drawing, IodinePixelDecoder
 from emorl.model.iodine.likelihood import PixelMixture
+from emorl.model.precision import full_precision, present_precision
 
 
 class Drawn(NamedTuple):
@@ -68,8 +69,7 @@ class _Drawn(torch.autograd.Function):
         ctx.save_for_backward(image, slots, *fixed, *weights)
         ctx.parts = decoder, likelihood
         ctx.kept = (leaf, drawing) if keep else None
-        device = image.device.type
-        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.precision = present_precision(image.device)
         ctx.mark_non_differentiable(slope)
         return *fixed, explained.nll, slope
 
@@ -83,7 +83,7 @@ class _Drawn(torch.autograd.Function):
         own = likelihood.gradient(drawing, likelihood.explain(drawing, image), image)
         scale = nll[:, None, None, None, None]
         outer = Drawing(colors + scale * own.colors, logits + scale * own.logits)
-        with torch.autocast(*ctx.autocast):
+        with ctx.precision():
             leaf, again = ctx.kept or _draw(decoder, slots, image)
         ctx.kept = None
         return None, None, None, None, *_gradients(again, (leaf, *weights), outer)
@@ -98,5 +98,5 @@ def _draw(decoder: IodinePixelDecoder, slots: Tensor, image: Tensor) -> tuple[Te
 def _gradients(
     drawing: Drawing, inputs: tuple[Tensor, ...], outer: Drawing, retain_graph: bool = False
 ) -> tuple[Tensor, ...]:
-    with torch.inference_mode(False), torch.autocast(outer.colors.device.type, enabled=False):
+    with torch.inference_mode(False), full_precision(outer.colors.device):
         return torch.autograd.grad(drawing, inputs, [part.clone() for part in outer], retain_graph)

@@ -19,7 +19,7 @@ class RefinementGradient(Described, ABC):
     """
 
     @abstractmethod
-    def forward(self, batch: int) -> float:
+    def forward(self, batch: int) -> float | Tensor:
         """Return the factor on the gradients of an image's loss in a batch of ``batch`` images."""
 
 
@@ -42,7 +42,7 @@ class BatchMeanGradient(RefinementGradient):
     its batch. (The authors' code uses the current batch. So does an untrained model here.)
 
     >>> gradient = BatchMeanGradient()
-    >>> gradient(batch=4), gradient.eval()(batch=1)
+    >>> float(gradient(batch=4)), float(gradient.eval()(batch=1))
     (0.25, 0.25)
     """
 
@@ -52,8 +52,8 @@ class BatchMeanGradient(RefinementGradient):
         super().__init__()
         self.register_buffer("training_batch", torch.zeros((), dtype=torch.long))  # over all processes
 
-    def forward(self, batch: int) -> float:
+    def forward(self, batch: int) -> float | Tensor:
         """Return 1 / B."""
         if self.training and torch.is_grad_enabled():
             self.training_batch.fill_(batch * world_size())
-        return 1 / (int(self.training_batch) or batch)
+        return 1 / torch.where(self.training_batch > 0, self.training_batch, batch)

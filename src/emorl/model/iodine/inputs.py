@@ -112,7 +112,7 @@ class PixelInputs(nn.Module):
         return 15 + self.coordinates.channels + self.constants
 
     def forward(
-        self, drawing: Drawing, image: Float[Tensor, "batch 3 h w"], likelihood: PixelMixture, share: float
+        self, drawing: Drawing, image: Float[Tensor, "batch 3 h w"], likelihood: PixelMixture, share: float | Tensor
     ) -> Float[Tensor, "batch slots channels h w"]:
         """Concatenate the inputs; ``share`` is the factor of `RefinementGradient`."""
         explained = likelihood.explain(drawing, image)

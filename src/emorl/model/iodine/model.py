@@ -166,7 +166,7 @@ class IODINE(SlotModel):
             weight = torch.full_like(kl, self.kl_weight)
             return torch.cat(torch.autograd.grad((slots, kl), leaf, (slope.clone(), weight)), dim=-1)
 
-    def move(self, drawing: Drawing, image: Tensor, share: float, now: Refined, slope: Tensor) -> Refined:
+    def move(self, drawing: Drawing, image: Tensor, share: float | Tensor, now: Refined, slope: Tensor) -> Refined:
         """Return lambda_{t+1} and the LSTM's state."""
         pixels = self.refinement.inputs(drawing, image, self.likelihood, share)
         return Refined(*self.refinement(pixels, now.posterior, slope, now.state))

@@ -14,6 +14,7 @@ from emorl.model.iodine.convolution import SameConv2d
 from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates
 from emorl.model.iodine.inputs import CAPACITY, PixelInputs
 from emorl.model.posterior import SoftplusGaussian
+from emorl.model.precision import full_precision
 from emorl.ranges import at_least
 
 
@@ -125,7 +126,7 @@ class IodineRefinement(nn.Module):
         """
         canvas = pixels.flatten(0, 1).to(slope.dtype, memory_format=torch.channels_last)
         features = self.convolutions(canvas).to(slope.dtype).mean((2, 3)).unflatten(0, pixels.shape[:2])
-        with torch.autocast(slope.device.type, enabled=False):  # vectors cost nothing
+        with full_precision(slope.device):  # vectors cost nothing
             old = torch.cat(posterior, dim=-1)
             vectors = [self.mlp(features), self.norm_slope(slope.detach()), old]
             if self.inputs.constants:
