@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face Hub on 127.0.0.1: repositories of small files, each with one commit."""
+"""A substitute for the Hugging Face Hub on 127.0.0.1: repositories of small files, each with one commit."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Parts that end a command before its time; named in its arguments."""
+"""Parts that interrupt a command, which names them on its command line."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Reads the file that an offline W&B run leaves: records of protocol buffers in LevelDB's log format."""
+"""Reads the file of an offline W&B run: records of protocol buffers in LevelDB's log format."""
 
 import json
 import struct

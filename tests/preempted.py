@@ -1,4 +1,4 @@
-"""A callback that signals its own process in the midst of a step; named in the arguments of a run."""
+"""A callback that signals its process during a step; runs name it on the command line."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""The rooms of the package: a room imports from those before it alone, and no module imports in a circle."""
+"""The rooms (groups of modules) of the package: each imports only from earlier ones, without import cycles."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter

@@ -1,4 +1,4 @@
-"""Batches of loaders other than the package's, with images alone."""
+"""Batches of other data loaders than the package's, with images only."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What was made when EfficientMORL was the only model still loads, tests and resumes, number for number.
+"""Files of versions in which EfficientMORL was the only model still load, test and resume with equal numbers.
 
 ``run`` is a run of 4 steps that ``emorl fit`` left; ``tested.json`` is what ``emorl test`` then said of it, and
 ``resumed.csv`` its curve after 2 steps more. ``built_in_python.ckpt`` is of a module that no command line built.

@@ -1,4 +1,4 @@
-"""Two processes on the CPU against one: what they test, their gradients, and what they train."""
+"""Two processes on the CPU compared with one: test scores, gradients and trained weights."""
 
 import os
 from functools import partial

@@ -1,4 +1,4 @@
-"""The engine computes the plain training step's loss and gradients, exactly."""
+"""The engine computes exactly the loss and the gradients of the plain training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the four commands answer at once, and what they import for it."""
+"""Help and version of the four commands, and the modules that these import."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Exported programs compute what the models do."""
+"""Exported programs give the results of the models."""
 
 import json
 import subprocess

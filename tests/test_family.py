@@ -1,4 +1,4 @@
-"""All that the package does to a model, it does to every model of the family."""
+"""Every part of the package works with every model of the family."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Help: every option and every argument of a class has a sentence."""
+"""Help: every option and every argument of a class is described."""
 
 import inspect
 import re

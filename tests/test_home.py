@@ -1,4 +1,4 @@
-"""A path that begins with ``~`` is one in the home folder, in every command and wherever a path is taken."""
+"""Paths that begin with ``~`` are expanded, in every command and for every path."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The LightningModule, with a trainer's defaults."""
+"""The LightningModule, with the defaults of a trainer."""
 
 import math
 from functools import partial

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, and shows what it is committed with."""
+"""Every notebook runs from top to bottom, with the outputs that are committed."""
 
 from __future__ import annotations
 

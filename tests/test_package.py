@@ -1,4 +1,4 @@
-"""What ``import emorl`` offers, and what it costs."""
+"""The public names of ``import emorl``, and the modules that it imports."""
 
 from __future__ import annotations
 

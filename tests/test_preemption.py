@@ -1,4 +1,4 @@
-"""Signals: save, queue again, resume exactly."""
+"""Signals: save, requeue, resume exactly."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""A resumed run is the uninterrupted one."""
+"""A resumed run equals the uninterrupted one."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Which options may change when a run resumes."""
+"""Options that may change when a run resumes."""
 
 from contextlib import nullcontext
 from functools import partial

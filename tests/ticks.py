@@ -1,4 +1,4 @@
-"""Whether the ticks of a figure can be read."""
+"""A check that the ticks of a figure are readable."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Options of the trainer that change which data are read: they act as Lightning documents, or are refused."""
+"""Options of the trainer that change which data are read: they act as Lightning documents, or raise an error."""
 
 from itertools import chain
 

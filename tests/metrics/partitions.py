@@ -1,4 +1,4 @@
-"""Label maps for the tests of segmentation scores: random ones, and those where something is missing or tied."""
+"""Label maps for tests of segmentation scores: random ones, and ones with missing or tied labels."""
 
 import numpy as np
 import torch

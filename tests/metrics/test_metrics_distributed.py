@@ -1,4 +1,4 @@
-"""Metrics of two processes are those of one."""
+"""Metrics computed by two processes equal those of one."""
 
 import pytest
 import torch

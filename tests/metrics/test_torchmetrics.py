@@ -1,4 +1,4 @@
-"""What torchmetrics asks of a metric, in the way of its own test suite."""
+"""The requirements of torchmetrics on a metric, tested as in its test suite."""
 
 import copy
 import inspect

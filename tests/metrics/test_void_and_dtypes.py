@@ -1,4 +1,4 @@
-"""Void pixels, and labels of every type that torch has for them."""
+"""Void pixels, and labels of every integer type of torch."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Compare what programs recorded from a shipped model compute with what the model does; a process of its own.
+"""Compares recorded programs of a shipped model with the model, in a separate process.
 
 ``python recorded.py NAME WAY DRAWS``. Without pytest, whose checks of shapes would be recorded too.
 """

@@ -1,4 +1,4 @@
-"""Several draws of an image, of which the model keeps the one that it scores best."""
+"""Several draws of an image, of which the model keeps the one with the lowest bound."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Models that remember how they were built."""
+"""Descriptions of models, from which they are rebuilt."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""EfficientMORL as a whole: symmetry, gradients, free sizes."""
+"""EfficientMORL as a whole: permutations of slots, gradients, any image size and K."""
 
 import math
 from functools import partial

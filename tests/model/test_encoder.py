@@ -1,4 +1,4 @@
-"""The image encoder: strides, fields of view, positions."""
+"""The image encoder: strides, receptive fields, position codes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""GECO, against sequences worked out by hand."""
+"""GECO, compared with sequences computed by hand."""
 
 import math
 

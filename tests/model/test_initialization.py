@@ -1,4 +1,4 @@
-"""Initial weights, as released and balanced."""
+"""Initial weights: those of the authors' code, and balanced ones."""
 
 from functools import partial
 

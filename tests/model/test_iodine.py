@@ -1,4 +1,4 @@
-"""IODINE: its engine against the plain step, its gradients and options."""
+"""IODINE: its engine compared with the plain training step, its gradients and its options."""
 
 import copy
 import json

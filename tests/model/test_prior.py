@@ -1,4 +1,4 @@
-"""Hierarchical priors: which posterior is compared with what."""
+"""Hierarchical priors: the prior that each posterior is compared with."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Programs recorded from models compute what the models do."""
+"""Programs recorded from models give the results of the models."""
 
 import subprocess
 import sys
