@@ -325,8 +325,8 @@ def test_an_interrupted_command_says_so(checkpoint, shards, here, emorl, capsys)
         ("--trainer.log_every_n_steps=-1", "Expected log_every_n_steps of 0 or more, got -1."),
         ("--trainer.num_sanity_val_steps=-3", "Expected num_sanity_val_steps of 0 or more, got -3."),
         ("--predictions.overview=-2", "Expected overview of 0 or more, got -2."),
-        ("--trainer.devices=-2", "Expected options of the trainer that fit, got: `devices`"),
-        ("--trainer.devices=two", "Expected options of the trainer that fit, got: `devices`"),
+        ("--trainer.devices=-2", "Expected valid options of the trainer, got: `devices`"),
+        ("--trainer.devices=two", "Expected valid options of the trainer, got: `devices`"),
         ("--seed_everything=-1", "Expected seed_everything from 0 to 4294967295, got -1."),
         ("--seed_everything=99999999999999999999", "got 99999999999999999999."),
         ("--model.optimizer.lr=-1", "Expected an optimizer and a scheduler, got: Invalid learning rate: -1.0"),
@@ -428,7 +428,7 @@ def test_weights_may_be_named_in_a_configuration(checkpoint, shards, here, emorl
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_an_untrained_model_is_named_one(command, shards, here, emorl, caplog):
     emorl(command, f"--data.root={shards}", *QUIET)
-    assert "the model is an untrained one" in caplog.text
+    assert "the model is untrained" in caplog.text
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])

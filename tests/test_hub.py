@@ -1,4 +1,4 @@
-"""Models in folders, and in a stand-in of the Hugging Face Hub."""
+"""Models in folders, and on a substitute for the Hugging Face Hub."""
 
 import hashlib
 import json
@@ -65,7 +65,7 @@ def test_the_card_of_a_checkpoint_claims_nothing_that_is_not_known(tmp_path):
     assert "# EfficientMORL\n" in card
     for claim in ("as emorl", "MIT,", "its card does not name", "![", "Not known", "license: mit"):
         assert claim not in card
-    assert "Not named: add it to this file" in card
+    assert "Not specified: add it here" in card
     model.card |= {"trained_on": "my images", "license": "CC-BY-4.0"}
     model.save_pretrained(tmp_path / "filled")
     card = (tmp_path / "filled/README.md").read_text()

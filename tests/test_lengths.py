@@ -1,4 +1,4 @@
-"""Warnings of what does not fit the length of a run."""
+"""Warnings about settings that do not fit the length of a run."""
 
 from functools import partial
 
@@ -46,7 +46,7 @@ def test_a_time_that_may_end_before_the_steps(shards, tmp_path, caplog):
 def test_what_waits_for_a_validation_that_never_comes(shards, tmp_path, caplog):
     module = tiny.module(scheduler=partial(ReduceLROnPlateau, monitor="val/mse"))
     (sentence,) = warned(shards, tmp_path, caplog, module, max_steps=2)
-    assert sentence == "ReduceLROnPlateau waits for a validation, and there is none: it has no effect."
+    assert sentence == "ReduceLROnPlateau has no effect, because training runs without validation."
 
 
 def test_a_run_that_fits_is_not_warned_of(shards, tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""Mistyped options and values, in every command: one line on stderr, what was meant, and status 2."""
+"""Mistyped options and values, in every command: one line on stderr with a suggestion, and status 2."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pictures of any kind become what a trained model takes."""
+"""Pictures of any kind as input of a trained model."""
 
 import numpy as np
 import pytest
@@ -41,8 +41,8 @@ def test_floats_of_the_right_size_are_not_rounded():
 @pytest.mark.parametrize(
     ("crop", "shape", "kept"),
     [
-        ("square", (96, 128), r"of 128x96 pixels the crop 'square' keeps columns 16 to 111 and rows 0 to 95"),
-        ("center", (20, 20), r"of 20x20 pixels the crop 'center' keeps columns 2 to 17 and rows 2 to 17"),
+        ("square", (96, 128), r"the crop 'square' of 128x96 pixels keeps columns 16 to 111 and rows 0 to 95"),
+        ("center", (20, 20), r"the crop 'center' of 20x20 pixels keeps columns 2 to 17 and rows 2 to 17"),
     ],
 )
 def test_it_says_what_it_cuts_away(crop, shape, kept):

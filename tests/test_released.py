@@ -253,20 +253,20 @@ def test_a_file_without_all_its_parts_is_refused(tmp_path, missing):
     content = torch.load(path, weights_only=True)
     del content[missing]
     torch.save(content, path)
-    with pytest.raises(ValueError, match=rf"Expected .*a\.pth to hold step, model.* but it lacks \['{missing}'\]"):
+    with pytest.raises(ValueError, match=rf"Expected .*a\.pth to contain step, model.* but it lacks \['{missing}'\]"):
         load_released(path)
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"state_dict": {}}])
 def test_another_kind_of_file_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="to hold step, model, model_opt and kl_beta, but it lacks"):
+    with pytest.raises(ValueError, match="to contain step, model, model_opt and kl_beta, but it lacks"):
         load_released(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("named", [{}, {"conv.weight": torch.zeros(3)}])
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, named):
-    with pytest.raises(ValueError, match="to hold the parameters of a released EfficientMORL"):
+    with pytest.raises(ValueError, match="to contain the parameters of the authors' EfficientMORL"):
         load_released(write(tmp_path / "a.pth", named))
 
 

@@ -22,7 +22,7 @@ from emorl.data.write.writer import write_shards
 from emorl.evaluation.cli import main as evaluate
 from emorl.results import NEED_TRUTH, needs_truth
 
-SENTENCE = "no object is marked in any scene, so scores that compare with the truth are left out"
+SENTENCE = "no scene has a labeled object, so scores that need true masks are omitted"
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_a_resumed_run_keeps_its_score(unmasked, tmp_path):
     [(ModelCheckpoint, "val/fg_ari"), (ModelCheckpoint, "val/zero_step/miou"), (EarlyStopping, "val/ari")],
 )
 def test_monitoring_a_missing_score_is_an_error_with_alternatives(unmasked, tmp_path, callback, monitor):
-    message = f"Expected {callback.__name__} to monitor a score that there is without masks, got '{monitor}'. Monitor"
+    message = f"Expected {callback.__name__} to monitor a score that needs no true masks, got '{monitor}'. Monitor"
     with pytest.raises(MisconfigurationException, match=re.escape(message)):
         fit(unmasked, tmp_path, callback(monitor=monitor, mode="max"))
 

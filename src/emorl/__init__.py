@@ -45,14 +45,14 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, so that ``emorl.model`` does not need Lightning."""
+    """Import a public name on first access, so that ``emorl.model`` does not need Lightning."""
     if name not in _HOMES:
         raise AttributeError(f"module 'emorl' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """List the public names, imported or not, and the modules that are."""
+    """List the public names and the imported modules."""
     modules = (name for name, value in globals().items() if getattr(value, "__name__", "") == f"emorl.{name}")
     own = (name for name in globals() if name.startswith("__"))
     return sorted({*own, *modules, *__all__})

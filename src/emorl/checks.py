@@ -1,4 +1,4 @@
-"""What a module checks of its surroundings before it runs: device, precision, data, strategy."""
+"""Checks before a run that model, data and trainer fit together: device, precision, data, strategy."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
 
     Raises:
         DataError: if the scenes need more slots than K.
-        MisconfigurationException: if there are too few steps for the model; if the device has no float64, which the
-            scores need; if the data have another image size than the model, or one that the decoder cannot render; if
-            precision or strategy cannot train the model; if a training is to take no step; if a number of the trainer
-            is out of range; or if validation is to come at an interval that never comes.
+        MisconfigurationException: if the model needs more steps; if the device does not support float64, in which
+            scores are accumulated; if the image size of the data differs from the model's, or the decoder cannot render
+            it; if the model cannot be trained with the precision or the strategy; if training would take no step; if a
+            number of the trainer is out of range; or if validation would never run at its interval.
     """
     network, strategy = module.network, trainer.strategy
     if strategy.root_device.type == "mps":
         raise MisconfigurationException(
-            "Expected a device with float64, in which scores are summed up, got mps. Set the trainer's accelerator to "
-            "'cpu'."
+            "Expected a device that supports float64, in which scores are accumulated, got mps. Set the trainer's "
+            "accelerator to 'cpu'."
         )
     try:
         for steps in (module.refinement_steps, module.test_refinement_steps):
@@ -58,11 +58,11 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
 
 
 def _check_data(module: SlotModule, data: object) -> None:
-    """Check that the data, if they are known, fit the model's image size, and K the scenes."""
+    """Check that the data, if known, have the model's image size, and that K suffices for their scenes."""
     size = getattr(data, "image_size", module.image_size)
     if size != module.image_size:
         raise MisconfigurationException(
-            f"Expected data of the model's image_size, {module.image_size}, got {size}. Give both the same."
+            f"Expected data of the model's image_size, {module.image_size}, got {size}. Set both to one size."
         )
     manifest = getattr(data, "manifest", None)
     if manifest is not None and manifest.slots > module.network.num_slots:
@@ -75,14 +75,14 @@ def _check_data(module: SlotModule, data: object) -> None:
 
 
 def _check_length(trainer: Trainer) -> None:
-    """Check that there is a step to take."""
+    """Check that training takes at least one step."""
     for name in ("max_steps", "max_epochs", "limit_train_batches"):
         if getattr(trainer, name) == 0:
             raise MisconfigurationException(f"nothing to train: {name} is 0; raise --trainer.{name}")
 
 
 def _check_validation(trainer: Trainer, data: object) -> None:
-    """Check that the intervals of validation are ones that Lightning can keep."""
+    """Check that validation would run at its interval."""
     every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch
     for name, value in (("val_check_interval", every), ("check_val_every_n_epoch", epochs)):
         if isinstance(value, int) and value < 1:

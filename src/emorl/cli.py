@@ -65,17 +65,17 @@ class EmorlCLI(LightningCLI):
     True
     """
 
-    weights: Weights | None = None  # those of ``--pretrained``
+    weights: Weights | None = None  # of ``--pretrained``
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Say what the subcommands do, and add what prints a script for the shell's completion, if shtab is there."""
+        """Describe the subcommands, and add the option for shell completion if shtab is installed."""
         super().setup_parser(*args, **kwargs)
         _count_batches_in_integers(self._subcommand_parsers.values())
         for action in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
             action.help = SUBCOMMANDS[action.dest]
         for subparser in self._subcommand_parsers.values():
             subparser._option_string_actions["--config"].help = "A file, or a recipe or overlay by name: emorl recipes."
-        if find_spec("shtab"):  # jsonargparse's own script has every subclass of every part: it takes forever
+        if find_spec("shtab"):  # jsonargparse's option is very slow: its script lists every subclass of every part
             self.parser.add_argument(
                 "--print_completion",
                 action=PrintCompletion,
@@ -84,9 +84,9 @@ class EmorlCLI(LightningCLI):
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Tell the data what the model needs, and say where results go."""
+        """Link options of the data to those of the model, and add the options of this package."""
         parser.set_defaults({"model.network": {"class_path": "emorl.model.EfficientMORL"}})
-        parser.set_defaults({"trainer.enable_autolog_hparams": False})  # `RunRecord` gives loggers all of it
+        parser.set_defaults({"trainer.enable_autolog_hparams": False})  # `RunRecord` logs hyperparameters
         parser.link_arguments("model.image_size", "data.image_size")
         parser.link_arguments("model.crop", "data.crop")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -94,13 +94,13 @@ class EmorlCLI(LightningCLI):
             "--output_dir",
             type=str | None,
             default=None,
-            help="Folder of what test and predict write; by default the run's.",
+            help="Folder for the files of test and predict; by default the run's.",
         )
         parser.add_argument(
             "--pretrained",
             type=str | None,
             default=None,
-            help=f"Weights to start from: a checkpoint's, or by name those of the package: {', '.join(names())}.",
+            help=f"Weights to start from: a checkpoint, or the name of shipped weights: {', '.join(names())}.",
         )
         parser.add_lightning_class_args(ProgressBar, "progress")
         parser.add_lightning_class_args(RefinementCurriculum, "curriculum")
@@ -109,20 +109,21 @@ class EmorlCLI(LightningCLI):
             parser.link_arguments("output_dir", f"{name}.output_dir")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, with the configuration of trained weights as the model's defaults: what is asked for comes first.
+        """Parse the command line, with the configuration of trained weights as defaults of the model.
 
-        Weights that the command line names are looked up before it is parsed, since its options are those of their
-        model; weights that a configuration names, once it has been parsed.
+        Weights that the command line names are read before it is parsed, because their model determines the options.
+        Weights that a configuration names are read after it is parsed.
 
         Raises:
-            MisconfigurationException: if both a checkpoint and shipped weights are asked for, but to go on with a run
-                that began with these; if a configuration takes back the one that was asked for before it; if Lightning
-                is to look for a checkpoint of which it does not know the run; or if the seed is to be chosen by
-                Lightning, after the data have theirs.
-            DataError: if the checkpoint is no file, or no checkpoint; or if a configuration is neither file nor name.
+            MisconfigurationException: if both a checkpoint and weights are given, except to resume a run that started
+                from these weights; if a later configuration overrides a checkpoint or weights with null; if Lightning
+                would have to find a checkpoint without knowing the run; or if the seed is out of range, or Lightning
+                would choose it after the data's.
+            DataError: if the checkpoint does not exist or is not a checkpoint; or if a configuration is neither a file
+                nor a name.
         """
-        self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report says it all
-        self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # they are written, not kept
+        self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report contains all scores
+        self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # predictions are written to files
         words = command_line(cast("list[str] | None", args))
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
         if subcommand:
@@ -136,34 +137,34 @@ class EmorlCLI(LightningCLI):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
             seed = self.config[subcommand].get("seed_everything")
             if seed is True:
-                raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, as 0.")
+                raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, such as 0.")
             if seed is not None and not 0 <= seed < 2**32:
                 raise MisconfigurationException(f"Expected seed_everything from 0 to {2**32 - 1}, got {seed}.")
             for name, value in vars(named).items():
                 if value is not None and self.config[subcommand].get(name) is None:
                     raise MisconfigurationException(
-                        f"--{name} {value} is overridden by '{name}: null' in a later configuration. Put it after that."
+                        f"--{name} {value} is overridden by '{name}: null' in a later configuration. Give it last."
                     )
             late = (path, pretrained) != (named.ckpt_path, named.pretrained)
             if late and self._take_model(subcommand, path, pretrained):
                 self._parse(parser, words, subcommand)
             if subcommand != "fit" and path is None and pretrained is None:
-                logger.warning("Neither --ckpt_path nor --pretrained is given: the model is an untrained one.")
+                logger.warning("Neither --ckpt_path nor --pretrained is given: the model is untrained.")
 
     def _parse(self, parser: LightningArgumentParser, words: list[str], subcommand: str | None) -> None:
-        """Parse, with the defaults of the network's own class where a class is named that is not the default one."""
+        """Parse; a network of another class than the default one starts from the defaults of its class."""
         if subcommand:
             default = self._subcommand_parsers[subcommand].get_default("model.network")
             words = begin_networks_anew(words, class_of(default))
         self.config = expand_home(parser.parse_args(words))
 
     def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:
-        """Make the configuration of trained weights the model's defaults; return whether there are such weights."""
-        if path is not None and pretrained is not None and subcommand != "fit":  # a run may have begun with weights
-            remedy = "Leave one of them out; --pretrained null switches off what a configuration names."
+        """Set the configuration of trained weights as defaults of the model; return whether there are weights."""
+        if path is not None and pretrained is not None and subcommand != "fit":  # a run may have started from weights
+            remedy = "Remove one of them; --pretrained null overrides that of a configuration."
             raise MisconfigurationException(f"Expected --ckpt_path or --pretrained, got both. {remedy}")
         if path in LIGHTNINGS and subcommand != "fit":
-            raise MisconfigurationException(f"Expected the path of a checkpoint, got '{path}'. Give the file's.")
+            raise MisconfigurationException(f"Expected the path of a checkpoint, got '{path}'. Name the file.")
         if path is None or path in LIGHTNINGS:
             found = self.weights = None if pretrained is None else read_weights(pretrained)
         else:
@@ -176,10 +177,10 @@ class EmorlCLI(LightningCLI):
         return True
 
     def before_instantiate_classes(self) -> None:
-        """Let other subcommands than fit log in a subfolder of the run, without overwriting its record."""
+        """Log to a subfolder of the run in other subcommands than fit, so that the run's files are not overwritten."""
         if self.subcommand == "fit":
             return
-        warnings.filterwarnings("ignore", "The dirpath has changed from")  # no checkpoint will be kept there
+        warnings.filterwarnings("ignore", "The dirpath has changed from")  # no checkpoint is saved there
         logger = self._get(self.config, "trainer").get("logger")
         for each in logger if isinstance(logger, list) else [logger]:
             named = isinstance(each, Namespace) and each.class_path.endswith(("CSVLogger", "TensorBoardLogger"))
@@ -188,16 +189,16 @@ class EmorlCLI(LightningCLI):
                 each.init_args.version = f"{run}/{self.subcommand}"
 
     def instantiate_classes(self) -> None:
-        """Build everything; shipped weights go into the model, which trains with an objective of its own.
+        """Build all objects, and load shipped weights; training starts with a new state of the objective.
 
         Raises:
-            MisconfigurationException: if a class refuses its arguments.
+            MisconfigurationException: if a class rejects its arguments.
         """
         try:
             super().instantiate_classes()
         except ValueError as error:
             first: BaseException = error
-            while first.__cause__ is not None:  # jsonargparse wraps it, in many lines
+            while first.__cause__ is not None:  # jsonargparse wraps the error in one of many lines
                 first = first.__cause__
             if not isinstance(first, ValueError):
                 raise
@@ -206,10 +207,10 @@ class EmorlCLI(LightningCLI):
             load_weights(self.model.network, self.weights, objective=self.subcommand != "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer, without the callbacks that have nothing to do.
+        """Build the trainer, without callbacks that would have no effect.
 
-        Without a logger there is no curve of the learning rate; a trial run (``fast_dev_run``) leaves nothing behind.
-        What is on record of a test or a prediction goes to a folder of its own beside the results.
+        Without a logger, no learning rate is logged; a trial run (``fast_dev_run``) writes no files. Logs of a test or
+        a prediction are written to a separate folder next to the results.
         """
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
         curve = self.subcommand == "fit" and trainer["logger"] is not False
@@ -224,28 +225,26 @@ class EmorlCLI(LightningCLI):
             trainer["callbacks"] = [part for part in trainer["callbacks"] if not isinstance(part, idle)]
         if self.subcommand in ("test", "predict") and output_dir:
             kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
-            if trainer["logger"] is None:  # Lightning's own, which would add a folder for numbers that the report has
+            if trainer["logger"] is None:  # Lightning's default, which would repeat the report's numbers in a folder
                 kwargs["logger"] = False
         checkpoint = self._get(self.config, "ckpt_path")
         if self.subcommand == "fit" and checkpoint and checkpoint not in LIGHTNINGS and trainer["logger"]:
             loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]
             stay_in_folder(loggers, checkpoint)
-        if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run leaves a line of its curve, too
+        if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run logs a line, too
             every = trainer["log_every_n_steps"]
             kwargs["log_every_n_steps"] = min(50 if every is None else every, trainer["max_steps"])
         try:
             built = super().instantiate_trainer(**kwargs)
-        except (TypeError, ValueError) as error:  # Lightning's words for a strategy, an accelerator or devices
+        except (TypeError, ValueError) as error:  # Lightning's errors about strategy, accelerator or devices
             known = {"strategy": ["auto", *StrategyRegistry], "accelerator": ["auto", "gpu", *AcceleratorRegistry]}
             for name, names_ in known.items():
                 if isinstance(trainer[name], str) and trainer[name] not in names_:
                     got = f"got {trainer[name]!r}{did_you_mean(trainer[name], names_)}"
-                    raise MisconfigurationException(f"Expected a trainer.{name} of Lightning's, {got}") from error
-            raise MisconfigurationException(
-                f"Expected options of the trainer that fit, got: {reason(error)}"
-            ) from error
+                    raise MisconfigurationException(f"Expected a trainer.{name} of Lightning, {got}") from error
+            raise MisconfigurationException(f"Expected valid options of the trainer, got: {reason(error)}") from error
         if self.subcommand == "fit":
-            built.callbacks.insert(0, NextSteps())  # type: ignore[attr-defined]  # the folder comes first
+            built.callbacks.insert(0, NextSteps())  # type: ignore[attr-defined]  # its message, the folder, comes first
         return built
 
     def run(self) -> None:
@@ -254,10 +253,10 @@ class EmorlCLI(LightningCLI):
             super()._run_subcommand(str(self.subcommand))
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Left to `run`."""
+        """Do nothing: `run` runs the subcommand."""
 
     def _parse_ckpt_path(self) -> None:
-        """Replaced by `parse_arguments`: Lightning lets the checkpoint overrule the command line."""
+        """Do nothing: Lightning's method lets the checkpoint override the command line; see `parse_arguments`."""
 
 
 class PrintCompletion(argparse.Action):
@@ -269,16 +268,16 @@ class PrintCompletion(argparse.Action):
     """
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
-        """Print it and exit."""
+        """Print the script and exit."""
         print(import_module("shtab").complete(parser, values))
         parser.exit()
 
 
 def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> None:
-    """Have ``limit_val_batches: 1`` mean one batch: as 1.0 it would be all the data.
+    """Make ``limit_val_batches: 1`` mean one batch; parsed as 1.0 it would mean all of them.
 
-    Lightning's type is ``Union[int, float, None]``, and `typing` gives what was first written in any library: with
-    rich or scikit-learn imported first that is ``Union[float, int, None]``, which reads every number as a float.
+    Lightning's type is ``Union[int, float, None]``, but `typing` returns an equal union that another library created
+    before. That of rich and scikit-learn is ``Union[float, int, None]``, which parses every number as a float.
     """
     for parser in parsers:
         for action in parser._actions:
@@ -287,12 +286,12 @@ def _count_batches_in_integers(parsers: Iterable[LightningArgumentParser]) -> No
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Tell Lightning's messages about runs from those about other products."""
+    """Return whether a message of Lightning is not an advertisement of another product."""
     return not record.getMessage().startswith(("💡 Tip", "TPU available: False"))
 
 
 def build(args: list[str] | None = None) -> EmorlCLI:
-    """Parse the command line, or ``args``, and build model, data and trainer; what it returns is ready to `run`."""
+    """Parse the command line, or ``args``, and build model, data and trainer; the result is ready to `run`."""
     return EmorlCLI(
         SlotModule,
         MultiObjectDataModule,
@@ -301,7 +300,7 @@ def build(args: list[str] | None = None) -> EmorlCLI:
         seed_everything_default=0,
         auto_configure_optimizers=False,  # the model's own arguments build them
         save_config_callback=RunRecord,
-        trainer_defaults={"enable_model_summary": False},  # Lightning's counts no FLOPs here; `Cost` tells the size
+        trainer_defaults={"enable_model_summary": False},  # `Cost` prints the size
         parser_kwargs={
             "prog": "emorl",
             "description": DESCRIPTION,
@@ -312,11 +311,11 @@ def build(args: list[str] | None = None) -> EmorlCLI:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run ``emorl`` with the command line, or with ``args``; exits with 2 and one line on bad input."""
+    """Run ``emorl`` with the command line, or with ``args``; bad input is one line on stderr and exit status 2."""
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # `RunRecord` sees to it
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # `RunRecord` checks it
     print_any_name()
     try:
         build(args).run()
@@ -325,7 +324,7 @@ def main(args: list[str] | None = None) -> None:
         raise SystemExit(2) from error
     except UnicodeEncodeError as error:
         name = printable(f"{error.object}")
-        print(f"emorl: error: expected folders to write to with names in UTF-8, got {name}", file=sys.stderr)
+        print(f"emorl: error: expected output folders with names in UTF-8, got {name}", file=sys.stderr)
         raise SystemExit(2) from error
     except Exception as error:
         wandb = sys.modules.get("wandb")
@@ -334,10 +333,10 @@ def main(args: list[str] | None = None) -> None:
         remedy = "To log without an account or a network, set WANDB_MODE=offline."
         print(f"emorl: error: W&B: {' '.join(str(error).split())} {remedy}", file=sys.stderr)
         raise SystemExit(2) from error
-    except SIGTERMException as error:  # Lightning's, which would end with status 0, as if all were done
+    except SIGTERMException as error:  # Lightning would exit with status 0, as after success
         raise SystemExit(128 + signal.SIGTERM) from error
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        print("emorl: interrupted", file=sys.stderr)  # Lightning would end with status 1
+        print("emorl: interrupted", file=sys.stderr)  # Lightning would exit with status 1
         raise SystemExit(128 + signal.SIGINT) from None

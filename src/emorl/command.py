@@ -1,4 +1,4 @@
-"""What all commands share: the way to a subcommand, help and version at once, errors in one line."""
+"""Common parts of all commands: subcommands, fast help and version, errors in one line."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from emorl.paths import command_line, expand_home, print_any_name
 _BOOLEANS = ("true", "false", "yes", "no")
 
 Commands = Mapping[str, "str | Commands"]
-"""Subcommands by name: each a function, ``module:name``, or further subcommands, whose ``_help`` says what they do."""
+"""Subcommands by name: each a function, ``module:name``, or further subcommands, described by ``_help``."""
 
 
 def run_command(name: str, description: str, commands: str | Commands, args: list[str] | None = None) -> int | None:
-    """Run a command; what goes wrong with data or files is one line on stderr.
+    """Run a command; an error in data or files is printed as one line on stderr.
 
-    A function is imported once it is asked for.
+    Only the function that runs is imported.
 
     Args:
         name: the command.
-        description: what it is for, in a sentence.
-        commands: what it does, a function as ``module:name``, or its subcommands.
-        args: the command line after the name; by default that of the process.
+        description: one sentence about the command.
+        commands: its function, as ``module:name``, or its subcommands.
+        args: the words after the command's name; by default those of the process.
 
     Returns:
-        The status: what the function returned, 2 for bad input, 130 if interrupted.
+        The exit status: the value that the function returned, 2 for bad input, 130 if interrupted.
     """
     words, prog = command_line(args), name
     print_any_name()
     while not isinstance(commands, str):
         answer(prog, description, {each: summary(commands[each]) for each in commands if each != "_help"}, words)
-        if words[0].startswith("-"):  # an option before the subcommand: all of them have to be known
+        if words[0].startswith("-"):  # an option before the subcommand: parsing needs all subcommands
             break
         subcommand, *words = words
         prog, commands = f"{prog} {subcommand}", commands[subcommand]
@@ -68,13 +68,13 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
 
 
 def answer(prog: str, description: str, subcommands: Mapping[str, str], words: list[str]) -> None:
-    """Print help or version and exit, if they are asked for, or exit with an error, if no subcommand is named.
+    """Print help or version and exit if requested, or exit with an error if the first word is no subcommand.
 
     Args:
         prog: the command.
-        description: what it is for, in a sentence.
-        subcommands: what its subcommands do, by name.
-        words: the command line after the command.
+        description: one sentence about the command.
+        subcommands: one sentence about each subcommand, by name.
+        words: the words after the command's name.
     """
     first = words[0] if words else "--help"
     if first in subcommands or (first.startswith("-") and first not in ("-h", "--help", "--version")):
@@ -89,9 +89,9 @@ def answer(prog: str, description: str, subcommands: Mapping[str, str], words: l
 
 
 def summary(command: str | Commands) -> str:
-    """Return what a subcommand does, in a sentence: its ``_help``, or the first one of the function's docstring.
+    """Return one sentence about a subcommand: its ``_help``, or the first line of its function's docstring.
 
-    The docstring is read from the source: to import what a function needs takes seconds.
+    The docstring is read from the source, because importing the function takes seconds.
     """
     if not isinstance(command, str):
         return str(command["_help"])
@@ -103,7 +103,7 @@ def summary(command: str | Commands) -> str:
 
 
 class _Parser(ShortErrors):
-    """A parser of paths that may begin with ``~``, in configuration files too; options are whole, and may be flags."""
+    """A parser that expands ``~`` in paths, without abbreviated options; a boolean option may be given as a flag."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -128,7 +128,7 @@ class _TopParser(argparse.ArgumentParser):
 
 
 def _loaded(commands: str | Commands) -> Callable[..., Any] | dict[str, Any]:
-    """Import a function, or all of them."""
+    """Import a function, or those of all subcommands."""
     if isinstance(commands, str):
         module, _, name = commands.partition(":")
         return getattr(import_module(module), name)  # type: ignore[no-any-return]

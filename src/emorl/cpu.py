@@ -1,4 +1,4 @@
-"""Two settings of a process that trains on CPU."""
+"""Settings of a process for training on CPU."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def tune_cpu() -> None:
-    """Flush denormals to zero and keep freed memory; `SlotModule` does it when its trainer is on CPU.
+    """Flush denormals to zero and keep freed memory; `SlotModule` calls this if its trainer is on CPU.
 
-    Tiny initial weights and their gradients make denormal numbers, with which CPUs are slow. And glibc returns large
+    Tiny initial weights and their gradients yield denormal numbers, which are slow on CPUs. Also, glibc returns large
     blocks to the kernel as soon as they are freed, so that every training step would pay the page faults of all its
-    activations again. Where there is no glibc only the first is done.
+    activations again. Without glibc, memory is not kept.
     """
     torch.set_flush_denormal(True)
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""The two facts about data parallelism that the model needs; both hold trivially in a single process."""
+"""Data parallelism: number of processes and means over them; both functions also work in a single process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Return the number of processes that train together."""
+    """Return the number of data-parallel processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -1,4 +1,4 @@
-"""The command ``emorl``: answers at once what needs no Lightning, which takes seconds to import."""
+"""The command ``emorl``, which prints help and version without importing Lightning, which takes seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUBCOMMANDS = {
     "test": "Score a model on the split test: a table, and metrics.json.",
     "predict": "Decompose shards or a folder of images: arrays and pictures.",
 }
-OTHERS = {  # that need no Lightning
+OTHERS = {  # without Lightning
     "recipes": "emorl.recipes:main",
     "export": "emorl.export_command:export",
     "explore": "emorl.explore.cli:main",
@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         if function := OTHERS.get(words[0]):
             module, _, name = function.partition(":")
-            if name == "main":  # it parses words that no function's arguments can say, as they may be left out
+            if name == "main":  # it parses words: optional arguments without a name, which a signature cannot express
                 raise SystemExit(import_module(module).main(words[1:]))
             raise SystemExit(run_command(f"emorl {words[0]}", summary(function), function, words[1:]))
         import_module("emorl.cli").main(words)

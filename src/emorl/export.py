@@ -72,25 +72,25 @@ class _Decode(nn.Module):
 def export(
     model: Pretrained, path: str | Path, steps: int | None = None, num_slots: int | None = None, name: str = "model"
 ) -> list[Path]:
-    """Write ``reconstruct`` to ``path``, and beside it ``encode`` and ``decode``, for any batch; float32.
+    """Write ``reconstruct`` to ``path``, and ``encode`` and ``decode`` next to it, in float32 for any batch size.
 
-    With ``out.onnx`` these are ``out.onnx``, ``out_encode.onnx`` and ``out_decode.onnx``; ``decode`` takes any number
-    of slots. Images are [B, 3, S, S] in [0, 1] of the size that the model was trained on. Preprocessing, K, D, version
-    and license are in the metadata of each file. Slots are what `Pretrained.encode` gives, posterior means.
+    For ``out.onnx`` the files are ``out.onnx``, ``out_encode.onnx`` and ``out_decode.onnx``; ``decode`` accepts any
+    number of slots. Images are [B, 3, S, S] in [0, 1], of the size that the model was trained on. The metadata of each
+    file contain preprocessing, K, D, version and license. Slots are posterior means, as in `Pretrained.encode`.
 
     Args:
         model: the trained model.
         path: a file that ends in ``.onnx`` or ``.pt2``.
         steps: iterations of Slot Attention; by default the model's.
-        num_slots: slots K of encode and reconstruct, which the files fix; by default the model's.
-        name: what errors and metadata call the model.
+        num_slots: number of slots K of encode and reconstruct, fixed in the files; by default the model's.
+        name: name of the model in errors and metadata.
 
     Returns:
         The files.
 
     Raises:
-        DataError: if the ending differs, if the model needs gradients of its loss (IODINE, EfficientMORL with I > 0),
-            if a package is missing, or if a file cannot be written.
+        DataError: if the path has another suffix, if inference needs gradients of the loss (IODINE, EfficientMORL with
+            I > 0), if a package is missing, or if a file cannot be written.
         ValueError: if ``steps`` or ``num_slots`` is out of range.
     """
     path = Path(path).expanduser()
@@ -165,7 +165,7 @@ def _archive(part: Part, described: dict[str, str]) -> bytes:
 
 def _onnx(part: Part, described: dict[str, str]) -> bytes:
     try:
-        import onnxscript  # noqa: F401  # an option of the installation
+        import onnxscript  # noqa: F401  # an optional dependency
     except ImportError as error:
         remedy = "pip install 'emorl[export]', or export to .pt2"
         raise DataError.of(
@@ -181,7 +181,7 @@ def _onnx(part: Part, described: dict[str, str]) -> bytes:
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # as no file is given
+    assert program is not None  # because no file name was given
     proto: Any = program.model_proto
     _name_axes(proto.graph, [dim.__name__ for dim in part.dynamic.values()])
     for key, value in described.items():
@@ -191,7 +191,7 @@ def _onnx(part: Part, described: dict[str, str]) -> bytes:
 
 
 def _name_axes(graph: Any, names: list[str]) -> None:
-    """Give the symbols of the axes their names."""
+    """Name the dynamic axes."""
     (given,) = graph.input
     symbols = [dim.dim_param for dim in given.type.tensor_type.shape.dim if dim.dim_param]
     known = dict(zip(symbols, names, strict=True))

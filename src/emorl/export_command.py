@@ -13,15 +13,15 @@ def export(model: str, out: Path, num_slots: int | None = None, steps: int | Non
     """Write a trained model as ONNX, or as an archive of torch.export.
 
     Args:
-        model: name of shipped weights, or path of a checkpoint of emorl fit.
-        out: file for reconstruct, OUT.onnx or OUT.pt2; encode and decode go to OUT_encode and OUT_decode beside it.
-        num_slots: slots K of encode and reconstruct; by default the model's. decode takes any number.
-        steps: iterations of Slot Attention; by default the model's. EfficientMORL has 0.
+        model: Name of shipped weights, or path of a checkpoint of emorl fit.
+        out: File for reconstruct, OUT.onnx or OUT.pt2; encode and decode are written to OUT_encode and OUT_decode.
+        num_slots: Number of slots K of encode and reconstruct; by default the model's. decode accepts any number.
+        steps: Iterations of Slot Attention; by default the model's. EfficientMORL is exported with 0 steps.
     """
     try:
         files = export_model(load_pretrained(model), out, steps, num_slots, model)
     except DataError:
         raise
-    except ValueError as error:  # of numbers
+    except ValueError as error:  # a number out of range
         raise DataError(str(error)) from error
     print("\n".join(f"wrote {file}" for file in files))

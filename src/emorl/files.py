@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, in folders with one writer at a time (on POSIX systems)."""
+"""Atomic writing of files, and locks on folders, so that one process writes at a time (on POSIX systems)."""
 
 import errno
 import fcntl
@@ -11,19 +11,19 @@ from uuid import uuid4
 
 from emorl.errors import DataError, reason
 
-_held: set[BinaryIO] = set()  # the locks of this process
+_held: set[BinaryIO] = set()  # locks held by this process
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Keep other writers out of a folder; the system gives the lock back however this process ends.
+    """Lock a folder against other writers; the operating system releases the lock however this process ends.
 
-    Yields the lock's descriptor: a command that inherits it holds the folder too, until it ends. A forked process, such
-    as a loader's worker, does not: it may outlive this one for a while. On a file system without locks, nobody is kept
-    out.
+    Yields the lock's file descriptor: a subprocess that inherits it holds the lock too, until it ends. A forked
+    process, such as a loader's worker, does not hold it, because it may outlive this process for a while. On a file
+    system without locks, other writers are not detected.
 
     Raises:
-        DataError: if another process holds the folder, or it cannot be written to.
+        DataError: if another process holds the lock, or the folder is not writable.
     """
     lock = folder / ".lock"
     try:
@@ -47,7 +47,7 @@ def locked(folder: Path) -> Iterator[int]:
 
 
 def _let_go() -> None:
-    """Close what a forked process has inherited; the lock stays with the process that took it."""
+    """Close inherited locks in a forked process; the process that locked the folder keeps its lock."""
     while _held:
         _held.pop().close()
 
@@ -57,15 +57,15 @@ os.register_at_fork(after_in_child=_let_go)
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name once it is whole and on the disk, or not at all.
+    """Open a file for writing that appears under its name only when it is complete and on disk.
 
-    Makes the folder if need be. Several processes may write one name at a time: each to a temporary file of its own,
-    which is left behind only by a process that is killed.
+    Creates the folder if necessary. Several processes may write the same name at the same time: each writes a separate
+    temporary file, which remains only if the process is killed.
 
     Raises:
-        DataError: if it cannot be written, as on a full disk.
+        DataError: if the file cannot be written, such as on a full disk.
     """
-    temporary = path.with_name(f".{uuid4().hex}.tmp")  # whatever the name's length
+    temporary = path.with_name(f".{uuid4().hex}.tmp")  # not longer than any valid name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -78,15 +78,15 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        remedy = "free some space or choose another folder, and run the same command again: what is finished is kept"
+        remedy = "free some space or choose another folder, and run the same command again: finished files are kept"
         raise DataError(f"{path}: cannot be written ({reason(error)}); {remedy}") from error
 
 
 def too_long(folder: Path, names: Iterable[str]) -> str | None:
-    """Return the first of the names that the file system does not take, alone or after the path of the folder.
+    """Return the first name that is too long for the file system, alone or with the folder's path; None if none is.
 
     Args:
-        folder: the folder, which need not exist yet.
+        folder: the folder, which need not exist.
         names: paths of files in it.
     """
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(path))

@@ -1,4 +1,4 @@
-"""The curves of a training run: what its loggers were told, by name."""
+"""The curves of a training run: logged values by name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 Curve = list[tuple[int, float]]  # (step, value)
 
-_LOGGED = ("train/", "val/", "time/")  # by training
+_LOGGED = ("train/", "val/", "time/")  # prefixes of values that training logs
 
 
 def read_history(metrics: Path) -> dict[str, Curve]:
     """Return the values of each column of a `CSVLogger`'s file, with their steps.
 
-    A row has only some of them. A run that was resumed repeats steps: the later rows count. A last line that is not yet
-    whole does not.
+    A row contains only some of the columns. In a resumed run, later rows replace earlier ones of the same or later
+    steps. An incomplete last line is ignored.
     """
     with metrics.open(newline="") as file:
         return history([line for line in file if line.endswith("\n")])
@@ -27,7 +27,7 @@ def history(lines: Iterable[str]) -> dict[str, Curve]:
     rows: dict[int, dict[str, float]] = {}
     for row in csv.DictReader(lines):
         read = {name: float(value) for name, value in row.items() if value and name.startswith(_LOGGED)}
-        values = {name: value for name, value in read.items() if not isnan(value)}  # FG-ARI without masks, once logged
+        values = {name: value for name, value in read.items() if not isnan(value)}  # as old files have it
         step = int(row["step"] or 0)
         if not values:
             continue

@@ -26,7 +26,7 @@ from emorl.stored import Weights, names, picture_of
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore[misc]  # save_pretrained has more
+class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore[misc]  # save_pretrained has more arguments
     """A trained model that is saved to and loaded from a folder, or a repository of the hub.
 
     The folder contains ``model.safetensors``, ``config.json`` (configuration, card and the weights' checksum),
@@ -54,7 +54,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore
             return super().from_pretrained(name, **options)
         except DataError:
             raise
-        except (ValueError, TypeError, AttributeError) as error:  # the mixin's, of a configuration that is none
+        except (ValueError, TypeError, AttributeError) as error:  # raised by the mixin for an invalid configuration
             expected, remedy = f"a {CONFIG} of emorl", "save the model with save_pretrained"
             raise DataError.of(name, expected=expected, got=f"{error}", remedy=remedy) from error
 
@@ -64,7 +64,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore
         return str(super().push_to_hub(repo_id, **options))
 
     def generate_model_card(self, *_: Any, repo_id: str = "user/repo", **__: Any) -> ModelCard:
-        """Return the model card, made from ours."""
+        """Return the model card as an object of huggingface_hub."""
         return ModelCard(model_card(self, repo_id), ignore_metadata_errors=True)
 
     def _save_pretrained(self, save_directory: Path) -> None:

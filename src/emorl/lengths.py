@@ -1,4 +1,4 @@
-"""Warns of what does not fit the length of a run: only cosine and curriculum stretch with ``max_steps``."""
+"""Warnings about settings that do not fit the length of a run; only cosine and curriculum follow ``max_steps``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_lengths(network: SlotModel, trainer: Trainer) -> None:
-    """Warn, at the start of a training, of each part that its length leaves unfinished."""
+    """Warn at the start of training of each setting that does not fit the length of the run."""
     if trainer.is_global_zero:
         for sentence in unfinished(network, trainer):
             logger.warning(sentence)
 
 
 def unfinished(network: SlotModel, trainer: Trainer) -> Iterator[str]:
-    """Yield a sentence for each part of a run that its length leaves unfinished."""
+    """Yield a warning for each setting that does not fit the length of the run."""
     steps = trainer.estimated_stepping_batches
     for config in trainer.lr_scheduler_configs:
         if (warmup := getattr(config.scheduler, "warmup_steps", 0)) > steps:
@@ -38,13 +38,14 @@ def unfinished(network: SlotModel, trainer: Trainer) -> Iterator[str]:
         )
     plateau = any(isinstance(config.scheduler, ReduceLROnPlateau) for config in trainer.lr_scheduler_configs)
     if plateau and not trainer.enable_validation:
-        yield "ReduceLROnPlateau waits for a validation, and there is none: it has no effect."
+        yield "ReduceLROnPlateau has no effect, because training runs without validation."
     if steps < trainer.max_steps:
         yield (
             f"max_epochs ends the run after {steps:,} steps, before max_steps, {trainer.max_steps:,}, to which cosine "
-            "and curriculum stretch. Set max_epochs to -1, or lower max_steps."
+            "and curriculum are rescaled. Set max_epochs to -1, or lower max_steps."
         )
     if trainer.max_steps > 0 and any(isinstance(callback, Timer) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         yield (
-            f"max_time may end the run before max_steps, {trainer.max_steps:,}, to which cosine and curriculum stretch."
+            f"max_time may end the run before max_steps, {trainer.max_steps:,}, to which cosine and curriculum are "
+            "rescaled."
         )

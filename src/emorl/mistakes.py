@@ -1,4 +1,4 @@
-"""Mistyped options and values: one line that says what was meant, instead of the parser's usage."""
+"""Errors about options and values: one line with a suggestion, instead of the parser's usage."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _NUMBERS = {
     "NonNegativeFloat": "a number, 0 or more",
 }
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
-_OUTPUTS = "output", "output_dir"  # options that are often taken for a last argument
+_OUTPUTS = "output", "output_dir"  # options that users often give as a last argument
 _RENAMED = {"scenes": "count"}
-_MODE = "emorl"  # of parsers: YAML in which former names are read as the current ones
-_DEPTH = 3  # of parts in parts of the model whose options are known
+_MODE = "emorl"  # parser mode: YAML in which former names are replaced by current ones
+_DEPTH = 3  # levels of nested parts whose options can be suggested
 
 set_loader(_MODE, lambda text: current(get_loader("yaml")(text)), exceptions=(yaml.YAMLError,))
 
 
 class ShortErrors(ArgumentParser):
-    """A parser of current and former names; its errors are one line on stderr, with a suggestion; the status is 2.
+    """A parser that accepts former names; an error is one line on stderr, with a suggestion, and exit status 2.
 
     >>> parser = ShortErrors(prog="emorl")
     >>> _ = parser.add_argument("--steps", type=int)
@@ -54,8 +54,8 @@ class ShortErrors(ArgumentParser):
         super().__init__(*args, **{"parser_mode": _MODE, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong, and end."""
-        if not self.exit_on_error:  # a parser within the parser
+        """Print the error and exit."""
+        if not self.exit_on_error:  # a nested parser
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         words = getattr(self, "args", None) or getattr(getattr(self, "parent_parser", None), "args", sys.argv[1:])
@@ -70,7 +70,7 @@ def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str])
 
     Args:
         message: the error.
-        parser: the parser that knows the options.
+        parser: the parser of the options.
         words: the command line.
     """
     keys = list(dict.fromkeys(_KEY.findall(message)))
@@ -94,12 +94,12 @@ def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str])
 
 
 def files_of(words: Sequence[str]) -> dict[str, Any]:
-    """Return the contents of the configuration files of a command line by path; those of no YAML are left out."""
+    """Return the contents of the configuration files of a command line by path, except files that are not YAML."""
     found = {}
     for path in _configurations(words):
         try:
             found[path] = current(yaml.safe_load(Path(path).read_text()))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # the parser tells what is wrong with it
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # the parser reports the error
             continue
     return found
 
@@ -114,7 +114,7 @@ def _split(words: Sequence[str]) -> list[str]:
 
 
 def _unknown(name: str, parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
-    """Say that an option is unknown, where it is, and what was meant."""
+    """Return an error about an unknown option: its location, and a suggestion."""
     dashed = [word.partition("=")[0] for word in words if word.startswith("--")]
     given = next((word for word in dashed if _plain(word) == _plain(name)), None)
     file = next((path for path, content in files_of(words).items() if _within(content, name)), None)
@@ -132,12 +132,12 @@ def _help(parser: argparse.ArgumentParser) -> str:
 
 
 def _meant(name: str, known: dict[str, str]) -> str | None:
-    """Return the known option closest to a name: as a whole, but for the parts after it, or by its last part."""
+    """Return the known option closest to a name: to all of it, to its first parts, or to its last part."""
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
         found = max(known, key=lambda option: _likeness(parts[:end], option.split(".")), default="")
         if end < len(parts) and _likeness(parts[:end], found.split(".")) == 1:
-            break  # what comes after it is wrong
+            break  # a later part is wrong
         if _likeness(parts[:end], found.split(".")) >= CLOSE:
             return ".".join((known[found], *parts[end:]))
     by_last = {option.rpartition(".")[2]: option for option in reversed(known)}
@@ -146,14 +146,14 @@ def _meant(name: str, known: dict[str, str]) -> str | None:
 
 
 def _likeness(parts: Sequence[str], others: Sequence[str]) -> float:
-    """Return how alike the least alike of the parts of two options are, from 0 to 1."""
+    """Return the smallest similarity of corresponding parts of two options, from 0 to 1."""
     if len(parts) != len(others):
         return 0.0
     return min(difflib.SequenceMatcher(None, *pair).ratio() for pair in zip(parts, others, strict=True))
 
 
 def _options(parser: argparse.ArgumentParser, words: Sequence[str], depth: int = _DEPTH) -> Iterator[str]:
-    """Yield the options of a parser, and those of the classes that are chosen for them."""
+    """Yield the options of a parser and of the classes that are chosen for them."""
     for action in parser._actions:
         names = [option[2:] for option in action.option_strings if option.startswith("--")]
         yield from (name for name in names if not name.endswith(".help"))
@@ -163,7 +163,7 @@ def _options(parser: argparse.ArgumentParser, words: Sequence[str], depth: int =
 
 
 def _chosen(dest: str, default: Any, words: Sequence[str]) -> str | None:
-    """Return the path of the class that an option has, be it on the command line, in a file or by default."""
+    """Return the path of the class chosen for an option: on the command line, in a file, or by default."""
     named = [after for word, after in pairwise(_split(words)) if word in (f"--{dest}", f"--{dest}.class_path")]
     named = [word for word in named if word != "null"]
     filed = [value for content in files_of(words).values() if (value := _get(content, dest)) is not None]
@@ -187,14 +187,14 @@ def _parser_of(path: str) -> ArgumentParser | None:
             cls = getattr(import_module(each), name)
             parser = ArgumentParser()
             parser.add_class_arguments(cls, fail_untyped=False)
-        except Exception:  # whatever a class of the user's raises: there are fewer options to choose from
+        except Exception:  # a user's class may raise any error; its options are then not suggested
             continue
         return parser
     return None
 
 
 def _value(message: str, action: Any) -> str:
-    """Say what was expected of a value, and what it is."""
+    """Return an error about a value: what was expected, and what was given."""
     given = [value.strip() for value in _VALUE.findall(message)]
     got = given[-1] if given else ""
     choices = [str(one) for some in re.findall(r"Literal\[(.*?)\]", message) for one in ast.literal_eval(f"[{some}]")]
@@ -219,7 +219,7 @@ def _value(message: str, action: Any) -> str:
 
 
 def _class_meant(path: str, action: Any) -> str:
-    """Ask for a class of the module that was named, or else for one that the option takes."""
+    """Return a suggestion: a class of the named module, or else one that the option accepts."""
     module, _, name = path.rpartition(".")
     try:
         found = closest(name, [n for n, v in vars(import_module(module)).items() if isinstance(v, type)])
@@ -246,7 +246,7 @@ def _subclasses(cls: type) -> Iterator[type]:
 
 
 def _action(parser: argparse.ArgumentParser, keys: Sequence[str], words: Sequence[str]) -> Any:
-    """Return what takes an option: of the parser, or of the class that is chosen for the first key, and so on."""
+    """Return the action for nested keys: the parser's, or that of the class chosen for the first key, and so on."""
     action = next((action for action in parser._actions if action.dest == keys[0]), None)
     path = _chosen(keys[0], action.default, words) if action and keys[1:] else None
     inner = _parser_of(path) if path else None
@@ -254,7 +254,7 @@ def _action(parser: argparse.ArgumentParser, keys: Sequence[str], words: Sequenc
 
 
 def _place(keys: Sequence[str], words: Sequence[str]) -> str:
-    """Return where a value comes from: an option, or a key of a file."""
+    """Return the source of a value: an option, or a key of a file."""
     key = ".".join(keys)
     asked = (word.partition("=") for word in words)
     dashed = any(_plain(word) in (key, keys[0]) and value != "null" for word, _, value in asked if word[:2] == "--")
@@ -263,7 +263,7 @@ def _place(keys: Sequence[str], words: Sequence[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return an option's name without what stands between the names of parts."""
+    """Return an option's name without ``init_args`` and ``class_path`` between the names of parts."""
     parts = name.removeprefix("--").removesuffix("+").split(".")
     return ".".join(part for part in parts if part not in ("init_args", "class_path", "dict_kwargs"))
 
@@ -275,7 +275,7 @@ def _get(content: Any, name: str) -> Any:
 
 
 def _within(content: Any, name: str) -> bool:
-    """Tell whether a configuration has a key, be it among the arguments of a class."""
+    """Return whether a configuration contains a key, also among the arguments of a class."""
     first, *rest = _plain(name).split(".")
     content = content.get("init_args", content) | content if isinstance(content, dict) else {}
     found = next((key for key in content if str(key).removesuffix("+") == first), None)

@@ -46,15 +46,15 @@ found.slots, found.masks, found.reconstruction
 
 {license}
 """
-_SHIPPED = "MIT, as emorl, with which these weights come."
+_SHIPPED = "MIT. These weights are part of emorl, which has the same license."
 _OWN = "{license}. The code, emorl {version}, is under the MIT license."
-_UNNAMED = "Not named: add it to this file and, as `license:`, to its head"
+_UNNAMED = "Not specified: add it here, and as `license:` to the metadata at the top of this file"
 
 
 def model_card(model: Pretrained, repo_id: str) -> str:
-    """Return the text: what the model is, its usage, and of scores, training and license what its card knows.
+    """Return the text of a model card: the model, its usage, and the scores, training and license in its metadata.
 
-    Of a checkpoint's card, which has the steps alone, users may fill in ``trained_on`` and ``license``.
+    The metadata of a checkpoint contain only the number of steps; users may add ``trained_on`` and ``license``.
     """
     card, network = model.card, model.network
     license_ = license_of(card)
@@ -76,7 +76,7 @@ def model_card(model: Pretrained, repo_id: str) -> str:
 
 
 def license_of(card: dict[str, Any]) -> str:
-    """Return the license of weights: MIT of shipped ones, of others what their card says, or nothing."""
+    """Return the license of weights: MIT for shipped ones, otherwise that in their card; empty if there is none."""
     return "MIT" if card.get("weights") else str(card.get("license", ""))
 
 
@@ -87,11 +87,11 @@ def _scores(card: dict[str, Any]) -> str:
         for steps, scores in tested["scores"].items()
     ]
     if not rows:
-        return "None are recorded: `emorl test` prints them, `metrics.json` has them."
+        return "None are recorded. `emorl test` prints them and writes them to `metrics.json`."
     head = ["test, steps", *SCORES.values()]
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\nMean ± standard error over test images; slots are posterior means, or samples where it says so."
+    return f"{table}\n\nMean ± standard error over test images. Slots are posterior means, except in tests of samples."
 
 
 def _cell(score: dict[str, float] | None) -> str:
@@ -108,4 +108,4 @@ def _training(card: dict[str, Any]) -> str:
     machine = versions.get("machine", "an unknown machine")
     ran = f"{card['total_steps']:,} steps in {card.get('total_minutes', '?')} minutes on {machine}"
     how = f"seed {card.get('seed')}, torch {versions.get('torch')}, on {card['trained_on']}"
-    return f"{ran}, {how}. `config.json` has the whole record, curves included."
+    return f"{ran}, {how}. `config.json` contains the full record, including curves."

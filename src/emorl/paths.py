@@ -1,4 +1,4 @@
-"""Paths on a command line and in configurations, and how names of files are printed."""
+"""Paths on the command line and in configurations, and printing of file names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from emorl.renamed import current_words
 def command_line(args: list[str] | None = None) -> list[str]:
     """Return the words of a command line, by default that of the process, with current names and usable paths.
 
-    A path that begins with ``~`` is expanded, be it a word or after ``=``. One that begins with ``#`` or ``&``, which
-    YAML reads as nothing, gets ``./`` before it.
+    A path that begins with ``~`` is expanded, as a word or after ``=``. A path that begins with ``#`` or ``&``, which
+    YAML would read as null, is prefixed with ``./``.
 
     >>> command_line(["--masks", "#1", "--masks=#1"])
     ['--masks', './#1', '--masks=./#1']
@@ -28,10 +28,10 @@ def command_line(args: list[str] | None = None) -> list[str]:
 
 
 def expand_home(value: Any) -> Any:
-    """Return options with every path in them that begins with ``~`` expanded, as a shell does in few places only.
+    """Return options in which each path that begins with ``~`` is expanded; shells do so only in some positions.
 
     Args:
-        value: a word of a command line, be it a path or ``--option=PATH``, or a container of such words or of values.
+        value: a word of a command line (a path or ``--option=PATH``), or a container of words or values.
 
     >>> from os.path import expanduser
     >>> home = expanduser("~")
@@ -55,6 +55,6 @@ def expand_home(value: Any) -> Any:
 
 
 def print_any_name() -> None:
-    """Have names of files that are not valid text printed with escapes, where Python would raise an error."""
+    """Print file names that are not valid text with escapes; by default Python raises an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Pictures of any kind to the tensors that a trained model takes."""
+"""Preprocessing: from pictures of any kind to the input of a trained model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = "a path, a PIL image, an array [H, W, 3], a tensor [3, H, W], or gray [
 
 
 def preprocess(images: Picture | Sequence[Picture], size: int, crop: Crop) -> Float[Tensor, "batch 3 size size"]:
-    """Crop and resize pictures as the images of training were, and warn of what is cut away.
+    """Crop and resize pictures like the training images, and warn of what is cut away.
 
     Args:
         images: a picture, a batch of them as an array [B, H, W, 3] or a tensor [B, 3, H, W], or a list of pictures; an
@@ -31,11 +31,11 @@ def preprocess(images: Picture | Sequence[Picture], size: int, crop: Crop) -> Fl
         crop: name of the crop, see `emorl.data.transforms`.
 
     Returns:
-        Images in [0, 1]. Pictures that have to be resized are rounded to 8 bits first, as those of training were.
+        Images in [0, 1]. Pictures that must be resized are first rounded to 8 bits, like the training images.
 
     Raises:
-        DataError: if a file is no image, or the crop does not suit a picture.
-        ValueError: if a picture is of another kind, shape or range.
+        DataError: if a file is not an image, or the crop does not apply to a picture.
+        ValueError: if a picture has another type, shape or range.
     """
     listed = images if isinstance(images, list | tuple) else _unstacked(images)
     if not listed:
@@ -54,8 +54,8 @@ def _fitted(image: Picture, index: int, size: int, crop: Crop) -> Float[Tensor, 
     left, upper, right, lower = crop_box(height, width, crop)
     if left > 0 or upper > 0 or right < width or lower < height:
         warnings.warn(
-            f"{name}: of {width}x{height} pixels the crop '{crop}' keeps columns {left} to {right - 1} and rows "
-            f"{upper} to {lower - 1}; what lies beyond is not seen",
+            f"{name}: the crop '{crop}' of {width}x{height} pixels keeps columns {left} to {right - 1} and rows "
+            f"{upper} to {lower - 1}; the rest is cut away",
             stacklevel=5,
         )
     inside = left >= 0 and upper >= 0

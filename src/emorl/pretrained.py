@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from emorl.module import SlotModule  # which imports Lightning
 
 
-_SHORT = "fg_ari", "mse"  # the scores that a list shows
+_SHORT = "fg_ari", "mse"  # scores in a summary
 
 
 class Listed(NamedTuple):
@@ -43,7 +43,7 @@ class Listed(NamedTuple):
     num_slots: int  # K
     slot_dim: int  # D
     megabytes: float  # of the file of weights
-    scores: dict[str, float]  # test means, of slots by posterior means: FG-ARI, ARI, MSE and others, at the most steps
+    scores: dict[str, float]  # means over test images, of posterior means after the last step: FG-ARI, MSE and others
 
     def __repr__(self) -> str:
         """Return a readable line."""
@@ -87,12 +87,12 @@ class Pretrained(nn.Module):
     def preprocess(
         self, images: Picture | Sequence[Picture], crop: Crop | None = None
     ) -> Float[Tensor, "batch 3 size size"]:
-        """Crop and resize pictures as those of training were, ``crop`` apart; see `emorl.preprocess.preprocess`."""
+        """Crop and resize pictures, by default like the training images; see `emorl.preprocess.preprocess`."""
         return preprocess(images, self.image_size, crop or self.crop).to(next(self.parameters()))
 
     def export(self, path: str | Path, steps: int | None = None, num_slots: int | None = None) -> list[Path]:
         """Write encode, decode and reconstruct as ONNX or torch.export programs, see `emorl.export.export`."""
-        from emorl.export import export  # which loading does not need
+        from emorl.export import export  # not needed for loading
 
         return export(self, path, steps, num_slots, self.card.get("weights", "model"))
 
@@ -125,7 +125,7 @@ def load_pretrained(name: str) -> Pretrained:
     """Load shipped weights, or a checkpoint, on the CPU and in evaluation mode.
 
     Args:
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``, whose card has ``total_steps`` alone.
+        name: name of shipped weights, or path of a checkpoint of ``emorl fit``; its card contains only ``total_steps``.
 
     Raises:
         DataError: if it is neither.
@@ -135,7 +135,7 @@ def load_pretrained(name: str) -> Pretrained:
     return assembled(weights, {**load_card(name), "weights": name} if name in names() else steps)
 
 
-@torch.inference_mode(mode=False)  # weights made in it have no gradients to refine with
+@torch.inference_mode(mode=False)  # weights created in inference mode have no gradients, which refinement needs
 def assembled(weights: Weights, card: dict[str, Any]) -> Pretrained:
     """Return the model of trained weights, on the CPU and in evaluation mode.
 
@@ -153,7 +153,7 @@ def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
 
     Args:
         name: name, folder or repository, looked for in this order.
-        options: those of the hub's mixin, such as ``revision`` and ``token``.
+        options: options of the hub's mixin, such as ``revision`` and ``token``.
 
     Raises:
         DataError: if it is none of them, if huggingface_hub is missing, or if a file is damaged or of another kind.
@@ -170,7 +170,7 @@ def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
 
 def _hub() -> Any:
     try:
-        import huggingface_hub  # noqa: F401  # an option of the installation
+        import huggingface_hub  # noqa: F401  # an optional dependency
     except ImportError as error:
         remedy = "pip install 'emorl[hub]'"
         raise DataError.of("hub", expected="the package huggingface_hub", got=f"{error}", remedy=remedy) from error
@@ -198,7 +198,7 @@ def _listed(name: str) -> Listed:
     return Listed(name, card.get("trained_on", ""), kind, *places, size / 1e6, means)
 
 
-@torch.inference_mode(mode=False)  # likewise
+@torch.inference_mode(mode=False)  # see `assembled`
 def load_module(name: str) -> SlotModule:
     """Load shipped weights, or a checkpoint, as the module that trained them, on the CPU and in evaluation mode.
 
@@ -208,7 +208,7 @@ def load_module(name: str) -> SlotModule:
     Raises:
         DataError: if it is neither.
     """
-    from pytorch_lightning.cli import instantiate_module  # which models alone do not need
+    from pytorch_lightning.cli import instantiate_module  # not needed for models without Lightning
 
     from emorl.module import SlotModule
 

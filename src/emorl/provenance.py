@@ -1,4 +1,4 @@
-"""What a result came from: versions of code, libraries, machine and data."""
+"""Provenance of a result: versions of code, libraries, machine and data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import emorl
 
 
 def versions(trainer: Trainer) -> dict[str, str | None]:
-    """Return the versions of code, libraries, machine and data; of the data, the manifest's checksum.
+    """Return the versions of code, libraries, machine and data by name.
 
-    ``git`` is the commit of the source tree that runs, with ``-dirty`` after it if files differ from it; null for an
-    installed package. ``data`` is null for a folder of images.
+    ``git`` is the commit of the source tree, followed by ``-dirty`` if files differ from it, and None for an installed
+    package. ``data`` is the manifest's checksum, and None for a folder of images.
     """
     device = trainer.strategy.root_device
     manifest = getattr(getattr(trainer, "datamodule", None), "manifest", None)
@@ -36,14 +36,14 @@ def versions(trainer: Trainer) -> dict[str, str | None]:
 
 
 def processor() -> str:
-    """Return what the processor calls itself."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: *(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
     return named[1] if named else platform.processor() or platform.machine()
 
 
 def git_commit(file: Path) -> str | None:
-    """Return the commit of the repository that keeps a file, or None if none does."""
+    """Return the commit of the repository that contains a file, or None if there is none."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(file.parent), *arguments]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def at_least(lowest: int, **values: int | float | None) -> None:
-    """Check that numbers are not below a bound; None stands for a default.
+    """Check that numbers are not below a bound; None, which selects a default, is accepted.
 
     Raises:
         ValueError: if one is, or is not a number.
@@ -36,7 +36,7 @@ def whole(**values: object) -> None:
 
 
 def above(bound: int, **values: int | float | None) -> None:
-    """Check that numbers are above a bound; None stands for a default.
+    """Check that numbers are above a bound; None, which selects a default, is accepted.
 
     Raises:
         ValueError: if one is not.

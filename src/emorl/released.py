@@ -1,7 +1,7 @@
 """Checkpoints of the authors' code: load them into a model and save them.
 
-A released ``.pth`` file is ``{"step", "model", "model_opt", "kl_beta"}``. Its parameter names differ from ours, it
-keeps the two DualGRU cells as blocks of one, and data-parallel training put ``module.`` before every name.
+Their ``.pth`` file is ``{"step", "model", "model_opt", "kl_beta"}``. Its parameter names differ from this package's, it
+stores the two DualGRU cells as blocks of one cell, and after data-parallel training every name starts with ``module.``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emorl.files import atomic
 from emorl.model import BigDecoder, DualGRU, EfficientMORL, IodineDecoder, PlainGRU, SmallDecoder
 from emorl.model.decoder import Decoder
 
-_RENAMED = {  # released prefix: our prefix
+_RENAMED = {  # prefix of the authors' code: prefix of this package
     "hvae_networks.encoder_pt_1.": "encoder.convolutions.",
     "hvae_networks.encoder_pt_2.": "encoder.mlp.",
     "hvae_networks.pos_embed_projection.": "encoder.position.projection.",
@@ -52,10 +52,10 @@ _RENAMED = {  # released prefix: our prefix
     "geco_C_ema": "objective.geco.average",
     "geco_beta": "objective.geco.zeta",
 }
-# What torch.load may raise at a file that is no checkpoint.
+# Errors that torch.load may raise for a file that is not a checkpoint.
 UNREADABLE = EOFError, UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, AttributeError
 _GECO = ("geco_C_ema", "geco_beta")
-_OURS = ("objective.geco.step", "objective.geco.reached", "gradient_batch")  # buffers that a released file has not
+_OURS = ("objective.geco.step", "objective.geco.reached", "gradient_batch")  # buffers that the authors' files lack
 _INITIAL = "hvae_networks.init_posterior"
 _CELL = "hvae_networks.gru.cell."
 _FEATURES = "hvae_networks.encoder_pt_1.0.bias"
@@ -71,30 +71,32 @@ class Released(NamedTuple):
 
     model: EfficientMORL
     step: int  # optimizer steps taken
-    optimizer: dict[str, Any]  # Adam's state, in the released order of parameters
+    optimizer: dict[str, Any]  # Adam's state, with parameters in the order of the authors' code
     kl_beta: float
-    prefix: str = ""  # "module." where data-parallel training wrote it
-    extra: dict[str, Tensor] = {}  # entries that are no parameters of this model  # noqa: RUF012
+    prefix: str = ""  # "module." in a file of data-parallel training
+    extra: dict[str, Tensor] = {}  # entries that are not parameters of this model  # noqa: RUF012
     scalar: tuple[int, ...] = ()  # shape of GECO's two scalars
 
 
 def load_released(path: str | Path, **arguments: Any) -> Released:
-    """Read a released ``.pth`` file; loads weights only, so that a file cannot run code.
+    """Read a ``.pth`` file of the authors' code; only tensors are loaded, so that a file cannot run code.
 
-    Sizes, recurrent cell and decoder are those of the file. What it does not say (``num_slots``, ``num_layers``,
-    ``prior``, ``likelihood``, ``geco``) comes from ``arguments``, as for `EfficientMORL`, whose defaults are those of
+    Sizes, recurrent cell and decoder are read from the file. It does not contain ``num_slots``, ``num_layers``,
+    ``prior``, ``likelihood`` and ``geco``: give them as ``arguments`` of `EfficientMORL`, whose defaults are those of
     Tetrominoes.
 
     Raises:
-        ValueError: if the file is no released checkpoint, or does not fit the arguments.
+        ValueError: if the file is not a checkpoint of the authors' code, or does not fit the arguments.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise ValueError(f"Expected {path} to be a checkpoint that holds tensors alone.") from error
+        raise ValueError(f"Expected {path} to be a checkpoint that contains only tensors.") from error
     missing = {"step", "model", "model_opt", "kl_beta"} - set(content if isinstance(content, dict) else ())
     if missing:
-        raise ValueError(f"Expected {path} to hold step, model, model_opt and kl_beta, but it lacks {sorted(missing)}.")
+        raise ValueError(
+            f"Expected {path} to contain step, model, model_opt and kl_beta, but it lacks {sorted(missing)}."
+        )
     prefix = "module." if all(name.startswith("module.") for name in content["model"]) else ""
     named = {name.removeprefix(prefix): value for name, value in content["model"].items()}
     model = _architecture(named, path, arguments)
@@ -108,10 +110,10 @@ def load_released(path: str | Path, **arguments: Any) -> Released:
 
 
 def save_released(released: Released, path: str | Path) -> None:
-    """Write a file that the released code loads, the inverse of `load_released`.
+    """Write a file that the authors' code loads; the inverse of `load_released`.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: if the file cannot be written.
     """
     named = to_released(released.model.state_dict())
     scalars = {name: named[name].reshape(released.scalar) for name in _GECO if name in named}
@@ -127,7 +129,7 @@ def save_released(released: Released, path: str | Path) -> None:
 
 
 def from_released(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors (parameters, or their gradients) from the released names to ours."""
+    """Rename tensors (parameters, or their gradients) from the names of the authors' code to this package's."""
     ours = {_rename(name, _RENAMED): v for name, v in named.items() if name != _INITIAL and not name.startswith(_CELL)}
     if _INITIAL in named:
         ours["bottom_up.initial_mean"], ours["bottom_up.initial_rho"] = named[_INITIAL].flatten().chunk(2)
@@ -137,7 +139,7 @@ def from_released(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_released(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors (parameters, or their gradients) from our names to the released ones."""
+    """Rename tensors (parameters, or their gradients) from this package's names to those of the authors' code."""
     back = {new: old for old, new in _RENAMED.items()}
     own = ("bottom_up.initial_", "bottom_up.cell.mean.", "bottom_up.cell.rho.", *_OURS)
     named = {_rename(name, back): value for name, value in ours.items() if not name.startswith(own)}
@@ -185,7 +187,7 @@ def _dim(ours: Mapping[str, Tensor]) -> int:
 
 
 def _fitting(named: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Return the entries that the model has, GECO's as scalars; there may be no others but known strays."""
+    """Return the entries of the model, GECO's as scalars; any others except known unused ones are errors."""
     unknown = [n for n in named if n not in expected and "gru.cell.zeros" not in n and n not in _GECO]
     scalar = {name: named[name].reshape(()) for name in _GECO if name in named and named[name].numel() == 1}
     fitting = {name: value for name, value in {**named, **scalar}.items() if name in expected}
@@ -193,7 +195,7 @@ def _fitting(named: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: 
     if unknown or wrong:
         raise ValueError(
             f"Expected {path} to fit the model, but {unknown} are unknown and {wrong} missing or misshapen. "
-            "Check the arguments that the file does not say."
+            "Check the arguments that the file does not contain."
         )
     return fitting
 
@@ -202,8 +204,8 @@ def _architecture(named: Mapping[str, Tensor], path: str | Path, arguments: Mapp
     layers = sum("image_decoder.decode." in name and name.endswith(".weight") for name in named)
     if not {_INITIAL, _FEATURES} <= set(named) or layers not in _DECODERS:
         raise ValueError(
-            f"Expected {path} to hold the parameters of a released EfficientMORL, among them {_INITIAL}, {_FEATURES} "
-            f"and a decoder of 4 to 6 layers, got {sorted(named)[:5]} ..."
+            f"Expected {path} to contain the parameters of the authors' EfficientMORL, among them {_INITIAL}, "
+            f"{_FEATURES} and a decoder of 4 to 6 layers, got {sorted(named)[:5]} ..."
         )
     sizes: dict[str, Any] = {
         "slot_dim": named[_INITIAL].numel() // 2,

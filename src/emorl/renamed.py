@@ -31,7 +31,7 @@ def current(configuration: Any, key: object = "") -> Any:
 
     Args:
         configuration: a configuration, or a part of one: dictionaries, lists and values.
-        key: the key under which it is.
+        key: its key in the configuration that contains it.
 
     >>> current({"init_args": {"initialisation": "emorl.model.BalancedInitialisation", "num_slots": 4}})
     {'init_args': {'initialization': 'emorl.model.BalancedInitialization', 'num_slots': 4}}
@@ -61,7 +61,7 @@ def current_words(words: Sequence[str]) -> list[str]:
 
 
 def former_attributes(module: str) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a module, which finds what a former name named.
+    """Return the ``__getattr__`` of a module, which returns the value with the current name for a former name.
 
     >>> import emorl.viz
     >>> former_attributes("emorl.viz")("colourise").__name__
@@ -77,7 +77,7 @@ def former_attributes(module: str) -> Callable[[str], Any]:
 
 
 def _value(key: object, value: str) -> str:
-    """Return the current name of the class or variant that an option or a key has as its value."""
+    """Return the value of an option or key, with the current name if it names a class or a variant."""
     if key == "variant":
         return VARIANTS.get(value, value)
     ours = value.startswith("emorl.model.") or "." not in value

@@ -1,4 +1,4 @@
-"""The scores of a test as people and files have them: labels, columns by I, JSON."""
+"""Scores of a test for display and for files: labels, columns by I, JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emorl.metrics import Summary  # takes seconds
+    from emorl.metrics import Summary  # its import takes seconds
 
 LABELS = {
     "fg_ari": "FG-ARI",
@@ -25,13 +25,12 @@ LABELS = {
 FOREGROUND = ("fg_ari", "fg_miou", "fg_mbo", "fg_covering")
 NEED_TRUTH = (*FOREGROUND, "ari", "miou")  # scores that compare with the true segmentation
 WITHOUT_TRUTH = (
-    "no object is marked in any scene, so scores that compare with the truth are left out: "
-    "FG-ARI, ARI, mIoU, mBO and covering."
+    "no scene has a labeled object, so scores that need true masks are omitted: FG-ARI, ARI, mIoU, mBO and covering."
 )
 
 
 def label(name: str) -> str:
-    """Return the label of a score for people: that of its logged name without its split; other names stay as they are.
+    """Return the label of a score by its logged name without the split; names of other values are not changed.
 
     >>> label("fg_ari"), label("kl_layers/1"), label("attention/fg_ari"), label("fg_ari_change"), label("K")
     ('FG-ARI', 'KL, layer 1', "attention's FG-ARI", 'FG-ARI change', 'K')
@@ -45,7 +44,7 @@ def label(name: str) -> str:
 
 
 def rounded(value: float, digits: int = 4) -> str:
-    """Return a number with so many significant digits, from 1 on without an exponent.
+    """Return a number as text with ``digits`` significant digits, from 1 on without an exponent.
 
     >>> rounded(0.123456), rounded(123456.7), rounded(3.3333e-8)
     ('0.1235', '123457', '3.333e-08')
@@ -55,9 +54,9 @@ def rounded(value: float, digits: int = 4) -> str:
 
 
 def with_error(mean: float, error: float | None) -> str:
-    """Return a mean with its standard error or deviation, which has two digits and to which the mean is rounded.
+    """Return a mean with its standard error or deviation, both rounded to two significant digits of the error.
 
-    An error that is not defined, as that of a single image, is left out.
+    An undefined error, such as of a single image, is omitted.
 
     >>> with_error(0.98765, 0.0123), with_error(10021.0, 9312.0), with_error(7.276, 4.7), with_error(0.5, math.nan)
     ('0.988 ± 0.012', '10000 ± 9300', '7.3 ± 4.7', '0.5')
@@ -68,7 +67,7 @@ def with_error(mean: float, error: float | None) -> str:
         return rounded(mean)
     if not (math.isfinite(mean) and math.isfinite(error) and error > 0):
         return f"{rounded(mean)} ± {rounded(error, 2)}"
-    places = 1 - math.floor(math.log10(float(f"{error:.1e}")))  # after the point
+    places = 1 - math.floor(math.log10(float(f"{error:.1e}")))  # digits after the decimal point
     if places < 0:
         return f"{round(mean, places):.0f} ± {round(error, places):.0f}"
     exponent = math.floor(math.log10(max(abs(mean), error)))
@@ -88,10 +87,10 @@ def needs_truth(name: str) -> bool:
 
 
 def to_columns(summary: dict[str, dict[str, Summary]], steps: int) -> dict[int, dict[str, Summary]]:
-    """Return the scores by I; where there are slots at I = 0, attention and terms, which are theirs, stand there.
+    """Return the scores by I, with attention and terms at I = 0 if there are slots at I = 0.
 
     Args:
-        summary: what `Scores.summary` returns.
+        summary: the result of `Scores.summary`.
         steps: I of the last stage.
     """
     extra = summary["terms"] | {f"attention/{name}": score for name, score in summary.get("attention", {}).items()}
@@ -110,7 +109,7 @@ def to_json(columns: dict[int, dict[str, Summary]]) -> dict[str, Any]:
 
 
 def stage_label(key: str) -> str:
-    """Return a key of ``metrics.json`` as text for people: ``I = 0`` for ``I=0``."""
+    """Return a key of ``metrics.json`` for display: ``I = 0`` for ``I=0``."""
     return key.replace("=", " = ")
 
 

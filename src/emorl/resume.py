@@ -24,7 +24,7 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     which a checkpoint cannot store, is not compared: see `check_optimizers`.
 
     Raises:
-        MisconfigurationException: if it is not, if the checkpoint has weights alone, or if no step is left to take.
+        MisconfigurationException: if it is not, if the checkpoint contains only weights, or if no step remains.
     """
     remedy = f"start a new run from its weights: --pretrained {module.trainer.ckpt_path}"
     if module.trainer.loggers:  # whose version may be that of the run
@@ -49,7 +49,7 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
         )
     if end := ended(checkpoint, module.trainer.max_steps, module.trainer.max_epochs):
         trial = bool(vars(module.trainer)["fast_dev_run"])
-        remedy = "leave out --trainer.fast_dev_run or --ckpt_path" if trial else f"raise --trainer.{end.limit}"
+        remedy = "remove --trainer.fast_dev_run or --ckpt_path" if trial else f"raise --trainer.{end.limit}"
         raise MisconfigurationException(f"nothing to train: {end.reason}; {remedy}")
 
 

@@ -73,7 +73,7 @@ class SegmentationScores(nn.Module):
     def summary(self) -> dict[str, Summary]:
         """Return mean, standard error and number of images by score; every process must call this.
 
-        Without an object in any image, scores that need truth are left out.
+        If no image has an object, scores that need true masks are omitted.
         """
         found = {name: metric.summary() for name, metric in self.named_children()}  # type: ignore[operator]
         truth = found["fg_ari"].images > 0
@@ -141,7 +141,7 @@ class Scores(nn.Module):
         super().__init__()
         self.last = StageScores(model)
         self.zero_step = StageScores(model) if model.min_steps == 0 else None
-        self.told = False  # that scores are left out
+        self.told = False  # whether omitted scores were reported
         self.terms = nn.ModuleDict({name: ImageMean() for name in model.term_names})
         self.attention = SegmentationScores() if attention else None
 
@@ -167,7 +167,7 @@ class Scores(nn.Module):
     def summary(self) -> dict[str, dict[str, Summary]]:
         """Return mean, standard error and number of images by group and score; every process must call this.
 
-        Groups are ``last`` and, as far as they are scored, ``zero_step``, ``terms`` and ``attention``.
+        Groups are ``last``, ``terms`` and, if they are scored, ``zero_step`` and ``attention``.
         """
         found = {"last": self.last.summary()}
         if self.zero_step is not None:
@@ -179,9 +179,9 @@ class Scores(nn.Module):
 
 
 def log_scores(module: LightningModule, scores: Scores, split: str) -> None:
-    """Log all scores of an evaluation that is over; without an object in any image, say which are left out.
+    """Log all scores at the end of an evaluation; if no image has an object, warn which scores are omitted.
 
-    Whether there is anything to compare with, no single batch or process knows.
+    A single batch or process does not show whether there are objects.
 
     Args:
         module: the module that logs.
@@ -189,8 +189,7 @@ def log_scores(module: LightningModule, scores: Scores, split: str) -> None:
         split: ``val`` or ``test``.
 
     Raises:
-        MisconfigurationException: if a checkpoint, early stopping or a scheduler of a training waits for a score that
-            is left out.
+        MisconfigurationException: if a checkpoint callback, early stopping or a scheduler monitors an omitted score.
     """
     truth, trainer = scores.has_truth(), module.trainer
     for name, metric in scores.named(f"{split}/").items():
@@ -209,11 +208,11 @@ def log_scores(module: LightningModule, scores: Scores, split: str) -> None:
             if needs_truth(monitor := getattr(part, "monitor", None) or ""):
                 name = type(part).__name__
                 raise MisconfigurationException(
-                    f"Expected {name} to monitor a score that there is without masks, got {monitor!r}. Monitor val/nll "
-                    "or val/mse with mode min; emorl.callbacks.BestCheckpoint does so by itself."
+                    f"Expected {name} to monitor a score that needs no true masks, got {monitor!r}. Monitor val/nll "
+                    "or val/mse with mode min; emorl.callbacks.BestCheckpoint does so automatically."
                 )
 
 
 def _public(name: str) -> str:
-    """Return a metric's name without the groups that have none of their own."""
+    """Return a metric's name without the groups that are omitted in logged names."""
     return name.removeprefix("last.").removeprefix("terms.")

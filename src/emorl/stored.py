@@ -1,4 +1,4 @@
-"""Trained weights as they are stored: shipped with the package, or in a checkpoint."""
+"""Storage of trained weights: shipped with the package, or in a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from emorl.renamed import current
 
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint
-_DEFAULT = "efficient_morl/"  # whose weights have names without it, too
+_DEFAULT = "efficient_morl/"  # may be omitted in names of weights
 
 
 class Weights(NamedTuple):
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
 
 
 def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -> None:
-    """Fill a model with trained weights.
+    """Load trained weights into a model.
 
     Args:
         network: the model.
@@ -77,7 +77,7 @@ def read_weights(name: str) -> Weights:
 
 
 def load_card(name: str) -> dict[str, Any]:
-    """Return what is known about shipped weights: the model's configuration, its training, its scores.
+    """Return the card of shipped weights: the model's configuration, its training and its scores.
 
     Raises:
         DataError: if there are none of that name.
@@ -86,23 +86,23 @@ def load_card(name: str) -> dict[str, Any]:
 
 
 def picture_of(card: dict[str, Any]) -> bytes | None:
-    """Return the PNG picture that shipped weights have, None for others."""
+    """Return the PNG picture of shipped weights; None for other weights."""
     if card.get("weights") not in names() or not (file := file_of(card["weights"], ".png")).is_file():
         return None
     return file.read_bytes()
 
 
 def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card: dict[str, Any]) -> None:
-    """Turn a checkpoint of ``emorl fit`` into weights that `emorl.load_pretrained` reads from ``emorl/weights``.
+    """Convert a checkpoint of ``emorl fit`` to weights that `emorl.load_pretrained` reads from ``emorl/weights``.
 
     Args:
         checkpoint: the checkpoint.
         name: name of the weights, MODEL/DATA.
-        folder: where ``NAME.safetensors`` and ``NAME.json`` go; the folder MODEL is there.
-        card: what is to be known about them; the model's configuration is added under ``model``.
+        folder: folder of ``NAME.safetensors`` and ``NAME.json``, which contains the folder MODEL.
+        card: metadata of the weights; the model's configuration is added under ``model``.
 
     Raises:
-        DataError: if the file is no checkpoint, or these files cannot be written.
+        DataError: if the file is not a checkpoint, or a file cannot be written.
     """
     weights = read_checkpoint(checkpoint)
     with atomic(Path(folder) / f"{name}.safetensors") as stream:
@@ -112,12 +112,12 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
 
 
 def read_checkpoint(path: str | Path) -> Weights:
-    """Return the weights in a checkpoint of ``emorl fit``, of a path or a URL.
+    """Return the weights in a checkpoint of ``emorl fit``, at a path or a URL.
 
     Raises:
-        DataError: if the file is no checkpoint, or that of another project.
+        DataError: if the file is not a checkpoint, or is one of another project.
     """
-    import fsspec  # type: ignore[import-untyped]  # what only checkpoints need
+    import fsspec  # type: ignore[import-untyped]  # needed for checkpoints only
 
     from emorl.module import SlotModule
 
@@ -143,13 +143,13 @@ def read_checkpoint(path: str | Path) -> Weights:
 
 
 def class_path_of(model: dict[str, Any]) -> str:
-    """Return the path of the network's class in a module's arguments; without one it is the default."""
+    """Return the path of the network's class in a module's arguments, or that of the default class."""
     network = model.get("network")
     return network["class_path"] if isinstance(network, dict) else "emorl.model.EfficientMORL"
 
 
 def _check_class(checkpoint: str | Path, class_path: str) -> None:
-    """Check that Python finds the class that a checkpoint is of, which may be of a package of its own."""
+    """Check that Python can import the class of a checkpoint's network, which may be defined in another package."""
     module, _, name = class_path.rpartition(".")
     try:
         getattr(import_module(module), name)
@@ -159,7 +159,7 @@ def _check_class(checkpoint: str | Path, class_path: str) -> None:
 
 
 def names() -> list[str]:
-    """Return the names of the shipped weights: MODEL/DATA of each, and before them DATA alone for EfficientMORL's."""
+    """Return the names of the shipped weights: first DATA for those of EfficientMORL, then MODEL/DATA for all."""
     folders = [folder for folder in WEIGHTS.iterdir() if folder.is_dir()]
     cards = [(folder.name, file.name) for folder in folders for file in folder.iterdir() if file.name.endswith(".json")]
     full = sorted(f"{model}/{card.removesuffix('.json')}" for model, card in cards)

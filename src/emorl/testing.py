@@ -1,4 +1,4 @@
-"""A check of the contract that every slot model keeps, for the tests of a model of your own.
+"""A check of the contract of slot models, for tests of your own model.
 
 >>> from emorl.model import SlotAttention
 >>> check_slot_model(lambda: SlotAttention(num_slots=3, slot_dim=8, feature_dim=8))
@@ -18,23 +18,23 @@ from emorl.model.describe import describe
 
 Build = Callable[[], SlotModel]
 ROUNDING = 1e-7  # of values of order one in float64, after gradients and exponentials
-EQUAL = 1e-12  # largest difference of slots that nothing tells apart: small models draw others together, but not so far
+EQUAL = 1e-12  # largest difference of equal slots; in small models, different slots are close, but not this close
 
 
 def check_slot_model(build: Build, size: int = 16) -> None:
     """Check that a model can be trained, tested and studied by everything in this package.
 
-    It must take any batch, image size, K and number of steps; treat slots alike, told apart by ``z0`` alone; take every
-    random number from ``noise``, by name; give every parameter a gradient; be rebuilt from what `describe` says of it,
-    and resume bit for bit; leave no graph under ``torch.inference_mode``; and have an image's slots depend on nothing
-    but the image. Weights are enlarged first, in float64, so that every part matters.
+    The model must accept any batch, image size, K and number of steps; be equivariant to permutations of slots, which
+    differ only by ``z0``; draw every random number from ``noise``, by name; give every parameter a gradient; be rebuilt
+    from the output of `describe`, and resume bit for bit; build no graph under ``torch.inference_mode``; and infer
+    slots that depend on the image only. Weights are enlarged first, in float64, so that every part has an effect.
 
     Args:
-        build: builds a small model, the same each time but for its random weights.
-        size: side of the images, in pixels; a second size is 4 pixels smaller where the decoder renders it.
+        build: builds a small model, the same each time except for its random weights.
+        size: side of the images, in pixels; a second size is 4 pixels smaller, if the decoder can render it.
 
     Raises:
-        AssertionError: that names what does not hold.
+        AssertionError: if a part of the contract is violated; the message names it.
     """
     torch.manual_seed(0)
     model = build()
@@ -97,7 +97,7 @@ def _limits(model: SlotModel, images: Tensor) -> None:
 
 
 def _slots_alike(model: SlotModel, images: Tensor) -> None:
-    """Slots in another order are the same slots, and ``z0`` is what tells them apart."""
+    """Permuted draws of ``z0`` permute the slots, and different draws give different slots."""
     order = torch.randperm(model.num_slots)
     noise = _named(images)
     found = model(images, noise=noise).stages[-1]
@@ -106,11 +106,11 @@ def _slots_alike(model: SlotModel, images: Tensor) -> None:
     _expect(_close(permuted.loss, found.loss), "a loss that does not depend on the order of slots", permuted.loss)
     slots = model.encode(images).slots
     apart = (slots[:, 1:] - slots[:, :1]).abs().amax((0, 2))
-    _expect(bool((apart > EQUAL).all()), "slots that the draw named 'z0' tells apart", "equal slots")
+    _expect(bool((apart > EQUAL).all()), "slots that differ by the draw named 'z0'", "equal slots")
 
 
 def _noise(model: SlotModel, images: Tensor) -> None:
-    """Every random number has a name, and is asked for once."""
+    """Every random number has a name, and is drawn once."""
     names: list[str] = []
 
     def recorded(name: str, like: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def _noise(model: SlotModel, images: Tensor) -> None:
         return _named(images)(name, like)
 
     first, second = (model(images, noise=recorded) for _ in range(2))
-    _expect(_same(first, second), "random numbers from noise alone", "another result the second time")
+    _expect(_same(first, second), "random numbers only from noise", "another result the second time")
     _expect(len(set(names)) * 2 == len(names), "each name once in a call", names)
 
 
@@ -145,27 +145,27 @@ def _no_graph(model: SlotModel, images: Tensor) -> None:
 
 
 def _encoding(model: SlotModel, images: Tensor) -> None:
-    """`encode` gives the last stage's slots, whatever else is in the batch."""
+    """`encode` returns the last stage's slots, independent of other images in the batch."""
     evaluated = copy.deepcopy(model).eval()
     with torch.no_grad():
         slots = evaluated(images, noise=PosteriorMeans()).stages[-1].slots
     _expect(_close(evaluated.encode(images).slots, slots), "the slots of forward from encode", "others")
-    _expect(_close(evaluated.encode(images[1:2]).slots, slots[1:2]), "slots that depend on the image alone", "others")
+    _expect(_close(evaluated.encode(images[1:2]).slots, slots[1:2]), "slots that depend only on the image", "others")
     for stage in evaluated(images, model.training_steps, noise=PosteriorMeans()).stages:
         if stage.step >= model.min_steps:
             fewer = evaluated(images, stage.step, noise=PosteriorMeans()).stages[-1]
-            _expect(_close(fewer.slots, stage.slots), f"what {stage.step} steps give as that stage", "another")
+            _expect(_close(fewer.slots, stage.slots), f"stage {stage.step} as after {stage.step} steps", "another")
     _expect(evaluated.reconstruct(images).reconstruction.shape == images.shape, "images of the same size", "others")
 
 
 def _rebuilt(model: SlotModel, images: Tensor) -> None:
-    """What `describe` says of the model builds it again."""
+    """The output of `describe` rebuilds the model."""
     twin = _twin(model)
     _expect(_same(twin(images, noise=_named(images)), model(images, noise=_named(images))), "the same model", "another")
 
 
 def _resumed(model: SlotModel, images: Tensor) -> None:
-    """Four steps of training are two, a checkpoint, and two more, bit for bit."""
+    """Four training steps equal two steps, a checkpoint, and two more steps, bit for bit."""
     whole = _train(_twin(model), images, range(4))
     half = _train(_twin(model), images, range(2))
     resumed = _train(_twin(half[0]), images, range(2, 4), half[1].state_dict())
@@ -188,7 +188,7 @@ def _train(model: SlotModel, images: Tensor, steps: range, state: Any = None) ->
 
 def _twin(model: SlotModel) -> SlotModel:
     """Return the model, built as a checkpoint does, with its weights."""
-    from pytorch_lightning.cli import instantiate_module  # the models themselves need torch alone
+    from pytorch_lightning.cli import instantiate_module  # models need only torch
 
     from emorl.module import SlotModule
 
@@ -198,7 +198,7 @@ def _twin(model: SlotModel) -> SlotModel:
 
 
 def _enlivened(model: SlotModel) -> SlotModel:
-    """Enlarge the weights: with a cautious start, slots hardly differ."""
+    """Enlarge the weights: with small initial weights, slots hardly differ."""
     model.double()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,7 +1,7 @@
 """Pictures of scenes: tensors in, 8-bit RGB tensors or PNG files out.
 
-Nothing here knows of a logger or a trainer: `decomposition`, `attention` and `sheet` return one labeled picture as a
-tensor, for `save_png` or for whatever shows it.
+This module is independent of loggers and trainers: `decomposition`, `attention` and `sheet` return one labeled picture
+as a tensor, which `save_png` writes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if not TYPE_CHECKING:
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-TILE = 128  # pixels that a smaller tile is enlarged to at least, by a whole factor
+TILE = 128  # smaller tiles are enlarged, by an integer factor, to at least this number of pixels
 BACKGROUND = (32, 32, 32)
 PAGE = 228  # gray of a sheet, on which white tiles show
 _INK = (32, 32, 32)
 _CHECKS, _CHECK = (112, 144), 8  # grays of the checkerboard behind components, and pixels of a square
 _GAP, _SWATCH = 4, 5  # pixels between tiles, and of the bar of color under a slot's name
-_FONT = 14, 9  # pixels of letters: at least so many, and a tile's side over so many
-_OUTLINE = 2  # pixels of a slot's outline on its side of an edge
-_LONGEST = 28  # letters of a row's label
-_LACKING = "\U0010ffff"  # which no font has
+_FONT = 14, 9  # size of letters in pixels: the minimum, and the divisor of a tile's side
+_OUTLINE = 2  # width of an outline in pixels
+_LONGEST = 28  # maximum number of letters in a row's label
+_LACKING = "\U0010ffff"  # a letter that no font contains
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
@@ -52,7 +52,7 @@ def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
 
 
 def colorize(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*batch 3 height width"]:
-    """Paint a label map: label 0 in the dark `BACKGROUND`, labels 1, 2, ... in `COLORS`, over and over.
+    """Color a label map: label 0 in the dark `BACKGROUND`, labels 1, 2, ... in `COLORS`, which repeat.
 
     Args:
         labels: non-negative integer labels.
@@ -64,7 +64,7 @@ def colorize(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*
 
 
 def enlarge(images: Tensor, least: int = TILE) -> Tensor:
-    """Repeat the pixels of images [.., H, W] by the smallest whole factor that makes H and W ``least`` or more.
+    """Repeat the pixels of images [.., H, W] by the smallest integer factor that makes H and W ``least`` or more.
 
     >>> enlarge(torch.zeros(3, 35, 35)).shape, enlarge(torch.zeros(3, 240, 320)).shape
     (torch.Size([3, 140, 140]), torch.Size([3, 240, 320]))
@@ -81,7 +81,7 @@ def outlined(
     Args:
         image: images.
         labels: non-negative integer labels.
-        width: pixels of a line.
+        width: width of the outline in pixels.
     """
     both = torch.stack((labels, -labels)).flatten(0, -3)[:, None].float()
     highest, lowest = max_pool2d(both, 2 * width + 1, stride=1, padding=width).view(2, *labels.shape)
@@ -91,16 +91,16 @@ def outlined(
 def grid(
     images: UInt8[Tensor, "n 3 height width"], columns: int, padding: int = 2, page: int = 255
 ) -> UInt8[Tensor, "3 grid_height grid_width"]:
-    """Lay images out row by row, on white by default.
+    """Arrange images row by row, on white by default.
 
     Args:
         images: at least one image.
-        columns: images in a row; the last row is filled up with page.
-        padding: pixels between the images and around them.
-        page: what is between them, from black, 0, to white, 255.
+        columns: number of images in a row.
+        padding: number of pixels between the images and around them.
+        page: gray level between the images, from 0 (black) to 255 (white).
 
     Raises:
-        ValueError: without an image, or with fewer than one column.
+        ValueError: if there is no image, or no column.
     """
     if len(images) == 0 or columns < 1:
         raise ValueError(
@@ -117,17 +117,17 @@ def grid(
 def sheet(
     tiles: UInt8[Tensor, "rows columns 3 height width"], columns: Sequence[str], rows: Sequence[str] = ()
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
-    """Lay tiles out on light gray, as large as `enlarge` makes them, under names of columns and beside names of rows.
+    """Arrange tiles, enlarged by `enlarge`, on light gray, with names of columns and rows.
 
-    A column called ``slot N`` has a bar of the color that `colorize` gives to the label N.
+    A column named ``slot N`` has a bar in the color of label N, see `colorize`.
 
     Args:
         tiles: at least one row and one column.
-        columns: names.
-        rows: names, which may have several lines; too long ones lose their middle. None by default.
+        columns: names of the columns.
+        rows: names of the rows, of one or several lines; the middle of a long line is omitted. By default no names.
 
     Raises:
-        ValueError: if there are no tiles, or other numbers of names.
+        ValueError: if there are no tiles, or if the numbers of names differ from those of columns or rows.
     """
     if len(columns) != tiles.shape[1] or (rows and len(rows) != len(tiles)):
         got = f"{len(rows)} rows and {len(columns)} columns"
@@ -161,18 +161,19 @@ def decomposition(
     truth: Integer[Tensor, "batch height width"] | None = None,
     rows: Sequence[str] = (),
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
-    """One row a scene: image, outlines of slots, reconstruction, masks, truth, each slot's component; see `sheet`.
+    """Draw a row for each scene: image, outlines of slots, reconstruction, masks, truth and each slot's component.
 
-    Outlines and masks give each pixel to the slot with the largest mask. Slots take colors 1 to K, never the
-    background's: no slot is known to hold the background. Where a component is masked, it is a gray checkerboard.
+    In outlines and masks, each pixel belongs to the slot with the largest mask. Slots have colors 1 to K, never the
+    background's, because it is unknown which slot represents the background. Components are drawn over a gray
+    checkerboard, with the mask as opacity. See also `sheet`.
 
     Args:
         image: scenes in [0, 1].
         reconstruction: their reconstructions in [0, 1].
         masks: slot masks in [0, 1], summing to one over the slots.
         components: slot images in [0, 1].
-        truth: true label maps, if they are known.
-        rows: names of the scenes, if they are to be named.
+        truth: true label maps, if known.
+        rows: names of the scenes; by default no names.
     """
     names, tiles = summary_tiles(image, reconstruction, masks, truth)
     slots = slot_tiles(masks, components)
@@ -182,7 +183,7 @@ def decomposition(
 def slot_tiles(
     masks: Float[Tensor, "batch slots 1 height width"], components: Float[Tensor, "batch slots 3 height width"]
 ) -> UInt8[Tensor, "batch slots 3 tile_height tile_width"]:
-    """Return what each slot shows, enlarged, over a gray checkerboard; arguments as for `decomposition`."""
+    """Return each slot's component, enlarged and over a gray checkerboard; arguments as for `decomposition`."""
     masks, components = enlarge(masks.float()), enlarge(components.float())
     return to_uint8(masks * components + (1 - masks) * _checkerboard(*masks.shape[-2:]).to(masks.device))
 
@@ -193,7 +194,7 @@ def summary_tiles(
     masks: Float[Tensor, "batch slots 1 height width"],
     truth: Integer[Tensor, "batch height width"] | None = None,
 ) -> tuple[list[str], UInt8[Tensor, "batch columns 3 tile_height tile_width"]]:
-    """Return names and enlarged tiles of a `decomposition` that show all slots together; arguments likewise."""
+    """Return the tiles of a `decomposition` that show all slots together, enlarged, and their names; same arguments."""
     labels = enlarge(masks.squeeze(2).argmax(1) + 1)
     tiles = {
         "image": enlarge(to_uint8(image)),
@@ -211,12 +212,12 @@ def attention(
     rows: Sequence[str] = (),
     image: Float[Tensor, "batch 3 height width"] | None = None,
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
-    """One row a scene, one gray tile a slot: attention from black (none) to white (that map's own maximum).
+    """Draw a row for each scene and a gray tile for each slot: attention from black (0) to white (the map's maximum).
 
     Args:
-        maps: non-negative attention; a map of zeros stays black.
-        rows: names of the scenes, if they are to be named.
-        image: scenes in [0, 1], if they are to be shown before their attention.
+        maps: non-negative attention; a map of zeros is black.
+        rows: names of the scenes; by default no names.
+        image: scenes in [0, 1] to draw before their attention; by default none.
     """
     tiles, names = gray(maps), slot_names(maps.shape[1])
     if image is not None:
@@ -225,14 +226,14 @@ def attention(
 
 
 def gray(maps: Float[Tensor, "*batch 1 height width"], white: float | None = None) -> UInt8[Tensor, "*batch 3 _ _"]:
-    """Draw maps from black, 0, to white, which is each map's own maximum unless a value is given."""
+    """Draw maps from black (0) to white (the value ``white``, by default each map's maximum)."""
     peak = maps.amax(dim=(-2, -1), keepdim=True) if white is None else torch.full_like(maps[..., :1, :1], white)
     tiles = to_uint8(maps / torch.where(peak > 0, peak, 1))
     return tiles.expand(*maps.shape[:-3], 3, *maps.shape[-2:])
 
 
 def slot_names(slots: int) -> list[str]:
-    """Return the names of slots in pictures: they count from 1, as labels do.
+    """Return the names of slots in pictures, which count from 1, like labels.
 
     >>> slot_names(2)
     ['slot 1', 'slot 2']
@@ -241,16 +242,16 @@ def slot_names(slots: int) -> list[str]:
 
 
 def save_png(image: UInt8[Tensor, "3 height width"], path: str | os.PathLike[str]) -> None:
-    """Write a picture to `path`, whole or not at all.
+    """Write a picture as PNG, atomically.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: if the file cannot be written.
     """
     _save(Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()), path)
 
 
 def save_labels(labels: Integer[Tensor, "height width"], path: str | os.PathLike[str]) -> None:
-    """Write a label map as a PNG with a palette: its pixels are the labels, shown in the colors of `colorize`.
+    """Write a label map as a PNG with a palette: pixel values are the labels, drawn in the colors of `colorize`.
 
     Args:
         labels: labels from 0 to 255.
@@ -276,7 +277,7 @@ def _checkerboard(height: int, width: int) -> Float[Tensor, "height width"]:
 
 
 def _font(size: int, text: str) -> Font:
-    """Return Pillow's own font, or, for letters that it lacks, DejaVu Sans of matplotlib, if that is installed."""
+    """Return Pillow's default font or, if it lacks a letter, matplotlib's DejaVu Sans, if matplotlib is installed."""
     font = ImageFont.load_default(size)
     spec = None if all(_drawable(letter, font) for letter in _composed(text)) else find_spec("matplotlib")
     places = (spec and spec.submodule_search_locations) or ()
@@ -285,19 +286,19 @@ def _font(size: int, text: str) -> Font:
 
 
 def _composed(text: str) -> str:
-    """Return a text with one letter for each letter and its accent, as some systems do not name files."""
+    """Return a text in which a letter and its accent are one character; in file names of some systems they are two."""
     return unicodedata.normalize("NFC", text)
 
 
 def _drawable(letter: str, font: Font) -> bool:
-    """Tell whether a font has a letter, and does not draw the box that stands for all that it lacks."""
+    """Return whether a font contains a letter, instead of drawing a box for it."""
     if not letter.isprintable():
         return letter == "\n"
     return bytes(font.getmask(letter)) != bytes(font.getmask(_LACKING))
 
 
 def _shortened(name: str, font: Font) -> str:
-    """Return a name that can be drawn, letters that cannot be as escapes, without its middle if it is long."""
+    """Return a name that can be drawn: letters that the font lacks are escaped, the middle of a long name omitted."""
     text = "".join(letter if _drawable(letter, font) else ascii(letter)[1:-1] for letter in _composed(name))
     half = (_LONGEST - 1) // 2
     return text if len(text) <= _LONGEST else f"{text[:half]}…{text[-half:]}"

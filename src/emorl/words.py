@@ -1,4 +1,4 @@
-"""What the command line asks for before it is parsed: whose weights, and which class of network."""
+"""Words of a command line that are read before it is parsed: trained weights, and the class of the network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def weights_parser() -> argparse.ArgumentParser:
 
 
 def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
-    """Return a command line in which a network of another class than before has the defaults of its own.
+    """Return a command line in which a network of another class than before starts from the defaults of its class.
 
-    jsonargparse keeps what both classes take: a `SlotAttention` would have the decoder of the EfficientMORL that it
-    replaces.
+    jsonargparse keeps arguments that both classes have: a `SlotAttention` would have the decoder of the EfficientMORL
+    that it replaces.
 
     Args:
         words: the command line.
-        network: path of the class that is the default, as `class_of` returns it.
+        network: path of the default class, as `class_of` returns it.
 
     >>> begin_networks_anew(["fit", "--model.network", "SlotAttention"], "emorl.model.EfficientMORL")
     ['fit', '--model.network=null', '--model.network', 'SlotAttention']
@@ -56,13 +56,13 @@ def _named_network(option: str, value: str) -> str | None:
         UnicodeDecodeError,
         TypeError,
         KeyError,
-    ):  # it names none; of what is wrong with it the parser tells
+    ):  # it names no class; the parser reports errors
         pass
     return None
 
 
 def class_of(network: Any) -> str | None:
-    """Return the path of a network's class in a configuration, be it the path alone or with arguments.
+    """Return the path of a network's class in a configuration, which is a path, alone or with arguments.
 
     >>> [class_of(network) for network in ("IODINE", {"class_path": "emorl.model.iodine.model.IODINE"}, "mine.IODINE")]
     ['emorl.model.IODINE', 'emorl.model.IODINE', 'mine.IODINE']
@@ -75,8 +75,8 @@ def class_of(network: Any) -> str | None:
 
 
 def of_any_length(model: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's configuration without the length of the run in which it was trained: another is to begin."""
-    scheduler = model.get("scheduler", {})  # not there if it was built by a function
+    """Return a model's configuration without the length of the run that trained it, for a new run."""
+    scheduler = model.get("scheduler", {})  # absent if a function built it
     if not scheduler.get("class_path", "").endswith("WarmupCosineDecay"):
         return model
     init_args = {**scheduler.get("init_args", {}), "total_steps": None}

@@ -185,14 +185,14 @@ def test_what_an_earlier_prediction_has_left_is_told(shards, tmp_path, capsys):
     out = tmp_path / "out"
     predict(shards, tmp_path, PredictionWriter(str(out)))
     predict(shards, tmp_path, PredictionWriter(str(out)))
-    assert "This folder also holds" not in capsys.readouterr().out  # every file was replaced
+    assert "This folder also contains" not in capsys.readouterr().out  # every file was replaced
     (out / "notes.npz").touch()  # of the user
     Image.new("RGB", (40, 50)).save(tmp_path / "a.jpg")
     predict(tmp_path / "a.jpg", tmp_path, PredictionWriter(str(out)))
-    told = "This folder also holds 15 files of an earlier prediction, such as test-00000000.npz"
+    told = "This folder also contains 15 files of an earlier prediction, such as test-00000000.npz"
     assert capsys.readouterr().out.splitlines()[-1] == told
     predict(shards, tmp_path, PredictionWriter(str(out), arrays=False))
-    told = "This folder also holds 8 files of an earlier prediction, such as a.npz"  # three of a, five arrays
+    told = "This folder also contains 8 files of an earlier prediction, such as a.npz"  # three of a, five arrays
     assert capsys.readouterr().out.splitlines()[-1] == told
 
 

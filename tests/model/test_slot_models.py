@@ -1,4 +1,4 @@
-"""The contract of a slot model, for all of them."""
+"""The contract of slot models, tested for every model."""
 
 from functools import partial
 from pathlib import Path
@@ -142,10 +142,10 @@ class Single(SlotAttention):
     ("broken", "told"),
     [
         (Numbered, "order of their draws"),
-        (Crowded, "depend on the image alone"),
-        (Restless, "random numbers from noise alone"),
+        (Crowded, "depend only on the image"),
+        (Restless, "random numbers only from noise"),
         (Idle, "gradient of every parameter"),
-        (Alike, "'z0' tells apart"),
+        (Alike, "slots that differ by the draw named 'z0'"),
         (Scalar, "terms one an image"),
         (Bright, "attention that sums to one"),
         (Single, "in float64: Any batch"),

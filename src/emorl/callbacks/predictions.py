@@ -125,7 +125,7 @@ class PredictionWriter(Callback):
         print(f"Wrote {what} of {int(written)} images to {self.folder.resolve()}{shown}")
         left = [path.name for path, before in self.earlier.items() if path.exists() and version(path) == before]
         if left:
-            print(f"This folder also holds {len(left)} files of an earlier prediction, such as {printable(left[0])}")
+            print(f"This folder also contains {len(left)} files of an earlier prediction, such as {printable(left[0])}")
 
     def _new(self, name: str) -> Path:
         """Return the path of a new file of this prediction."""

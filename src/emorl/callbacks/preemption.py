@@ -55,7 +55,7 @@ class Preemption(Checkpoint):
             environment.auto_requeue = False
         if stage == "fit" and not _keepers(trainer):
             raise MisconfigurationException(
-                "Expected a ModelCheckpoint with 'save_last: true' beside Preemption, got none. Add one."
+                "Expected a ModelCheckpoint with 'save_last: true' with Preemption, got none. Add one."
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,7 +78,7 @@ class Preemption(Checkpoint):
         if self.received == number:
             signal.default_int_handler(number, frame)
         self._receive(number, frame)
-        os.write(sys.stderr.fileno(), b"\nSaving after this step; press Ctrl-C again to stop at once, unsaved.\n")
+        os.write(sys.stderr.fileno(), b"\nSaving after this step; press Ctrl-C again to exit without saving.\n")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Exit if the last step was saved; else store the step, to detect whether the batch completes one.

@@ -1,1 +1,1 @@
-"""Studies of a trained model: how good it is, why, and what its slots stand for."""
+"""Studies of a trained model: its scores, and the information that its slots contain."""

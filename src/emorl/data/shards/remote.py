@@ -1,4 +1,4 @@
-"""Files of a data set, by path or URL: transient faults are retried, others are one error at once.
+"""Files of a data set, by path or URL: transient faults are retried, other faults raise an error immediately.
 
 URLs are read with fsspec, one request per file. Unlike a pipe from curl, it distinguishes a broken connection from the
 end of a file and 404 from 503, and quotes URLs. The user's settings apply: proxies, `~/.netrc`, and variables such as

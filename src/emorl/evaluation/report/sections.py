@@ -88,7 +88,8 @@ def scores(metrics: Metrics, network: SlotModel) -> Section:
         text += " I = 0 is the state before the first step: in EfficientMORL the bottom-up pass, whose KL is a sum over"
         text += " layers; after refinement, the KL is one term."
     if network.nll_constant:
-        text += f" NLL omits a constant of {network.nll_constant:.4g} nats per channel-pixel, log-likelihood has it."
+        text += f" NLL omits a constant of {network.nll_constant:.4g} nats per channel-pixel;"
+        text += " the log-likelihood includes it."
     table = Table(f"Mean ± standard error over {_scenes(metrics)} scenes", ["score", *map(stage_label, metrics)], rows)
     return Section("scores", "Scores", text, [table])
 

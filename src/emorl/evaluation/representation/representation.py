@@ -97,7 +97,7 @@ def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) ->
     ['y']
     """
     if not factors:
-        remedy = "take a data set whose manifest lists factors, such as Tetrominoes, Multi-dSprites or CLEVR"
+        remedy = "use a data set whose manifest lists factors, such as Tetrominoes, Multi-dSprites or CLEVR"
         raise DataError.of(data, expected="objects with factors", got="a data set without any", remedy=remedy)
     by_name = {factor.name: factor for factor in factors}
     unknown = [name for name in names or [] if name not in by_name]

@@ -96,7 +96,7 @@ def traversal(
 
 
 def animation(frames: UInt8[Tensor, "slots dims steps 3 h w"]) -> UInt8[Tensor, "frames 3 height width"]:
-    """Arrange traversals, with a row for each slot and a column for each dimension, and play them forth and back.
+    """Arrange traversals, with a row for each slot and a column for each dimension, and play them forward and backward.
 
     >>> len(animation(torch.zeros(3, 2, 5, 3, 8, 8, dtype=torch.uint8)))
     8

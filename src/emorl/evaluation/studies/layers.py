@@ -115,9 +115,9 @@ def layers(
 def read(network: SlotModel, inference: Inference) -> list[Reading]:
     """Decode the slots of every layer, followed by the stages whose slots are not those of a layer.
 
-    EfficientMORL has the slots of layers 1 .. L, each the sample of q(z^l | z^{l-1}, x), or the mean, that the
-    bottom-up pass continued with, and of steps 1 .. I; those of layer L are stage 0's. In Slot Attention each iteration
-    is a layer, and the slots of the last are the result. A model without layers has stages only.
+    EfficientMORL has the slots of layers 1 .. L, each the sample or the mean of q(z^l | z^{l-1}, x) that is the input
+    of the next layer, and those of steps 1 .. I; the slots of layer L are those of stage 0. In Slot Attention each
+    iteration is a layer, and the slots of the last one are the result. A model without layers has stages only.
 
     Args:
         network: the model.
