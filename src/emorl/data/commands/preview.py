@@ -19,7 +19,7 @@ SCENES_PER_ROW = 4
 def contact_sheet(
     root: str | os.PathLike[str], split: str | None = None, count: int = 16
 ) -> UInt8[Tensor, "3 height width"]:
-    """Lay out the first scenes of a split, each image to the left of its colored segmentation.
+    """Arrange the first scenes of a split, each image to the left of its colored segmentation.
 
     Rows are labeled with the index of their first scene in the split.
 
