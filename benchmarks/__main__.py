@@ -1,4 +1,4 @@
-"""``python -m benchmarks CASE``: engine, models, inference, memory, precision, strides, recipes, data, export, all."""
+"""``python -m benchmarks CASE``; ``--help`` lists the cases."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks import data as data_benchmark
 from benchmarks import engine as engine_benchmark
 from benchmarks import export as export_benchmark
+from benchmarks import formats as formats_benchmark
 from benchmarks import memory as memory_benchmark
 from benchmarks import models as models_benchmark
 from benchmarks import precision as precision_benchmark
@@ -166,6 +167,26 @@ def export(weights: tuple[str, ...] = export_benchmark.COMPARED, rounds: int = 5
     _write(results, json)
 
 
+def formats(root: Path, weights: str = "tetrominoes", rounds: int = 3, json: Path | None = None) -> None:
+    """Score exported ONNX programs in float32, float16 and int8, and measure their sizes and speeds.
+
+    Args:
+        root: data set of emorl-data, such as data/tetrominoes.
+        weights: name of shipped weights.
+        rounds: number of measurements of each program.
+        json: file to write the numbers to.
+    """
+    result = formats_benchmark.formats(weights, root, rounds)
+    table = Table(title=f"reconstruct of {weights}, {result['scenes']} test scenes; speed relative to float32")
+    for column in ("program", "KiB", "speed", "FG-ARI", "MSE"):
+        table.add_column(column)
+    for name, found in result["programs"].items():
+        size, speed = f"{found['bytes'] / 1024:.0f}", f"{found['speed']:.2f}"
+        table.add_row(name, size, speed, f"{found['fg_ari']:.3f}", f"{found['mse']:.5f}")
+    Console(width=120).print(table)
+    _write(result, json)
+
+
 def all_cases(json: Path | None = None) -> None:
     """Measure every case with I = 0, 1, 3, and inference.
 
@@ -225,5 +246,6 @@ def _write(result: Any, path: Path | None) -> None:
 if __name__ == "__main__":
     tune_cpu()
     commands = {"engine": engine, "models": models, "inference": inference, "memory": memory, "precision": precision}
-    commands |= {"strides": strides, "recipes": recipes, "data": data, "export": export, "all": all_cases}
+    commands |= {"strides": strides, "recipes": recipes, "data": data, "export": export, "formats": formats}
+    commands["all"] = all_cases
     auto_cli(commands)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+import tiny
 from benchmarks import engine, export, memory, models, recipes
 from benchmarks.cases import MODELS, Step
 from benchmarks.measure import flops, interleaved, workers
@@ -177,3 +181,17 @@ def test_shipped_weights_that_cannot_be_exported_run_in_eager_alone() -> None:
     result = export.rates("iodine/tetrominoes", rounds=1, batches=(1,))
     assert result["images_per_second"].keys() == {1}
     assert result["images_per_second"][1].keys() == {"eager"}
+
+
+def test_float16_keeps_the_scores_in_half_the_size(tmp_path: Path) -> None:
+    """As a command: the types that the tests check have no place for the symbols of an export."""
+    root, out = tiny.write(tmp_path / "data", val=4, test=4), tmp_path / "formats.json"
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "formats", root, "--rounds=1", f"--json={out}"]
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
+    result = json.loads(out.read_text())
+    full, half = (result["programs"][name] for name in ("float32", "float16"))
+    assert result["scenes"] == 4
+    assert result["programs"].keys() == {"float32", "float16", "int8, dynamic", "int8, static"}
+    assert half["bytes"] < 0.6 * full["bytes"]
+    assert half["fg_ari"] == pytest.approx(full["fg_ari"], abs=0.01)
+    assert half["mse"] == pytest.approx(full["mse"], rel=0.1)
