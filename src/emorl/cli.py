@@ -37,7 +37,7 @@ from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused, stay_in_folde
 from emorl.configurations import with_paths
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
-from emorl.errors import DataError, did_you_mean, printable, reason, told
+from emorl.errors import DataError, did_you_mean, printable, reason, refused
 from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
@@ -320,8 +320,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         build(args).run()
     except (DataError, MisconfigurationException, OSError, FloatingPointError) as error:
-        print(f"emorl: error: {told(error)}", file=sys.stderr)
-        raise SystemExit(2) from error
+        raise SystemExit(refused("emorl", error)) from error
     except UnicodeEncodeError as error:
         name = printable(f"{error.object}")
         print(f"emorl: error: expected output folders with names in UTF-8, got {name}", file=sys.stderr)

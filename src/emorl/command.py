@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from jsonargparse import auto_cli
 
 from emorl import __version__
-from emorl.errors import DataError, told
+from emorl.errors import DataError, refused
 from emorl.mistakes import ShortErrors, explain
 from emorl.paths import command_line, expand_home, print_any_name
 
@@ -59,8 +59,7 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
             parser_class=parser,  # type: ignore[arg-type]
         )
     except (DataError, OSError) as error:
-        print(f"{name}: error: {told(error)}", file=sys.stderr)
-        return 2
+        return refused(name, error)
     except KeyboardInterrupt:
         print(f"{name}: interrupted: run the same command again", file=sys.stderr)
         return 130

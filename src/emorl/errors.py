@@ -1,6 +1,8 @@
 """The error class for data and files, and the parts of error messages."""
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable
 
 CLOSE = 0.6  # similarity of words in [0, 1] from which one is suggested for the other
@@ -51,16 +53,23 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
-def told(error: Exception) -> str:
-    """Return an error as a command prints it, the path first.
+def refused(command: str, error: Exception) -> int:
+    """Print an error as a command's one line on stderr, the path first, and return the exit status, 2.
 
-    >>> told(PermissionError(13, "Permission denied", "out"))
-    'out: Permission denied'
+    If the reader of stdout has closed it, as ``| head`` does, nothing is printed and the status is 141, as of programs
+    that the system ends in that case.
+
+    Args:
+        command: the command that failed.
+        error: a `DataError`, or an error of the system.
     """
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end
+        return 141
     path = getattr(error, "filename", None)
-    return printable(
-        str(error) if isinstance(error, DataError) else f"{path}: {reason(error)}" if path else reason(error)
-    )
+    text = str(error) if isinstance(error, DataError) else f"{path}: {reason(error)}" if path else reason(error)
+    print(f"{command}: error: {printable(text)}", file=sys.stderr)
+    return 2
 
 
 def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from emorl.configurations import BASE, FOLDER, OVERLAYS, STUDIES, SWEEPS, configurations, files, recipes, studies
-from emorl.errors import DataError, did_you_mean, told
+from emorl.errors import DataError, did_you_mean, refused
 from emorl.files import atomic
 from emorl.mistakes import ShortErrors
 from emorl.paths import command_line, print_any_name
@@ -34,8 +33,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         print(listing() if options.action is None else copy(options.copy.names, options.copy.out))
     except (DataError, OSError) as error:
-        print(f"emorl recipes: error: {told(error)}", file=sys.stderr)
-        return 2
+        return refused("emorl recipes", error)
     return 0
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import webbrowser
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from emorl.errors import DataError, told
+from emorl.errors import DataError, refused
 from emorl.explore.build import MODELS, build
 from emorl.explore.serve import address, server
 from emorl.mistakes import ShortErrors
@@ -37,8 +36,7 @@ def main(args: list[str] | None = None) -> int:
         else:
             _show(options)
     except (DataError, OSError) as error:
-        print(f"emorl explore: error: {told(error)}", file=sys.stderr)
-        return 2
+        return refused("emorl explore", error)
     except KeyboardInterrupt:
         print()  # after the terminal's ^C
     return 0
