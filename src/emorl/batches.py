@@ -1,4 +1,4 @@
-"""Batches of one's own data loader, completed to what the model and the callbacks read."""
+"""Completes the batches of a user's data loader with what the model and the callbacks read."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from emorl.errors import DataError, did_you_mean
 FOLDER = Path(__file__).parent / "configs"  # in a checkout a link to the repository's
 BASE = FOLDER / "base.yaml"
 OVERLAYS, STUDIES, SWEEPS = "overlays", "studies", "sweeps"
-_DEFAULT = "efficient_morl"  # whose recipes have names without it, too
+_DEFAULT = "efficient_morl"  # its recipes also have names without the model
 _ATTACHED = re.compile(r"(-c|--config)=(.+)|(-c)(.+)", re.DOTALL)
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def studies() -> dict[str, Path]:
 
 
 def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
-    """Return the path of a file that is given by path or by name; a path that exists comes first.
+    """Return the path of a file given by path or by name; an existing path takes precedence over a name.
 
     A path in the repository, such as ``configs/base.yaml``, also names the package's file if no such file exists. So
     the package's studies and sweeps find their recipes, or edited copies of them, in any working directory.
