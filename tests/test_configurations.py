@@ -1,10 +1,10 @@
-"""Configurations by name: where a path does, a name of the package does; a path that exists comes first."""
+"""Configurations by name: a name of the package works like a path, and an existing path takes precedence."""
 
 from pathlib import Path
 
 import pytest
 
-from emorl.configurations import BASE, FOLDER, chosen, configurations, files, find, recipes, studies, with_paths
+from emorl.configurations import BASE, FOLDER, _warn, chosen, configurations, files, find, recipes, studies, with_paths
 from emorl.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -16,7 +16,8 @@ WITH_BASE = ["--config", str(BASE)]
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """An empty folder: nothing of the repository is in sight."""
+    """An empty folder without the repository, in which each warning is printed again."""
+    _warn.cache_clear()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -52,7 +53,7 @@ def test_a_recipe_by_name_brings_base_before_all_else():
 def test_a_base_that_is_given_is_the_only_one(given):
     for path in ("base.yaml", "configs/base.yaml"):
         Path(path).parent.mkdir(exist_ok=True)
-        Path(path).touch()
+        Path(path).write_text("{}")
     given_path = str(BASE) if given == "base" else given
     assert with_paths(["-c", given, "-c", "tetrominoes-fast"]) == ["-c", given_path, "-c", str(FAST)]
 
@@ -61,12 +62,12 @@ def test_a_base_that_is_given_is_the_only_one(given):
 def test_what_is_no_recipe_by_name_brings_no_base(words):
     for path in ("mine.yaml", "configs/base.yaml"):
         Path(path).parent.mkdir(exist_ok=True)
-        Path(path).touch()
+        Path(path).write_text("{}")
     assert with_paths(words) == ["-c", str(DEMO)] if words[1] == "demo" else words
 
 
 def test_a_path_that_exists_comes_first():
-    Path("tetrominoes-fast").touch()
+    Path("tetrominoes-fast").write_text("{}")
     assert with_paths(["-c", "tetrominoes-fast"]) == ["-c", "tetrominoes-fast"]
 
 
@@ -89,7 +90,7 @@ def test_the_repositorys_path_is_a_name_where_there_is_no_such_file(caplog):
     assert with_paths(["-c", path]) == ["-c", str(FAST)]
     assert f"{path} does not exist here" in caplog.text
     Path(path).parent.mkdir(parents=True)
-    Path(path).touch()
+    Path(path).write_text("{}")
     assert with_paths(["-c", path]) == ["-c", path]
 
 
@@ -107,6 +108,47 @@ def test_an_unknown_name_is_an_error_that_says_what_was_meant(given, meant):
         with_paths(["-c", given])
 
 
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"\xff\xd8", "a file that is not text"),
+        (b"", "an empty file"),
+        (b"- 1", "a list"),
+        (b"a: [", "while parsing a flow node"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_error_with_its_name(content, got, here):
+    (here / "mine.yaml").write_bytes(content)
+    with pytest.raises(DataError, match=rf"mine.yaml: expected a YAML file.*, got {got}.*a checkpoint is given as"):
+        with_paths(["-c", "mine.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("given", "use"),
+    [
+        ("seeds", "that of a study; use emorl-study NAME OUT"),
+        ("ablations/geco", "that of a study; use emorl-study NAME OUT"),
+        ("sweeps/seeds", "that of a sweep; use emorl recipes copy, then wandb sweep PATH"),
+    ],
+)
+def test_the_name_of_another_kind_is_an_error_with_the_command_that_takes_it(given, use):
+    with pytest.raises(DataError, match=rf"the name of a recipe, got {use}"):
+        with_paths(["-c", given])
+    with pytest.raises(DataError, match="the name of a study, got that of a recipe; use emorl fit -c NAME"):
+        find("tetrominoes-fast", studies(), "study")
+
+
+def test_a_name_warns_of_an_edited_copy_which_it_ignores(here, caplog):
+    copy = here / "configs/efficient_morl/tetrominoes-fast.yaml"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(FAST.read_bytes())
+    with_paths(["-c", "tetrominoes-fast"])
+    assert caplog.text == ""
+    copy.write_text("{}")
+    assert with_paths(["-c", "tetrominoes-fast"])[-1] == str(FAST)
+    assert "configs/efficient_morl/tetrominoes-fast.yaml is not used" in caplog.text
+
+
 def test_a_study_has_a_name_too():
     assert find("seeds", studies(), "study") == FOLDER / "studies/seeds.yaml"
     with pytest.raises(DataError, match=r"name of a study, got neither; .* did you mean seeds\?"):
@@ -114,7 +156,7 @@ def test_a_study_has_a_name_too():
 
 
 def test_the_configurations_of_a_command_by_what_they_are_called_there(here):
-    (here / "mine.yaml").touch()
+    (here / "mine.yaml").write_text("{}")
     words = ["-c=tetrominoes-fast", "--config", "mine.yaml", "--config={seed_everything: 1}", "-c", "demo"]
     expected = {"base": BASE, "tetrominoes-fast": FAST, "mine.yaml": Path("mine.yaml"), "demo": DEMO}
     assert chosen(words) == expected

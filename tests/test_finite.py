@@ -20,7 +20,7 @@ def guard(check, grads, step):
 @pytest.fixture
 def late(monkeypatch):
     """Make the CPU a device: flags are not there at once."""
-    monkeypatch.setattr(emorl.finite, "at_once", lambda _: False)
+    monkeypatch.setattr(emorl.finite, "_at_once", lambda _: False)
 
 
 def test_a_step_is_refused_before_it_is_taken():

@@ -124,7 +124,7 @@ def test_a_trainer_asks_for_one_answer_a_step(case, tmp_path, monkeypatch):
         answers.append(flags)
         return lambda: [True] * len(flags)
 
-    monkeypatch.setattr(emorl.finite, "fetched", fetched)
+    monkeypatch.setattr(emorl.finite, "_fetched", fetched)
     module = tiny.module(network=network, refinement_steps=steps)
     seed = module.noise_seed
     del module.noise_seed

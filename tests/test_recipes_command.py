@@ -73,8 +73,8 @@ def test_a_file_that_is_there_is_not_replaced(printed):
     assert "mine: 1 of 2 files copied" in text
     assert "mine/base.yaml differs from the package's and was not overwritten" in text
     assert Path("mine/base.yaml").read_text() == "edited"
-    assert "stays" not in printed("copy", "demo", "--out", "other")
-    assert "stays" not in printed("copy", "demo", "--out", "other")
+    assert "overwritten" not in printed("copy", "demo", "--out", "other")
+    assert "overwritten" not in printed("copy", "demo", "--out", "other")
 
 
 def test_what_is_printed_trains_the_copy(printed, build):
@@ -85,12 +85,20 @@ def test_what_is_printed_trains_the_copy(printed, build):
     assert cli.trainer.max_steps == 12
 
 
+def test_the_printed_command_has_what_was_named_or_an_example_without_download(printed):
+    recipe, demo = "configs/efficient_morl/tetrominoes-fast.yaml", "configs/overlays/demo.yaml"
+    assert f"emorl fit -c configs/base.yaml -c {recipe} -c {demo}\n" in printed("copy", "tetrominoes-fast", "demo")
+    assert f"emorl fit -c configs/base.yaml -c {recipe}\n" in printed("copy")
+    assert "emorl fit" not in printed("copy", "search")
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["copy", "tetrominos"], "tetrominos: expected the name of a recipe, .* did you mean tetrominoes?"),
+        (["copy", "tetrominos"], "tetrominos: expected a name that emorl recipes lists, .* did you mean tetrominoes?"),
+        (["copy", "seeds"], "seeds: expected one file, got two; .*name studies/seeds or sweeps/seeds"),
         (["cpy"], "expected one of copy, got 'cpy'; did you mean copy?"),
-        (["copy", "demo", "nothing"], "nothing: expected the name of a recipe, .* --out names a folder"),
+        (["copy", "demo", "nothing"], "nothing: expected a name that emorl recipes lists, .* --out names the folder"),
     ],
 )
 def test_bad_input_is_one_line_and_copies_nothing(words, error, printed, here):

@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from emorl.errors import DataError, did_you_mean
+from emorl.errors import DataError, did_you_mean, reason
 
 FOLDER = Path(__file__).parent / "configs"  # in a checkout a link to the repository's
 BASE = FOLDER / "base.yaml"
@@ -46,6 +47,31 @@ def studies() -> dict[str, Path]:
     return _short(found, STUDIES) | found
 
 
+def sweeps() -> dict[str, Path]:
+    """Return the W&B sweeps by name, with and without their folder."""
+    found = {name: path for name, path in files().items() if name.startswith(f"{SWEEPS}/")}
+    return _short(found, SWEEPS) | found
+
+
+def settings(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        DataError: if it cannot be read, or if it is not a mapping.
+    """
+    remedy = "check the path; a checkpoint is given as --ckpt_path or --pretrained"
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        got = "a file that is not text" if isinstance(error, UnicodeDecodeError) else reason(error)
+        got = got.replace('in "<unicode string>", ', "in ")
+        raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
+    if not isinstance(content, dict):
+        got = "an empty file" if content is None else f"a {type(content).__name__}"
+        raise DataError.of(path, expected="a YAML file of keys and values", got=got, remedy=remedy)
+    return content
+
+
 def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
     """Return the path of a file given by path or by name; an existing path takes precedence over a name.
 
@@ -63,10 +89,13 @@ def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
     if os.path.exists(given) and not os.path.isdir(given):
         return Path(given)
     if given in known:
+        _warn_of_copy(given, known[given])
         return known[given]
     if path := next((path for path in known.values() if given == f"configs/{path.relative_to(FOLDER)}"), None):
-        _warn(given)
+        _warn(f"{given} does not exist here; using the file of that name in the emorl package.")
         return path
+    if other := next(((got, use) for names, got, use in _uses() if given in names), None):
+        raise DataError.of(given, expected=f"a file or the name of a {kind}", got=other[0], remedy=f"use {other[1]}")
     got = "a folder" if os.path.isdir(given) else "neither"
     meant = did_you_mean(re.sub(r"\A(?:.*/)?configs/|\.ya?ml\Z", "", given), known)
     raise DataError.of(
@@ -91,6 +120,8 @@ def with_paths(words: Sequence[str]) -> list[str]:
     for place in _places(found):
         path = find(given := found[place], known, "recipe")
         named |= path == by_name.get(given)
+        if path.is_file():  # not a pipe, which can be read only once
+            settings(path)
         found[place] = str(path)
         paths.append(path)
     return ["--config", str(BASE), *found] if named and BASE.name not in [path.name for path in paths] else found
@@ -126,9 +157,26 @@ def _is_text(given: str) -> bool:
         return False
 
 
+def _uses() -> list[tuple[Mapping[str, Path], str, str]]:
+    """Return all files by name, with what they are and the command that takes them."""
+    return [
+        (configurations(), "that of a recipe", "emorl fit -c NAME"),
+        (studies(), "that of a study", "emorl-study NAME OUT"),
+        (sweeps(), "that of a sweep", "emorl recipes copy, then wandb sweep PATH"),
+    ]
+
+
+def _warn_of_copy(name: str, path: Path) -> None:
+    """Warn if an edited copy of a file exists where ``emorl recipes copy`` puts it, since a name ignores it."""
+    copy = Path("configs") / path.relative_to(FOLDER)
+    if copy.is_file() and copy.read_bytes() != path.read_bytes():
+        _warn(f"{copy} is not used: {name} is the package's; to use yours, give its path.")
+
+
 @cache
-def _warn(given: str) -> None:
-    logger.warning("%s does not exist here; using the file of that name in the emorl package.", given)
+def _warn(text: str) -> None:
+    """Print a warning once."""
+    logger.warning(text)
 
 
 def _short(found: Mapping[str, Path], folder: str) -> dict[str, Path]:

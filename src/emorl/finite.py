@@ -16,11 +16,17 @@ class FiniteCheck:
     On a CPU a step with a NaN is refused before it is taken. On another device the host would have to wait for the
     answer, so it asks for that of the step before: a step with a NaN is taken with gradients of zero, and refused
     before the next step, before a checkpoint and at the end of training, so that no NaN is ever saved.
+
+    >>> check = FiniteCheck()
+    >>> check.watch({"loss": torch.tensor(torch.nan)})
+    >>> check.guard({"weight": torch.ones(2)}, norms=torch.ones(1), step=7)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FloatingPointError: Expected finite numbers, but at step 7 these are not: loss...
     """
 
     def __init__(self) -> None:
         self._flags: dict[str, Tensor] = {}  # of the current step
-        self._answer: Answer | None = None  # of the step before, on a device
+        self._answer: _Answer | None = None  # of the step before, on a device
 
     def watch(self, values: Mapping[str, Tensor]) -> None:
         """Check values at the next optimizer step, with those of all its batches."""
@@ -42,8 +48,8 @@ class FiniteCheck:
         self.read()
         watched, self._flags = self._flags, {}
         fine = torch.cat([*(flag[None] for flag in watched.values()), norms.isfinite()])
-        answer = Answer(step, list(watched), list(gradients), fetched(fine))
-        if at_once(fine):
+        answer = _Answer(step, list(watched), list(gradients), _fetched(fine))
+        if _at_once(fine):
             answer.check()
         else:
             self._answer = answer
@@ -62,8 +68,8 @@ class FiniteCheck:
             self._answer = None
 
 
-class Answer(NamedTuple):
-    """Which numbers of a step are finite, once they have arrived."""
+class _Answer(NamedTuple):
+    """Whether each number of a step is finite, available after its copy to the host."""
 
     step: int
     values: list[str]
@@ -71,7 +77,7 @@ class Answer(NamedTuple):
     flags: Callable[[], list[bool]]
 
     def check(self) -> None:
-        """Raise a FloatingPointError if one is not, which names values before gradients, their consequence."""
+        """Raise a FloatingPointError if a number is not finite; gradients are named only if all values are finite."""
         names = [*self.values, *(f"gradient of {name}" for name in self.gradients)]
         broken = [name for name, fine in zip(names, self.flags(), strict=True) if not fine]
         if broken:
@@ -84,13 +90,13 @@ class Answer(NamedTuple):
             )
 
 
-def at_once(flags: Tensor) -> bool:
-    """Return whether the host need not wait for values."""
+def _at_once(flags: Tensor) -> bool:
+    """Return whether the host has the values without waiting."""
     return flags.is_cpu
 
 
-def fetched(flags: Bool[Tensor, " n"]) -> Callable[[], list[bool]]:
-    """Start to copy flags to the host; what is returned waits for this copy, but for nothing that is queued later."""
+def _fetched(flags: Bool[Tensor, " n"]) -> Callable[[], list[bool]]:
+    """Start a copy of flags to the host; the returned function waits for this copy only, not for later work."""
     copy = flags.to("cpu", non_blocking=True)
     if flags.is_cpu:
         return copy.tolist

@@ -10,12 +10,24 @@ from typing import Any
 
 import yaml
 
-from emorl.configurations import BASE, FOLDER, OVERLAYS, STUDIES, SWEEPS, configurations, files, recipes, studies
+from emorl.configurations import (
+    BASE,
+    FOLDER,
+    OVERLAYS,
+    STUDIES,
+    SWEEPS,
+    configurations,
+    files,
+    recipes,
+    studies,
+    sweeps,
+)
 from emorl.errors import DataError, did_you_mean, refused
 from emorl.files import atomic
 from emorl.mistakes import ShortErrors
 from emorl.paths import command_line, print_any_name
 
+_EXAMPLE = "tetrominoes-fast"  # needs no download
 _HEADINGS = ("recipe", "model", "data", "size", "K", "steps", "time of training")
 
 
@@ -72,11 +84,13 @@ def copy(names: Sequence[str], out: Path) -> str:
     Raises:
         DataError: if a name is unknown, which copies nothing, or if a file cannot be written.
     """
-    known = files() | configurations()
+    known = files() | sweeps() | studies() | configurations()
     for name in names:
+        if name in studies() and name in sweeps():
+            raise DataError.of(name, expected="one file", got="two", remedy=f"name studies/{name} or sweeps/{name}")
         if name not in known:
-            remedy = f"emorl recipes lists the names, and --out names a folder{did_you_mean(name, known)}"
-            raise DataError.of(name, expected="the name of a recipe", got="another word", remedy=remedy)
+            remedy = f"--out names the folder{did_you_mean(name, known)}"
+            raise DataError.of(name, expected="a name that emorl recipes lists", got="another", remedy=remedy)
     copies = {path: out / path.relative_to(FOLDER) for path in (BASE, *(known[name] for name in names or known))}
     new = {path: target for path, target in copies.items() if not target.exists()}
     for path, target in new.items():
@@ -85,9 +99,9 @@ def copy(names: Sequence[str], out: Path) -> str:
     lines = [f"{out}: {len(new)} of {len(copies)} files copied"]
     changed = [target for path, target in copies.items() if target.read_bytes() != path.read_bytes()]
     lines += [f"{target} differs from the package's and was not overwritten" for target in changed]
-    recipe = next((target for path, target in copies.items() if path in recipes().values()), None)
-    if recipe:
-        lines.append(f"emorl fit -c {shlex.quote(str(copies[BASE]))} -c {shlex.quote(str(recipe))}")
+    chosen = [path for path in copies if names and path in configurations().values()] or [BASE, recipes()[_EXAMPLE]]
+    if len(chosen) > 1:
+        lines.append(" -c ".join(["emorl fit", *(shlex.quote(str(copies[path])) for path in chosen)]))
     return "\n".join(lines)
 
 

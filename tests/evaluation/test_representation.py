@@ -158,7 +158,7 @@ def test_factors_are_chosen_by_name():
 
 
 def test_a_data_set_without_factors_is_refused():
-    with pytest.raises(DataError, match="my/images: expected objects with factors, got a data set without any; take"):
+    with pytest.raises(DataError, match="my/images: expected objects with factors, got a data set without any; use"):
         choose("my/images", (), None)
 
 

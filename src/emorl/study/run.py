@@ -12,8 +12,8 @@ from typing import IO, Any, NamedTuple
 
 import yaml
 
-from emorl.configurations import chosen, find, studies
-from emorl.errors import DataError, reason
+from emorl.configurations import chosen, find, settings, studies
+from emorl.errors import DataError
 from emorl.evaluation.outputs import show, write_figure, write_table
 from emorl.files import atomic, locked
 from emorl.paths import expand_home
@@ -84,7 +84,7 @@ class Run(NamedTuple):
             DataError: if the run was started with others, or a configuration is not a file, not a name or not YAML.
         """
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
-        files = {name: _read(path) for name, path in chosen(self.options).items()}
+        files = {name: settings(path) for name, path in chosen(self.options).items()}
         text = json.dumps({"options": self.options, "files": files}, indent=2, default=str)
         if not kept.exists() or not self.log.exists():
             with atomic(kept) as stream:
@@ -151,8 +151,8 @@ def read_cases(path: Path) -> dict[str, list[str]]:
     >>> read_cases(path)["batch-32"]
     ['-c', 'configs/base.yaml', '--data.batch_size', '32']
     """
-    cases = _read(path)
-    lists = isinstance(cases, dict) and all(isinstance(options, list) for options in cases.values())
+    cases = settings(path)
+    lists = all(isinstance(options, list) for options in cases.values())
     if not lists or not set(cases) - {COMMON}:
         remedy = "write 'name: [-c, RECIPE, ...]' for each case"
         raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
@@ -162,14 +162,6 @@ def read_cases(path: Path) -> dict[str, list[str]]:
 
 def _word(option: Any) -> str:
     return "null" if option is None else str(expand_home(option))
-
-
-def _read(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        got, remedy = reason(error), "check the path and the file"
-        raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
 
 
 def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
