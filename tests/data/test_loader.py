@@ -1,6 +1,8 @@
 """Loaders that train, resume and evaluate, over any number of processes and workers."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count, islice
@@ -232,3 +234,19 @@ def test_the_memory_of_a_reader_is_constant(tmp_path):
     training = TrainingLoader(read, Order((10,) * 10, 10, 0), 5)
     first, *others = (max(int(key) for batch in training for key in batch["key"]) for _ in range(3))
     assert max(others) - first < 4 << 20
+
+
+def test_workers_end_with_a_process_whose_error_keeps_the_loader(tmp_path):
+    """Otherwise they outlive the SIGTERM of its exit, which waits for them."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}\n"
+        "from emorl.data.stream import loader\n"
+        "from test_loader import loader as training\n"
+        "loader.GRACE = 1000\n"
+        "batches = iter(training(num_workers=2))\n"
+        "next(batches)\n"
+        "raise SystemExit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-W", "ignore", program], timeout=200, check=False).returncode == 7

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 from collections.abc import Iterator
+from ctypes import c_bool
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
+from multiprocessing.sharedctypes import RawValue
 from types import FrameType
 from typing import Any
 
@@ -183,23 +187,38 @@ class TrainingLoader:
 def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Iterator[Batch]:
     stream = SceneStream(read, plan, batch_size)
     pin_memory = torch.accelerator.is_available()
+    outlive = partial(_outlive_signals, _exiting())
     try:
         yield from DataLoader(
-            stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory, worker_init_fn=_outlive_signals
+            stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory, worker_init_fn=outlive
         )
     except DataError as error:  # raised in a worker: the message is at the end of its traceback
         raise DataError(str(error.args[0]).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
 
 
-def _outlive_signals(worker: int) -> None:
+@cache
+def _exiting() -> c_bool:
+    """Return a flag in shared memory that is set when this process exits, before it sends SIGTERM to its workers.
+
+    After an error the traceback keeps the loader and its workers until then.
+    """
+    flag: c_bool = RawValue(c_bool, False)
+    atexit.register(setattr, flag, "value", True)
+    return flag
+
+
+def _outlive_signals(exiting: c_bool, worker: int) -> None:
     """Continue for `GRACE` seconds after SIGTERM, which reaches all processes, since the current step needs data.
 
-    A second SIGTERM ends the worker at once. SIGUSR1 and Ctrl-C are ignored: the main process ends its workers.
+    A second SIGTERM ends the worker at once, as does the first one if the main process is exiting. SIGUSR1 and Ctrl-C
+    are ignored: the main process ends its workers.
     """
     del worker
 
     def linger(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        if exiting.value:
+            os.kill(os.getpid(), number)
         signal.alarm(GRACE)
 
     for number in (signal.SIGUSR1, signal.SIGINT):
