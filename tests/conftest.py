@@ -25,6 +25,14 @@ def shards(tmp_path_factory):
 
 
 @pytest.fixture
+def unchecked(monkeypatch):
+    """Switch off jaxtyping's checks, which refuse arguments of other types and shapes before the package does."""
+    import jaxtyping
+
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
 def seeded(monkeypatch):
     """Restore what `seed_everything` sets in the process."""
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):

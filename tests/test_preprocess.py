@@ -1,5 +1,8 @@
 """Pictures of any kind as input of a trained model."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +58,7 @@ def test_it_says_what_it_cuts_away(crop, shape, kept):
     [
         *(PIXELS.astype(np.int64), PIXELS / 1.0, PIXELS[..., :2], np.zeros((0, 4, 3), np.uint8)),
         *(torch.rand(4, 12, 12), torch.rand(3, 12, 12) - 0.5, np.full((4, 4, 3), np.nan), []),
+        Image.new("RGB", (0, 4)),
     ],
 )
 def test_what_is_no_picture_is_refused_in_one_line(bad):
@@ -63,8 +67,79 @@ def test_what_is_no_picture_is_refused_in_one_line(bad):
 
 
 def test_transparency_is_refused():
-    with pytest.raises(DataError, match="expected an opaque image, got transparency"):
+    with pytest.raises(DataError, match="expected an opaque image, got transparent pixels"):
         preprocess(Image.new("RGBA", (4, 4), (0, 0, 0, 9)), 12, "square")
+
+
+def saved_cases():
+    """Return files, by name, that a model cannot take as they are or must rotate."""
+    image, exif = Image.fromarray(PIXELS[:12]), Image.Exif()
+    exif[0x0112] = 6
+    gray = np.full((12, 24), 40000, np.uint16)
+    return {
+        "turned.png": (image, {"exif": exif}),
+        "turned.tiff": (image, {"exif": exif}),
+        "turned.jpg": (image, {"exif": exif}),
+        "frames.gif": (image, {"save_all": True, "append_images": [Image.new("RGB", (24, 12))]}),
+        "deep.png": (Image.fromarray(gray), {}),
+        "deep.tiff": (Image.fromarray(gray.astype(np.int32)), {}),
+        "float.tiff": (Image.fromarray(np.full((12, 24), 0.5, np.float32)), {}),
+        "print.jpg": (image.convert("CMYK"), {}),
+        "clear.png": (Image.new("RGBA", (24, 12), (0, 0, 0, 9)), {}),
+    }
+
+
+@pytest.mark.parametrize("name", saved_cases())
+def test_a_pil_image_is_taken_or_refused_as_its_file_is(name, tmp_path):
+    image, options = saved_cases()[name]
+    image.save(tmp_path / name, **options)
+
+    def taken(picture):
+        try:
+            return preprocess(picture, 12, "pad").tolist()
+        except DataError as error:
+            return str(error).partition(": ")[2]
+
+    expected = taken(tmp_path / name)
+    with Image.open(tmp_path / name) as opened:
+        assert taken(opened) == taken([opened])
+        assert taken(opened) == expected
+    assert isinstance(expected, list) == name.startswith("turned")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK"])
+def test_a_pil_image_of_another_mode_is_refused(mode):
+    told = f"^picture 0: expected an RGB or grayscale image, got the mode {mode}; convert it to 8-bit RGB$"
+    with pytest.raises(DataError, match=told):
+        preprocess(Image.new(mode, (4, 4)), 12, "square")
+
+
+def test_a_pil_image_whose_file_is_closed_is_refused(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pass
+    with pytest.raises(DataError, match=r"^picture 0: expected an image, got .*; open the image again"):
+        preprocess(image, 12, "square")
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("https://example.org/a.png", "expected a path, got a URL; download the image and give its path"),
+        (Path("s3://bucket/a.png"), "expected a path, got a URL; download"),
+        ("data:image/png;base64,AAAA", "expected a path, got a URL; download"),
+        (".", "got Is a directory; give the files of the folder, as a list"),
+        ("missing.png", "got No such file or directory; check the path"),
+        ("a.png/b.png", "got Not a directory; check the path"),
+        ("~nobody-by-this-name/a.png", "got No such file or directory; check the path"),
+    ],
+)
+def test_a_path_that_cannot_be_read_is_told_with_a_fitting_remedy(path, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PIXELS).save("a.png")
+    with pytest.raises(DataError, match=re.escape(told)) as raised:
+        preprocess([Image.fromarray(PIXELS), path], 24, "square")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_model_takes_its_own_pictures(tmp_path):

@@ -121,15 +121,46 @@ def test_other_images_are_refused(weights, bad):
         load_pretrained("small").encode(bad)
 
 
+@pytest.mark.parametrize(
+    ("bad", "got"),
+    [
+        (np.zeros((1, 3, 12, 12), np.float32), r"ndarray of shape \[1, 3, 12, 12\]"),
+        *(("photo.jpg", "str"), (None, "NoneType"), ([torch.zeros(3, 12, 12)], "list")),
+        (torch.zeros(1, 3, 12, 12, dtype=torch.complex64), r"torch.complex64 of shape \[1, 3, 12, 12\]"),
+    ],
+)
+@pytest.mark.parametrize("method", ["encode", "reconstruct"])
+def test_images_that_are_no_float_tensor_are_refused(weights, method, bad, got, unchecked):
+    told = rf"^Expected 8-bit images, .* a tensor of shape \[B, 3, H, W\], got {got}\. .* model\.preprocess of "
+    with pytest.raises(ValueError, match=told):
+        getattr(load_pretrained("small"), method)(bad)
+
+
 @pytest.mark.parametrize("number", [{"steps": -1}, {"num_slots": 0}, {"num_slots": -2}])
 def test_numbers_that_make_no_sense_are_refused(weights, number):
     with pytest.raises(ValueError, match=r"Expected (0 or more steps|num_slots of 1 or more), got"):
         load_pretrained("small").reconstruct(images(), **number)
 
 
-def test_slots_of_another_dimension_are_refused(weights):
-    with pytest.raises(ValueError, match=r"Expected slots of D = 8 dimensions, got shape \[1, 4, 5\]"):
-        load_pretrained("small").decode(torch.zeros(1, 4, 5))
+@pytest.mark.parametrize(
+    ("bad", "got"),
+    [
+        (torch.zeros(1, 4, 5), r"torch.float32 of shape \[1, 4, 5\]"),
+        (torch.zeros(4, 8), r"torch.float32 of shape \[4, 8\]"),
+        (torch.zeros(1, 1, 4, 8), r"torch.float32 of shape \[1, 1, 4, 8\]"),
+        (torch.zeros(1, 4, 8, dtype=torch.int64), r"torch.int64 of shape \[1, 4, 8\]"),
+        (np.zeros((1, 4, 8)), r"ndarray of shape \[1, 4, 8\]"),
+        ([1.0], "list"),
+    ],
+)
+def test_what_is_no_batch_of_slots_is_refused(weights, bad, got, unchecked):
+    with pytest.raises(ValueError, match=rf"Expected slots of D = 8 dimensions, a float tensor .*, got {got}\. Use"):
+        load_pretrained("small").decode(bad)
+
+
+def test_slots_of_another_precision_are_decoded(weights):
+    model, slots = load_pretrained("small"), torch.zeros(1, 4, 8)
+    assert torch.equal(model.decode(slots.double()).reconstruction, model.decode(slots).reconstruction)
 
 
 @pytest.mark.parametrize(

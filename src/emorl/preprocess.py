@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -13,11 +15,12 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from emorl.data.images import read_image
+from emorl.data.images import pixels_of, read_image
 from emorl.data.transforms import Crop, crop_box, fit
 from emorl.errors import DataError
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
+_URL = re.compile(r"[A-Za-z][\w+.-]+:/|data:")  # with one slash as a Path
 _KINDS = "a path, a PIL image, an array [H, W, 3], a tensor [3, H, W], or gray [H, W], 8-bit or float in [0, 1]"
 
 
@@ -26,7 +29,8 @@ def preprocess(images: Picture | Sequence[Picture], size: int, crop: Crop) -> Fl
 
     Args:
         images: a picture, a batch of them as an array [B, H, W, 3] or a tensor [B, 3, H, W], or a list of pictures; an
-            array or a tensor [H, W] is a gray picture.
+            array or a tensor [H, W] is a gray picture. A PIL image is converted as a file is: it is rotated
+            upright by its EXIF orientation, and has a single frame.
         size: side of the square images, in pixels.
         crop: name of the crop, see `emorl.data.transforms`.
 
@@ -34,7 +38,7 @@ def preprocess(images: Picture | Sequence[Picture], size: int, crop: Crop) -> Fl
         Images in [0, 1]. Pictures that must be resized are first rounded to 8 bits, like the training images.
 
     Raises:
-        DataError: if a file is not an image, or the crop does not apply to a picture.
+        DataError: if a file or a PIL image cannot be used, see `read_image`, or the crop does not apply to a picture.
         ValueError: if a picture has another type, shape or range.
     """
     listed = images if isinstance(images, list | tuple) else _unstacked(images)
@@ -70,9 +74,9 @@ def _fitted(image: Picture, index: int, size: int, crop: Crop) -> Float[Tensor, 
 def _pixels(image: Picture, name: str) -> np.ndarray:
     """Return 8-bit pixels, or floats in [0, 1], [H, W, 3]."""
     if isinstance(image, str | PathLike):
-        return read_image(Path(image).expanduser())
+        return _read(os.path.expanduser(image), name)
     if isinstance(image, Image.Image):
-        return _opaque(image, name)
+        image = pixels_of(image, name)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
@@ -88,8 +92,7 @@ def _pixels(image: Picture, name: str) -> np.ndarray:
     return pixels
 
 
-def _opaque(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-        remedy = "put it on a background of your choice"
-        raise DataError.of(name, expected="an opaque image", got="transparency", remedy=remedy)
-    return np.asarray(image.convert("RGB"))
+def _read(path: str, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    if _URL.match(path) and not os.path.exists(path):
+        raise DataError.of(name, expected="a path", got="a URL", remedy="download the image and give its path")
+    return read_image(Path(path))

@@ -3,6 +3,7 @@
 import json
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -34,6 +35,16 @@ def test_it_has_the_scenes_of_a_split_by_index(root):
     with pytest.raises(IndexError, match="Expected an index below 12, got 12"):
         scenes[12]
     assert len(list(Scenes(root, "test"))) == 3
+
+
+def test_an_index_is_an_integer_of_any_type(root, unchecked):
+    scenes = Scenes(root)
+    for index in (np.int64(3), torch.tensor(3)):
+        assert scenes[index]["index"] == 3
+        assert type(scenes[index]["index"]) is int
+    for bad in (slice(1, 3), 1.0, np.float64(1), torch.tensor(1.0), "1", [1, 2], None):
+        with pytest.raises(TypeError, match=r"^Expected an integer index, got .*\. Use torch\.utils\.data\.Subset"):
+            scenes[bad]
 
 
 def test_it_resizes_and_has_no_factors_unless_asked(root):

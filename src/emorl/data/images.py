@@ -36,6 +36,12 @@ _TURNS = {  # transform that makes an image upright, by its EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_REMEDIES = {
+    FileNotFoundError: "check the path",
+    NotADirectoryError: "check the path",
+    IsADirectoryError: "give the files of the folder, as a list",
+    PermissionError: "check its permissions",
+}
 _COLORED = 64  # difference of channels that lossy compression of gray does not reach
 
 T = TypeVar("T")
@@ -54,12 +60,24 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     >>> read_image(path).shape
     (3, 4, 3)
     """
+    return _decode(path, lambda image, _: _rgb(path, image))
 
-    def take(image: Image.Image, _: str) -> np.ndarray:
-        _require_mode(path, image, _PICTURES, "an RGB or grayscale image", "convert it to 8-bit RGB")
-        return _opaque(path, image)
 
-    return _decode(path, take)
+def pixels_of(image: Image.Image, where: object) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the pixels of a PIL image as `read_image` reads those of a file.
+
+    Args:
+        image: the image.
+        where: its name in error messages.
+
+    Raises:
+        DataError: as `read_image`.
+
+    >>> pixels_of(Image.new("L", (4, 3)), "picture 0").shape
+    (3, 4, 3)
+    """
+    with _reported(where, "open the image again, and use it before its file is closed"):
+        return _rgb(where, _upright(where, image)[0])
 
 
 def read_colors(path: Path, remedy: str) -> UInt8[np.ndarray, "height width 3"]:
@@ -204,28 +222,42 @@ def files_provenance(folder: Path, paths: Sequence[Path]) -> dict[str, str | int
 def _decode(path: Path, take: Callable[[Image.Image, str], T]) -> T:
     """Call ``take`` with the only image of a file, rotated upright, and the name of its format; return its result.
 
-    On damaged files, Pillow's decoders raise errors of any class, and warnings that do not name the file.
-
     Raises:
         DataError: on any failure.
     """
+    with _reported(path, "remove or replace the file"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=FORMATS) as image:
+            return take(*_upright(path, image))
+
+
+@contextmanager
+def _reported(where: object, remedy: str) -> Iterator[None]:
+    """Report every failure as a `DataError`, and no warnings.
+
+    On damaged files, Pillow's decoders raise errors of any class, and warnings that do not name the file.
+    """
     try:
         with warnings.catch_warnings(action="ignore"):
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                kind = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG with a preview after it
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1 and kind != "JPEG":
-                    got, remedy = f"{frames} frames", "save the frame that you need as an image"
-                    raise DataError.of(path, expected="a single image", got=got, remedy=remedy)
-                with _quiet_libtiff(kind):
-                    image.load()
-                turn = _TURNS.get(_orientation(image))
-                return take(image if turn is None else image.transpose(turn), kind)
+            yield
     except DataError:
         raise
     except Exception as error:
-        raise DataError.of(path, expected="an image", got=reason(error), remedy="remove or replace the file") from error
+        remedy = next((advice for kind, advice in _REMEDIES.items() if isinstance(error, kind)), remedy)
+        raise DataError.of(where, expected="an image", got=reason(error), remedy=remedy) from error
+
+
+def _upright(where: object, image: Image.Image) -> tuple[Image.Image, str]:
+    """Return an image with a single frame, rotated upright, and the name of its format."""
+    kind = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG with a preview after it
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and kind != "JPEG":
+        got, remedy = f"{frames} frames", "save the frame that you need as an image"
+        raise DataError.of(where, expected="a single image", got=got, remedy=remedy)
+    with _quiet_libtiff(kind):
+        image.load()
+    turn = _TURNS.get(_orientation(image))
+    return (image if turn is None else image.transpose(turn)), kind
 
 
 @contextmanager
@@ -252,13 +284,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _opaque(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+def _rgb(where: object, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the pixels of an image whose mode has an unambiguous conversion to RGB."""
+    _require_mode(where, image, _PICTURES, "an RGB or grayscale image", "convert it to 8-bit RGB")
+    return _opaque(where, image)
+
+
+def _opaque(where: object, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     """Return the colors of an image without transparent pixels."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if (lowest := image.getchannel("A").getextrema()[0]) != 255:
             got, remedy = f"transparent pixels (alpha {lowest})", "put it on a background and save it as RGB"
-            raise DataError.of(path, expected="an opaque image", got=got, remedy=remedy)
+            raise DataError.of(where, expected="an opaque image", got=got, remedy=remedy)
     return np.asarray(image.convert("RGB"))
 
 
@@ -272,6 +310,6 @@ def _labels(path: Path, image: Image.Image, expected: str, remedy: str) -> np.nd
     return labels
 
 
-def _require_mode(path: Path, image: Image.Image, modes: Sequence[str], expected: str, remedy: str) -> None:
+def _require_mode(where: object, image: Image.Image, modes: Sequence[str], expected: str, remedy: str) -> None:
     if image.mode not in modes:
-        raise DataError.of(path, expected=expected, got=f"the mode {image.mode}", remedy=remedy)
+        raise DataError.of(where, expected=expected, got=f"the mode {image.mode}", remedy=remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 import os
 import tarfile
 from bisect import bisect_right
@@ -86,9 +87,14 @@ class Scenes(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read a scene; a negative index counts from the end."""
+        try:
+            index = operator.index(index)
+        except TypeError as error:
+            remedy = "Use torch.utils.data.Subset for several scenes."
+            raise TypeError(f"Expected an integer index, got {index!r}. {remedy}") from error
         if not -len(self) <= index < len(self):
             raise IndexError(f"Expected an index below {len(self)}, got {index}.")
-        index = int(index) % len(self)
+        index %= len(self)
         image, segmentation, factors = read_parts(self._sample(index), self.manifest, self.labels)
         scene: dict[str, Any] = {"index": index, "key": self._key(index)}
         if self.image_size is not None:

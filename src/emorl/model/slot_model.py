@@ -113,14 +113,15 @@ class SlotModel(Described, ABC):
         """Render any number of slots at ``size`` = (height, width) in pixels.
 
         Raises:
-            ValueError: if the slots have another dimension D, or if the decoder cannot render the size.
+            ValueError: if the slots are not a float tensor [B, K, D], or if the decoder cannot render the size.
         """
-        if slots.shape[-1] != self.slot_dim:
+        floats = isinstance(slots, Tensor) and slots.is_floating_point()
+        if not floats or slots.ndim != 3 or slots.shape[-1] != self.slot_dim:
             raise ValueError(
-                f"Expected slots of D = {self.slot_dim} dimensions, got shape {list(slots.shape)}. "
+                f"Expected slots of D = {self.slot_dim} dimensions, a float tensor [B, K, D], got {_described(slots)}. "
                 "Use the slots of encode."
             )
-        return self.decoder(slots, size)  # type: ignore[no-any-return]
+        return self.decoder(slots.to(next(self.parameters())), size)  # type: ignore[no-any-return]
 
     def reconstruct(
         self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
@@ -196,15 +197,22 @@ def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
     >>> unit_range(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)).unique()
     tensor([1.])
     """
-    shaped = images.ndim == 4 and images.shape[1] == 3 and images.shape[0] > 0
+    shaped = isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] == 3 and images.shape[0] > 0
     if shaped and images.dtype == torch.uint8:
         return images / 255
-    known = has_values(images)
+    known = isinstance(images, Tensor) and has_values(images)
     if not shaped or not images.is_floating_point() or (known and not ((images >= 0) & (images <= 1)).all()):
-        values = f" in [{images.min()}, {images.max()}]" if known and images.numel() else ""
-        got = f"{images.dtype} of shape {list(images.shape)}{values}"
+        values = f" in [{images.min()}, {images.max()}]" if known and images.numel() and not images.is_complex() else ""
         raise ValueError(
-            f"Expected 8-bit images, or float images in [0, 1], of shape [B, 3, H, W], got {got}. "
-            "Divide by 255, clamp, or add a batch axis."
+            "Expected 8-bit images, or float images in [0, 1], as a tensor of shape [B, 3, H, W], got "
+            f"{_described(images)}{values}. Divide by 255, clamp, or add a batch axis; model.preprocess of "
+            "load_pretrained takes files, PIL images and arrays."
         )
     return images
+
+
+def _described(value: object) -> str:
+    """Return the type of a value, and its shape if it has one."""
+    kind = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+    shape = getattr(value, "shape", None)
+    return kind if shape is None else f"{kind} of shape {list(shape)}"
