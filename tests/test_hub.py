@@ -13,11 +13,12 @@ import torch
 import emorl
 import tiny
 from emorl import stored
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 from emorl.results import with_error
 from hub_server import serving
 
 pytest.importorskip("huggingface_hub")
+from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 
 @pytest.fixture
@@ -102,10 +103,12 @@ def test_a_class_of_another_package_is_refused_before_it_is_imported(folder, pla
         emorl.from_pretrained(folder)
 
 
-def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path):
+def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"expected a folder or a repository of the hub with config\.json"):
-        emorl.from_pretrained(tmp_path / "empty")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "huggingface_hub", None)
+        with pytest.raises(DataError, match=r"got a folder without config\.json; save"):
+            emorl.from_pretrained(tmp_path / "empty")
     for content in ("{", "[]", "{}", '{"sha256": 3, "model": {}, "about": {}}'):
         (folder / "config.json").write_text(content)
         with pytest.raises(DataError, match=r"expected a config\.json of emorl"):
@@ -115,6 +118,47 @@ def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="expected safetensors"):
         emorl.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"and model\.safetensors, got No such file or directory; save the model"):
+        emorl.from_pretrained(folder)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
+    model = emorl.load_pretrained("tetrominoes")
+    (tmp_path / "a").write_text("kept")
+    with pytest.raises(DataError, match=r"a: expected a folder to write to, got a file; choose another folder"):
+        model.save_pretrained(tmp_path / "a")
+    with pytest.raises(DataError, match=r"b: expected a folder to write to, got Not a directory; choose"):
+        model.save_pretrained(tmp_path / "a/b")
+    assert (tmp_path / "a").read_text() == "kept"
+
+
+@pytest.mark.parametrize("error", [OfflineModeIsEnabled("offline mode is\nenabled."), HTTPError("no route to host")])
+def test_a_hub_that_cannot_be_reached_is_told_in_one_line(error, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", fail)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi.create_repo", fail)
+    cause = re.escape(reason(error).rstrip("."))
+    told = (
+        rf"^user/slots: expected a .*, got {cause}; check the name, the connection and your access \(hf auth login\)$"
+    )
+    with pytest.raises(DataError, match=told):
+        emorl.from_pretrained("user/slots")
+    with pytest.raises(DataError, match=told):
+        emorl.load_pretrained("tetrominoes").push_to_hub("user/slots")
+
+
+@pytest.mark.parametrize("repo", ["user/slots--a", "user/slots/a", "user/a slot", "-a"])
+def test_a_repository_that_is_not_valid_is_told_without_a_connection(repo):
+    told = rf"^{repo}: expected a repository .*, got .*[^.]; give its name as user/repo$"
+    with pytest.raises(DataError, match=told):
+        emorl.load_pretrained("tetrominoes").push_to_hub(repo)
+    with pytest.raises(
+        DataError, match=r"^user/a--b: expected a folder or a repository .*; give its name as user/repo$"
+    ):
+        emorl.from_pretrained("user/a--b")
 
 
 @pytest.mark.parametrize(
@@ -145,14 +189,14 @@ def test_a_folder_is_for_from_pretrained_and_a_checkpoint_for_load_pretrained(fo
     ):
         emorl.load_pretrained(str(folder))
     (tmp_path / "checkpoints").mkdir()
-    told = r"got No such file or directory; .* emorl\.load_pretrained loads a checkpoint"
+    told = r"got a folder without config\.json; .* emorl\.load_pretrained loads a checkpoint"
     with pytest.raises(DataError, match=told):
         emorl.from_pretrained(tmp_path / "checkpoints")
 
 
 HUB = """
 import emorl, torch
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 model = emorl.load_pretrained("tetrominoes")
 assert "/commit/" in model.push_to_hub("user/slots", token="hf_none")
 again = emorl.from_pretrained("user/slots")

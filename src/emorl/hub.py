@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # of its HTTP client
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -19,14 +21,14 @@ from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
 from emorl.model.describe import describe
 from emorl.model_card import PICTURE, model_card
-from emorl.pretrained import Pretrained, assembled
+from emorl.pretrained import CONFIG, Pretrained, assembled
 from emorl.renamed import current
 from emorl.stored import Weights, names, picture_of
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
-class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore[misc]  # save_pretrained has more arguments
+class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
     """A trained model that is saved to and loaded from a folder, or a repository of the hub.
 
     The folder contains ``model.safetensors``, ``config.json`` (configuration, card and the weights' checksum),
@@ -48,20 +50,39 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore
         """Load a folder or a repository, with the options of the mixin.
 
         Raises:
-            DataError: if it does not exist, is damaged, or is not a model of emorl.
+            DataError: if it does not exist, cannot be reached, is damaged, or is not a model of emorl.
+        """
+        with _reached(name, f"a folder or a repository of the hub with {CONFIG} and {WEIGHTS}"):
+            try:
+                return super().from_pretrained(name, **options)
+            except (DataError, HFValidationError):
+                raise
+            except (ValueError, TypeError, AttributeError) as error:  # raised by the mixin for an invalid configuration
+                expected, remedy = f"a {CONFIG} of emorl", "save the model with save_pretrained"
+                raise DataError.of(name, expected=expected, got=f"{error}", remedy=remedy) from error
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Any:  # type: ignore[override]
+        """Save to a folder, with the options of the mixin.
+
+        Raises:
+            DataError: if the folder cannot be written to.
         """
         try:
-            return super().from_pretrained(name, **options)
-        except DataError:
-            raise
-        except (ValueError, TypeError, AttributeError) as error:  # raised by the mixin for an invalid configuration
-            expected, remedy = f"a {CONFIG} of emorl", "save the model with save_pretrained"
-            raise DataError.of(name, expected=expected, got=f"{error}", remedy=remedy) from error
+            return super().save_pretrained(folder, **options)
+        except OSError as error:
+            got = "a file" if Path(folder).is_file() else reason(error)
+            remedy = "choose another folder"
+            raise DataError.of(folder, expected="a folder to write to", got=got, remedy=remedy) from error
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload to a repository, with a model card that names it; create the repository if it does not exist."""
+        """Upload to a repository, with a model card that names it; create the repository if it does not exist.
+
+        Raises:
+            DataError: if the name is not valid, or the hub cannot be reached or refuses the upload.
+        """
         options.setdefault("model_card_kwargs", {"repo_id": repo_id})
-        return str(super().push_to_hub(repo_id, **options))
+        with _reached(repo_id, "a repository user/repo of the hub to write to"):
+            return str(super().push_to_hub(repo_id, **options))
 
     def generate_model_card(self, *_: Any, repo_id: str = "user/repo", **__: Any) -> ModelCard:
         """Return the model card as an object of huggingface_hub."""
@@ -105,16 +126,24 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):  # type: ignore
 def _content(model_id: str, name: str, options: dict[str, Any]) -> bytes:
     """Return a file of a folder or a repository."""
     folder = Path(model_id)
+    path = folder / name if folder.is_dir() else Path(hf_hub_download(model_id, name, **options))
+    return path.read_bytes()
+
+
+@contextmanager
+def _reached(name: str | Path, expected: str) -> Iterator[None]:
+    """Report as a `DataError` that a folder cannot be read, or that a repository is not valid or cannot be reached."""
     try:
-        path = folder / name if folder.is_dir() else Path(hf_hub_download(model_id, name, **options))
-        return path.read_bytes()
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        expected = f"a folder or a repository of the hub with {name}"
-        got, remedy = reason(error)[:200], "check the name, the connection and your access"
-        if folder.is_dir():
-            remedy = "save the model with save_pretrained; emorl.load_pretrained loads a checkpoint, a .ckpt file"
-        remedy += did_you_mean(model_id, names())
-        raise DataError.of(model_id, expected=expected, got=got, remedy=remedy) from error
+        yield
+    except (OSError, HTTPError, HFValidationError) as error:
+        remedy = "check the name, the connection and your access (hf auth login)"
+        if isinstance(error, HFValidationError):
+            remedy = "give its name as user/repo"
+        elif Path(name).is_dir():
+            remedy = "save the model with save_pretrained"
+        remedy += did_you_mean(str(name), names())
+        got = shorten(reason(error), 200, placeholder=" [...]").rstrip(".")
+        raise DataError.of(name, expected=expected, got=got, remedy=remedy) from error
 
 
 def _parsed(model_id: str, content: bytes) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from emorl.preprocess import Picture, preprocess
 from emorl.results import LABELS, rounded
 from emorl.stored import Weights, file_of, load_card, load_weights, names, read_weights
 
+CONFIG = "config.json"  # of a folder or a repository
+
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # user/repo of the hub
 
 if TYPE_CHECKING:
@@ -97,11 +99,20 @@ class Pretrained(nn.Module):
         return export(self, path, steps, num_slots, self.card.get("weights", "model"))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save as a folder of safetensors, JSON and a model card, see `emorl.hub.HubModel`."""
+        """Save as a folder of safetensors, JSON and a model card, see `emorl.hub.HubModel`.
+
+        Raises:
+            DataError: if the folder cannot be written to, or if huggingface_hub is missing.
+        """
         _hub().HubModel.of(self).save_pretrained(folder)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload to the Hugging Face Hub, with the options of its mixin; returns the address of the commit."""
+        """Upload to the Hugging Face Hub, with the options of its mixin; returns the address of the commit.
+
+        Raises:
+            DataError: if the name is not valid, the hub cannot be reached or refuses the upload, or huggingface_hub is
+                missing.
+        """
         return str(_hub().HubModel.of(self).push_to_hub(repo_id, **options))
 
     def encode(
@@ -165,6 +176,10 @@ def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
         remedy = "load a checkpoint with emorl.load_pretrained" if Path(name).exists() else "check the path"
         expected = f"a folder of save_pretrained, a repository user/repo of the hub, or one of {', '.join(names())}"
         raise DataError.of(name, expected=expected, got=got, remedy=remedy + did_you_mean(str(name), names()))
+    if Path(name).is_dir() and not Path(name, CONFIG).exists():
+        remedy = "save the model with save_pretrained; emorl.load_pretrained loads a checkpoint, a .ckpt file"
+        got = f"a folder without {CONFIG}"
+        raise DataError.of(name, expected="a folder of save_pretrained", got=got, remedy=remedy)
     return _hub().HubModel.from_pretrained(name, **options)  # type: ignore[no-any-return]
 
 
