@@ -587,4 +587,6 @@ def test_overlays_come_before_a_recipe_or_after_it(recipe, here, emorl, capsys):
     orders = (WANDB, recipe), (recipe, WANDB)
     before, after = (yaml.safe_load(printed(emorl, capsys, *configs(*order))) for order in orders)
     assert "WandbLogger" in str(before["trainer"]["logger"])
+    for config in (before, after):  # `callbacks+:` of both appends in their order
+        config["trainer"]["callbacks"].sort(key=lambda callback: callback["class_path"])
     assert before == after

@@ -46,7 +46,7 @@ EMORL = [
     ("fit -c value.yaml", "value.yaml: model.crop: expected one of square, center"),
     ("fit -c class.yaml", "class.yaml: model.network: expected a class, got 'emorl.model.EfficientMRL'; did you mean"),
     ("fit -c callback.yaml", "callback.yaml: trainer.callbacks: expected a class, got 'emorl.callbacks.Clok'; did you"),
-    ("fit -c broken.yaml", "broken.yaml: Problems parsing config"),
+    ("fit -c broken.yaml", "broken.yaml: expected a YAML file, got while parsing"),
     ("fit --model.crop sqare", "got 'sqare'; did you mean square?"),
     ("fit --data.train_labels [segmentaton]", "got 'segmentaton'; did you mean segmentation?"),
     ("fit --trainer.precision bf16-mixd", "did you mean bf16-mixed?"),

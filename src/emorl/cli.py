@@ -315,6 +315,7 @@ def main(args: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning 2.6, torch 2.13
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
+    warnings.filterwarnings("ignore", "You're using the WeightAveraging callback, but load")  # nor averaging of weights
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # `RunRecord` checks it
     print_any_name()
     try:
