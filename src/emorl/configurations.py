@@ -37,20 +37,17 @@ def recipes() -> dict[str, Path]:
 
 def configurations() -> dict[str, Path]:
     """Return the files that ``-c`` takes by name: base, the recipes, and the overlays with and without their folder."""
-    overlays = {name: path for name, path in files().items() if name.startswith(f"{OVERLAYS}/")}
-    return {"base": BASE} | recipes() | _short(overlays, OVERLAYS) | overlays
+    return {"base": BASE} | recipes() | _within(OVERLAYS)
 
 
 def studies() -> dict[str, Path]:
     """Return the studies that ``emorl-study`` takes by name, with and without their folder."""
-    found = {name: path for name, path in files().items() if name.startswith(f"{STUDIES}/")}
-    return _short(found, STUDIES) | found
+    return _within(STUDIES)
 
 
 def sweeps() -> dict[str, Path]:
     """Return the W&B sweeps by name, with and without their folder."""
-    found = {name: path for name, path in files().items() if name.startswith(f"{SWEEPS}/")}
-    return _short(found, SWEEPS) | found
+    return _within(SWEEPS)
 
 
 def settings(path: Path) -> Any:
@@ -177,6 +174,12 @@ def _warn_of_copy(name: str, path: Path) -> None:
 def _warn(text: str) -> None:
     """Print a warning once."""
     logger.warning(text)
+
+
+def _within(folder: str) -> dict[str, Path]:
+    """Return the files of a folder by name, with and without the folder."""
+    found = {name: path for name, path in files().items() if name.startswith(f"{folder}/")}
+    return _short(found, folder) | found
 
 
 def _short(found: Mapping[str, Path], folder: str) -> dict[str, Path]:
