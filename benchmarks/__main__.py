@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +21,10 @@ from benchmarks import models as models_benchmark
 from benchmarks import precision as precision_benchmark
 from benchmarks import recipes as recipes_benchmark
 from benchmarks import strides as strides_benchmark
-from benchmarks.cases import CASES, STEPS, VARIANTS
+from benchmarks.cases import CASES, STEPS
+from benchmarks.device import Device, where
 from emorl.cpu import tune_cpu
+from emorl.errors import DataError, refused
 
 SIZES = 64, 96
 
@@ -32,6 +35,7 @@ def engine(
     steps: int | None = None,
     rounds: int = 5,
     model: Literal["efficient_morl", "iodine"] = "efficient_morl",
+    device: Device = "cpu",
     json: Path | None = None,
 ) -> None:
     """Measure one training step of one case: plain, engine in float32, engine in bf16.
@@ -42,10 +46,11 @@ def engine(
         steps: number of refinement steps; by default that of the model's training.
         rounds: number of measurements of each variant.
         model: efficient_morl or iodine.
+        device: cpu, or cuda, on which memory is that of tensors.
         json: file to write the numbers to.
     """
     steps = STEPS[model] if steps is None else steps
-    result = engine_benchmark.engine(case, batch, steps, rounds, model)
+    result = engine_benchmark.engine(case, batch, steps, rounds, model, device)
     _show([result])
     _write(result, json)
 
@@ -55,6 +60,7 @@ def models(
     batch: int = 4,
     rounds: int = 3,
     precision: Literal["float32", "bf16"] = "float32",
+    device: Device = "cpu",
     figure: Path = Path("models.png"),
     json: Path | None = None,
 ) -> None:
@@ -65,10 +71,11 @@ def models(
         batch: number of images.
         rounds: number of measurements of each model.
         precision: float32, or bf16 by autocast.
+        device: cpu, or cuda, on which memory is that of tensors.
         figure: image file to write.
         json: file to write the numbers to.
     """
-    results = _models(sizes, batch, rounds, precision)
+    results = _models(sizes, batch, rounds, precision, device)
     models_benchmark.plot(results, figure)
     _write(results, json)
 
@@ -209,7 +216,7 @@ def _models(sizes: Sequence[int], *arguments: Any) -> list[dict[str, Any]]:
 
 
 def _show(results: list[dict[str, Any]]) -> None:
-    table = Table(title="training step, plain / engine: larger is better")
+    table = Table(title=f"training step, plain / engine: larger is better\n{where(results[0])}")
     columns = (
         "case",
         "batch",
@@ -226,8 +233,8 @@ def _show(results: list[dict[str, Any]]) -> None:
     for column in columns:
         table.add_column(column)
     for r in results:
-        for v in VARIANTS:
-            numbers = (f"{r['seconds'][v]:.2f}", f"{r['time_ratio'][v]:.2f}", f"{r['peak_memory'][v] / 2**30:.2f}")
+        for v in r["seconds"]:
+            numbers = (f"{r['seconds'][v]:.3g}", f"{r['time_ratio'][v]:.2f}", f"{r['peak_memory'][v] / 2**30:.2f}")
             numbers += (
                 f"{r['memory_ratio'][v]:.2f}",
                 f"{r['memory_to_one_step'][v]:.2f}",
@@ -248,4 +255,7 @@ if __name__ == "__main__":
     commands = {"engine": engine, "models": models, "inference": inference, "memory": memory, "precision": precision}
     commands |= {"strides": strides, "recipes": recipes, "data": data, "export": export, "formats": formats}
     commands["all"] = all_cases
-    auto_cli(commands)
+    try:
+        auto_cli(commands)
+    except DataError as error:
+        sys.exit(refused("benchmarks", error))

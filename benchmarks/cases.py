@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from benchmarks.device import Device
 from benchmarks.plain import plain_loss
 from benchmarks.plain_iodine import plain_iodine_loss
 from emorl.model import (
@@ -30,7 +31,10 @@ from emorl.model import (
 Variant = Literal["plain", "plain_tuned", "engine_float32", "engine_bf16"]
 """``plain`` runs in an unmodified Python process, the others after `emorl.cpu.tune_cpu`, a part of the engine."""
 
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
+VARIANTS: dict[Device, tuple[Variant, ...]] = {
+    "cpu": get_args(Variant),
+    "cuda": ("plain", "engine_float32", "engine_bf16"),  # the tuning is of CPUs
+}
 
 
 @dataclass(frozen=True)
@@ -107,15 +111,17 @@ class Step:
         decode_chunk: int | None = None,
         size: int | None = None,
         model: str = "efficient_morl",
+        device: Device = "cpu",
         **build: Any,
     ) -> None:
         torch.manual_seed(0)
         spec = MODELS[model][case]
-        self.model = spec.build(**build if decode_chunk is None else build | {"decode_chunk": decode_chunk})
+        built = spec.build(**build if decode_chunk is None else build | {"decode_chunk": decode_chunk})
+        self.model = built.to(device)
         self.plain = spec.plain
-        self.image = torch.rand(batch, 3, *2 * [size or spec.size])
+        self.image = torch.rand(batch, 3, *2 * [size or spec.size]).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=4e-4)
-        self.variant, self.steps = variant, steps
+        self.variant, self.steps, self.device = variant, steps, device
 
     def __call__(self) -> None:
         """Take the step: loss, gradients, clipping, Adam."""
@@ -144,4 +150,4 @@ class Step:
 
     def autocast(self) -> torch.autocast:
         """Return the context of the variant's precision."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.variant == "engine_bf16")
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.variant == "engine_bf16")

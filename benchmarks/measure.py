@@ -9,12 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from benchmarks.device import Device, finished
+
+PEAK_IMAGES: dict[Device, int] = {"cpu": 28, "cuda": 448}  # on a GPU enough that the host does not limit the rate
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -52,22 +56,14 @@ def flops(call: Callable[[], object]) -> int:
     return count.total
 
 
-def convolution_peak(dtype: torch.dtype) -> float:
-    """Measure this machine's best FLOP/s in the forward pass of a 3x3 convolution of 64 channels, channels-last."""
-    layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype)
-    image = torch.rand(28, 64, 96, 96).to(dtype).contiguous(memory_format=torch.channels_last)
+def convolution_peak(dtype: torch.dtype, device: Device) -> float:
+    """Measure the device's best FLOP/s in the forward pass of a 3x3 convolution of 64 channels, channels-last."""
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, dtype)
+    image = torch.rand(PEAK_IMAGES[device], 64, 96, 96).to(device, dtype).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         count = flops(lambda: layer(image))
-        return count / min(interleaved({"peak": lambda: layer(image)}, rounds=1)["peak"] for _ in range(20))
-
-
-def peak_memory() -> int:
-    """Return the peak resident size of this process, in bytes (Linux).
-
-    ``getrusage`` is unsuitable, because a child process inherits its parent's peak.
-    """
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+        calls = {"peak": finished(partial(layer, image), device)}
+        return count / min(interleaved(calls, rounds=1)["peak"] for _ in range(20))
 
 
 class Worker:

@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from rich.table import Table
 
+from benchmarks.device import Device, name_of, where
 from benchmarks.measure import interleaved, workers
 from emorl.figures import Figure
 
@@ -31,7 +32,11 @@ COSTS = {"forward": "forward", "gradients": "forward and backward", "memory": "p
 
 
 def models(
-    size: int, batch: int = 4, rounds: int = 3, precision: Literal["float32", "bf16"] = "float32"
+    size: int,
+    batch: int = 4,
+    rounds: int = 3,
+    precision: Literal["float32", "bf16"] = "float32",
+    device: Device = "cpu",
 ) -> dict[str, Any]:
     """Measure all models on images of one size; every ratio is model / reference of one run, smaller is cheaper.
 
@@ -40,9 +45,11 @@ def models(
         batch: number of images.
         rounds: number of measurements of each model.
         precision: float32, or bf16 by autocast.
+        device: cpu or cuda.
     """
+    named = name_of(device)
     common = {"case": CASE, "variant": VARIANTS[precision], "batch": batch, "size": size}
-    with workers({name: common | each for name, each in COMPARED.items()}) as started:
+    with workers({model: common | each | {"device": device} for model, each in COMPARED.items()}) as started:
         costs: dict[str, Mapping[str, float]] = {}
         for worker in started.values():
             worker("step")  # the whole training step, before its memory is read
@@ -52,6 +59,7 @@ def models(
         more = {request: ask(started, request) for request in ("parameters", "flops", "forward_flops")}
     return {
         **common,
+        "device": named,
         "precision": precision,
         "threads": torch.get_num_threads(),
         "reference": REFERENCE,
@@ -79,17 +87,17 @@ def relative(values: Mapping[str, float]) -> dict[str, float]:
 
 def table(result: Mapping[str, Any]) -> Table:
     """Return a row for each model."""
-    size, batch, threads = (result[key] for key in ("size", "batch", "threads"))
+    size, batch = result["size"], result["batch"]
     shown = Table(
         title=f"cost relative to {result['reference']}, ratios of one run, smaller is cheaper\n"
-        f"{size}x{size}, batch {batch}, {result['precision']}, threads: {threads}"
+        f"{size}x{size}, batch {batch}, {result['precision']}, {where(result)}"
     )
     for column in ("model", "parameters", "forward", "s", "forward and backward", "s ", "memory", "GiB", "GFLOP"):
         shown.add_column(column)
     for name in result["parameters"]:
         cells = [f"{result['parameters'][name]:,}"]
         for cost, unit in (("forward", 1), ("gradients", 1), ("memory", 2**30)):
-            cells += [f"{result['ratio'][cost][name]:.2f} x", f"{result[cost][name] / unit:.2f}"]
+            cells += [f"{result['ratio'][cost][name]:.2f} x", f"{result[cost][name] / unit:.3g}"]
         work = f"{result['forward_flops'][name] / 1e9:.0f}, {result['flops'][name] / 1e9:.0f}"
         shown.add_row(name, *cells, work)
     return shown
@@ -107,7 +115,7 @@ def plot(results: Sequence[Mapping[str, Any]], figure: Path) -> None:
     canvas.legend(handles, labels, loc="outside lower center", ncols=len(results))
     first = results[0]
     canvas.suptitle(
-        f"Batch {first['batch']}, 7 slots, {first['precision']}, threads: {first['threads']}; "
+        f"Batch {first['batch']}, 7 slots, {first['precision']}, {where(first)}; "
         f"labels: ratios to {first['reference']} in one run"
     )
     canvas.savefig(figure, dpi=120)

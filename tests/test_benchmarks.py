@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import torch
 import tiny
 from benchmarks import engine, export, memory, models, recipes
 from benchmarks.cases import MODELS, Step
+from benchmarks.device import finished, peak_memory, start_memory, where
 from benchmarks.measure import flops, interleaved, workers
 from benchmarks.worker import answers
+from emorl.errors import DataError
+from emorl.provenance import processor
 
 
 def parameters(step: Step) -> int:
@@ -36,7 +40,7 @@ class InProcess:
 
     def __call__(self, request: str = "step") -> int:
         self.requests.append(request)
-        return self.known[request]()
+        return self.known[request]() or 0
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,7 @@ def test_every_model_is_measured_and_shown(measured: Any, tmp_path: Path) -> Non
     table = models.table(result)
     assert list(table.columns[0].cells) == list(models.COMPARED)
     assert models.REFERENCE in str(table.title)
+    assert processor() in str(table.title)
     models.plot([result, result], tmp_path / "models.png")
     assert (tmp_path / "models.png").read_bytes().startswith(b"\x89PNG")
 
@@ -135,12 +140,31 @@ def test_engine_compares_its_variants_on_the_same_step(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(engine, "workers", in_process)
     monkeypatch.setattr(engine, "step_memory", lambda **arguments: arguments["steps"])
-    monkeypatch.setattr(engine, "convolution_peak", lambda _: 1.0)
+    monkeypatch.setattr(engine, "convolution_peak", lambda *_: 1.0)
     result = engine.engine("tetrominoes", batch=2, steps=2, rounds=1, model="iodine")
     assert [each.pop("variant") for each in asked] == list(result["seconds"])
-    assert all(each == {"case": "tetrominoes", "batch": 2, "steps": 2, "model": "iodine"} for each in asked)
+    assert all(
+        each == {"case": "tetrominoes", "batch": 2, "steps": 2, "model": "iodine", "device": "cpu"} for each in asked
+    )
+    assert processor() in where(result)
     assert result["time_ratio"]["plain"] == result["memory_ratio"]["plain"] == 1
     assert result["flops"]["plain"] > result["flops"]["engine_float32"] == result["flops"]["engine_bf16"]
+
+
+def test_on_a_gpu_a_measurement_waits_for_its_work_and_counts_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, partial(calls.append, name))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7 if "reset_peak_memory_stats" in calls else 9)
+    finished(partial(calls.append, "work"), "cuda")()
+    assert calls == ["work", "synchronize"]
+    assert start_memory("cuda") == peak_memory("cuda") == 7
+
+
+def test_a_gpu_that_is_not_there_is_one_error() -> None:
+    for benchmark in (partial(engine.engine, "clevr6"), partial(models.models, 16)):
+        with pytest.raises(DataError, match="expected a GPU that torch can use, got none; use --device cpu"):
+            benchmark(device="cuda")
 
 
 def test_memory_requests_possible_steps(monkeypatch: pytest.MonkeyPatch) -> None:
