@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, beside each other
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # commands look for a GPU, and compute a little else there
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch requires of a deterministic GPU
 
 import pytest
 import torch
