@@ -2,7 +2,7 @@
 
 `emorl` trains, tests and predicts with every `SlotModel` that Python can import, this one with PYTHONPATH=examples::
 
-    emorl fit -c base -c examples/own_model.yaml
+    emorl fit -c examples/own_model.yaml
     emorl test --ckpt_path runs/version_0/checkpoints/last.ckpt --data.root data/tetrominoes --output_dir out
     emorl predict --ckpt_path runs/version_0/checkpoints/last.ckpt --data.root a/folder/of/images --output_dir out
     emorl fit -c runs/version_0/config.yaml --ckpt_path runs/version_0/checkpoints/last.ckpt  # resumes it

@@ -42,11 +42,18 @@ def test_a_name_is_a_path_however_the_option_is_written(form):
     assert with_paths(form.format("slot_attention/tetrominoes-fast").split())[3] == str(OTHER)
 
 
-def test_a_recipe_by_name_brings_base_before_all_else():
-    words = ["--trainer.logger.version=a", "-c", "wandb", "-c", "tetrominoes-fast", "--x", "tetrominoes"]
+@pytest.mark.parametrize("name", ["tetrominoes-fast", str(FAST)])
+def test_base_comes_before_all_else(name):
+    words = ["--trainer.logger.version=a", "-c", "wandb", "-c", name, "--x", "tetrominoes"]
     wandb = str(FOLDER / "overlays/wandb.yaml")
     expected = ["--trainer.logger.version=a", "-c", wandb, "-c", str(FAST), "--x", "tetrominoes"]
     assert with_paths(words) == [*WITH_BASE, *expected]
+
+
+@pytest.mark.parametrize("words", [[], ["--trainer.max_steps=3"], ["-c", "mine.yaml"]])
+def test_a_training_without_a_recipe_starts_from_base_too(words):
+    Path("mine.yaml").write_text("{}")
+    assert with_paths(words) == [*WITH_BASE, *words]
 
 
 @pytest.mark.parametrize("given", ["base", "base.yaml", "configs/base.yaml", str(BASE)])
@@ -58,40 +65,65 @@ def test_a_base_that_is_given_is_the_only_one(given):
     assert with_paths(["-c", given, "-c", "tetrominoes-fast"]) == ["-c", given_path, "-c", str(FAST)]
 
 
-@pytest.mark.parametrize("words", [["-c", "demo"], ["-c", "mine.yaml"], ["-c", "configs/base.yaml", "-c", str(FAST)]])
-def test_what_is_no_recipe_by_name_brings_no_base(words):
-    for path in ("mine.yaml", "configs/base.yaml"):
-        Path(path).parent.mkdir(exist_ok=True)
-        Path(path).write_text("{}")
-    assert with_paths(words) == ["-c", str(DEMO)] if words[1] == "demo" else words
+def test_an_edited_copy_of_base_that_is_not_used_is_a_warning(here, caplog):
+    (here / "configs").mkdir()
+    (here / "configs/base.yaml").write_text("{}")
+    with_paths(["-c", "configs/base.yaml"])
+    assert caplog.text == ""
+    with_paths(["--trainer.max_steps=3"])
+    assert "configs/base.yaml is not used" in caplog.text
+
+
+@pytest.mark.parametrize("words", [["-c", "demo"], ["-c", "mine.yaml"], ["-c", str(FAST)], []])
+def test_only_a_recipe_by_name_brings_base_to_other_subcommands(words):
+    Path("mine.yaml").write_text("{}")
+    assert with_paths(words, "test") == [str(DEMO) if word == "demo" else word for word in words]
+    assert with_paths(["-c", "tetrominoes-fast", *words], "test")[:2] == WITH_BASE
+
+
+@pytest.mark.parametrize("recipe", ["tetrominoes-fast", str(FAST), "copied/efficient_morl/tetrominoes-fast.yaml"])
+def test_an_overlay_before_its_recipe_is_an_error(recipe, here):
+    copy = here / "copied/efficient_morl/tetrominoes-fast.yaml"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(FAST.read_bytes())
+    told = r"demo: .* recipe that it changes \(.*trainer.max_steps\), got it before .*; give -c demo last"
+    with pytest.raises(DataError, match=told):
+        with_paths(["-c", "demo", "-c", recipe])
+    with_paths(["-c", recipe, "-c", "demo"])
+    with_paths(["-c", "wandb", "-c", recipe])  # it only appends
+
+
+def test_your_own_file_may_override_an_overlay(here):
+    (here / "mine.yaml").write_text("trainer: {max_steps: 5}")
+    assert with_paths(["-c", "demo", "-c", "mine.yaml"])[-1] == "mine.yaml"
 
 
 def test_a_path_that_exists_comes_first():
     Path("tetrominoes-fast").write_text("{}")
-    assert with_paths(["-c", "tetrominoes-fast"]) == ["-c", "tetrominoes-fast"]
+    assert with_paths(["-c", "tetrominoes-fast"]) == [*WITH_BASE, "-c", "tetrominoes-fast"]
 
 
 def test_a_folder_is_no_configuration():
     """As ``demo/``, which `make demo` leaves."""
     for name in ("demo", "mine"):
         Path(name).mkdir()
-    assert with_paths(["-c", "demo"]) == ["-c", str(DEMO)]
+    assert with_paths(["-c", "demo"]) == [*WITH_BASE, "-c", str(DEMO)]
     with pytest.raises(DataError, match=r"^mine: expected a file or the name of a recipe, got a folder"):
         with_paths(["-c", "mine"])
 
 
 @pytest.mark.parametrize("text", ["{trainer: {max_steps: 3}}", f"trainer: {{logger: {'x' * 300}}}", "-", "/dev/stdin"])
 def test_a_configuration_that_is_no_file_is_left_alone(text):
-    assert with_paths(["--config", text]) == ["--config", text]
+    assert with_paths(["--config", text]) == [*WITH_BASE, "--config", text]
 
 
 def test_the_repositorys_path_is_a_name_where_there_is_no_such_file(caplog):
     path = "configs/efficient_morl/tetrominoes-fast.yaml"
-    assert with_paths(["-c", path]) == ["-c", str(FAST)]
+    assert with_paths(["-c", path]) == [*WITH_BASE, "-c", str(FAST)]
     assert f"{path} does not exist here" in caplog.text
     Path(path).parent.mkdir(parents=True)
     Path(path).write_text("{}")
-    assert with_paths(["-c", path]) == ["-c", path]
+    assert with_paths(["-c", path]) == [*WITH_BASE, "-c", path]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import emorl
 import tiny
 from emorl import stored
 from emorl.errors import DataError, reason
+from emorl.model import SmallDecoder
 from emorl.results import with_error
 from hub_server import serving
 
@@ -197,6 +198,7 @@ def test_a_folder_is_for_from_pretrained_and_a_checkpoint_for_load_pretrained(fo
 HUB = """
 import emorl, torch
 from emorl.errors import DataError, reason
+from emorl.model import SmallDecoder
 model = emorl.load_pretrained("tetrominoes")
 assert "/commit/" in model.push_to_hub("user/slots", token="hf_none")
 again = emorl.from_pretrained("user/slots")
@@ -222,3 +224,59 @@ def test_a_model_goes_to_the_hub_and_comes_back(tmp_path):
         names = {"model.safetensors", "config.json", "README.md", "picture.png"}
         assert {f"user/slots/{name}" for name in names} <= hub.files.keys()
         assert b'emorl.from_pretrained("user/slots")' in hub.files["user/slots/README.md"]
+
+
+OWN = """
+from emorl.model import SlotAttention
+
+
+class Own(SlotAttention):
+    '''A model of a user's package.'''
+"""
+
+
+def own(tmp_path, monkeypatch, **arguments):
+    """A trained model of a class in a user's module, ``own_of_the_hub``."""
+    (tmp_path / "own_of_the_hub.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_of_the_hub
+
+    network = own_of_the_hub.Own(**tiny.SIZES | arguments)
+    return own_of_the_hub.Own, emorl.pretrained.Pretrained(network, 16, {}).eval()
+
+
+def test_a_model_of_your_own_comes_back_if_the_reader_names_its_class(tmp_path, monkeypatch):
+    cls, model = own(tmp_path, monkeypatch)
+    model.save_pretrained(tmp_path / "a")
+    card = (tmp_path / "a/README.md").read_text()
+    assert "import emorl\nimport own_of_the_hub\n\nmodel = emorl.from_pretrained(" in card
+    assert '", classes=[own_of_the_hub.Own])' in card
+    told = r"classes of emorl\.model, got own_of_the_hub\.Own; if you trust it, import it and name it: from_pretrained"
+    with pytest.raises(DataError, match=told):
+        emorl.from_pretrained(tmp_path / "a")
+    again = emorl.from_pretrained(tmp_path / "a", classes=[cls])
+    assert type(again.network) is cls
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(again.encode(images).slots, model.encode(images).slots)
+
+
+def test_a_model_that_cannot_be_stored_leaves_what_was_there(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("a repository was created")
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi.create_repo", fail)
+    _, model = own(tmp_path, monkeypatch)
+    model.save_pretrained(tmp_path / "a")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    _, other = own(tmp_path, monkeypatch, decoder=lambda dim: SmallDecoder(dim))
+    for save in (lambda: other.save_pretrained(tmp_path / "a"), lambda: other.push_to_hub("user/a")):
+        with pytest.raises(TypeError, match="which a checkpoint cannot store"):
+            save()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["tetrominoes", "user/repo"])
+def test_an_unknown_option_is_refused(name):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'revison'"):
+        emorl.from_pretrained(name, revison="v1")

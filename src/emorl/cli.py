@@ -128,7 +128,7 @@ class EmorlCLI(LightningCLI):
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
         if subcommand:
             place = words.index(subcommand) + 1
-            words = [*words[:place], *with_paths(words[place:])]
+            words = [*words[:place], *with_paths(words[place:], subcommand)]
         named = weights_parser().parse_known_args(words)[0]
         if subcommand and not {"-h", "--help"} & set(words):
             self._take_model(subcommand, named.ckpt_path, named.pretrained)

@@ -100,28 +100,33 @@ def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
     )
 
 
-def with_paths(words: Sequence[str]) -> list[str]:
-    """Return options of ``emorl fit`` with paths in the place of names, after ``base.yaml`` if a recipe is named.
+def with_paths(words: Sequence[str], subcommand: str = "fit") -> list[str]:
+    """Return options of ``emorl SUBCOMMAND`` with paths in the place of names, after ``base.yaml``.
 
-    A recipe given by name adds ``base.yaml`` in front, unless the options contain one, by name or by path.
+    Every training starts from ``base.yaml``, unless the options contain one, by name or by path; so does another
+    subcommand with a recipe given by name.
 
     Args:
         words: the command line after the subcommand.
+        subcommand: fit, validate, test or predict.
 
     Raises:
-        DataError: if a configuration is neither a file nor a name.
+        DataError: if a configuration is neither a file nor a name, or if a recipe after an overlay overrides it.
     """
     known, by_name = configurations(), recipes()
     found = [part for word in words for part in _parts(word)]
-    named, paths = False, []
+    starts_from_base, paths = subcommand == "fit", dict[str, Path]()
     for place in _places(found):
         path = find(given := found[place], known, "recipe")
-        named |= path == by_name.get(given)
+        starts_from_base |= path == by_name.get(given)
         if path.is_file():  # not a pipe, which can be read only once
-            settings(path)
+            _check_order(given, path, paths)
         found[place] = str(path)
-        paths.append(path)
-    return ["--config", str(BASE), *found] if named and BASE.name not in [path.name for path in paths] else found
+        paths[given] = path
+    if starts_from_base and BASE.name not in [path.name for path in paths.values()]:
+        _warn_of_copy("base", BASE)
+        return ["--config", str(BASE), *found]
+    return found
 
 
 def chosen(words: Sequence[str]) -> dict[str, Path]:
@@ -133,6 +138,25 @@ def chosen(words: Sequence[str]) -> dict[str, Path]:
     parts, full = [part for word in words for part in _parts(word)], with_paths(words)
     base = {"base": BASE} if len(full) > len(parts) else {}
     return base | {parts[place]: Path(path) for place in _places(parts) for path in (full[place - len(parts)],)}
+
+
+def _check_order(given: str, path: Path, before: Mapping[str, Path]) -> None:
+    """Check that a file is YAML, and that no recipe, of the package or copied, overrides an overlay given before it."""
+    keys = _keys(settings(path))
+    if f"{path.parent.name}/{path.stem}" not in recipes():
+        return  # a user's file may override anything
+    for name, overlay in before.items():
+        if overlay.parent.name == OVERLAYS and overlay.is_file() and (lost := sorted(_keys(settings(overlay)) & keys)):
+            expected, got = f"an overlay after the recipe that it changes ({', '.join(lost)})", f"it before {given}"
+            raise DataError.of(name, expected=expected, got=got, remedy=f"give -c {name} last")
+
+
+def _keys(content: Any, prefix: str = "") -> set[str]:
+    """Return the dotted keys of the values in nested mappings, except lists that are appended, as ``callbacks+``."""
+    if not isinstance(content, dict):
+        return {prefix.rstrip(".")}
+    items = [(f"{name}", value) for name, value in content.items()]
+    return {key for name, value in items if name[-1:] != "+" for key in _keys(value, f"{prefix}{name}.")}
 
 
 def _parts(word: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
@@ -16,11 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 import emorl
-import emorl.model
 from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
 from emorl.model.describe import describe
-from emorl.model_card import PICTURE, model_card
+from emorl.model_card import PICTURE, foreign, model_card
 from emorl.pretrained import CONFIG, Pretrained, assembled
 from emorl.renamed import current
 from emorl.stored import Weights, names, picture_of
@@ -33,7 +32,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
 
     The folder contains ``model.safetensors``, ``config.json`` (configuration, card and the weights' checksum),
     ``README.md`` (the model card) and for shipped weights a picture. No code in it is executed: there is no pickle, and
-    only classes of `emorl.model` are built.
+    only classes of `emorl.model`, and those that the caller of `from_pretrained` names, are built.
 
     >>> from emorl.pretrained import load_pretrained
     >>> HubModel.of(load_pretrained("tetrominoes")).image_size
@@ -46,15 +45,34 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
         return cls(model.network, model.image_size, model.card, model.crop).eval()
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **options: Any) -> HubModel:  # type: ignore[override]
-        """Load a folder or a repository, with the options of the mixin.
+    def from_pretrained(  # type: ignore[override]  # without the keyword arguments of other models
+        cls,
+        name: str | Path,
+        *,
+        classes: Sequence[type] = (),
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> HubModel:
+        """Load a folder or a repository, with the options of the mixin; see `emorl.from_pretrained`.
 
         Raises:
-            DataError: if it does not exist, cannot be reached, is damaged, or is not a model of emorl.
+            DataError: if it does not exist, cannot be reached, is damaged, is not a model of emorl, or contains a class
+                that is neither in `emorl.model` nor in ``classes``.
         """
         with _reached(name, f"a folder or a repository of the hub with {CONFIG} and {WEIGHTS}"):
             try:
-                return super().from_pretrained(name, **options)
+                return super().from_pretrained(
+                    name,
+                    revision=revision,
+                    token=token,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    classes=classes,
+                )
             except (DataError, HFValidationError):
                 raise
             except (ValueError, TypeError, AttributeError) as error:  # raised by the mixin for an invalid configuration
@@ -66,7 +84,9 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
 
         Raises:
             DataError: if the folder cannot be written to.
+            TypeError: if a part of the model is a function, see `emorl.model.describe`.
         """
+        describe(self.network)  # before the mixin removes a former configuration
         try:
             return super().save_pretrained(folder, **options)
         except OSError as error:
@@ -79,7 +99,9 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
 
         Raises:
             DataError: if the name is not valid, or the hub cannot be reached or refuses the upload.
+            TypeError: as `save_pretrained`.
         """
+        describe(self.network)  # before the repository is created
         options.setdefault("model_card_kwargs", {"repo_id": repo_id})
         with _reached(repo_id, "a repository user/repo of the hub to write to"):
             return str(super().push_to_hub(repo_id, **options))
@@ -97,7 +119,6 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
             "model": described,
             "about": self.card,
         }
-        _check_classes(save_directory, config["model"])
         files = {WEIGHTS: weights, CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
         if picture := picture_of(self.card):
             files[PICTURE] = picture
@@ -106,7 +127,9 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
                 stream.write(content)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubModel:
+    def _from_pretrained(  # type: ignore[override]
+        cls, *, model_id: str, classes: Sequence[type], **options: Any
+    ) -> HubModel:
         known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         options = {name: options[name] for name in known if name in options}
         config = _parsed(model_id, _content(model_id, CONFIG, options))
@@ -115,7 +138,9 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
         if checksum != config["sha256"]:
             expected, remedy = f"weights with SHA-256 {config['sha256']}", "fetch or save them again"
             raise DataError.of(model_id, expected=expected, got=checksum, remedy=remedy)
-        _check_classes(model_id, config["model"])
+        if unknown := sorted(foreign(config["model"]) - {describe(each)["class_path"] for each in classes}):
+            remedy = "if you trust it, import it and name it: from_pretrained(..., classes=[...])"
+            raise DataError.of(model_id, expected="classes of emorl.model", got=", ".join(unknown), remedy=remedy)
         try:
             weights = Weights(model_id, config["model"], load(content))
         except SafetensorError as error:
@@ -156,21 +181,3 @@ def _parsed(model_id: str, content: bytes) -> dict[str, Any]:
         pass
     expected = f"a {CONFIG} of emorl with sha256, model and about"
     raise DataError.of(model_id, expected=expected, got="another", remedy="save the model with save_pretrained")
-
-
-def _check_classes(where: object, model: Mapping[str, Any]) -> None:
-    """Check that a configuration names classes of `emorl.model` only, because others could run any code."""
-    allowed = {f"emorl.model.{name}" for name in emorl.model.__all__}
-    if foreign := sorted(set(_class_paths(model)) - allowed):
-        remedy = "load it by load_pretrained from a checkpoint, which may have classes of other packages"
-        raise DataError.of(where, expected="classes of emorl.model", got=", ".join(foreign), remedy=remedy)
-
-
-def _class_paths(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        if "class_path" in value:
-            yield str(value["class_path"])
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _class_paths(item)

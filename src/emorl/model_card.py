@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import emorl
+import emorl.model
+from emorl.model.describe import describe
 from emorl.results import with_error
 
 if TYPE_CHECKING:
@@ -27,9 +30,8 @@ dimensions, each with a mask and colors, without labels. Images are {size}x{size
 ## Usage
 
 ```python
-import emorl
-
-model = emorl.from_pretrained("{repo_id}")  # pip install 'emorl[hub]'
+{imports}
+model = emorl.from_pretrained("{repo_id}"{classes})  # pip install 'emorl[hub]'
 found = model.reconstruct(model.preprocess("image.png"))
 found.slots, found.masks, found.reconstruction
 ```
@@ -56,7 +58,7 @@ def model_card(model: Pretrained, repo_id: str) -> str:
 
     The metadata of a checkpoint contain only the number of steps; users may add ``trained_on`` and ``license``.
     """
-    card, network = model.card, model.network
+    card, network, others = model.card, model.network, sorted(foreign(describe(model.network)))
     license_ = license_of(card)
     text = _SHIPPED if card.get("weights") else _OWN
     return _TEXT.format(
@@ -68,11 +70,25 @@ def model_card(model: Pretrained, repo_id: str) -> str:
         size=model.image_size,
         crop=model.crop,
         repo_id=repo_id,
+        imports="".join(f"import {name}\n" for name in ("emorl", *dict.fromkeys(p.rpartition(".")[0] for p in others))),
+        classes=f", classes=[{', '.join(others)}]" if others else "",
         picture=f"\n![Images, reconstructions, masks and components]({PICTURE})\n" if card.get("weights") else "",
         scores=_scores(card),
         training=_training(card),
         license=text.format(license=license_ or _UNNAMED, version=emorl.__version__),
     )
+
+
+def foreign(model: Any) -> set[str]:
+    """Return the paths of the classes in a configuration that are not in `emorl.model`.
+
+    >>> sorted(foreign({"network": {"class_path": "mine.Model", "init_args": {"decoder": "emorl.model.MLP"}}}))
+    ['mine.Model']
+    """
+    parts = list(model.values()) if isinstance(model, Mapping) else model if isinstance(model, list) else []
+    inner = {path for part in parts for path in foreign(part)}
+    own = {str(model["class_path"])} if isinstance(model, Mapping) and "class_path" in model else set()
+    return inner | own - {f"emorl.model.{name}" for name in emorl.model.__all__}
 
 
 def license_of(card: dict[str, Any]) -> str:

@@ -159,15 +159,31 @@ def assembled(weights: Weights, card: dict[str, Any]) -> Pretrained:
     return Pretrained(network, size, card, crop).eval()
 
 
-def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
+def from_pretrained(
+    name: str | Path,
+    *,
+    classes: Sequence[type] = (),
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+) -> Pretrained:
     """Load shipped weights, a folder of ``save_pretrained``, or a repository ``user/repo`` of the Hugging Face Hub.
 
     Args:
         name: name, folder or repository, looked for in this order.
-        options: options of the hub's mixin, such as ``revision`` and ``token``.
+        classes: classes outside `emorl.model` that the model may consist of, such as your own; others are refused,
+            because a configuration that could name any class could run any code.
+        revision: branch, tag or commit of the repository; by default its main branch.
+        token: access token of the hub; by default that of ``hf auth login``.
+        cache_dir: folder for downloads; by default that of huggingface_hub.
+        force_download: download again.
+        local_files_only: do not connect to the hub; use what was downloaded before.
 
     Raises:
-        DataError: if it is none of them, if huggingface_hub is missing, or if a file is damaged or of another kind.
+        DataError: if it is none of them, if huggingface_hub is missing, if a file is damaged or of another kind, or if
+            the model contains a class that is neither in `emorl.model` nor in ``classes``.
     """
     if name in names():
         return load_pretrained(str(name))
@@ -180,7 +196,15 @@ def from_pretrained(name: str | Path, **options: Any) -> Pretrained:
         remedy = "save the model with save_pretrained; emorl.load_pretrained loads a checkpoint, a .ckpt file"
         got = f"a folder without {CONFIG}"
         raise DataError.of(name, expected="a folder of save_pretrained", got=got, remedy=remedy)
-    return _hub().HubModel.from_pretrained(name, **options)  # type: ignore[no-any-return]
+    return _hub().HubModel.from_pretrained(  # type: ignore[no-any-return]
+        name,
+        classes=classes,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        force_download=force_download,
+        local_files_only=local_files_only,
+    )
 
 
 def _hub() -> Any:

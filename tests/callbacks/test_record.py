@@ -131,7 +131,7 @@ def test_two_trainings_do_not_share_a_folder(shards, tmp_path, monkeypatch, emor
     monkeypatch.chdir(tmp_path)
     logger = ("--trainer.logger=emorl.loggers.AppendingCSVLogger", "--trainer.logger.save_dir=runs")
     arguments = ("fit", f"--data.root={shards}", *logger, "--trainer.logger.version=same", *TRAIN)
-    folder = tmp_path / "runs" / "lightning_logs" / "same"
+    folder = tmp_path / "runs" / "same"
     folder.mkdir(parents=True)
     with locked(folder):
         assert "another process writes there" in refused(emorl, capsys, *arguments)
