@@ -361,6 +361,7 @@ def from_cli(shards, tmp_path, emorl):
         "trainer.callbacks": "pytorch_lightning.callbacks.ModelCheckpoint",
         "trainer.callbacks.dirpath": tmp_path / "kept",
         "trainer.callbacks.filename": "last",
+        "trainer.callbacks.every_n_train_steps": 2,
         "model.scheduler": "emorl.optim.WarmupExponentialDecay",
         "model.scheduler.warmup_steps": 3,
         "model.optimizer": "torch.optim.SGD",
