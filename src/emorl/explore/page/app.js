@@ -5,7 +5,7 @@ import { Dimensions } from "./dimensions.js";
 import { byId, element } from "./dom.js";
 import { Editor } from "./editor.js";
 import { fit, Mistake, readFiles } from "./images.js";
-import { loadModel } from "./runtime.js";
+import { fetched, loadModel } from "./runtime.js";
 import { savePicture, saveSlots } from "./save.js";
 import { SceneView } from "./scene_view.js";
 import * as slots from "./slots.js";
@@ -80,6 +80,12 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Messages remain until the next action.
+main.addEventListener("click", () => {
+  byId("message").hidden = true;
+  say("");
+}, true);
+
 // A file dropped outside of the scenes goes to scene A; by default the browser would open it instead of the page.
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
@@ -106,6 +112,7 @@ const latest = [null, null]; // the image asked for last, of each scene
 /** Show another image in a scene, unless a newer one is requested before it is encoded. */
 async function place(number, image) {
   latest[number] = image;
+  say("");
   const scene = await encoded(image);
   if (latest[number] === image) await editor.commit(slots.placeScene(editor.settled, number, scene));
 }
@@ -114,14 +121,21 @@ async function place(number, image) {
 async function start(entry) {
   main.setAttribute("aria-busy", "true");
   main.inert = true;
+  byId("about").textContent = `Loading ${entry.title}…`;
   try {
     model = await loadModel(entry);
     about = entry;
     await open();
   } finally {
-    main.inert = false;
+    main.inert = !editor.state; // if no model was loaded
     main.setAttribute("aria-busy", "false");
   }
+}
+
+/** Show the model's sizes, if there is one, instead of what is loaded. */
+function describe() {
+  const { network, num_slots: count, slot_dim: dim, image_size: size } = about ?? {};
+  byId("about").textContent = about ? `${network}: ${count} slots of ${dim} numbers, images of ${size} × ${size} pixels.` : "";
 }
 
 async function open() {
@@ -131,10 +145,9 @@ async function open() {
   const [chosen, partner] = [await largestObject(scenes[0]), await largestObject(scenes[1])];
   views.forEach((view) => view.offer(about));
   for (const button of byId("models").children) button.setAttribute("aria-pressed", String(button.entry === about));
-  const { network, num_slots: count, slot_dim: dim, image_size: size } = about;
-  byId("about").textContent = `${network}: ${count} slots of ${dim} numbers, images of ${size} × ${size} pixels.`;
+  describe();
   const order = "Those that differ most between objects come first; the thumbnails show the slot at both ends.";
-  byId("numbers-hint").textContent = `A slot has ${dim} dimensions. ${order}`;
+  byId("numbers-hint").textContent = `A slot has ${about.slot_dim} dimensions. ${order}`;
   say("");
   await editor.open({ scenes, chosen, partner });
 }
@@ -194,6 +207,7 @@ async function drawOnce(shown) {
 function report(error) {
   byId("message").textContent = error instanceof Mistake ? error.message : `Error: ${error.message}`;
   byId("message").hidden = false;
+  describe();
 }
 
 /** Run an action, and show a one-sentence message if it fails. */
@@ -207,7 +221,7 @@ async function guarded(action) {
 }
 
 await guarded(async () => {
-  const meta = await (await fetch("meta.json")).json();
+  const meta = await (await fetched("meta.json")).json();
   for (const entry of meta.models) {
     byId("models").append(element("button", { textContent: entry.title, entry, onclick: () => guarded(() => start(entry)) }));
   }

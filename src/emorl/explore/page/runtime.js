@@ -23,10 +23,20 @@ export function loadModel(about) {
   return loaded.get(about);
 }
 
-async function fetched(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${answer.url} is missing on the server.`);
+/** Fetch a file of the page. */
+export async function fetched(url) {
+  const answer = await fetch(url).catch(() => {
+    throw new Error(`${url} was not loaded, because the server does not respond.`);
+  });
+  if (!answer.ok) throw new Error(`${url} is missing on the server.`);
   return answer;
+}
+
+/** Prepare a graph to run. */
+async function session(graph) {
+  return ort.InferenceSession.create(graph).catch(() => {
+    throw new Error("the model did not start, because WebAssembly or part of a file is missing.");
+  });
 }
 
 async function create(about) {
@@ -34,8 +44,8 @@ async function create(about) {
   const scene = async (name) => createImageBitmap(await (await fetched(`${about.folder}/scenes/${name}`)).blob());
   const graphs = [graph("encode"), graph("decode")];
   const [encoding, decoding, ...scenes] = await Promise.all([...graphs, ...about.scenes.map(scene)]);
-  const encoder = await ort.InferenceSession.create(encoding);
-  const decoder = await ort.InferenceSession.create(decoding);
+  const encoder = await session(encoding);
+  const decoder = await session(decoding);
   const { image_size: size, slot_dim: dim } = about;
 
   async function encode(pixels) {
