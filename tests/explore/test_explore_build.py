@@ -19,7 +19,7 @@ from emorl.errors import DataError
 from emorl.explore import bundle
 from emorl.explore.build import build
 from emorl.explore.bundle import bundle_key
-from emorl.explore.gallery import generated
+from emorl.explore.gallery import example_scenes
 
 PAGE = resources.files("emorl.explore") / "page"
 
@@ -71,7 +71,7 @@ def test_the_folder_contains_page_models_scenes_and_metadata(tmp_path):
 def test_scenes_are_of_the_test_split(tmp_path):
     build(tmp_path / "site", ["tetrominoes"])
     shown = read_image(tmp_path / "site" / "models" / "0" / "scenes" / "05.png")
-    np.testing.assert_array_equal(shown, generated(35).images[5])
+    np.testing.assert_array_equal(shown, example_scenes(35).images[5])
 
 
 def test_a_second_build_takes_the_models_from_the_cache(tmp_path, graphs):
@@ -93,9 +93,9 @@ def test_an_export_that_fails_leaves_neither_a_page_nor_anything_in_the_cache(tm
 
 
 def test_the_cache_key_depends_on_weights_and_scenes():
-    model, gallery = load_pretrained("tetrominoes"), generated(35)
+    model, gallery = load_pretrained("tetrominoes"), example_scenes(35)
     key = bundle_key(model, gallery)
-    assert key == bundle_key(load_pretrained("tetrominoes"), generated(35))
+    assert key == bundle_key(load_pretrained("tetrominoes"), example_scenes(35))
     assert key != bundle_key(model, gallery._replace(images=gallery.images[:1]))
     with torch.no_grad():
         next(model.parameters())[0] += 1
@@ -118,9 +118,16 @@ def test_one_image_is_enough(tmp_path, pictures):
     assert entry["start"] == [0, 0]
 
 
+def test_scenes_that_only_blender_renders_are_stored():
+    gallery = example_scenes(96)
+    assert (gallery.title, gallery.images.shape) == ("CLEVR6", (48, 96, 96, 3))
+    seams = np.abs(np.diff(gallery.images.astype(int), axis=1)).mean(axis=(0, 2, 3))
+    assert seams.max() < 4 * np.median(seams)  # no tile contains the border of two scenes
+
+
 def test_a_model_of_another_size_needs_images():
-    with pytest.raises(DataError, match=r"images of 35x35 .* got 96x96; give a folder of images with --images"):
-        generated(96)
+    with pytest.raises(DataError, match=r"images of 35x35 .* got 48x48; give a folder of images with --images"):
+        example_scenes(48)
 
 
 def test_an_explorer_is_replaced_and_other_files_are_not(tmp_path):

@@ -12,7 +12,7 @@ from emorl import __version__
 from emorl.errors import DataError, reason
 from emorl.explore.bundle import bundle_key, write_bundle
 from emorl.explore.cache import cached
-from emorl.explore.gallery import from_folder, generated
+from emorl.explore.gallery import example_scenes, from_folder
 from emorl.pretrained import load_pretrained
 
 MODELS = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}  # shown by default, with their titles
@@ -25,8 +25,8 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
     Args:
         folder: output folder; it must not exist, or be empty, or contain an explorer, which is replaced.
         models: names of shipped weights, or paths of checkpoints.
-        images: a folder of images to show as scenes, for all models; by default generated scenes of the model's image
-            size.
+        images: a folder of images to show as scenes, for all models; by default test scenes of the data set with the
+            model's image size.
 
     Raises:
         DataError: if a model or the images cannot be read, if a model cannot be exported, or if the folder contains
@@ -54,7 +54,7 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
 def _bundle(name: str, images: Path | None) -> Path:
     """Return the cached folder of one model's files, which are created if necessary."""
     model = load_pretrained(name)
-    gallery = generated(model.image_size) if images is None else from_folder(images, model.image_size)
+    gallery = example_scenes(model.image_size) if images is None else from_folder(images, model.image_size)
     return cached(bundle_key(model, gallery), lambda folder: write_bundle(model, gallery, folder))
 
 

@@ -59,7 +59,7 @@ def _parser() -> ShortErrors:
     parser = ShortErrors(prog="emorl explore", description=(main.__doc__ or "").partition("\n")[0])
     about = "name of shipped weights, or path of a checkpoint"
     parser.add_argument("models", nargs="*", metavar="MODEL", default=[*MODELS], help=about)
-    parser.add_argument("--images", type=Path, help="folder of images to show instead of generated scenes")
+    parser.add_argument("--images", type=Path, help="folder of images to show instead of test scenes of the data set")
     parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, instead of opening it")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; by default a free one")
     parser.add_argument("--browser", type=bool, default=True, help="whether to open a browser")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +21,15 @@ from emorl.data.transforms import fit
 from emorl.errors import DataError
 
 SHOWN = 12  # number of scenes that the page offers
-STUDIED = 96  # number of scenes whose slots determine the range of each latent dimension; the first ones are shown
+STUDIED = (
+    96  # largest number of scenes whose slots determine the range of each latent dimension; the first ones are shown
+)
 
 GENERATORS: dict[int, tuple[str, Callable[..., GeneratedSource]]] = {  # by the side of their images in pixels
     35: ("Tetrominoes", Tetrominoes),
     64: ("Multi-dSprites", MultiDSprites),
 }
+RENDERED = {96: ("CLEVR6", "clevr6.png")}  # their generator needs Blender: the first test scenes, as tiles of a picture
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +45,37 @@ class Gallery(NamedTuple):
     images: UInt8[np.ndarray, "scenes size size 3"]
 
 
-def generated(size: int) -> Gallery:
-    """Generate test scenes of the data set with images of the given side in pixels.
+def example_scenes(size: int) -> Gallery:
+    """Return test scenes of the data set with images of the given side in pixels: generated ones, or stored ones.
 
     Raises:
-        DataError: if there is no generator of this size.
+        DataError: if there is no data set of this size.
 
-    >>> gallery = generated(35)
+    >>> gallery = example_scenes(35)
     >>> gallery.title, gallery.images.shape
     ('Tetrominoes', (96, 35, 35, 3))
     """
+    if size in RENDERED:
+        title, name = RENDERED[size]
+        with resources.as_file(resources.files("emorl.explore") / "scenes" / name) as path:
+            return Gallery(title, tiles(read_image(path), size))
     if size not in GENERATORS:
-        known = " and ".join(f"{side}x{side} ({title})" for side, (title, _) in GENERATORS.items())
+        known = ", ".join(f"{side}x{side} ({title})" for side, (title, _) in sorted({**GENERATORS, **RENDERED}.items()))
         remedy = "give a folder of images with --images"
         raise DataError.of("scenes", expected=f"a model for images of {known}", got=f"{size}x{size}", remedy=remedy)
     title, generator = GENERATORS[size]
     source = generator(num_scenes=STUDIED, split="test")
     return Gallery(title, np.stack([record.image for record in source.records()]))
+
+
+def tiles(picture: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "scenes size size 3"]:
+    """Cut a picture into square tiles, row by row.
+
+    >>> tiles(np.zeros((4, 6, 3), np.uint8), 2).shape
+    (6, 2, 2, 3)
+    """
+    rows, columns = (side // size for side in picture.shape[:2])
+    return picture.reshape(rows, size, columns, size, 3).swapaxes(1, 2).reshape(-1, size, size, 3)
 
 
 def from_folder(folder: Path, size: int) -> Gallery:
