@@ -20,6 +20,7 @@ from benchmarks import memory as memory_benchmark
 from benchmarks import models as models_benchmark
 from benchmarks import precision as precision_benchmark
 from benchmarks import recipes as recipes_benchmark
+from benchmarks import recorded
 from benchmarks import strides as strides_benchmark
 from benchmarks.cases import CASES, STEPS
 from benchmarks.device import Device, where
@@ -27,6 +28,7 @@ from emorl.cpu import tune_cpu
 from emorl.errors import DataError, refused
 
 SIZES = 64, 96
+DATA = "tetrominoes", "multi-dsprites", "clevr6"  # that have fast recipes
 
 
 def engine(
@@ -130,7 +132,7 @@ def strides(case: str = "tetrominoes", steps: int = 1, json: Path | None = None)
     _write(result, json)
 
 
-def recipes(data: Literal["tetrominoes", "multi-dsprites"] = "tetrominoes", json: Path | None = None) -> None:
+def recipes(data: Literal["tetrominoes", "multi-dsprites", "clevr6"] = "tetrominoes", json: Path | None = None) -> None:
     """Measure a training step of each model's fast recipe, without reading data, and print the steps per hour.
 
     Args:
@@ -195,7 +197,7 @@ def formats(root: Path, weights: str = "tetrominoes", rounds: int = 3, json: Pat
 
 
 def all_cases(json: Path | None = None) -> None:
-    """Measure every case with I = 0, 1, 3, and inference.
+    """Measure every case with I = 0, 1, 3, inference, and the fast recipes; print recorded minutes to a FG-ARI.
 
     Args:
         json: file to write the numbers to.
@@ -204,7 +206,11 @@ def all_cases(json: Path | None = None) -> None:
     _show(results)
     rates = [engine_benchmark.inference(case) for case in CASES]
     Console().print(rates)
-    _write({"engine": results, "inference": rates}, json)
+    steps = [recipes_benchmark.recipes(data) for data in DATA]
+    reached = recorded.minutes_to()
+    for shown in (*map(recipes_benchmark.table, steps), recorded.table(reached)):
+        Console(width=120).print(shown)
+    _write({"engine": results, "inference": rates, "recipes": steps, "minutes_to": reached}, json)
 
 
 def _models(sizes: Sequence[int], *arguments: Any) -> list[dict[str, Any]]:

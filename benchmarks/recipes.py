@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from benchmarks.device import name_of, where
 from benchmarks.measure import interleaved
 from emorl.callbacks.curriculum import stretched
 from emorl.cli import build
@@ -38,25 +39,25 @@ class RecipeStep:
         self.optimizer.step()
 
 
-def recipes(data: str, rounds: int = 5, models: Sequence[str] = MODELS) -> dict[str, Any]:
+def recipes(data: str, rounds: int = 5) -> dict[str, Any]:
     """Measure a step of each ``configs/MODEL/DATA-fast.yaml``, relative to EfficientMORL's; smaller is better.
 
     The seconds of a step are a mean over the run, in which each I of the curriculum is weighted by its number of steps.
 
     Args:
-        data: tetrominoes or multi-dsprites.
+        data: tetrominoes, multi-dsprites or clevr6.
         rounds: how often each step takes its turn.
-        models: the recipes' folders, EfficientMORL's among them.
     """
     calls, shares = {}, {}
-    for model in models:
-        for steps, share, call in _phases(CONFIGS / model / f"{data}-fast.yaml"):
+    for model, recipe in ((model, CONFIGS / model / f"{data}-fast.yaml") for model in MODELS):
+        for steps, share, call in _phases(recipe) if recipe.exists() else ():
             calls[f"{model}, {steps}"] = call
             shares.setdefault(model, {})[f"{model}, {steps}"] = share
     measured = interleaved(calls, rounds)
     seconds = {model: sum(share * measured[name] for name, share in of.items()) for model, of in shares.items()}
     return {
         "data": data,
+        "device": name_of("cpu"),
         "threads": torch.get_num_threads(),
         "seconds": seconds,
         "ratio": {model: each / seconds[REFERENCE] for model, each in seconds.items()},
@@ -67,9 +68,7 @@ def recipes(data: str, rounds: int = 5, models: Sequence[str] = MODELS) -> dict[
 
 def table(result: dict[str, Any]) -> Table:
     """Return a row for each recipe."""
-    shown = Table(
-        title=f"a training step of {result['data']}-fast.yaml, ratios of one run, threads: {result['threads']}"
-    )
+    shown = Table(title=f"a training step of {result['data']}-fast.yaml, ratios of one run\n{where(result)}")
     for column in ("recipe", "seconds", f"relative to {REFERENCE}", "steps in an hour"):
         shown.add_column(column)
     for model, seconds in result["seconds"].items():

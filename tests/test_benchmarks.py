@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import tiny
-from benchmarks import engine, export, memory, models, recipes
+from benchmarks import engine, export, memory, models, recipes, recorded
 from benchmarks.cases import MODELS, Step
 from benchmarks.device import finished, peak_memory, start_memory, where
 from benchmarks.measure import flops, interleaved, workers
@@ -199,6 +199,23 @@ def test_a_step_of_a_recipe_counts_each_phase_with_its_share(monkeypatch: pytest
     after = steps["slot_attention, 3"].module.network.parameters()
     assert not any(torch.equal(p, q) for p, q in zip(before, after, strict=True))
     assert list(recipes.table(result).columns[0].cells) == list(recipes.MODELS)
+
+
+def test_minutes_to_a_score_are_those_of_the_cards() -> None:
+    rows = {(row["weights"], row["steps"]): row["minutes"] for row in recorded.minutes_to()}
+    assert rows["efficient_morl/tetrominoes", "I = 0"] == pytest.approx(
+        {0.8: 1.1626, 0.9: 2.2653, 0.95: 2.2653, 0.98: 20}, abs=0.5
+    )
+    further = rows["efficient_morl/multi_dsprites", "I = 0"]  # after a training of 132 minutes and one of 122
+    assert further[0.8] < 132
+    assert further[0.98] is None
+    assert ("slot_attention/tetrominoes", "I = 0") not in rows
+    assert len(list(recorded.table(recorded.minutes_to()).columns[0].cells)) == len(rows)
+
+
+def test_recipes_of_a_data_set_that_not_all_models_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "interleaved", lambda calls, *_: dict.fromkeys(calls, 2.0))
+    assert recipes.recipes("clevr6")["seconds"] == {"efficient_morl": pytest.approx(2)}
 
 
 def test_shipped_weights_that_cannot_be_exported_run_in_eager_alone() -> None:
