@@ -52,3 +52,7 @@ def test_other_words_are_not(text):
 
 def test_an_odd_phrase_is_found():
     assert unwanted("A sitting goes on in a folder of its own.", ODD) == ["sitting", "goes on", "of its own"]
+
+
+def test_each_item_of_a_list_begins_a_line():
+    assert [file.name for file in TEXTS if re.search(r"[;.,:] - [a-z]", file.read_text())] == []

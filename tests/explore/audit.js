@@ -24,10 +24,16 @@
     return (light + 0.05) / (dark + 0.05);
   };
 
+  const visible = (element) => {
+    const { left, right } = element.getBoundingClientRect();
+    const inside = right > 0 && left < width; // a closed menu is not
+    return inside && element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  };
+
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const { textContent: text, parentElement: element } = texts.currentNode;
-    if (!text.trim() || !element.checkVisibility()) continue;
+    if (!text.trim() || !visible(element)) continue;
     const ratio = contrast(element);
     if (ratio < CONTRAST) found.add(`contrast ${ratio.toFixed(1)}: ${named(element, text)}`);
     const size = parseFloat(getComputedStyle(element).fontSize);

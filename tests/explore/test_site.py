@@ -1,15 +1,18 @@
-"""The documentation's site: built strictly, and its slot explorer is one click away and works."""
+"""The documentation's site: built strictly, readable, and its slot explorer is one click away and works."""
 
 from __future__ import annotations
 
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from visitor import Visitor
 
 pytestmark = pytest.mark.slow
+
+AUDIT = Path(__file__).with_name("audit.js").read_text()
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -35,9 +38,10 @@ def docs(module, tmp_path_factory):
         thread.join()
 
 
-@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
 def page(browser, request):
-    context = browser.new_context(viewport={"width": request.param, "height": 800})
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     yield context.new_page()
     context.close()
 
@@ -67,3 +71,19 @@ def test_every_page_has_a_tab_for_the_explorer(page, docs, name):
 def test_no_page_scrolls_sideways(page, docs, name):
     page.goto(f"{docs}/{name}")
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
+
+
+@pytest.mark.parametrize("name", ["index.html", "api/model.html", "clusters.html", "notebooks/2_slots.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast(page, docs, name, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{docs}/{name}")
+    assert [line for line in page.evaluate(AUDIT, 0) if line.startswith("contrast")] == []
+
+
+def test_wide_tables_scroll_on_a_phone_instead_of_narrowing_their_columns(page, docs):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{docs}/concepts/metrics.html")
+    measures = page.locator("article td:last-child").first.bounding_box()
+    assert measures["width"] > 200, "of sentences"
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

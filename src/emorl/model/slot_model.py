@@ -34,8 +34,9 @@ class SlotModel(Described, ABC):
     - all random numbers come from ``noise`` under distinct names, and ``z0`` breaks the symmetry between slots
       (`PosteriorMeans` sets all other draws to zero);
     - the stage after i steps equals the result of i steps, and if ``min_steps`` is 0 the first stage is that of 0
-    steps; - in evaluation an image's slots do not depend on the rest of its batch; - results are detached from the
-    graph under ``torch.inference_mode``.
+      steps;
+    - in evaluation an image's slots do not depend on the rest of its batch;
+    - results are detached from the graph under ``torch.inference_mode``.
 
     >>> from emorl.model import SlotAttention
     >>> model = SlotAttention(num_slots=4)
