@@ -204,6 +204,16 @@ def test_a_name_of_any_bytes_is_drawn():
     viz.sheet(torch.zeros(1, 1, 3, 4, 4, dtype=torch.uint8), ["image"], ["a\udcff\x00ü漢"])
 
 
+@pytest.mark.parametrize("size", [35, 64, 96])
+def test_names_of_columns_are_large_and_separate(size):
+    tiles = torch.zeros(1, 3, 3, size, size, dtype=torch.uint8)
+    picture = viz.sheet(tiles, ["reconstruction"] * 3)
+    side = viz.enlarge(tiles).shape[-1] + 4
+    ink = (picture[:, : picture.shape[1] - side - 4] < 100).all(0)
+    assert ink.any(1).sum() >= 13, "pixels, at half of which a letter is readable in a page's column"
+    assert not ink[:, side : side + 4].any()
+
+
 def test_a_sheet_names_all_its_tiles():
     with pytest.raises(ValueError, match="Expected names of 2 rows and 1 columns, got 1 rows and 2 columns"):
         viz.sheet(torch.zeros(2, 1, 3, 4, 4, dtype=torch.uint8), ["a", "b"], ["c"])

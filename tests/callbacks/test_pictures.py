@@ -18,7 +18,7 @@ COLUMNS = {"stage": 4 + 4, "attention": 1 + 4}  # K = 4
 def is_sheet(width, height, columns, rows):
     """Tell whether a picture has so many tiles, names above, and keys beside them."""
     tiles_height, tiles_width = tiny.sheet_size(rows, columns)
-    return 0 < height - tiles_height < 40 and 80 < width - tiles_width < 120
+    return 0 < height - tiles_height < 40 and 80 < width - tiles_width < 140
 
 
 def validate(shards, folder, loggers, images=8, **arguments):
