@@ -15,9 +15,8 @@ def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
     def gib(variant: str, batch: int, steps: int, decode_chunk: int | None = None) -> float:
         return step_memory(case=case, variant=variant, batch=batch, steps=steps, decode_chunk=decode_chunk) / 2**30
 
-    against_steps = {
-        variant: {steps: gib(variant, 4, steps) for steps in (0, 1, 3)} for variant in ("plain", "engine_float32")
-    }
+    variants = {"plain": "plain", "engine": "engine_float32"}
+    against_steps = {name: {steps: gib(each, 4, steps) for steps in (0, 1, 3)} for name, each in variants.items()}
     against_batch = {
         "plain": {batch: gib("plain", batch, 3) for batch in (2, 4, 8)},
         "engine": {batch: gib("engine_float32", batch, 3) for batch in (2, 4, 8, 16, 32)},
@@ -37,7 +36,8 @@ def plot(result: dict[str, Any], figure: Path) -> None:
     for axis, (key, label) in zip(axes, panels, strict=True):
         for name, points in result[key].items():
             axis.plot(list(points), list(points.values()), marker="o", label=name)
-        axis.set(xlabel=label, ylabel="peak memory of a training step (GiB)", ylim=(0, None))
+        axis.set(xlabel=label, xticks=list(points))
         axis.legend()
-    canvas.suptitle(result["case"])
+    axes[0].set(ylabel="peak memory (GiB)", ylim=(0, None))  # of both panels, which share the axis
+    canvas.suptitle(f"Peak memory of a training step, {result['case']}")
     canvas.savefig(figure, dpi=120)

@@ -93,6 +93,14 @@ def test_an_overlay_before_its_recipe_is_an_error(recipe, here):
     with_paths(["-c", "wandb", "-c", recipe])  # it only appends
 
 
+@pytest.mark.parametrize("base", ["base", "configs/base.yaml"])
+def test_base_after_another_configuration_is_an_error(base):
+    """It would override the recipe's settings."""
+    told = rf"{base}: expected no configuration before .*, got tetrominoes-fast before .*; leave it out"
+    with pytest.raises(DataError, match=told):
+        with_paths(["-c", "tetrominoes-fast", "-c", base])
+
+
 def test_your_own_file_may_override_an_overlay(here):
     (here / "mine.yaml").write_text("trainer: {max_steps: 5}")
     assert with_paths(["-c", "demo", "-c", "mine.yaml"])[-1] == "mine.yaml"

@@ -12,7 +12,7 @@ from emorl import load_pretrained, stored
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.errors import DataError
-from emorl.export import PARTS, export
+from emorl.export import PARTS, export, parts
 
 EXPORTED = [name for name in stored.names() if "/" in name and not name.startswith("iodine/")]
 
@@ -58,6 +58,26 @@ def test_programs_compute_what_the_model_does(name, suffix, tmp_path):
             found = run(file_of(out, part), given)
             for key, value in outputs.items():
                 torch.testing.assert_close(found[key], value, rtol=0, atol=1e-4, msg=f"{part} {key}")
+
+
+@pytest.mark.slow
+def test_one_slot_is_enough(tmp_path):
+    """Of encode and reconstruct; decode accepts any number."""
+    out, model, images = tmp_path / "out.pt2", load_pretrained("tetrominoes"), scenes("tetrominoes", 3)
+    write("tetrominoes", out, "--num_slots", "1")
+    with torch.no_grad():
+        expected = model.reconstruct(images, num_slots=1)
+        decoded = model.decode(expected.slots).reconstruction
+    program, decode = (torch.export.load(file_of(out, part)).module() for part in ("reconstruct", "decode"))
+    torch.testing.assert_close(program(images)[0], expected.slots, rtol=0, atol=1e-4)
+    torch.testing.assert_close(decode(expected.slots)[2], decoded, rtol=0, atol=1e-4)
+
+
+def test_programs_are_in_float32():
+    model = load_pretrained("tetrominoes").double()
+    for part in parts(model, steps=0, num_slots=4).values():
+        assert {value.dtype for value in (part.example, *part.program.parameters())} == {torch.float32}
+    assert next(model.parameters()).dtype == torch.float64
 
 
 def run(file, given):

@@ -157,3 +157,8 @@ def test_a_padded_picture_is_whole(scale):
     torch.testing.assert_close(padded[:, 6:18], torch.from_numpy(PIXELS[:12]).permute(2, 0, 1) / 255)
     assert not padded[:, :6].any()
     assert not padded[:, 18:].any()
+
+
+def test_an_error_names_the_shape_that_was_given():
+    with pytest.raises(ValueError, match=r"float32 of shape \[60, 80, 3\]\."):
+        preprocess(torch.zeros(60, 80, 3), 12, "square")

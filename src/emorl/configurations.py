@@ -141,8 +141,14 @@ def chosen(words: Sequence[str]) -> dict[str, Path]:
 
 
 def _check_order(given: str, path: Path, before: Mapping[str, Path]) -> None:
-    """Check that a file is YAML, and that no recipe, of the package or copied, overrides an overlay given before it."""
-    keys = _keys(settings(path))
+    """Check that a file is YAML, and that what it overrides is not meant to follow it.
+
+    A recipe, of the package or copied, does not override an overlay given before it, and ``base.yaml`` nothing.
+    """
+    keys = _keys(content := settings(path))
+    if before and content == settings(BASE):
+        expected, got = "no configuration before the settings of every run", f"{', '.join(before)} before {given}"
+        raise DataError.of(given, expected=expected, got=got, remedy="leave it out: emorl fit loads base.yaml first")
     if f"{path.parent.name}/{path.stem}" not in recipes():
         return  # a user's file may override anything
     for name, overlay in before.items():

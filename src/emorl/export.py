@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,9 +118,10 @@ def export(
 
 def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
     """Return the methods of a model as programs, by name."""
-    network, size = model.network, model.image_size
+    network, size = deepcopy(model.network).float(), model.image_size
     like = next(network.parameters())
-    images, slots = like.new_zeros(2, 3, size, size), like.new_zeros(2, num_slots, network.slot_dim)
+    images = like.new_zeros(2, 3, size, size)
+    slots = like.new_zeros(2, max(2, num_slots), network.slot_dim)  # torch takes a size of one for a constant
     batch, count = Dim("batch", min=1), Dim("slots", min=1)
     encode, reconstruct = _Encode(network, steps, num_slots), _Reconstruct(network, steps, num_slots)
     with torch.no_grad():

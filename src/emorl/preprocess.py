@@ -77,6 +77,7 @@ def _pixels(image: Picture, name: str) -> np.ndarray:
         return _read(os.path.expanduser(image), name)
     if isinstance(image, Image.Image):
         image = pixels_of(image, name)
+    shape = list(np.shape(image))
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
@@ -88,7 +89,7 @@ def _pixels(image: Picture, name: str) -> np.ndarray:
     floats = np.issubdtype(pixels.dtype, np.floating)
     if not shaped or not (pixels.dtype == np.uint8 or (floats and pixels.min() >= 0 and pixels.max() <= 1)):
         values = f" in [{pixels.min()}, {pixels.max()}]" if shaped else ""
-        raise ValueError(f"Expected {_KINDS}, got {name}, {pixels.dtype} of shape {list(pixels.shape)}{values}.")
+        raise ValueError(f"Expected {_KINDS}, got {name}, {pixels.dtype} of shape {shape}{values}.")
     return pixels
 
 

@@ -77,6 +77,11 @@ def test_it_can_be_pickled_after_use(root):
     assert torch.equal(pickle.loads(pickle.dumps(scenes))[0]["image"], first)
 
 
+def test_an_unknown_label_is_an_error(root, unchecked):
+    with pytest.raises(DataError, match="expected labels among segmentation, factors, got mask; leave it out"):
+        Scenes(root, "train", labels=("segmentation", "mask"))
+
+
 def test_errors_are_one_line(root):
     with pytest.raises(DataError, match=r"expected a split train or test, got 'val'"):
         Scenes(root, "val")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from emorl.data.records import Label
+from emorl.data.records import ALL_LABELS, Label
 from emorl.data.shards.cache import REMEDY, fetch_shard
 from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.remote import is_url
@@ -77,6 +77,11 @@ class Scenes(Dataset[dict[str, Any]]):
         self.shards = self.manifest.splits[split].shards
         self.image_size = image_size
         self.crop: Crop = self.manifest.crop_left(crop)
+        if unknown := [label for label in labels if label not in ALL_LABELS]:
+            remedy = "leave it out for the image alone"
+            raise DataError.of(
+                root, expected=f"labels among {', '.join(ALL_LABELS)}", got=f"{unknown[0]}", remedy=remedy
+            )
         self.labels = labels
         self._ends = list(accumulate(shard.samples for shard in self.shards))
         self._places: dict[int, Places] = {}  # by shard number
