@@ -336,6 +336,36 @@ def test_convert(images, masks, tmp_path, capsys):
         assert record.factors == expected.factors
 
 
+def test_convert_starts_again_after_an_image_was_replaced(images, tmp_path, caplog, capsys):
+    """The shards finished before contain images of the former folder."""
+    out, command = tmp_path / "out", ["convert", "folder", str(images), str(tmp_path / "out"), "--shard_size", "1"]
+    (images / "c.png").write_bytes(b"no image")
+    assert main(command) == 2
+    assert [path.name for path in out.glob("*.tar")]
+    save(images / "c.png", PIXELS["c"])
+    save(images / "a.png", PIXELS["b"])
+    assert not main(command)
+    assert "out: the source has changed; all shards are written again." in caplog.text
+    assert verify(out) == []
+    np.testing.assert_array_equal(next(iter(records_of(out, "train"))).image, PIXELS["b"])
+
+
+def test_convert_does_not_overwrite_shards_of_another_folder(images, tmp_path, capsys):
+    out = tmp_path / "out"
+    images.rename(tmp_path / "others")
+    save(images / "a.png", PIXELS["a"])
+    (images / "b.png").write_bytes(b"no image")
+    assert main(["convert", "folder", str(images), str(out), "--shard_size", "1"]) == 2
+    assert main(["convert", "folder", str(tmp_path / "others"), str(out), "--shard_size", "1"]) == 2
+    assert "expected a new folder, or this data set to resume, got an unfinished one" in capsys.readouterr().err
+
+
+def test_info_does_not_count_objects_without_masks(images, tmp_path, capsys):
+    assert not main(["convert", "folder", str(images), str(tmp_path / "out")])
+    assert not main(["info", str(tmp_path / "out")])
+    assert "at most 1: 2 slots with the background; without masks, choose" in capsys.readouterr().out
+
+
 def test_convert_takes_splits_in_order(images, tmp_path):
     out = tmp_path / "out"
     assert not main(

@@ -25,7 +25,10 @@ def info(folder: str) -> None:
     print(f"data set    {manifest.dataset}, variant {manifest.variant}")
     print(f"source      {', '.join(f'{key} {value}' for key, value in manifest.source.items())}")
     print(f"images      {height} x {width} pixels (height x width)")
-    print(f"objects     at most {manifest.max_objects}: {manifest.slots} slots with the background")
+    slots = f"{manifest.slots} slots with the background"
+    if manifest.variant == "folder" and manifest.max_objects == 1:  # as without masks, which objects are counted in
+        slots += "; without masks, choose the number of slots by looking at the images"
+    print(f"objects     at most {manifest.max_objects}: {slots}")
     for factor in manifest.factors:
         print(f"factor      {factor.name}, {factor.kind} {' '.join(factor.classes)}".rstrip())
     for name, split in manifest.splits.items():

@@ -5,6 +5,7 @@ A folder without a manifest is unfinished. Its progress file is the manifest of 
 
 import itertools
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from emorl.errors import DataError
 from emorl.files import atomic
 
 PROGRESS = ".progress.json"
+
+logger = logging.getLogger(__name__)
 
 
 def with_shards(header: Manifest, tasks: list[ShardTask], done: Mapping[str, Shard]) -> Manifest:
@@ -53,6 +56,9 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
     previous = Manifest.load(folder, MANIFEST if finished else PROGRESS)
     planned = {(task.name, task.runs) for task in tasks}
     found = dict(_shards(previous))
+    if found and not finished and _changed(previous, header):
+        logger.warning("%s: the source has changed; all shards are written again.", folder)
+        found = {}
     if found and (replace(previous, splits={}) != header or (finished and found.keys() != planned)):
         got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset} from {previous.source}"
         remedy = "choose another folder, or delete this one"
@@ -63,6 +69,20 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
         _remove(path for path in folder.glob("*.tar") if path.name not in names)  # left by a call with larger splits
     whole = (shard for key, shard in found.items() if key in planned and _is_whole(folder, shard))
     return {shard.name: shard for shard in whole}
+
+
+def _changed(previous: Manifest, header: Manifest) -> bool:
+    """Return whether both have the same source, a file or a folder of files, with other contents."""
+    before, now = (
+        replace(
+            each,
+            splits={},
+            max_objects=header.max_objects,  # counted in the contents
+            source={key: value for key, value in each.source.items() if key not in ("files", "sha256")},
+        )
+        for each in (previous, header)
+    )
+    return before == now and previous.source != header.source
 
 
 def _shards(manifest: Manifest) -> Iterator[tuple[tuple[str, Runs], Shard]]:
