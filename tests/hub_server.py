@@ -18,7 +18,9 @@ class Hub(BaseHTTPRequestHandler):
         self._file()
 
     def do_GET(self):
-        """Return a file, or what is known about a repository."""
+        """Return a file, or what is known about a repository or the user."""
+        if self.path == "/api/whoami-v2":
+            return self._json({"name": "user", "type": "user"})
         if self.path.startswith("/api/models/"):
             repo = "/".join(self.path.split("/")[3:5]).partition("?")[0]
             return self._json({"id": repo, "sha": COMMIT, "siblings": [{"rfilename": n} for n in self._names(repo)]})

@@ -47,6 +47,7 @@ ROOMS = [  # from the ground floor up
         "export",
         "stored",
         "pretrained",
+        "folder",
         "hub",
         "testing",
         "weights",

@@ -6,7 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +17,7 @@ import emorl
 import tiny
 from emorl import stored
 from emorl.errors import DataError, reason
-from emorl.model import SmallDecoder
+from emorl.model import SlotAttention, SmallDecoder
 from emorl.results import with_error
 from hub_server import serving
 
@@ -205,6 +208,10 @@ again = emorl.from_pretrained("user/slots")
 images = torch.rand(2, 3, 35, 35)
 with torch.no_grad():
     assert torch.equal(model.encode(images).slots, again.encode(images).slots)
+assert "/commit/" in model.push_to_hub("alone", token="hf_none")
+options = {"license": "mit-0", "trained_on": "my images"}
+model.card = {}
+assert "/commit/" in model.push_to_hub("user/options", token="hf_none", model_card_kwargs=options)
 try:
     emorl.from_pretrained("user/nothing")
 except DataError as error:
@@ -223,7 +230,9 @@ def test_a_model_goes_to_the_hub_and_comes_back(tmp_path):
         assert ran.returncode == 0, ran.stderr[-2000:]
         names = {"model.safetensors", "config.json", "README.md", "picture.png"}
         assert {f"user/slots/{name}" for name in names} <= hub.files.keys()
-        assert b'emorl.from_pretrained("user/slots")' in hub.files["user/slots/README.md"]
+        for name in ("user/slots", "user/alone", "user/options"):
+            assert f'emorl.from_pretrained("{name}")'.encode() in hub.files[f"{name}/README.md"]
+        assert b"license: mit-0" in hub.files["user/options/README.md"]
 
 
 OWN = """
@@ -274,6 +283,249 @@ def test_a_model_that_cannot_be_stored_leaves_what_was_there(tmp_path, monkeypat
         with pytest.raises(TypeError, match="which a checkpoint cannot store"):
             save()
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (Path("data"), r"^card\.x: expected .*, got PosixPath\('data'\) of type PosixPath; convert it"),
+        ({"a": [1, np.float32(1.5)]}, r"^card\.x\.a\[1\]: expected .* of type float32; convert it"),
+        (date(2026, 1, 1), r"^card\.x: expected .* of type date; convert it"),
+        (torch.ones(2), r"^card\.x: expected .*, got a tensor \[2\].*; convert it"),
+        ({("a",): 1}, r"^card\.x, key \('a',\): expected .*; convert it"),
+    ],
+)
+def test_a_card_that_cannot_be_stored_leaves_what_was_there(folder, value, told):
+    before, model = contents(folder), emorl.load_pretrained("tetrominoes")
+    model.card["x"] = value
+    with pytest.raises(DataError, match=told):
+        model.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("total_steps", "many"), ("tests", "none"), ("tests", {"a": {}}), ("versions", [])]
+)
+def test_a_card_that_cannot_be_shown_leaves_what_was_there(folder, key, value):
+    before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes")
+    model.card[key] = value
+    with pytest.raises(DataError, match=r"^card[^\n]*: expected [^\n]*; [^\n]*$"):
+        model.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.to("meta"),
+        lambda model: setattr(model, "crop", "centre"),
+        lambda model: setattr(model, "image_size", "35"),
+        lambda model: model.network.register_buffer("more", torch.ones(2)),
+        lambda model: model.network.register_buffer("more", torch.ones(2).to_sparse()),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_model_that_could_not_be_loaded_is_not_saved(folder, change):
+    before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes")
+    change(model)
+    with pytest.raises(DataError, match=r"^[^\n]*: expected [^\n]*; [^\n]*$"):
+        model.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+def test_saving_does_not_change_random_numbers(tmp_path):
+    model, state = emorl.load_pretrained("tetrominoes"), torch.get_rng_state()
+    model.save_pretrained(tmp_path / "a")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_weights_that_share_memory_come_back(tmp_path):
+    model = emorl.pretrained.Pretrained(tiny.network(), 16, {}).eval()
+    first, second = [p for p in model.network.parameters() if p.shape == (8,)][:2]
+    second.data = first.data
+    model.save_pretrained(tmp_path / "a")
+    again = emorl.from_pretrained(tmp_path / "a")
+    for key, value in model.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[key], value), key
+
+
+def test_a_new_card_replaces_one_that_was_not_edited(folder, recwarn):
+    model = emorl.load_pretrained("slot_attention/tetrominoes")
+    model.card = {"trained_on": "my images"}
+    model.save_pretrained(folder)
+    assert set(contents(folder)) == {"model.safetensors", "config.json", "README.md"}
+    assert "# SlotAttention, my images\n" in (folder / "README.md").read_text()
+    emorl.load_pretrained("slot_attention/tetrominoes").save_pretrained(folder)
+    assert "picture.png" in contents(folder)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("record", ["kept", "removed", "damaged"])
+def test_an_edited_card_is_kept_with_a_warning(folder, record):
+    if record == "kept":
+        (folder / "README.md").write_text("mine")
+    elif record == "removed":  # as of earlier versions
+        edited(folder, lambda config: config.pop("files"))
+    else:
+        (folder / "config.json").write_text("{")
+    before = (folder / "README.md").read_bytes()
+    model = emorl.load_pretrained("slot_attention/tetrominoes")
+    model.card = {}
+    with pytest.warns(match=r"README\.md was edited and is kept; delete it to get the new model card"):
+        model.save_pretrained(folder)
+    assert (folder / "README.md").read_bytes() == before
+    assert ("picture.png" in contents(folder)) == (record == "damaged")  # it may be anyone's
+    (folder / "README.md").unlink()
+    model.save_pretrained(folder)
+    assert (folder / "README.md").read_text().startswith("---\nlibrary_name: emorl\n")
+
+
+def test_a_card_that_is_already_the_new_one_is_saved_without_a_warning(folder, recwarn):
+    edited(folder, lambda config: config.pop("files"))
+    emorl.load_pretrained("slot_attention/tetrominoes").save_pretrained(folder)
+    assert not recwarn.list
+
+
+def test_a_picture_of_yours_is_kept(folder):
+    (folder / "picture.png").write_bytes(b"mine")
+    model = emorl.load_pretrained("slot_attention/tetrominoes")
+    with pytest.warns(match=r"picture\.png was edited and is kept; delete it to get the new picture"):
+        model.save_pretrained(folder)
+    model.card = {}
+    model.save_pretrained(folder)
+    assert (folder / "picture.png").read_bytes() == b"mine"
+
+
+def trained(model):
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
+
+
+def larger(model):
+    model.image_size = 64
+
+
+@pytest.mark.parametrize("change", [trained, larger])
+def test_changed_weights_have_a_card_of_their_own(change, tmp_path):
+    model = emorl.load_pretrained("tetrominoes")
+    change(model)
+    model.save_pretrained(tmp_path / "a")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    card = (tmp_path / "a/README.md").read_text()
+    for claim in ("0.99", "102,000", "MIT.", "license: mit", "![", "EfficientMORL, tetrominoes"):
+        assert claim not in card
+    assert "Started from the weights `tetrominoes` of emorl, which were changed." in card
+    again = emorl.from_pretrained(tmp_path / "a")
+    assert again.card == {"base_weights": "tetrominoes"}
+    again.card |= {"trained_on": "my images", "license": "CC BY: 4.0"}
+    again.save_pretrained(tmp_path / "b")
+    card = (tmp_path / "b/README.md").read_text()
+    assert card.startswith('---\nlicense: "cc by: 4.0"\n')
+    assert "Started from the weights `tetrominoes`" in card
+    model.card |= {"trained_on": "my images"}
+    model.save_pretrained(tmp_path / "c")
+    assert emorl.from_pretrained(tmp_path / "c").card == {"base_weights": "tetrominoes", "trained_on": "my images"}
+
+
+def test_weights_that_were_only_used_or_converted_keep_their_card(tmp_path):
+    model = emorl.load_pretrained("tetrominoes")
+    model.reconstruct(torch.rand(2, 3, 35, 35), steps=1)
+    model.double().save_pretrained(tmp_path / "a")
+    assert emorl.from_pretrained(tmp_path / "a").card == model.card
+
+
+PLACES = """
+from emorl.model import SlotAttention, SmallDecoder
+
+
+class Zoo:
+    class Nested(SlotAttention):
+        pass
+
+
+def local():
+    class Local(SlotAttention):
+        pass
+    return Local
+
+
+Made = type("Other", (SlotAttention,), {})
+
+
+class Positions(SlotAttention):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+class Mutating(SlotAttention):
+    def __init__(self, widths=(), **kwargs):
+        widths.append(1)
+        super().__init__(**kwargs)
+        import torch
+        self.more = torch.nn.Linear(len(widths), 1)
+"""
+
+
+def of_main():
+    """Return a class as one that was written in a script or a notebook."""
+    return type("Main", (SlotAttention,), {"__module__": "__main__"})
+
+
+@pytest.mark.parametrize("place", ["Main", "Zoo.Nested", "local", "Made", "decoder"])
+def test_a_class_that_nobody_can_import_is_refused_before_anything_is_written(place, tmp_path, monkeypatch):
+    (tmp_path / "places.py").write_text(PLACES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "places", raising=False)
+    import places
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi.create_repo", None)
+    main = of_main()
+    monkeypatch.setattr(sys.modules["__main__"], "Main", main, raising=False)
+    classes = {"Main": main, "Zoo.Nested": places.Zoo.Nested, "local": places.local(), "Made": places.Made}
+    decoder = type("Decoder", (SmallDecoder,), {"__module__": "__main__"})
+    network = classes[place](**tiny.SIZES) if place in classes else SlotAttention(**tiny.SIZES, decoder=decoder)
+    model = emorl.pretrained.Pretrained(network, 16, {}).eval()
+    told = r"expected a class at the top level of a module that can be imported, got [\w.<>]+; move it to a module$"
+    for save in (lambda: model.save_pretrained(tmp_path / "a"), lambda: model.push_to_hub("user/a")):
+        with pytest.raises(DataError, match=told):
+            save()
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("kind", ["positions", "mutating", "path", "array", "tensor", "class"])
+def test_arguments_that_cannot_be_stored_are_refused_before_anything_is_written(kind, tmp_path, monkeypatch):
+    (tmp_path / "places.py").write_text(PLACES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "places", raising=False)
+    import places
+
+    values = {"path": Path("a"), "array": np.ones(2), "tensor": torch.ones(2), "class": SmallDecoder}
+    if kind == "positions":
+        network = places.Positions(4, 8, feature_dim=8)
+    else:
+        network = places.Mutating(widths=[values[kind]] if kind in values else [], **tiny.SIZES)
+    with pytest.raises(DataError, match=r"^model[^\n]*: expected [^\n]*, got [^\n]*; [^\n]*$"):
+        emorl.pretrained.Pretrained(network, 16, {}).eval().save_pretrained(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000])
+def test_deeply_nested_json_is_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(DataError, match=r"expected a config\.json of emorl"):
+        emorl.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("classes", [SmallDecoder, "own.Decoder", ["own.Decoder"], [SmallDecoder, None]])
+@pytest.mark.parametrize("name", ["tetrominoes", "user/repo"])
+@pytest.mark.usefixtures("unchecked")
+def test_classes_are_a_list_of_classes(name, classes):
+    with pytest.raises(TypeError, match=r"^Expected a list of classes, got [^\n]*\. Give it as classes="):
+        emorl.from_pretrained(name, classes=classes)
 
 
 @pytest.mark.parametrize("name", ["tetrominoes", "user/repo"])

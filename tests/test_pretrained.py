@@ -1,6 +1,7 @@
 """Trained weights: loading, decomposing, and the scores that documents quote from their cards."""
 
 import json
+import re
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.errors import DataError
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
 from emorl.model import FourierPosition, Geco, PosteriorMeans, SlotAttention, scale
+from emorl.model.describe import describe
+from emorl.pretrained import assembled
 from emorl.stored import save_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -304,3 +307,51 @@ def test_the_list_of_weights_can_be_read():
     assert any(
         line.startswith("<slot_attention/tetrominoes: SlotAttention, tetrominoes, standard; 35x35") for line in lines
     )
+
+
+def wrong(**model):
+    """Weights of a small model whose configuration was changed."""
+    network = tiny.network()
+    described = {"network": describe(network), "image_size": 16, "crop": "square"} | model
+    return stored.Weights("a.ckpt", described, network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("crop", "centre"), ("crop", None), ("crop", ["square"]), ("crop", 3)]
+    + [("image_size", value) for value in ("35", None, -5, 0, True, 35.0, [35, 35])],
+)
+def test_a_size_or_crop_that_is_not_valid_is_refused_at_loading(name, value):
+    told = rf"^a\.ckpt: expected .*{name}.*, got {re.escape(repr(value))}; correct the configuration"
+    with pytest.raises(DataError, match=told):
+        assembled(wrong(**{name: value}), {})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"num_slots": value} for value in (None, 4.0, "4", True, 0)]
+    + [{"slot_dim": "8"}, {"unknown": 3}, {"kl_weight": "a"}, {"decoder": "emorl.model.SmallDecoder"}, [1], "a"],
+)
+def test_arguments_that_are_not_valid_are_refused_in_one_line(arguments):
+    given = tiny.SIZES | arguments if isinstance(arguments, dict) else arguments
+    network = {"class_path": "emorl.model.EfficientMORL", "init_args": given}
+    with pytest.raises(DataError, match=r"^a\.ckpt: expected [^\n]*, got [^\n]*; [^\n]*$"):
+        assembled(wrong(network=network), {})
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(
+            "emorl.model.EfficientMORL",
+            [1],
+            {"init_args": {}},
+            {"class_path": 3},
+            {"class_path": "emorl.model.Nothing"},
+        ),
+        *({"class_path": "emorl.model.RampPosition"}, {"class_path": "nothing.of.the.kind"}),
+    ],
+)
+def test_a_configuration_of_no_slot_model_is_refused_in_one_line(network):
+    with pytest.raises(DataError, match=r"^a\.ckpt: expected a (class and arguments|slot model)[^\n]*; [^\n]*$"):
+        assembled(wrong(network=network), {})

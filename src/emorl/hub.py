@@ -10,21 +10,19 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+from huggingface_hub import HfApi, ModelCard, ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # of its HTTP client
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
-import emorl
 from emorl.errors import DataError, did_you_mean, reason
-from emorl.files import atomic
+from emorl.folder import CARD, WEIGHTS, files_of, write
 from emorl.model.describe import describe
-from emorl.model_card import PICTURE, foreign, model_card
+from emorl.model_card import foreign
 from emorl.pretrained import CONFIG, Pretrained, assembled
 from emorl.renamed import current
-from emorl.stored import Weights, names, picture_of
-
-WEIGHTS = "model.safetensors"
+from emorl.stored import Weights, names
 
 
 class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
@@ -75,56 +73,59 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
                 )
             except (DataError, HFValidationError):
                 raise
-            except (ValueError, TypeError, AttributeError) as error:  # raised by the mixin for an invalid configuration
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:  # of the configuration
                 expected, remedy = f"a {CONFIG} of emorl", "save the model with save_pretrained"
                 raise DataError.of(name, expected=expected, got=f"{error}", remedy=remedy) from error
 
-    def save_pretrained(self, folder: str | Path, **options: Any) -> Any:  # type: ignore[override]
-        """Save to a folder, with the options of the mixin.
+    def save_pretrained(  # type: ignore[override]
+        self,
+        folder: str | Path,
+        *,
+        repo_id: str = "user/repo",
+        model_card_kwargs: dict[str, Any] | None = None,
+        push_to_hub: bool = False,
+        **options: Any,
+    ) -> str | None:
+        """Save to a folder. A README.md or picture.png in it that was edited is kept, with a warning.
+
+        Args:
+            folder: the folder.
+            repo_id: name of the repository in the model card.
+            model_card_kwargs: metadata for the model card in addition to those of ``card``.
+            push_to_hub: whether to upload, too.
+            options: for the upload, see the mixin.
 
         Raises:
-            DataError: if the folder cannot be written to.
+            DataError: if a part of the model or its card cannot be stored, or a class cannot be imported by others, or
+                if the folder cannot be written to. Files of a former model are not changed.
             TypeError: if a part of the model is a function, see `emorl.model.describe`.
         """
-        describe(self.network)  # before the mixin removes a former configuration
-        try:
-            return super().save_pretrained(folder, **options)
-        except OSError as error:
-            got = "a file" if Path(folder).is_file() else reason(error)
-            remedy = "choose another folder"
-            raise DataError.of(folder, expected="a folder to write to", got=got, remedy=remedy) from error
+        write(Path(folder), files_of(self, **{"repo_id": repo_id} | (model_card_kwargs or {})))
+        return self.push_to_hub(repo_id, model_card_kwargs=model_card_kwargs, **options) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload to a repository, with a model card that names it; create the repository if it does not exist.
 
+        Args:
+            repo_id: name, user/repo; without a user that of the token.
+            options: those of the mixin.
+
         Raises:
-            DataError: if the name is not valid, or the hub cannot be reached or refuses the upload.
+            DataError: as `save_pretrained`, or if the name is not valid, or the hub cannot be reached or refuses the
+                upload.
             TypeError: as `save_pretrained`.
         """
-        describe(self.network)  # before the repository is created
-        options.setdefault("model_card_kwargs", {"repo_id": repo_id})
         with _reached(repo_id, "a repository user/repo of the hub to write to"):
+            validate_repo_id(repo_id)
+            files_of(self, **options.get("model_card_kwargs") or {})  # before the repository is created
+            if "/" not in repo_id:
+                repo_id = f"{HfApi(token=options.get('token')).whoami()['name']}/{repo_id}"
+            options["model_card_kwargs"] = {**(options.get("model_card_kwargs") or {}), "repo_id": repo_id}
             return str(super().push_to_hub(repo_id, **options))
 
-    def generate_model_card(self, *_: Any, repo_id: str = "user/repo", **__: Any) -> ModelCard:
-        """Return the model card as an object of huggingface_hub."""
-        return ModelCard(model_card(self, repo_id), ignore_metadata_errors=True)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        weights = save({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
-        described = {"image_size": self.image_size, "crop": self.crop, "network": describe(self.network)}
-        config: dict[str, Any] = {
-            "emorl_version": emorl.__version__,
-            "sha256": hashlib.sha256(weights).hexdigest(),
-            "model": described,
-            "about": self.card,
-        }
-        files = {WEIGHTS: weights, CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
-        if picture := picture_of(self.card):
-            files[PICTURE] = picture
-        for name, content in files.items():
-            with atomic(save_directory / name) as stream:
-                stream.write(content)
+    def generate_model_card(self, *_: Any, **options: Any) -> ModelCard:
+        """Return the model card as an object of huggingface_hub, see `emorl.folder.files_of`."""
+        return ModelCard(files_of(self, **options)[CARD].decode(), ignore_metadata_errors=True)
 
     @classmethod
     def _from_pretrained(  # type: ignore[override]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +64,9 @@ def model_card(model: Pretrained, repo_id: str) -> str:
     license_ = license_of(card)
     text = _SHIPPED if card.get("weights") else _OWN
     return _TEXT.format(
-        front=f"license: {license_.lower()}\n" if license_ else "",
+        front=f"license: {_yaml(license_.lower())}\n" if license_ else "",
         model=type(network).__name__,
-        title=", ".join((type(network).__name__, *([card["trained_on"]] if "trained_on" in card else []))),
+        title=", ".join((type(network).__name__, *([str(card["trained_on"])] if "trained_on" in card else []))),
         num_slots=network.num_slots,
         slot_dim=network.slot_dim,
         size=model.image_size,
@@ -96,6 +98,10 @@ def license_of(card: dict[str, Any]) -> str:
     return "MIT" if card.get("weights") else str(card.get("license", ""))
 
 
+def _yaml(text: str) -> str:
+    return text if re.fullmatch(r"[a-z][\w.-]*", text) else json.dumps(text)
+
+
 def _scores(card: dict[str, Any]) -> str:
     rows = [
         [f"{test}, {steps}", *(_cell(scores.get(name)) for name in SCORES)]
@@ -115,11 +121,11 @@ def _cell(score: dict[str, float] | None) -> str:
 
 
 def _training(card: dict[str, Any]) -> str:
-    if "total_steps" not in card:
-        return "Not recorded."
     if "versions" not in card:
+        base = card.get("base_weights")
+        start = f"Started from the weights `{base}` of emorl, which were changed. " if base else ""
         data = f" on {card['trained_on']}" if "trained_on" in card else ""
-        return f"{card['total_steps']:,} steps{data}."
+        return start + (f"{card['total_steps']:,} steps{data}." if "total_steps" in card else "Not recorded.")
     versions = card.get("versions", {})
     machine = versions.get("machine", "an unknown machine")
     ran = f"{card['total_steps']:,} steps in {card.get('total_minutes', '?')} minutes on {machine}"

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emorl.errors import DataError, did_you_mean
+from emorl.data.transforms import BOXES
+from emorl.errors import DataError, did_you_mean, reason
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.preprocess import Picture, preprocess
 from emorl.results import LABELS, rounded
-from emorl.stored import Weights, file_of, load_card, load_weights, names, read_weights
+from emorl.stored import Weights, class_path_of, file_of, load_card, load_weights, names, read_weights
 
 CONFIG = "config.json"  # of a folder or a repository
 
@@ -96,13 +97,14 @@ class Pretrained(nn.Module):
         """Write encode, decode and reconstruct as ONNX or torch.export programs, see `emorl.export.export`."""
         from emorl.export import export  # not needed for loading
 
-        return export(self, path, steps, num_slots, self.card.get("weights", "model"))
+        model = published(self)
+        return export(model, path, steps, num_slots, model.card.get("weights", "model"))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save as a folder of safetensors, JSON and a model card, see `emorl.hub.HubModel`.
 
         Raises:
-            DataError: if the folder cannot be written to, or if huggingface_hub is missing.
+            DataError: if the model cannot be stored, the folder cannot be written to, or huggingface_hub is missing.
         """
         _hub().HubModel.of(self).save_pretrained(folder)
 
@@ -110,8 +112,8 @@ class Pretrained(nn.Module):
         """Upload to the Hugging Face Hub, with the options of its mixin; returns the address of the commit.
 
         Raises:
-            DataError: if the name is not valid, the hub cannot be reached or refuses the upload, or huggingface_hub is
-                missing.
+            DataError: if the model cannot be stored, the name is not valid, the hub cannot be reached or refuses the
+                upload, or huggingface_hub is missing.
         """
         return str(_hub().HubModel.of(self).push_to_hub(repo_id, **options))
 
@@ -146,17 +148,71 @@ def load_pretrained(name: str) -> Pretrained:
     return assembled(weights, {**load_card(name), "weights": name} if name in names() else steps)
 
 
+def published(model: Pretrained) -> Pretrained:
+    """Return a model with the card to publish.
+
+    If shipped weights were changed, their scores, training, license and picture do not apply: the card contains their
+    name as ``base_weights``, and what the user added to it. The card of other weights is returned as it is.
+    """
+    if not (name := model.card.get("weights")):
+        return model
+    card: dict[str, Any] = {}
+    if name in names():
+        with torch.random.fork_rng(devices=[]):
+            known = load_pretrained(name)
+        if _same(model, known):
+            return model
+        card = known.card
+    own = {key: value for key, value in model.card.items() if key not in card or value != card[key]}
+    own.pop("weights", None)
+    return Pretrained(model.network, model.image_size, own | {"base_weights": name}, model.crop).eval()
+
+
+def _same(model: Pretrained, known: Pretrained) -> bool:
+    ours, theirs = model.network.state_dict(), known.network.state_dict()
+    facts = [(type(each.network), each.image_size, each.crop) for each in (model, known)]
+    return (
+        facts[0] == facts[1]
+        and ours.keys() == theirs.keys()
+        and all(torch.equal(value.cpu().double(), theirs[key].double()) for key, value in ours.items())
+    )
+
+
 @torch.inference_mode(mode=False)  # weights created in inference mode have no gradients, which refinement needs
 def assembled(weights: Weights, card: dict[str, Any]) -> Pretrained:
     """Return the model of trained weights, on the CPU and in evaluation mode.
 
     Raises:
-        DataError: if the weights are those of another model.
+        DataError: if the weights are those of another model, or its configuration is not valid.
     """
-    network = build(weights.model.get("network") or {"class_path": "emorl.model.EfficientMORL"})
-    load_weights(network, weights)
+    network = _network(weights)
     size, crop = weights.model.get("image_size", 35), weights.model.get("crop", "square")
+    remedy = "correct the configuration, or save the model again"
+    for name, value in {"image_size": size, "num_slots": network.num_slots, "slot_dim": network.slot_dim}.items():
+        if type(value) is not int or value < 1:
+            raise DataError.of(
+                weights.name, expected=f"{name} of 1 or more, an integer", got=repr(value), remedy=remedy
+            )
+    if crop not in list(BOXES):
+        expected = f"one of the crops {', '.join(BOXES)}"
+        raise DataError.of(weights.name, expected=expected, got=repr(crop), remedy=remedy)
+    load_weights(network, weights)
     return Pretrained(network, size, card, crop).eval()
+
+
+def _network(weights: Weights) -> SlotModel:
+    """Build the network of trained weights, whose configuration and class may be of any origin."""
+    try:
+        network = build(weights.model.get("network") or {"class_path": class_path_of({})})
+    except Exception as error:  # raised by the class
+        expected = f"a class and arguments that build {class_path_of(weights.model)}"
+        got = f"{type(error).__name__}: {reason(error).rstrip('.')}"
+        remedy = "correct its init_args; annotate a parameter that takes a class X as Callable[..., X]"
+        raise DataError.of(weights.name, expected=expected, got=got, remedy=remedy) from error
+    if not isinstance(network, SlotModel):
+        got, remedy = type(network).__name__, "derive its class from emorl.model.SlotModel"
+        raise DataError.of(weights.name, expected="a slot model", got=got, remedy=remedy)
+    return network
 
 
 def from_pretrained(
@@ -184,7 +240,10 @@ def from_pretrained(
     Raises:
         DataError: if it is none of them, if huggingface_hub is missing, if a file is damaged or of another kind, or if
             the model contains a class that is neither in `emorl.model` nor in ``classes``.
+        TypeError: if ``classes`` is not a list of classes.
     """
+    if isinstance(classes, type | str) or not all(isinstance(each, type) for each in classes):
+        raise TypeError(f"Expected a list of classes, got {classes!r}. Give it as classes=[own_model.SoftKMeans].")
     if name in names():
         return load_pretrained(str(name))
     if not Path(name).is_dir() and (Path(name).exists() or not _REPOSITORY.fullmatch(str(name))):

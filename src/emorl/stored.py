@@ -145,7 +145,7 @@ def read_checkpoint(path: str | Path) -> Weights:
 def class_path_of(model: dict[str, Any]) -> str:
     """Return the path of the network's class in a module's arguments, or that of the default class."""
     network = model.get("network")
-    return network["class_path"] if isinstance(network, dict) else "emorl.model.EfficientMORL"
+    return str(network.get("class_path")) if isinstance(network, dict) else "emorl.model.EfficientMORL"
 
 
 def _check_class(checkpoint: str | Path, class_path: str) -> None:

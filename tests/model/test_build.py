@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
 import tiny
 from emorl import pretrained, stored
-from emorl.model import FourierPosition, Geco, SmallDecoder
+from emorl.model import EfficientMORL, FourierPosition, Geco, PlainGRU, SmallDecoder
 from emorl.model.build import build
 from emorl.model.describe import describe
 
@@ -28,6 +31,70 @@ def test_parts_are_built_as_objects_or_as_factories():
     again = build(describe(network))
     assert repr(again) == repr(network)
     assert again.objective.geco.target == -1.0
+
+
+Factory = Callable[[int], SmallDecoder]
+
+
+class Passing(EfficientMORL):
+    """A model that passes on what it does not name."""
+
+    def __init__(self, extra: int = 3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+class Unannotated(Passing):
+    """A model with a parameter without annotation."""
+
+    def __init__(self, decoder=SmallDecoder, geco=None, **kwargs) -> None:
+        super().__init__(decoder=decoder, geco=geco, **kwargs)
+
+
+class OfType(Passing):
+    """A model whose parameter is annotated as a class."""
+
+    def __init__(self, decoder: "type[SmallDecoder]" = SmallDecoder, **kwargs: Any) -> None:
+        super().__init__(decoder=decoder, **kwargs)
+
+
+class OfAlias(Passing):
+    """A model whose parameter is annotated by another name of a Callable."""
+
+    def __init__(self, decoder: "Factory" = SmallDecoder, **kwargs: Any) -> None:
+        super().__init__(decoder=decoder, **kwargs)
+
+
+class Renaming(Passing):
+    """A model with a parameter that no base class has."""
+
+    def __init__(self, slot_decoder=SmallDecoder, **kwargs) -> None:
+        super().__init__(decoder=slot_decoder, **kwargs)
+
+
+class Wrong(Passing):
+    """A model whose annotation is an instance instead of a class."""
+
+    def __init__(self, decoder: SmallDecoder, **kwargs: Any) -> None:
+        super().__init__(decoder=decoder, **kwargs)
+
+
+@pytest.mark.parametrize("decoder", [SmallDecoder, partial(SmallDecoder, stride=2)])
+@pytest.mark.parametrize("cls", [Passing, Unannotated, OfType, OfAlias])
+def test_a_parameter_takes_a_class_if_that_of_the_base_class_does(cls, decoder):
+    network = tiny.network(cls=cls, decoder=decoder, cell=PlainGRU, geco=Geco(-1.0))
+    again = build(describe(network))
+    assert repr(again) == repr(network)
+    assert again.objective.geco.target == -1.0
+
+
+def test_a_class_with_required_parameters_is_not_built_for_a_parameter_without_annotation():
+    network = tiny.network(cls=Renaming, slot_decoder=SmallDecoder)
+    assert repr(build(describe(network))) == repr(network)
+
+
+def test_a_part_that_cannot_be_built_is_named():
+    with pytest.raises(TypeError, match=r"^parameter decoder of Wrong: .*missing .*'slot_dim'"):
+        build(describe(tiny.network(cls=Wrong, decoder=SmallDecoder)))
 
 
 def test_shipped_weights_need_neither_lightning_nor_the_compiler():

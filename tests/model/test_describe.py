@@ -167,3 +167,8 @@ def decoder(slot_dim):
 def test_what_a_function_builds_is_refused(part):
     with pytest.raises(TypeError, match=r"Expected a class or a functools\.partial of one, got .*decoder|lambda"):
         describe(EfficientMORL(decoder=part))
+
+
+def test_a_module_that_cannot_be_described_is_told_in_one_line():
+    with pytest.raises(TypeError, match=r"^Expected [^\n]*, got an object of Sequential, [^\n]*$"):
+        describe(torch.nn.Sequential(torch.nn.Linear(8, 8)))

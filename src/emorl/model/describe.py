@@ -51,8 +51,9 @@ def describe(part: Any) -> Any:
     if isinstance(part, type):
         return _entry(part, {})
     if callable(part):
+        got = f"an object of {type(part).__name__}" if isinstance(part, nn.Module) else repr(part)  # in one line
         raise TypeError(
-            f"Expected a class or a functools.partial of one, got {part!r}, which a checkpoint cannot store. "
+            f"Expected a class or a functools.partial of one, got {got}, which a checkpoint cannot store. "
             "Replace it by a subclass of the class that it returns."
         )
     return part

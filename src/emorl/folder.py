@@ -1,0 +1,164 @@
+"""A trained model as a folder: safetensors, JSON, a model card and, for shipped weights, a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+import emorl
+from emorl.errors import DataError, reason
+from emorl.files import atomic
+from emorl.model.describe import describe
+from emorl.model_card import PICTURE, foreign, model_card
+from emorl.pretrained import CONFIG, Pretrained, assembled, published
+from emorl.stored import Weights, picture_of
+
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+
+
+def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) -> dict[str, bytes]:
+    """Return the files of a model's folder by name. They are loaded once, so that what is saved can be loaded.
+
+    Args:
+        model: the model.
+        repo_id: name of the repository in the model card.
+        metadata: metadata for the model card in addition to those of the model's card.
+
+    Raises:
+        DataError: if a part of the model or its card cannot be stored, or a class cannot be imported by others.
+        TypeError: if a part of the model is a function, see `emorl.model.describe`.
+
+    >>> sorted(files_of(emorl.load_pretrained("tetrominoes"), "user/mine"))
+    ['README.md', 'config.json', 'model.safetensors', 'picture.png']
+    """
+    described = {"image_size": model.image_size, "crop": model.crop, "network": describe(model.network)}
+    for path in sorted(foreign(described)):
+        _check_class(path)
+    for place, value in _values({"model": described, "card": model.card, "model_card_kwargs": metadata}):
+        if not (value is None or isinstance(value, str | int | float)):
+            expected, remedy = "text, numbers, lists or dictionaries of them", "convert it, such as by str() or float()"
+            raise DataError.of(place, expected=expected, got=_kind(value), remedy=remedy)
+    weights = _weights(model)
+    with torch.random.fork_rng(devices=[]):
+        assembled(Weights("model", json.loads(json.dumps(described)), load(weights)), {})
+    model = published(model)
+    files = {CARD: _card(model, repo_id, metadata)}
+    if picture := picture_of(model.card):
+        files[PICTURE] = picture
+    config = {
+        "emorl_version": emorl.__version__,
+        "sha256": _sha256(weights),
+        "files": {name: _sha256(content) for name, content in files.items()},
+        "model": described,
+        "about": model.card,
+    }
+    return {WEIGHTS: weights, CONFIG: (json.dumps(config, indent=2) + "\n").encode(), **files}
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a model to a folder, in place of those of a former model.
+
+    A model card or picture that is not that of the former model, because it was edited, is kept with a warning.
+
+    Raises:
+        DataError: if the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = _written(folder)
+        before = {name: (folder / name).read_bytes() for name in (CARD, PICTURE) if (folder / name).is_file()}
+    except OSError as error:
+        got = "a file" if folder.is_file() else reason(error)
+        remedy = "choose another folder"
+        raise DataError.of(folder, expected="a folder to write to", got=got, remedy=remedy) from error
+    ours = {name for name, content in before.items() if written.get(name) == _sha256(content)}
+    for name, content in files.items():
+        if name in before.keys() - ours and before[name] != content:
+            new = "model card" if name == CARD else "picture"
+            warnings.warn(f"{folder / name} was edited and is kept; delete it to get the new {new}", stacklevel=4)
+            continue
+        with atomic(folder / name) as stream:
+            stream.write(content)
+    for name in ours - files.keys():
+        (folder / name).unlink()
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files of a former model, as they were written; empty for those of earlier versions."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        return dict(config["files"]) if "files" in config else {PICTURE: _sha256(picture_of(config["about"]) or b"")}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _check_class(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    expected, remedy = "a class at the top level of a module that can be imported", "move it to a module"
+    try:
+        found = module != "__main__" and hasattr(import_module(module), name)
+    except ImportError:
+        found = False
+    if not found:
+        raise DataError.of("model", expected=expected, got=path, remedy=remedy)
+
+
+def _values(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in dictionaries and lists with their places; a key that is not text is a value, too."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{place}, key {key!r}", key
+            yield from _values(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _values(item, f"{place}[{index}]")
+    else:
+        yield place, value
+
+
+def _weights(model: Pretrained) -> bytes:
+    state = model.network.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.is_meta or value.layout != torch.strided:
+            remedy = "give it values, such as with load_state_dict"
+            raise DataError.of(name, expected="a dense tensor with values", got=_kind(value), remedy=remedy)
+    try:
+        return save({name: value.to("cpu", copy=True).contiguous() for name, value in state.items()})
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        expected, remedy = "tensors that safetensors can store", "convert them to a floating-point type"
+        raise DataError.of("model", expected=expected, got=reason(error), remedy=remedy) from error
+
+
+def _card(model: Pretrained, repo_id: str, metadata: dict[str, Any]) -> bytes:
+    card = model.card | metadata
+    shown = Pretrained(model.network, model.image_size, card, model.crop).eval()
+    for key, kind in {"total_steps": int, "tests": dict, "versions": dict}.items():
+        if not isinstance(card.get(key, kind()), kind):
+            raise DataError.of(f"card.{key}", expected=kind.__name__, got=repr(card[key]), remedy="remove it")
+    try:
+        return model_card(shown, repo_id).encode()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        expected, remedy = "metadata as those of shipped weights", "set only trained_on and license, as text"
+        raise DataError.of("card", expected=expected, got=f"{type(error).__name__}: {error}", remedy=remedy) from error
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {list(value.shape)}, {value.layout}, on {value.device}"
+    return f"{value!r} of type {type(value).__name__}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
