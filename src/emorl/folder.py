@@ -25,6 +25,7 @@ from emorl.stored import Weights, picture_of
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+_CARD = {"total_steps": (int, "an integer"), "tests": (dict, "a dictionary"), "versions": (dict, "a dictionary")}
 
 
 def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) -> dict[str, bytes]:
@@ -95,7 +96,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _written(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the files of a former model, as they were written; empty for those of earlier versions."""
+    """Return the SHA-256 of a former model's card and picture, as written; version 0.2.0 did not record the card's."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         return dict(config["files"]) if "files" in config else {PICTURE: _sha256(picture_of(config["about"]) or b"")}
@@ -144,9 +145,10 @@ def _weights(model: Pretrained) -> bytes:
 def _card(model: Pretrained, repo_id: str, metadata: dict[str, Any]) -> bytes:
     card = model.card | metadata
     shown = Pretrained(model.network, model.image_size, card, model.crop).eval()
-    for key, kind in {"total_steps": int, "tests": dict, "versions": dict}.items():
+    for key, (kind, expected) in _CARD.items():
         if not isinstance(card.get(key, kind()), kind):
-            raise DataError.of(f"card.{key}", expected=kind.__name__, got=repr(card[key]), remedy="remove it")
+            remedy = "correct or remove it"
+            raise DataError.of(f"card.{key}", expected=expected, got=repr(card[key]), remedy=remedy)
     try:
         return model_card(shown, repo_id).encode()
     except (ValueError, TypeError, KeyError, AttributeError) as error:

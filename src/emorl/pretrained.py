@@ -207,7 +207,7 @@ def _network(weights: Weights) -> SlotModel:
     except Exception as error:  # raised by the class
         expected = f"a class and arguments that build {class_path_of(weights.model)}"
         got = f"{type(error).__name__}: {reason(error).rstrip('.')}"
-        remedy = "correct its init_args; annotate a parameter that takes a class X as Callable[..., X]"
+        remedy = "correct its arguments, all by name; annotate a parameter that takes a class X as Callable[..., X]"
         raise DataError.of(weights.name, expected=expected, got=got, remedy=remedy) from error
     if not isinstance(network, SlotModel):
         got, remedy = type(network).__name__, "derive its class from emorl.model.SlotModel"
