@@ -20,16 +20,20 @@ def warned(shards, folder, caplog, module, **arguments):
     return [record.getMessage() for record in caplog.records if record.name == "emorl.lengths"]
 
 
-@pytest.mark.parametrize("scheduler", [WarmupCosineDecay, WarmupExponentialDecay])
-def test_a_warm_up_longer_than_the_run(scheduler, shards, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("scheduler", "option"), [(WarmupCosineDecay, "warmup"), (WarmupExponentialDecay, "warmup_steps")]
+)
+def test_a_warm_up_longer_than_the_run(scheduler, option, shards, tmp_path, caplog):
     (sentence,) = warned(shards, tmp_path, caplog, tiny.module(scheduler=scheduler), max_steps=2)
     assert "the run 2: the learning rate never reaches its full value" in sentence
+    assert sentence.endswith(f" Lower --model.scheduler.{option}.")
 
 
 def test_a_geco_that_starts_after_the_run(shards, tmp_path, caplog):
     module = tiny.module(network=tiny.network(geco=Geco(-1.0, warm_start=2)), scheduler=SHORT)
     (sentence,) = warned(shards, tmp_path, caplog, module, max_steps=2)
     assert "GECO starts after 2 steps, the run ends after 2" in sentence
+    assert sentence.endswith(" Lower --model.network.geco.warm_start.")
 
 
 def test_epochs_that_end_before_the_steps(shards, tmp_path, caplog):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
 import emorl
+import emorl.data
 
 
 @pytest.mark.parametrize("name", emorl.__all__)
@@ -20,11 +22,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         emorl.nothing  # noqa: B018
 
 
-def test_dir_lists_public_names_and_modules_alone() -> None:
-    found = {name for name in dir(emorl) if not name.startswith("__")}
-    assert set(emorl.__all__) <= found
-    modules = {name for name in found if f"emorl.{name}" in sys.modules}
-    assert found - modules == set(emorl.__all__)
+@pytest.mark.parametrize("package", [emorl, emorl.data])
+def test_dir_lists_public_names_and_modules_alone(package: ModuleType) -> None:
+    found = {name for name in dir(package) if not name.startswith("__")}
+    assert set(package.__all__) <= found
+    modules = {name for name in found if f"{package.__name__}.{name}" in sys.modules}
+    assert found - modules == set(package.__all__)
 
 
 def test_the_model_needs_torch_alone() -> None:

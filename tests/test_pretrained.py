@@ -303,7 +303,8 @@ def test_shipped_weights_and_a_checkpoint_at_once_are_refused(weights, shards, t
 
 def test_the_list_of_weights_can_be_read():
     lines = [str(listed) for listed in emorl.list_pretrained()]
-    assert all(len(line) < 160 and "OrderedDict" not in line and "{" not in line for line in lines)
+    assert all("; posterior means: FG-ARI " in line for line in lines)  # `test` scores samples
+    assert all(len(line) < 180 and "OrderedDict" not in line and "{" not in line for line in lines)
     assert any(
         line.startswith("<slot_attention/tetrominoes: SlotAttention, tetrominoes, standard; 35x35") for line in lines
     )

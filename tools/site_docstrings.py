@@ -19,12 +19,16 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = EXAMPLE.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Give each field the comment at the end of its line as its docstring."""
+        """Give each field the comment at the end of its line as its docstring.
+
+        Without a comment, the page shows the field's type, unless the class describes its fields under "Attributes:".
+        """
         if not {"NamedTuple", "TypedDict"} & {str(base) for base in cls.bases}:
             return
+        described = cls.docstring is not None and "\nAttributes:\n" in cls.docstring.value
         for field in cls.attributes.values():
-            if field.docstring is None and "property" not in field.labels:
-                field.docstring = griffe.Docstring(comment(field) or f"A field of `{cls.name}`.", parent=field)
+            if field.docstring is None and "property" not in field.labels and (comment(field) or not described):
+                field.docstring = griffe.Docstring(comment(field), parent=field)
 
 
 def comment(field: griffe.Attribute) -> str:

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Timer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from emorl.model import SlotModel
+from emorl.optim import WarmupCosineDecay
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +27,16 @@ def unfinished(network: SlotModel, trainer: Trainer) -> Iterator[str]:
     steps = trainer.estimated_stepping_batches
     for config in trainer.lr_scheduler_configs:
         if (warmup := getattr(config.scheduler, "warmup_steps", 0)) > steps:
+            option = "warmup" if isinstance(config.scheduler, WarmupCosineDecay) else "warmup_steps"
             yield (
                 f"The warm-up takes {warmup:,} steps, the run {steps:,}: the learning rate never reaches its full "
-                "value. Shorten model.scheduler's warm-up."
+                f"value. Lower --model.scheduler.{option}."
             )
     geco = getattr(getattr(network, "objective", None), "geco", None)
     if geco is not None and geco.warm_start >= steps:
         yield (
-            f"GECO starts after {geco.warm_start:,} steps, the run ends after {steps:,}: it has no effect. Lower its "
-            "warm_start."
+            f"GECO starts after {geco.warm_start:,} steps, the run ends after {steps:,}: it has no effect. Lower "
+            "--model.network.geco.warm_start."
         )
     plateau = any(isinstance(config.scheduler, ReduceLROnPlateau) for config in trainer.lr_scheduler_configs)
     if plateau and not trainer.enable_validation:

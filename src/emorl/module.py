@@ -54,13 +54,13 @@ class Prediction(NamedTuple):
     torch.Size([2, 4, 1, 35, 35])
     """
 
-    key: list[str]
+    key: list[str]  # name of each image
     image: Float[Tensor, "batch 3 h w"]  # the model's input, in [0, 1]
     slots: Float[Tensor, "batch slots dim"]  # posterior means, or the slots themselves
     scale: Float[Tensor, "batch slots dim"] | None  # posterior standard deviations; None where slots are points
     masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
     components: Float[Tensor, "batch slots 3 h w"]  # the color of each slot
-    reconstruction: Float[Tensor, "batch 3 h w"]
+    reconstruction: Float[Tensor, "batch 3 h w"]  # sum of masks times components
 
 
 class SlotModule(LightningModule):

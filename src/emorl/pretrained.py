@@ -52,7 +52,8 @@ class Listed(NamedTuple):
         """Return a readable line."""
         known = [f"{LABELS[score]} {rounded(self.scores[score])}" for score in _SHORT if score in self.scores]
         sizes = f"{self.image_size}x{self.image_size} pixels, K = {self.num_slots}, D = {self.slot_dim}"
-        return f"<{self.name}: {self.model}, {self.data_set}; {sizes}, {self.megabytes:.1f} MB; {', '.join(known)}>"
+        scores = f"; posterior means: {', '.join(known)}" if known else ""
+        return f"<{self.name}: {self.model}, {self.data_set}; {sizes}, {self.megabytes:.1f} MB{scores}>"
 
 
 class Pretrained(nn.Module):
@@ -279,7 +280,7 @@ def list_pretrained() -> list[Listed]:
     """Return a summary of all shipped weights, sorted by name.
 
     >>> list_pretrained()[0]  # doctest: +ELLIPSIS
-    <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, K = 6, ... MB; FG-ARI ...>
+    <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, K = 6, ... MB; posterior means: FG-ARI ...>
     >>> [listed.name for listed in list_pretrained() if listed.model == "IODINE"]
     ['iodine/tetrominoes']
     """

@@ -43,10 +43,10 @@ def test_symptoms_of_a_picture_painted_in_one_color():
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
-        ("val/unused_share", 0.6, "60% of an image's slots win no pixel"),
+        ("val/unused_share", 0.6, "60% of an image's slots win no pixel: lower --model.network.num_slots"),
         ("val/largest_share", 0.995, "one slot wins"),
-        ("val/kl_per_dimension", 0.001, "posterior is the prior"),
-        ("val/unexplained", 0.97, "one color per image"),
+        ("val/kl_per_dimension", 0.001, "posterior is the prior: lower --model.network.kl_weight"),
+        ("val/unexplained", 0.97, "one color per image: train longer, or lower --model.network.kl_weight"),
     ],
 )
 def test_each_dead_end_has_its_warning(name, value, word):

@@ -72,6 +72,13 @@ def test_the_overview_has_the_first_images(overview, shards, tmp_path):
         np.testing.assert_array_equal(last, (expected * 255).round())
 
 
+def test_a_single_image_is_counted_as_one(tmp_path, capsys):
+    Image.fromarray(np.zeros((35, 35, 3), np.uint8)).save(tmp_path / "a.png")
+    predict(tmp_path / "a.png", tmp_path, PredictionWriter(str(tmp_path / "out")))
+    text = capsys.readouterr().out
+    assert f"Wrote slots, masks and a picture of 1 image to {tmp_path / 'out'}; it is in overview.png" in text
+
+
 def test_arrays_may_be_left_out(shards, tmp_path, capsys):
     predict(shards, tmp_path, PredictionWriter(str(tmp_path / "out"), arrays=False))
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".png"}

@@ -55,7 +55,7 @@ class CollapseAlarm(Callback):
 
     >>> alarm = CollapseAlarm()
     >>> alarm.warnings({"val/unused_share": 0.0, "val/largest_share": 1.0, "val/unexplained": 0.5})
-    ['one slot wins nearly every pixel: start with more refinement_steps, or another seed']
+    ['one slot wins nearly every pixel: start with more refinement steps, or another seed']
     """
 
     def __init__(
@@ -101,12 +101,13 @@ class CollapseAlarm(Callback):
         """Return a sentence for each kind of collapse that the logged values show."""
         found = []
         if (unused := measured["val/unused_share"]) > self.unused_share:
-            found.append(f"{unused:.0%} of an image's slots win no pixel: lower num_slots, or the learning rate")
+            remedy = "lower --model.network.num_slots, or the learning rate"
+            found.append(f"{unused:.0%} of an image's slots win no pixel: {remedy}")
         if measured["val/largest_share"] > self.largest_share:
-            found.append("one slot wins nearly every pixel: start with more refinement_steps, or another seed")
+            found.append("one slot wins nearly every pixel: start with more refinement steps, or another seed")
         if measured.get("val/kl_per_dimension", torch.inf) < self.kl_per_dimension:
-            found.append("the posterior is the prior: weigh the KL less, or use geco")
+            found.append("the posterior is the prior: lower --model.network.kl_weight, or use --model.network.geco")
         if measured["val/unexplained"] > self.unexplained:
-            less = ", or weigh the KL less" if "val/kl_per_dimension" in measured else ""
+            less = ", or lower --model.network.kl_weight" if "val/kl_per_dimension" in measured else ""
             found.append(f"reconstructions are no better than one color per image: train longer{less}")
         return found

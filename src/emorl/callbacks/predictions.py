@@ -121,8 +121,10 @@ class PredictionWriter(Callback):
             tiles = torch.cat([row.tiles for row in self.rows])
             save_png(sheet(tiles, self.rows[0].columns, [row.key for row in self.rows]), self.folder / OVERVIEW)
         what = "slots, masks and a picture" if self.arrays else "a picture and a label map"
-        shown = f"; the first {len(self.rows)} are in {OVERVIEW}" if self.rows else ""
-        print(f"Wrote {what} of {int(written)} images to {self.folder.resolve()}{shown}")
+        images = f"{int(written)} image{'s' if written > 1 else ''}"
+        first = "it is" if written == 1 else f"the first {len(self.rows)} are"
+        shown = f"; {first} in {OVERVIEW}" if self.rows else ""
+        print(f"Wrote {what} of {images} to {self.folder.resolve()}{shown}")
         left = [path.name for path, before in self.earlier.items() if path.exists() and version(path) == before]
         if left:
             print(f"This folder also contains {len(left)} files of an earlier prediction, such as {printable(left[0])}")

@@ -17,3 +17,10 @@ def __getattr__(name: str) -> Any:
     from emorl.data.scenes import Scenes
 
     return Scenes
+
+
+def __dir__() -> list[str]:
+    """List the public name and the imported modules."""
+    modules = (name for name, value in globals().items() if getattr(value, "__name__", "") == f"emorl.data.{name}")
+    own = (name for name in globals() if name.startswith("__"))
+    return sorted({*own, *modules, *__all__})

@@ -34,10 +34,10 @@ class Stage(NamedTuple):
     (torch.Size([2, 3, 35, 35]), torch.Size([2]))
     """
 
-    step: int
-    slots: Float[Tensor, "batch slots dim"]
+    step: int  # number of steps before it
+    slots: Float[Tensor, "batch slots dim"]  # in training and `test` samples, see ``posterior``
     posterior: Gaussian | None  # the slots are a sample of it; None where slots are points
-    components: Components
+    components: Components  # of the decoded slots
     nll: Float[Tensor, " batch"] | None  # in nats, summed over channels and pixels; detached from the graph
     mean_nll: Float[Tensor, ""] | None  # its batch mean, differentiable
     kl: Float[Tensor, " batch"] | None  # in nats
@@ -85,7 +85,7 @@ class Reconstruction(NamedTuple):
     True
     """
 
-    slots: Float[Tensor, "batch slots dim"]
+    slots: Float[Tensor, "batch slots dim"]  # posterior means, or the slots themselves
     masks: Float[Tensor, "batch slots 1 h w"]  # in [0, 1], summing to one over slots
     rgb: Float[Tensor, "batch slots 3 h w"]  # the color of each slot
     reconstruction: Float[Tensor, "batch 3 h w"]  # sum of masks times rgb
