@@ -85,7 +85,7 @@ class _Answer(NamedTuple):
             raise FloatingPointError(
                 f"Expected finite numbers, but at step {self.step} these are not: {', '.join(causes)}. "
                 "Start a new run from the last checkpoint's weights (--pretrained CKPT, and another "
-                "--trainer.logger.version) with a lower learning rate (--model.optimizer.init_args.lr), or resume "
+                "--trainer.logger.version) with a lower learning rate (--model.optimizer.lr), or resume "
                 "(--ckpt_path CKPT) in float32 (--trainer.precision 32)."
             )
 
