@@ -280,7 +280,7 @@ def list_pretrained() -> list[Listed]:
     """Return a summary of all shipped weights, sorted by name.
 
     >>> list_pretrained()[0]  # doctest: +ELLIPSIS
-    <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, K = 6, ... MB; posterior means: FG-ARI ...>
+    <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, ...; posterior means: FG-ARI ...>
     >>> [listed.name for listed in list_pretrained() if listed.model == "IODINE"]
     ['iodine/tetrominoes']
     """

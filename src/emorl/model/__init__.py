@@ -1,4 +1,6 @@
-"""The models, which need only torch and jaxtyping. Start with `SlotModel`, then read one model in the order of the data flow.
+"""The models, which need only torch and jaxtyping.
+
+Start with `SlotModel`, then read one model in the order of the data flow.
 
 ======  ====================  ==================================================================
 symbol  argument              meaning

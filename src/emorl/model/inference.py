@@ -35,7 +35,7 @@ class Stage(NamedTuple):
     """
 
     step: int  # number of steps before it
-    slots: Float[Tensor, "batch slots dim"]  # in training and `test` samples, see ``posterior``
+    slots: Float[Tensor, "batch slots dim"]  # after ``step`` steps
     posterior: Gaussian | None  # the slots are a sample of it; None where slots are points
     components: Components  # of the decoded slots
     nll: Float[Tensor, " batch"] | None  # in nats, summed over channels and pixels; detached from the graph
