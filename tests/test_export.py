@@ -12,7 +12,7 @@ from emorl import load_pretrained, stored
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.errors import DataError
-from emorl.export import PARTS, export, parts
+from emorl.export import PARTS, export, metadata, parts
 
 EXPORTED = [name for name in stored.names() if "/" in name and not name.startswith("iodine/")]
 
@@ -140,3 +140,17 @@ def test_without_onnx_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(DataError, match=r"pip install 'emorl\[export\]'"):
         export(load_pretrained("tetrominoes"), tmp_path / "a.onnx")
+
+
+def test_changed_weights_are_exported_without_the_claims_of_the_original(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr("emorl.export.export", lambda *arguments: found.append(arguments) or [])
+    model = load_pretrained("slot_attention/tetrominoes")
+    model.export(tmp_path / "a.onnx")
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    model.export(tmp_path / "a.onnx")
+    described = [metadata(model, 3, 4, name) for model, *_, name in found]
+    assert [each["weights"] for each in described] == ["slot_attention/tetrominoes", "model"]
+    assert [each["license"] for each in described] == ["MIT", ""]
+    assert [each["trained_on"] for each in described] == ["tetrominoes, standard", ""]

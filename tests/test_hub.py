@@ -431,10 +431,11 @@ def test_changed_weights_have_a_card_of_their_own(change, tmp_path):
     assert emorl.from_pretrained(tmp_path / "c").card == {"base_weights": "tetrominoes", "trained_on": "my images"}
 
 
-def test_weights_that_were_only_used_or_converted_keep_their_card(tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_weights_that_were_only_used_or_converted_keep_their_card(tmp_path, dtype):
     model = emorl.load_pretrained("tetrominoes")
     model.reconstruct(torch.rand(2, 3, 35, 35), steps=1)
-    model.double().save_pretrained(tmp_path / "a")
+    model.to(dtype).save_pretrained(tmp_path / "a")
     assert emorl.from_pretrained(tmp_path / "a").card == model.card
 
 

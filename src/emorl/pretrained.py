@@ -153,7 +153,8 @@ def published(model: Pretrained) -> Pretrained:
     """Return a model with the card to publish.
 
     If shipped weights were changed, their scores, training, license and picture do not apply: the card contains their
-    name as ``base_weights``, and what the user added to it. The card of other weights is returned as it is.
+    name as ``base_weights``, and what the user added to it. Other weights keep their card. A conversion to another
+    precision is no change.
     """
     if not (name := model.card.get("weights")):
         return model
@@ -175,7 +176,7 @@ def _same(model: Pretrained, known: Pretrained) -> bool:
     return (
         facts[0] == facts[1]
         and ours.keys() == theirs.keys()
-        and all(torch.equal(value.cpu().double(), theirs[key].double()) for key, value in ours.items())
+        and all(torch.equal(value.cpu(), theirs[key].to(value.dtype)) for key, value in ours.items())
     )
 
 
