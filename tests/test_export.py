@@ -12,6 +12,7 @@ from emorl import load_pretrained, stored
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.errors import DataError
+from emorl.explore.gallery import example_scenes
 from emorl.export import PARTS, export, metadata, parts
 
 EXPORTED = [name for name in stored.names() if "/" in name and not name.startswith("iodine/")]
@@ -24,7 +25,9 @@ def write(name, out, *options):
 
 
 def scenes(name, count):
-    """Return fresh scenes of what a model was trained on."""
+    """Return fresh scenes of what a model was trained on; of CLEVR, which Blender renders, stored ones."""
+    if "clevr6" in name:
+        return torch.from_numpy(example_scenes(96).images[:count]).movedim(-1, 1) / 255
     source = MultiDSprites if "multi_dsprites" in name else Tetrominoes
     images = np.stack([record.image for record in source(num_scenes=count, seed=5).records()])
     return torch.from_numpy(images).movedim(-1, 1) / 255
@@ -101,7 +104,7 @@ def check(described, file):
     """Check the metadata."""
     assert described["license"] == "MIT"
     assert described["method"] in PARTS
-    assert json.loads(described["preprocessing"])["crop"] == "square"
+    assert json.loads(described["preprocessing"])["crop"] == ("emorl" if "clevr6" in described["weights"] else "square")
     assert int(described["num_slots"]) > 3
     assert {"slot_dim", "emorl_version", "image_size", "weights", "trained_on", "steps"} <= described.keys(), file
 

@@ -15,7 +15,11 @@ from emorl.explore.cache import cached
 from emorl.explore.gallery import example_scenes, from_folder
 from emorl.pretrained import load_pretrained
 
-MODELS = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}  # shown by default, with their titles
+MODELS = {  # shown by default, with their titles
+    "tetrominoes": "Tetrominoes",
+    "multi_dsprites": "Multi-dSprites",
+    "clevr6": "CLEVR6",
+}
 _MARK = "meta.json"  # identifies the folder of an explorer
 
 
