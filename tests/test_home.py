@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import tiny
+from emorl.configurations import BASE, settings
 from emorl.data.cli import main as data
 from emorl.evaluation.cli import main as evaluate
 from emorl.paths import command_line, expand_home
@@ -75,4 +76,4 @@ def test_emorl_study(home, monkeypatch):
     kept = json.loads((home / "out/case/seed_0/options.json").read_text())
     recipe = f"{home}/recipe.yaml"
     options = [f"--data.root={home}/shards", "--config", recipe, f"--trainer.logger.save_dir={home}/runs"]
-    assert kept == {"options": options, "files": {recipe: {"seed_everything": 0}}}
+    assert kept == {"options": options, "files": {"base": settings(BASE), recipe: {"seed_everything": 0}}}

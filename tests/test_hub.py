@@ -171,7 +171,7 @@ def test_a_repository_that_is_not_valid_is_told_without_a_connection(repo):
         ("tetromino", "got none of them; check the path; did you mean tetrominoes?"),
         (
             "nothing",
-            "expected a folder of save_pretrained, a repository user/repo of the hub, or one of multi_dsprites",
+            "expected a folder of save_pretrained, a repository user/repo of the hub, or one of clevr6",
         ),
         ("runs/mine/model", "got none of them"),
         ("./mine", "got none of them"),

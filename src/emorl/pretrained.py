@@ -36,7 +36,7 @@ class Listed(NamedTuple):
     """A summary of shipped weights.
 
     >>> list_pretrained()[0].image_size
-    64
+    96
     """
 
     name: str  # that `load_pretrained` takes
@@ -281,7 +281,7 @@ def list_pretrained() -> list[Listed]:
     """Return a summary of all shipped weights, sorted by name.
 
     >>> list_pretrained()[0]  # doctest: +ELLIPSIS
-    <efficient_morl/multi_dsprites: EfficientMORL, multi_dsprites, ...; 64x64 pixels, ...; posterior means: FG-ARI ...>
+    <efficient_morl/clevr6: EfficientMORL, clevr, ...; 96x96 pixels, ...; posterior means: FG-ARI ...>
     >>> [listed.name for listed in list_pretrained() if listed.model == "IODINE"]
     ['iodine/tetrominoes']
     """
