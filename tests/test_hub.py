@@ -189,7 +189,7 @@ def test_a_name_that_is_no_repository_is_told_without_the_hub(name, told, tmp_pa
 
 def test_a_folder_is_for_from_pretrained_and_a_checkpoint_for_load_pretrained(folder, tmp_path):
     with pytest.raises(
-        DataError, match=r"expected a checkpoint, got a folder; .* emorl\.from_pretrained loads a folder"
+        DataError, match=r"expected a checkpoint, got a folder of save_pretrained; .* emorl\.from_pretrained loads the"
     ):
         emorl.load_pretrained(str(folder))
     (tmp_path / "checkpoints").mkdir()

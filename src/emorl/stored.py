@@ -131,7 +131,10 @@ def read_checkpoint(path: str | Path) -> Weights:
         remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {', '.join(names())}"
         remedy += did_you_mean(str(path), names())
         if Path(path).is_dir():
-            got, remedy = "a folder", "give a .ckpt file in it; emorl.from_pretrained loads a folder of save_pretrained"
+            got, remedy = "a folder", "give the path of a .ckpt file of emorl fit"
+            if Path(path, "config.json").exists():  # of `save_pretrained`
+                got = "a folder of save_pretrained"
+                remedy = "commands take a checkpoint; in Python, emorl.from_pretrained loads the folder"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: current(value) for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():
