@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
 
 from emorl import list_pretrained
-from emorl.history import history
+from emorl.history import history, trainings
 from emorl.stored import load_card
 
 LEVELS = 0.8, 0.9, 0.95, 0.98
@@ -43,15 +42,9 @@ def table(rows: list[dict[str, Any]]) -> Table:
 def _curve(card: dict[str, Any], score: str) -> list[tuple[float, float]]:
     """Return (minutes since the start of the first training, score), through the trainings that led to a card."""
     curve, before = [], 0.0
-    for training in _trainings(card):
+    for training in trainings(card):
         curves = history(training["history"].splitlines())
         minutes = dict(curves["time/minutes"])
         curve += [(before + minutes[step], value) for step, value in curves.get(score, []) if step in minutes]
         before += training["minutes"]
     return curve
-
-
-def _trainings(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if isinstance(card["started_from"], dict):
-        yield from _trainings(card["started_from"])
-    yield card

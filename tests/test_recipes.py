@@ -17,6 +17,7 @@ import tiny
 from emorl.callbacks import RefinementCurriculum
 from emorl.callbacks.curriculum import stretched
 from emorl.data.sources.splits import PRESETS
+from emorl.history import trainings
 from emorl.model import (
     BigDecoder,
     DualGRU,
@@ -83,11 +84,6 @@ def read(path):
 def only(kind, callbacks):
     (found,) = (callback for callback in callbacks if isinstance(callback, kind))
     return found
-
-
-def trainings(card):
-    """Return the records of all trainings of a card's weights, in order."""
-    return [*(trainings(card["started_from"]) if card["started_from"] else []), card]
 
 
 def without_length(model):
@@ -323,7 +319,7 @@ def test_shipped_weights_of_a_baseline_are_of_its_fast_recipe(name, built):
 @pytest.mark.parametrize("name", [*FURTHER, *BASELINES])
 def test_a_card_records_all_trainings(name):
     card = load_card(name)
-    records = trainings(card)
+    records = list(trainings(card))
     assert card["total_steps"] == sum(record["steps"] for record in records)
     assert card["total_minutes"] == sum(record["minutes"] for record in records)
     for record in records:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +25,7 @@ from emorl.errors import DataError
 from emorl.evaluation.inputs import load_scenes
 from emorl.evaluation.outputs import to_csv, write_figure
 from emorl.evaluation.report.sections import TRAINING
-from emorl.history import Curve, read_history
+from emorl.history import Curve, read_history, trainings
 from emorl.pretrained import Pretrained, load_module
 from emorl.stored import WEIGHTS, load_card, names, save_pretrained
 from emorl.study.curves import training_figure
@@ -102,13 +102,6 @@ def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[st
     if (shipped["versions"], shipped["steps"]) == (versions, steps):
         return shipped["started_from"]  # type: ignore[no-any-return]
     return {field: shipped[field] for field in ORIGIN if field in shipped}  # earlier cards have no curriculum
-
-
-def trainings(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the record of every training that led to a card's weights, in order."""
-    if isinstance(card["started_from"], dict):
-        yield from trainings(card["started_from"])
-    yield card
 
 
 def whole_history(records: Iterable[dict[str, Any]]) -> str:

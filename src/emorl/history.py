@@ -1,11 +1,12 @@
-"""The curves of a training run: logged values by name."""
+"""The records of training: logged values by name, and the trainings that led to weights."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 Curve = list[tuple[int, float]]  # (step, value)
 
@@ -39,3 +40,10 @@ def history(lines: Iterable[str]) -> dict[str, Curve]:
         for name, value in values.items():
             curves.setdefault(name, []).append((step, value))
     return curves
+
+
+def trainings(card: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the record of every training that led to a card's weights, in order."""
+    if isinstance(card["started_from"], dict):
+        yield from trainings(card["started_from"])
+    yield card

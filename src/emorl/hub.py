@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -20,7 +21,7 @@ from emorl.errors import DataError, did_you_mean, reason
 from emorl.folder import CARD, WEIGHTS, files_of, write
 from emorl.model.describe import describe
 from emorl.model_card import foreign
-from emorl.pretrained import CONFIG, Pretrained, assembled
+from emorl.pretrained import CONFIG, Pretrained, assembled, from_pretrained
 from emorl.renamed import current
 from emorl.stored import Weights, names
 
@@ -43,34 +44,18 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
         return cls(model.network, model.image_size, model.card, model.crop).eval()
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # without the keyword arguments of other models
-        cls,
-        name: str | Path,
-        *,
-        classes: Sequence[type] = (),
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-    ) -> HubModel:
-        """Load a folder or a repository, with the options of the mixin; see `emorl.from_pretrained`.
+    def from_pretrained(cls, name: str | Path, **options: Any) -> HubModel:  # type: ignore[override]
+        """Load a folder or a repository, with the options of `emorl.from_pretrained`.
 
         Raises:
             DataError: if it does not exist, cannot be reached, is damaged, is not a model of emorl, or contains a class
                 that is neither in `emorl.model` nor in ``classes``.
+            TypeError: if there is no such option; the mixin would ignore it.
         """
+        signature(from_pretrained).bind(name, **options)
         with _reached(name, f"a folder or a repository of the hub with {CONFIG} and {WEIGHTS}"):
             try:
-                return super().from_pretrained(
-                    name,
-                    revision=revision,
-                    token=token,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    classes=classes,
-                )
+                return super().from_pretrained(name, **{"classes": ()} | options)
             except (DataError, HFValidationError):
                 raise
             except (ValueError, TypeError, AttributeError, RecursionError) as error:  # of the configuration

@@ -21,9 +21,7 @@ from emorl.data.transforms import fit
 from emorl.errors import DataError
 
 SHOWN = 12  # number of scenes that the page offers
-STUDIED = (
-    96  # largest number of scenes whose slots determine the range of each latent dimension; the first ones are shown
-)
+STUDIED = 96  # largest number of scenes that determine the range of each latent dimension; the first ones are shown
 
 GENERATORS: dict[int, tuple[str, Callable[..., GeneratedSource]]] = {  # by the side of their images in pixels
     35: ("Tetrominoes", Tetrominoes),
