@@ -45,6 +45,7 @@ ROOMS = [  # from the ground floor up
         "released",
         "model_card",
         "export",
+        "saved",
         "stored",
         "pretrained",
         "folder",

@@ -111,7 +111,7 @@ def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "huggingface_hub", None)
-        with pytest.raises(DataError, match=r"got a folder without config\.json; save"):
+        with pytest.raises(DataError, match=r"got a folder without config\.json; give"):
             emorl.from_pretrained(tmp_path / "empty")
     for content in ("{", "[]", "{}", '{"sha256": 3, "model": {}, "about": {}}'):
         (folder / "config.json").write_text(content)
@@ -185,17 +185,6 @@ def test_a_name_that_is_no_repository_is_told_without_the_hub(name, told, tmp_pa
     (tmp_path / "a.ckpt").touch()
     with pytest.raises(DataError, match=re.escape(told)):
         emorl.from_pretrained(name)
-
-
-def test_a_folder_is_for_from_pretrained_and_a_checkpoint_for_load_pretrained(folder, tmp_path):
-    with pytest.raises(
-        DataError, match=r"expected a checkpoint, got a folder of save_pretrained; .* emorl\.from_pretrained loads the"
-    ):
-        emorl.load_pretrained(str(folder))
-    (tmp_path / "checkpoints").mkdir()
-    told = r"got a folder without config\.json; .* emorl\.load_pretrained loads a checkpoint"
-    with pytest.raises(DataError, match=told):
-        emorl.from_pretrained(tmp_path / "checkpoints")
 
 
 HUB = """

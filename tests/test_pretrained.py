@@ -19,6 +19,7 @@ from emorl.metrics.functional import adjusted_rand_index, masks_to_labels
 from emorl.model import FourierPosition, Geco, PosteriorMeans, SlotAttention, scale
 from emorl.model.describe import describe
 from emorl.pretrained import assembled
+from emorl.saved import Weights
 from emorl.stored import save_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -270,7 +271,7 @@ def test_weights_come_from_a_checkpoint_alone(tmp_path):
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist(weights):
-    with pytest.raises(DataError, match=r"large: expected a checkpoint, .*, or the name of shipped weights: small"):
+    with pytest.raises(DataError, match=r"large: expected a checkpoint, .* or the name of shipped weights: small"):
         load_pretrained("large")
     with pytest.raises(DataError, match="expected one of small, efficient_morl/small, got 'large'"):
         stored.load_card("large")
@@ -278,7 +279,7 @@ def test_an_unknown_name_is_answered_with_those_that_exist(weights):
 
 def test_a_checkpoint_loads_as_shipped_weights_do(weights, tmp_path):
     own, shipped = load_pretrained(str(tmp_path / "a.ckpt")), load_pretrained("small")
-    assert own.card.keys() == {"total_steps"}
+    assert own.card.keys() == {"total_steps", "model"}
     assert torch.equal(own.encode(images(), 1).slots, shipped.encode(images(), 1).slots)
 
 
@@ -315,7 +316,7 @@ def wrong(**model):
     """Weights of a small model whose configuration was changed."""
     network = tiny.network()
     described = {"network": describe(network), "image_size": 16, "crop": "square"} | model
-    return stored.Weights("a.ckpt", described, network.state_dict())
+    return Weights("a.ckpt", described, network.state_dict(), {})
 
 
 @pytest.mark.parametrize(
@@ -326,7 +327,7 @@ def wrong(**model):
 def test_a_size_or_crop_that_is_not_valid_is_refused_at_loading(name, value):
     told = rf"^a\.ckpt: expected .*{name}.*, got {re.escape(repr(value))}; correct the configuration"
     with pytest.raises(DataError, match=told):
-        assembled(wrong(**{name: value}), {})
+        assembled(wrong(**{name: value}))
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,7 @@ def test_arguments_that_are_not_valid_are_refused_in_one_line(arguments):
     given = tiny.SIZES | arguments if isinstance(arguments, dict) else arguments
     network = {"class_path": "emorl.model.EfficientMORL", "init_args": given}
     with pytest.raises(DataError, match=r"^a\.ckpt: expected [^\n]*, got [^\n]*; [^\n]*$"):
-        assembled(wrong(network=network), {})
+        assembled(wrong(network=network))
 
 
 @pytest.mark.parametrize(
@@ -356,4 +357,4 @@ def test_arguments_that_are_not_valid_are_refused_in_one_line(arguments):
 )
 def test_a_configuration_of_no_slot_model_is_refused_in_one_line(network):
     with pytest.raises(DataError, match=r"^a\.ckpt: expected a (class and arguments|slot model)[^\n]*; [^\n]*$"):
-        assembled(wrong(network=network), {})
+        assembled(wrong(network=network))

@@ -41,7 +41,8 @@ from emorl.errors import DataError, did_you_mean, printable, reason, refused
 from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
-from emorl.stored import Weights, load_weights, names, read_checkpoint, read_weights
+from emorl.saved import Weights
+from emorl.stored import load_weights, names, read_checkpoint, read_weights
 from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ class EmorlCLI(LightningCLI):
             "--pretrained",
             type=str | None,
             default=None,
-            help=f"Weights to start from: a checkpoint, or the name of shipped weights: {', '.join(names())}.",
+            help="Weights to start from: a checkpoint, a folder of save_pretrained, or the name of shipped weights: "
+            f"{', '.join(names())}.",
         )
         parser.add_lightning_class_args(ProgressBar, "progress")
         parser.add_lightning_class_args(RefinementCurriculum, "curriculum")

@@ -13,7 +13,7 @@ def export(model: str, out: Path, num_slots: int | None = None, steps: int | Non
     """Write a trained model as ONNX, or as an archive of torch.export.
 
     Args:
-        model: Name of shipped weights, or path of a checkpoint of emorl fit.
+        model: Name of shipped weights, or path of a folder of save_pretrained or a checkpoint.
         out: File for reconstruct, OUT.onnx or OUT.pt2; encode and decode are written to OUT_encode and OUT_decode.
         num_slots: Number of slots K of encode and reconstruct; by default the model's. decode accepts any number.
         steps: Iterations of Slot Attention; by default the model's. EfficientMORL is exported with 0 steps.

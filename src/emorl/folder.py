@@ -20,10 +20,10 @@ from emorl.errors import DataError, reason
 from emorl.files import atomic
 from emorl.model.describe import describe
 from emorl.model_card import PICTURE, foreign, model_card
-from emorl.pretrained import CONFIG, Pretrained, assembled, published
-from emorl.stored import Weights, picture_of
+from emorl.pretrained import Pretrained, assembled, published
+from emorl.saved import CONFIG, WEIGHTS, Weights
+from emorl.stored import picture_of
 
-WEIGHTS = "model.safetensors"
 CARD = "README.md"
 _CARD = {"total_steps": (int, "an integer"), "tests": (dict, "a dictionary"), "versions": (dict, "a dictionary")}
 
@@ -52,7 +52,7 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
             raise DataError.of(place, expected=expected, got=_kind(value), remedy=remedy)
     weights = _weights(model)
     with torch.random.fork_rng(devices=[]):
-        assembled(Weights("model", json.loads(json.dumps(described)), load(weights)), {})
+        assembled(Weights("model", json.loads(json.dumps(described)), load(weights), {}))
     model = published(model)
     files = {CARD: _card(model, repo_id, metadata)}
     if picture := picture_of(model.card):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -14,16 +12,12 @@ from typing import Any
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # of its HTTP client
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-from safetensors import SafetensorError
-from safetensors.torch import load
 
 from emorl.errors import DataError, did_you_mean, reason
-from emorl.folder import CARD, WEIGHTS, files_of, write
-from emorl.model.describe import describe
-from emorl.model_card import foreign
-from emorl.pretrained import CONFIG, Pretrained, assembled, from_pretrained
-from emorl.renamed import current
-from emorl.stored import Weights, names
+from emorl.folder import CARD, files_of, write
+from emorl.pretrained import Pretrained, assembled, from_pretrained
+from emorl.saved import CONFIG, WEIGHTS, from_files
+from emorl.stored import names
 
 
 class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
@@ -118,20 +112,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
     ) -> HubModel:
         known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         options = {name: options[name] for name in known if name in options}
-        config = _parsed(model_id, _content(model_id, CONFIG, options))
-        content = _content(model_id, WEIGHTS, options)
-        checksum = hashlib.sha256(content).hexdigest()
-        if checksum != config["sha256"]:
-            expected, remedy = f"weights with SHA-256 {config['sha256']}", "fetch or save them again"
-            raise DataError.of(model_id, expected=expected, got=checksum, remedy=remedy)
-        if unknown := sorted(foreign(config["model"]) - {describe(each)["class_path"] for each in classes}):
-            remedy = "if you trust it, import it and name it: from_pretrained(..., classes=[...])"
-            raise DataError.of(model_id, expected="classes of emorl.model", got=", ".join(unknown), remedy=remedy)
-        try:
-            weights = Weights(model_id, config["model"], load(content))
-        except SafetensorError as error:
-            raise DataError.of(model_id, expected="safetensors", got=f"{error}", remedy="save them again") from error
-        return cls.of(assembled(weights, config["about"]))
+        return cls.of(assembled(from_files(model_id, lambda name: _content(model_id, name, options), classes)))
 
 
 def _content(model_id: str, name: str, options: dict[str, Any]) -> bytes:
@@ -155,15 +136,3 @@ def _reached(name: str | Path, expected: str) -> Iterator[None]:
         remedy += did_you_mean(str(name), names())
         got = shorten(reason(error), 200, placeholder=" [...]").rstrip(".")
         raise DataError.of(name, expected=expected, got=got, remedy=remedy) from error
-
-
-def _parsed(model_id: str, content: bytes) -> dict[str, Any]:
-    try:
-        config = json.loads(content)
-        fine = {"sha256": str, "model": dict, "about": dict}
-        if all(isinstance(config[key], kind) for key, kind in fine.items()):
-            return dict(current(config))
-    except (ValueError, KeyError, TypeError):
-        pass
-    expected = f"a {CONFIG} of emorl with sha256, model and about"
-    raise DataError.of(model_id, expected=expected, got="another", remedy="save the model with save_pretrained")

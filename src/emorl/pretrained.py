@@ -18,9 +18,8 @@ from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.preprocess import Picture, preprocess
 from emorl.results import LABELS, rounded
-from emorl.stored import Weights, class_path_of, file_of, load_card, load_weights, names, read_weights
-
-CONFIG = "config.json"  # of a folder or a repository
+from emorl.saved import Weights
+from emorl.stored import class_path_of, file_of, load_card, load_weights, names, read_weights
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # user/repo of the hub
 
@@ -135,18 +134,18 @@ class Pretrained(nn.Module):
         return self.network.reconstruct(images, steps, num_slots, draws)
 
 
-def load_pretrained(name: str) -> Pretrained:
-    """Load shipped weights, or a checkpoint, on the CPU and in evaluation mode.
+def load_pretrained(name: str | Path) -> Pretrained:
+    """Load shipped weights, a folder of ``save_pretrained``, or a checkpoint, on the CPU and in evaluation mode.
 
     Args:
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``; its card contains only ``total_steps``.
+        name: name of shipped weights, or path of a folder of ``save_pretrained`` or of a checkpoint of ``emorl fit``,
+            whose card contains only ``total_steps`` and ``model``.
 
     Raises:
-        DataError: if it is neither.
+        DataError: if it is none of them, or damaged.
+        TypeError: if it is neither text nor a path.
     """
-    weights = read_weights(name)
-    steps = {} if weights.trained_steps is None else {"total_steps": weights.trained_steps}
-    return assembled(weights, {**load_card(name), "weights": name} if name in names() else steps)
+    return assembled(read_weights(name))
 
 
 def published(model: Pretrained) -> Pretrained:
@@ -181,7 +180,7 @@ def _same(model: Pretrained, known: Pretrained) -> bool:
 
 
 @torch.inference_mode(mode=False)  # weights created in inference mode have no gradients, which refinement needs
-def assembled(weights: Weights, card: dict[str, Any]) -> Pretrained:
+def assembled(weights: Weights) -> Pretrained:
     """Return the model of trained weights, on the CPU and in evaluation mode.
 
     Raises:
@@ -199,7 +198,7 @@ def assembled(weights: Weights, card: dict[str, Any]) -> Pretrained:
         expected = f"one of the crops {', '.join(BOXES)}"
         raise DataError.of(weights.name, expected=expected, got=repr(crop), remedy=remedy)
     load_weights(network, weights)
-    return Pretrained(network, size, card, crop).eval()
+    return Pretrained(network, size, weights.card, crop).eval()
 
 
 def _network(weights: Weights) -> SlotModel:
@@ -246,17 +245,13 @@ def from_pretrained(
     """
     if isinstance(classes, type | str) or not all(isinstance(each, type) for each in classes):
         raise TypeError(f"Expected a list of classes, got {classes!r}. Give it as classes=[own_model.SoftKMeans].")
-    if name in names():
-        return load_pretrained(str(name))
-    if not Path(name).is_dir() and (Path(name).exists() or not _REPOSITORY.fullmatch(str(name))):
+    if not isinstance(name, str | Path) or name in names() or Path(name).is_dir():
+        return assembled(read_weights(name, classes))
+    if Path(name).exists() or not _REPOSITORY.fullmatch(str(name)):
         got = "a file" if Path(name).exists() else "none of them"
         remedy = "load a checkpoint with emorl.load_pretrained" if Path(name).exists() else "check the path"
         expected = f"a folder of save_pretrained, a repository user/repo of the hub, or one of {', '.join(names())}"
         raise DataError.of(name, expected=expected, got=got, remedy=remedy + did_you_mean(str(name), names()))
-    if Path(name).is_dir() and not Path(name, CONFIG).exists():
-        remedy = "save the model with save_pretrained; emorl.load_pretrained loads a checkpoint, a .ckpt file"
-        got = f"a folder without {CONFIG}"
-        raise DataError.of(name, expected="a folder of save_pretrained", got=got, remedy=remedy)
     return _hub().HubModel.from_pretrained(  # type: ignore[no-any-return]
         name,
         classes=classes,
@@ -299,20 +294,23 @@ def _listed(name: str) -> Listed:
 
 
 @torch.inference_mode(mode=False)  # see `assembled`
-def load_module(name: str) -> SlotModule:
-    """Load shipped weights, or a checkpoint, as the module that trained them, on the CPU and in evaluation mode.
-
-    Args:
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
+def load_module(name: str | Path) -> SlotModule:
+    """Load what `load_pretrained` takes as the module that trained it, on the CPU and in evaluation mode.
 
     Raises:
-        DataError: if it is neither.
+        DataError: as `load_pretrained`.
+        TypeError: as `load_pretrained`.
     """
     from pytorch_lightning.cli import instantiate_module  # not needed for models without Lightning
 
     from emorl.module import SlotModule
 
     weights = read_weights(name)
-    module: SlotModule = instantiate_module(SlotModule, weights.model)
+    try:
+        module: SlotModule = instantiate_module(SlotModule, weights.model)
+    except Exception as error:  # raised by a class
+        expected, got = "arguments of SlotModule", f"{type(error).__name__}: {reason(error).rstrip('.')}"
+        remedy = "correct the configuration, or save the model again"
+        raise DataError.of(weights.name, expected=expected, got=got, remedy=remedy) from error
     load_weights(module.network, weights)
     return module.eval()

@@ -1,17 +1,18 @@
-"""Storage of trained weights: shipped with the package, or in a checkpoint."""
+"""Storage of trained weights: shipped with the package, in a folder, or in a checkpoint."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from importlib import import_module, resources
 from importlib.resources.abc import Traversable
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
 
 from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
@@ -19,23 +20,11 @@ from emorl.model import SlotModel
 from emorl.model.describe import difference
 from emorl.released import UNREADABLE
 from emorl.renamed import current
+from emorl.saved import Weights, read_folder
 
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint
 _DEFAULT = "efficient_morl/"  # may be omitted in names of weights
-
-
-class Weights(NamedTuple):
-    """Trained weights, and the configuration of their model.
-
-    >>> read_weights("tetrominoes").model["image_size"]
-    35
-    """
-
-    name: str  # of shipped weights, or the path of a checkpoint
-    model: dict[str, Any]  # arguments of `SlotModule`
-    state: dict[str, Tensor]  # of its network
-    trained_steps: int | None = None  # of a checkpoint
 
 
 def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -> None:
@@ -62,18 +51,35 @@ def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -
         raise DataError.of(weights.name, expected=f"the {of} of these weights", got=got, remedy=remedy) from error
 
 
-def read_weights(name: str) -> Weights:
-    """Return shipped weights, or those of a checkpoint.
+def read_weights(reference: str | Path, classes: Sequence[type] = ()) -> Weights:
+    """Return trained weights. All functions and commands that take a trained model find it here.
 
     Args:
-        name: name of shipped weights, or path of a checkpoint of ``emorl fit``.
+        reference: name of shipped weights, path of a folder of ``save_pretrained``, or path or URL of a checkpoint of
+            ``emorl fit``, looked for in this order.
+        classes: classes outside `emorl.model` that the model of a folder may consist of.
 
     Raises:
-        DataError: if it is neither.
+        DataError: if it is none of them, or damaged, or if the model of a folder contains a class that is neither in
+            `emorl.model` nor in ``classes``.
+        TypeError: if it is neither text nor a path.
+
+    >>> read_weights("tetrominoes").model["image_size"]
+    35
     """
-    if name not in names():
-        return read_checkpoint(name)
-    return Weights(name, load_card(name)["model"], load(file_of(name, ".safetensors").read_bytes()))
+    try:
+        name = os.fspath(reference)
+    except TypeError as error:
+        expected = "the name of shipped weights, or the path of a folder of save_pretrained or of a checkpoint"
+        remedy = f"Names are {', '.join(names())}."
+        raise TypeError(f"Expected {expected}, got {reference!r}. {remedy}") from error
+    if name in names():
+        card = load_card(name)
+        content = file_of(name, ".safetensors").read_bytes()
+        return Weights(name, card["model"], load(content), {**card, "weights": name})
+    if Path(name).is_dir():
+        return read_folder(Path(name), classes)
+    return read_checkpoint(name)
 
 
 def load_card(name: str) -> dict[str, Any]:
@@ -128,13 +134,12 @@ def read_checkpoint(path: str | Path) -> Weights:
     except (OSError, *UNREADABLE) as error:
         told = isinstance(error, OSError | RuntimeError)  # messages of other errors would mislead
         got = reason(error) if told else "an empty file, or one of another kind"
-        remedy = f"give the path of a .ckpt file of emorl fit, or the name of shipped weights: {', '.join(names())}"
+        shipped = f"the name of shipped weights: {', '.join(names())}"
+        remedy = f"give the path of a .ckpt file of emorl fit, of a folder of save_pretrained, or {shipped}"
         remedy += did_you_mean(str(path), names())
-        if Path(path).is_dir():
-            got, remedy = "a folder", "give the path of a .ckpt file of emorl fit"
-            if Path(path, "config.json").exists():  # of `save_pretrained`
-                got = "a folder of save_pretrained"
-                remedy = "commands take a checkpoint; in Python, emorl.from_pretrained loads the folder"
+        if Path(path).is_dir() or str(path) in names():  # as --ckpt_path
+            got = "a folder" if Path(path).is_dir() else "the name of shipped weights"
+            remedy = "give the path of a .ckpt file of emorl fit, or weights without the run's state as --pretrained"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
     model = {name: current(value) for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():
@@ -142,7 +147,8 @@ def read_checkpoint(path: str | Path) -> Weights:
         raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
     _check_class(path, class_path_of(model))
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
-    return Weights(str(path), model, network, content.get("global_step"))
+    steps = {"total_steps": content["global_step"]} if "global_step" in content else {}
+    return Weights(str(path), model, network, {**steps, "model": model})
 
 
 def class_path_of(model: dict[str, Any]) -> str:

@@ -78,11 +78,11 @@ def load_model(model: str, test_draws: int | None = None) -> SlotModule:
     """Load a trained model, in evaluation mode, onto the first GPU or else the CPU.
 
     Args:
-        model: path of a checkpoint of ``emorl fit``, or name of shipped weights.
+        model: path of a checkpoint of ``emorl fit`` or a folder of ``save_pretrained``, or name of shipped weights.
         test_draws: number of draws per image, see `SlotModule`; by default the module's.
 
     Raises:
-        DataError: if ``model`` is neither.
+        DataError: if ``model`` is none of them.
 
     >>> module = load_model("tetrominoes")
     >>> module.network.num_slots, module.training

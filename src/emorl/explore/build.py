@@ -28,7 +28,7 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
 
     Args:
         folder: output folder; it must not exist, or be empty, or contain an explorer, which is replaced.
-        models: names of shipped weights, or paths of checkpoints.
+        models: names of shipped weights, or paths of folders of ``save_pretrained`` or checkpoints.
         images: a folder of images to show as scenes, for all models; by default test scenes of the data set with the
             model's image size.
 

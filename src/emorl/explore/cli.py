@@ -57,7 +57,7 @@ def _show(options: Namespace) -> None:
 
 def _parser() -> ShortErrors:
     parser = ShortErrors(prog="emorl explore", description=(main.__doc__ or "").partition("\n")[0])
-    about = "name of shipped weights, or path of a checkpoint"
+    about = "name of shipped weights, or path of a folder of save_pretrained or a checkpoint"
     parser.add_argument("models", nargs="*", metavar="MODEL", default=[*MODELS], help=about)
     parser.add_argument("--images", type=Path, help="folder of images to show instead of test scenes of the data set")
     parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, instead of opening it")

@@ -42,8 +42,8 @@ def report(
     Also writes its figures as PNG files, and its scores as metrics.json, in the format of `emorl test`.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights. Training curves and configuration are read from the
-            folder of the checkpoint's run, or from the weights' card.
+        model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights. Training curves and
+            configuration are read from the folder of the checkpoint's run, or from the weights' card.
         data: Folder of shards: a local path or a URL.
         out: Folder of the page.
         split: Split of the data set.

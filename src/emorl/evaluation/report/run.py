@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import yaml
 
-from emorl import stored
 from emorl.history import Curve, history, read_history
+from emorl.stored import read_weights
 
 
 class Run(NamedTuple):
@@ -32,13 +32,13 @@ class Run(NamedTuple):
 
 
 def read_run(model: str) -> Run:
-    """Read the record of the run that trained a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or shipped weights.
+    """Read the record of the run that trained a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or weights with a card.
 
     >>> "torch" in read_run("tetrominoes").versions
     True
     """
-    if model in stored.names():
-        card = stored.load_card(model)
+    card = read_weights(model).card
+    if card.keys() >= {"seed", "versions", "history"}:  # as shipped weights have it
         parts = ("trainer", "curriculum", "model", "data")
         settings = {"seed_everything": card["seed"], **{part: card[part] for part in parts if part in card}}
         return Run(yaml.safe_dump(settings, sort_keys=False), card["versions"], history(card["history"].splitlines()))

@@ -50,7 +50,7 @@ def representation(
     traversals.png and .gif.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights.
+        model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights.
         data: Folder of shards whose objects have factors: a local path or a URL.
         out: Folder of the results.
         split: Split of the data set.

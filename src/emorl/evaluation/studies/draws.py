@@ -38,7 +38,7 @@ def draws(
     over draws. A model that has slots at I = 0 is scored there as well.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights.
+        model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights.
         data: Folder of shards: a local path or a URL.
         out: Folder of the tables and the figure.
         split: Split of the data set.

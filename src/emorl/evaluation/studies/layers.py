@@ -92,7 +92,7 @@ def layers(
     a layer; a model without attention layers has steps only.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights.
+        model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights.
         data: Folder of shards: a local path or a URL.
         out: Folder for the table and the images.
         split: Split of the data set.

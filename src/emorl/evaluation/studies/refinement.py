@@ -35,7 +35,7 @@ def refinement(
     layers; after refinement it is one term.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights.
+        model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights.
         data: Folder of shards: a local path or a URL.
         out: Folder of the table and the figure.
         split: Split of the data set.

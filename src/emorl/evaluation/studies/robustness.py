@@ -49,7 +49,7 @@ def robustness(
     set. A model that has slots at I = 0 is scored there as well.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights.
+        model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights.
         data: Folder of shards of Tetrominoes or Multi-dSprites, which identifies the model's training set: a local path
             or a URL. Its scenes are not read.
         out: Folder of the table and the figure.

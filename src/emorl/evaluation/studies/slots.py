@@ -40,7 +40,7 @@ def slots(
     Writes OUT/slots.csv, slots.md and slots.png; a column NAME_se is a standard error over scenes.
 
     Args:
-        model: Checkpoint of emorl fit, or name of shipped weights.
+        model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights.
         data: Folder of shards: a local path or a URL.
         out: Folder of the table and the figure.
         split: Split of the data set.

@@ -1,0 +1,175 @@
+"""A folder of ``save_pretrained`` works wherever the name of shipped weights does."""
+
+import json
+import sys
+from inspect import signature
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import emorl as package
+import tiny
+from emorl.evaluation.report.run import read_run
+from emorl.explore import build as explore
+from emorl.module import SlotModule
+from emorl.pretrained import load_module, load_pretrained
+from emorl.saved import SETTINGS
+from emorl.stored import read_weights
+from test_cli import QUIET, error_of
+
+NAME = "slot_attention/tetrominoes"
+pytest.importorskip("huggingface_hub")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Shipped weights as a folder."""
+    folder = tmp_path_factory.mktemp("saved") / "mine"
+    load_pretrained(NAME).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A checkpoint whose settings differ from the defaults, and the folder that it is saved to."""
+    checkpoint = tiny.saved(tiny.module(image_size=20, test_means=True, refinement_steps=2), tmp_path / "a.ckpt")
+    load_pretrained(checkpoint).save_pretrained(tmp_path / "folder")
+    return checkpoint, tmp_path / "folder"
+
+
+def rewritten(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config["about"]["model"])
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_it_is_what_was_saved(folder):
+    ours, theirs = read_weights(folder), read_weights(NAME)
+    assert ours.card == theirs.card
+    assert {name: value for name, value in ours.model.items() if name != "network"} == {
+        name: value for name, value in theirs.model.items() if name != "network"
+    }
+    assert all(torch.equal(ours.state[name], value) for name, value in theirs.state.items())
+
+
+@pytest.mark.parametrize(
+    "load", [load_pretrained, load_module, package.from_pretrained, lambda name: read_run(str(name))]
+)
+def test_every_function_takes_it_without_the_hub(load, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    ours, theirs = load(folder), load(NAME)
+    if isinstance(ours, torch.nn.Module):
+        assert all(torch.equal(ours.state_dict()[name], value) for name, value in theirs.state_dict().items())
+    else:
+        assert ours == theirs
+        assert ours.history
+
+
+def test_a_new_run_has_the_settings_of_its_weights(folder, shards, tmp_path, monkeypatch, emorl, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for name in (NAME, folder):
+        with pytest.raises(SystemExit):
+            emorl("fit", f"--pretrained={name}", f"--data.root={shards}", "--print_config")
+        found.append(yaml.safe_load(capsys.readouterr().out)["model"])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_commands_give_the_results_of_the_checkpoint_that_was_saved(command, trained, shards, tmp_path, emorl):
+    for number, path in enumerate(trained):
+        emorl(
+            command, f"--pretrained={path}", f"--data.root={shards}", f"--output_dir={tmp_path / str(number)}", *QUIET
+        )
+    files = [
+        sorted(path.relative_to(tmp_path / str(number)) for path in (tmp_path / str(number)).rglob("*.*"))
+        for number in (0, 1)
+    ]
+    assert files[0] == files[1]
+    if command == "test":
+        first, second = ((tmp_path / f"{number}/metrics.json").read_text() for number in (0, 1))
+        assert first == second
+        assert json.loads(first).keys() == {"I=0", "I=1"}
+
+
+def test_training_starts_from_it(trained, shards, tmp_path, monkeypatch, emorl):
+    monkeypatch.chdir(tmp_path)
+    options = ("--trainer.max_steps=1", "--model.optimizer.init_args.lr=0", "--data.batch_size=2")
+    emorl("fit", f"--pretrained={trained[1]}", f"--data.root={shards}", *options, *QUIET)
+    (path,) = tmp_path.glob("*/**/*.ckpt")
+    first, last = (torch.load(each, weights_only=True) for each in (trained[0], path))
+    assert last["hyper_parameters"]["refinement_steps"] == 2
+    for name, _ in tiny.module().named_parameters():
+        assert torch.equal(last["state_dict"][name], first["state_dict"][name]), name
+
+
+def test_the_explorer_and_export_take_it(folder, tmp_path, monkeypatch, emorl, capsys):
+    monkeypatch.setattr(explore, "cached", lambda key, _: Path(key))
+    assert explore._bundle(str(folder), None) == explore._bundle(NAME, None)
+    asked = []
+    monkeypatch.setattr("emorl.export_command.export_model", lambda model, *_: asked.append(model.card) or [])
+    with pytest.raises(SystemExit) as ended:
+        emorl("export", folder, tmp_path / "out.onnx")
+    assert ended.value.code in (0, None)
+    assert asked == [load_pretrained(NAME).card]
+
+
+def test_a_class_of_another_package_is_not_imported(folder, trained, monkeypatch, emorl, shards, capsys):
+    (trained[1] / "config.json").write_text((trained[1] / "config.json").read_text())
+    rewritten(trained[1], lambda model: model.update(optimizer={"class_path": "nowhere.Lion"}))
+    assert "optimizer" not in read_weights(trained[1]).model
+    load_module(trained[1])
+    config = json.loads((trained[1] / "config.json").read_text())
+    config["model"]["network"]["class_path"] = "subprocess.Popen"
+    (trained[1] / "config.json").write_text(json.dumps(config))
+    line = error_of(emorl, capsys, "test", f"--pretrained={trained[1]}", f"--data.root={shards}")
+    assert "expected classes of emorl.model, got subprocess.Popen; if you trust it" in line
+    assert "commands take a checkpoint" in line
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, shards, emorl, capsys):
+    (tmp_path / "empty").mkdir()
+    for option in ("--pretrained", "--ckpt_path"):
+        line = error_of(emorl, capsys, "test", f"{option}={tmp_path / 'empty'}", f"--data.root={shards}")
+        assert "got a folder" in line
+    (tmp_path / "empty/config.json").write_text("[" * 100_000)
+    assert "expected a config.json of emorl" in error_of(
+        emorl, capsys, "test", f"--pretrained={tmp_path / 'empty'}", f"--data.root={shards}"
+    )
+
+
+@pytest.mark.parametrize("name", ["folder", NAME])
+def test_a_run_does_not_resume_from_it(name, folder, shards, emorl, capsys):
+    given = folder if name == "folder" else name
+    line = error_of(emorl, capsys, "test", f"--ckpt_path={given}", f"--data.root={shards}")
+    assert "as --pretrained" in line
+
+
+def test_the_settings_of_a_card_are_those_of_the_module():
+    assert {*SETTINGS, "network", "image_size", "crop"} == signature(SlotModule).parameters.keys()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"refinement_steps": "x"}, {"test_draws": 0}, {"optimizer": {"class_path": "emorl.optim.Lion"}}],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_settings_that_do_not_fit_are_one_line(setting, trained, shards, emorl, capsys):
+    rewritten(trained[1], lambda model: model.update(setting, later=1))
+    with pytest.raises(SystemExit) as ended:
+        emorl("test", f"--pretrained={trained[1]}", f"--data.root={shards}")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2
+    assert "error: " in line
+
+
+@pytest.mark.parametrize("load", [load_pretrained, load_module, package.from_pretrained])
+@pytest.mark.parametrize("value", [None, 3, ["tetrominoes"]])
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_neither_text_nor_a_path_is_told(load, value):
+    with pytest.raises(
+        TypeError, match=r"^Expected the name of shipped weights, or the path of [^\n]*, got [^\n]*\. Names are"
+    ):
+        load(value)
