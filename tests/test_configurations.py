@@ -1,5 +1,6 @@
 """Configurations by name: a name of the package works like a path, and an existing path takes precedence."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from emorl.errors import DataError
 ROOT = Path(__file__).parents[1]
 FAST = FOLDER / "efficient_morl/tetrominoes-fast.yaml"
 OTHER = FOLDER / "slot_attention/tetrominoes-fast.yaml"
-DEMO = FOLDER / "overlays/demo.yaml"
+DEMO, SMOKE = (FOLDER / f"overlays/{name}.yaml" for name in ("demo", "smoke"))
+IODINE = FOLDER / "iodine/tetrominoes.yaml"
 WITH_BASE = ["--config", str(BASE)]
 
 
@@ -74,11 +76,12 @@ def test_an_edited_copy_of_base_that_is_not_used_is_a_warning(here, caplog):
     assert "configs/base.yaml is not used" in caplog.text
 
 
-@pytest.mark.parametrize("words", [["-c", "demo"], ["-c", "mine.yaml"], ["-c", str(FAST)], []])
+@pytest.mark.parametrize("words", [["-c", "smoke"], ["-c", "mine.yaml"], []])
 def test_only_a_recipe_by_name_brings_base_to_other_subcommands(words):
     Path("mine.yaml").write_text("{}")
-    assert with_paths(words, "test") == [str(DEMO) if word == "demo" else word for word in words]
+    assert with_paths(words, "test") == [str(SMOKE) if word == "smoke" else word for word in words]
     assert with_paths(["-c", "tetrominoes-fast", *words], "test")[:2] == WITH_BASE
+    assert with_paths(["-c", str(FAST)], "test") == ["-c", str(FAST)]
 
 
 @pytest.mark.parametrize("recipe", ["tetrominoes-fast", str(FAST), "copied/efficient_morl/tetrominoes-fast.yaml"])
@@ -106,16 +109,59 @@ def test_your_own_file_may_override_an_overlay(here):
     assert with_paths(["-c", "demo", "-c", "mine.yaml"])[-1] == "mine.yaml"
 
 
+@pytest.mark.parametrize("overlay", ["demo", "overlays/demo", "short", str(DEMO), "copied/overlays/demo.yaml"])
+def test_an_overlay_for_one_recipe_is_an_error_without_it(overlay, here):
+    copy = here / "copied/overlays/demo.yaml"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(DEMO.read_bytes())
+    recipe = "tetrominoes" if overlay == "short" else "tetrominoes-fast"
+    remedy = rf"give -c {recipe} -c {re.escape(overlay)}$"
+    for subcommand in ("fit", "test"):
+        for words in ([], ["-c", "wandb"], ["-c", "base"], ["--trainer.max_steps=3"]):
+            with pytest.raises(DataError, match=rf"expected the recipe {recipe} before it, got no recipe; {remedy}"):
+                with_paths([*words, "-c", overlay], subcommand)
+    for other in ("multi-dsprites-fast", "slot_attention/tetrominoes-fast"):
+        with pytest.raises(DataError, match=rf"before it, got {other}; {remedy}"):
+            with_paths(["-c", other, "-c", overlay])
+    (here / "mine.yaml").write_text("trainer: {max_steps: 5}")
+    path = FOLDER / f"efficient_morl/{recipe}.yaml"
+    for own in (recipe, f"efficient_morl/{recipe}", str(path), "mine.yaml", "{a: 1}"):
+        with_paths(["-c", own, "-c", overlay])
+
+
+def test_every_overlay_says_which_recipes_it_is_for():
+    for path in (FOLDER / "overlays").iterdir():
+        named = re.match(r"# For (any recipe|[\w/-]+)\b.*: ", path.read_text())
+        assert named, path
+        assert named[1] == "any recipe" or named[1] in recipes(), path
+
+
+@pytest.mark.parametrize("words", [["wandb"], ["smoke"], ["wandb", "mine.yaml"], ["mine.yaml", "wandb", "smoke"]])
+def test_an_overlay_for_any_recipe_needs_none(words, here):
+    (here / "mine.yaml").write_text("trainer: {max_steps: 5}")
+    with_paths([part for word in words for part in ("-c", word)])
+
+
+@pytest.mark.parametrize("second", ["clevr6-fast", str(IODINE), "copied/efficient_morl/tetrominoes-fast.yaml"])
+def test_two_recipes_are_an_error(second, here):
+    copy = here / "copied/efficient_morl/tetrominoes-fast.yaml"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(FAST.read_bytes())
+    told = rf"expected one recipe, got tetrominoes-fast and {re.escape(second)}; leave the others out"
+    with pytest.raises(DataError, match=told):
+        with_paths(["-c", "tetrominoes-fast", "-c", "wandb", "-c", second])
+
+
 def test_a_path_that_exists_comes_first():
     Path("tetrominoes-fast").write_text("{}")
     assert with_paths(["-c", "tetrominoes-fast"]) == [*WITH_BASE, "-c", "tetrominoes-fast"]
 
 
 def test_a_folder_is_no_configuration():
-    """As ``demo/``, which `make demo` leaves."""
-    for name in ("demo", "mine"):
+    """As ``demo/``, which `make demo` leaves, is none where it has the name of an overlay."""
+    for name in ("smoke", "mine"):
         Path(name).mkdir()
-    assert with_paths(["-c", "demo"]) == [*WITH_BASE, "-c", str(DEMO)]
+    assert with_paths(["-c", "smoke"]) == [*WITH_BASE, "-c", str(SMOKE)]
     with pytest.raises(DataError, match=r"^mine: expected a file or the name of a recipe, got a folder"):
         with_paths(["-c", "mine"])
 

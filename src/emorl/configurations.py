@@ -18,6 +18,8 @@ FOLDER = Path(__file__).parent / "configs"  # in a checkout a link to the reposi
 BASE = FOLDER / "base.yaml"
 OVERLAYS, STUDIES, SWEEPS = "overlays", "studies", "sweeps"
 _DEFAULT = "efficient_morl"  # its recipes also have names without the model
+_PARTNER = re.compile(r"# For ([\w/-]+): ")  # the start of an overlay for a single recipe
+_OPTIONS = "-c", "--config"
 _ATTACHED = re.compile(r"(-c|--config)=(.+)|(-c)(.+)", re.DOTALL)
 
 logger = logging.getLogger(__name__)
@@ -111,18 +113,20 @@ def with_paths(words: Sequence[str], subcommand: str = "fit") -> list[str]:
         subcommand: fit, validate, test or predict.
 
     Raises:
-        DataError: if a configuration is neither a file nor a name, or if a recipe after an overlay overrides it.
+        DataError: if a configuration is neither a file nor a name, if a recipe after an overlay overrides it, if there
+            are two recipes, or if an overlay for one recipe is given without it.
     """
     known, by_name = configurations(), recipes()
     found = [part for word in words for part in _parts(word)]
     starts_from_base, paths = subcommand == "fit", dict[str, Path]()
-    for place in _places(found):
+    for place in (places := _places(found)):
         path = find(given := found[place], known, "recipe")
         starts_from_base |= path == by_name.get(given)
         if path.is_file():  # not a pipe, which can be read only once
             _check_order(given, path, paths)
         found[place] = str(path)
         paths[given] = path
+    _check_recipes(paths, own=len(places) < sum(part in _OPTIONS for part in found))
     if starts_from_base and BASE.name not in [path.name for path in paths.values()]:
         _warn_of_copy("base", BASE)
         return ["--config", str(BASE), *found]
@@ -149,12 +153,40 @@ def _check_order(given: str, path: Path, before: Mapping[str, Path]) -> None:
     if before and content == settings(BASE):
         expected, got = "no configuration before the settings of every run", f"{', '.join(before)} before {given}"
         raise DataError.of(given, expected=expected, got=got, remedy="leave it out: emorl fit loads base.yaml first")
-    if f"{path.parent.name}/{path.stem}" not in recipes():
+    if _original(path) not in recipes().values():
         return  # a user's file may override anything
     for name, overlay in before.items():
         if overlay.parent.name == OVERLAYS and overlay.is_file() and (lost := sorted(_keys(settings(overlay)) & keys)):
             expected, got = f"an overlay after the recipe that it changes ({', '.join(lost)})", f"it before {given}"
             raise DataError.of(name, expected=expected, got=got, remedy=f"give -c {name} last")
+
+
+def _check_recipes(given: Mapping[str, Path], own: bool) -> None:
+    """Check that there is one recipe at most, and that an overlay for one recipe is with it.
+
+    A user's file may stand for any recipe.
+
+    Args:
+        given: the files, by their names or paths on the command line.
+        own: whether there are other configurations of the user: text, or the standard input.
+    """
+    known = recipes()
+    originals = {name: _original(path) for name, path in given.items()}
+    chosen = [name for name, path in originals.items() if path in known.values()]
+    if len(chosen) > 1:
+        remedy = "leave the others out; changes of a recipe are a file of yours: -c RECIPE -c mine.yaml"
+        raise DataError.of(chosen[1], expected="one recipe", got=" and ".join(chosen), remedy=remedy)
+    for name, path in originals.items():
+        partner = _PARTNER.match(path.read_text()) if path and path.parent.name == OVERLAYS else None
+        if partner and known[partner[1]] not in originals.values() and not (own or None in originals.values()):
+            remedy = f"give -c {partner[1]} -c {name}"
+            got = chosen[0] if chosen else "no recipe"
+            raise DataError.of(name, expected=f"the recipe {partner[1]} before it", got=got, remedy=remedy)
+
+
+def _original(path: Path) -> Path | None:
+    """Return the package's file that a path names, or that it is a copy of in the same layout; None for others."""
+    return BASE if path.name == BASE.name else files().get(f"{path.parent.name}/{path.stem}")
 
 
 def _keys(content: Any, prefix: str = "") -> set[str]:
@@ -173,7 +205,7 @@ def _parts(word: str) -> list[str]:
 
 def _places(parts: Sequence[str]) -> list[int]:
     """Return the positions of names and paths of configurations; YAML text and "-", the standard input, are skipped."""
-    places = [place for place, option in enumerate(parts[:-1], start=1) if option in ("-c", "--config")]
+    places = [place for place, option in enumerate(parts[:-1], start=1) if option in _OPTIONS]
     return [place for place in places if parts[place] != "-" and not _is_text(parts[place])]
 
 
