@@ -80,6 +80,25 @@ def test_the_card_of_a_checkpoint_claims_nothing_that_is_not_known(tmp_path):
     assert emorl.from_pretrained(tmp_path / "filled").card == model.card
 
 
+def test_a_value_of_several_lines_does_not_break_the_model_card(folder):
+    model = emorl.load_pretrained("slot_attention/tetrominoes")
+    scores = model.card["tests"]["means"]
+    broken = {"tests": {"my\n|test": scores}, "trained_on": "my\n\n# images", "license": "a\n---\nb"}
+    model.card |= {**broken, "versions": {**model.card["versions"], "machine": "a\r\nb"}}
+    model.save_pretrained(folder)
+    card = (folder / "README.md").read_text()
+    (row,) = (line for line in card.splitlines() if "test, I=3" in line)
+    assert row.startswith(r"| my \|test, I=3 | ")
+    assert len(re.split(r"(?<!\\)\|", row)) == 7
+    for part in ("# SlotAttention, my # images\n", "on a b, seed", "on my # images. "):
+        assert part in card
+    network = emorl.pretrained.Pretrained(model.network, 35, broken).eval()
+    network.save_pretrained(folder)
+    front = (folder / "README.md").read_text().split("---\n")
+    assert front[1].splitlines()[0] == 'license: "a --- b"'
+    assert emorl.from_pretrained(folder).card == broken
+
+
 def test_a_shipped_name_needs_no_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert emorl.from_pretrained("tetrominoes").card["weights"] == "tetrominoes"

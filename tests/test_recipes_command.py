@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emorl.configurations import FOLDER, configurations, files, recipes, studies
+from emorl.configurations import FOLDER, configurations, files, recipes, studies, with_paths
 from emorl.entry import main as emorl
 from emorl.recipes import main
 
@@ -62,7 +62,10 @@ def test_copies_are_the_files_in_their_folders(printed):
         "configs/base.yaml",
         "configs/efficient_morl/tetrominoes-fast.yaml",
     ]
-    printed("copy")
+    text = printed("copy")
+    wrote = [line.removeprefix("wrote ") for line in text.splitlines() if line.startswith("wrote ")]
+    missing = {"configs/base.yaml", "configs/efficient_morl/tetrominoes-fast.yaml"}  # were there
+    assert {*wrote} == {*map(str, Path("configs").rglob("*.yaml"))} - missing
     assert {str(path.relative_to("configs").with_suffix("")) for path in Path("configs").rglob("*.yaml")} == {*files()}
 
 
@@ -71,6 +74,7 @@ def test_a_file_that_is_there_is_not_replaced(printed):
     Path("mine/base.yaml").write_text("edited")
     text = printed("copy", "demo", "--out", "mine")
     assert "mine: 1 of 2 files copied" in text
+    assert [line for line in text.splitlines() if line.startswith("wrote")] == ["wrote mine/overlays/demo.yaml"]
     assert "mine/base.yaml differs from the package's and was not overwritten" in text
     assert Path("mine/base.yaml").read_text() == "edited"
     assert "overwritten" not in printed("copy", "demo", "--out", "other")
@@ -89,6 +93,14 @@ def test_the_printed_command_has_what_was_named_or_an_example_without_download(p
     recipe, demo = "configs/efficient_morl/tetrominoes-fast.yaml", "configs/overlays/demo.yaml"
     assert f"emorl fit -c configs/base.yaml -c {recipe} -c {demo}\n" in printed("copy", "tetrominoes-fast", "demo")
     assert f"emorl fit -c configs/base.yaml -c {recipe}\n" in printed("copy")
+    assert f"emorl fit -c configs/base.yaml -c tetrominoes-fast -c {demo}\n" in printed("copy", "demo")
+    assert "-c tetrominoes -c configs/overlays/short.yaml\n" in printed("copy", "short")
+    text = printed("copy", "tetrominoes-fast", "multi-dsprites-fast", "demo", "smoke")
+    for name, overlays in (("tetrominoes-fast", ["demo", "smoke"]), ("multi-dsprites-fast", ["smoke"])):
+        paths = [f"configs/efficient_morl/{name}.yaml", *(f"configs/overlays/{each}.yaml" for each in overlays)]
+        command = " -c ".join(["emorl fit -c configs/base.yaml", *paths])
+        assert f"{command}\n" in text
+        with_paths(command.split()[2:])
     assert "emorl fit" not in printed("copy", "search")
 
 

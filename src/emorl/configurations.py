@@ -177,11 +177,20 @@ def _check_recipes(given: Mapping[str, Path], own: bool) -> None:
         remedy = "leave the others out; changes of a recipe are a file of yours: -c RECIPE -c mine.yaml"
         raise DataError.of(chosen[1], expected="one recipe", got=" and ".join(chosen), remedy=remedy)
     for name, path in originals.items():
-        partner = _PARTNER.match(path.read_text()) if path and path.parent.name == OVERLAYS else None
-        if partner and known[partner[1]] not in originals.values() and not (own or None in originals.values()):
-            remedy = f"give -c {partner[1]} -c {name}"
-            got = chosen[0] if chosen else "no recipe"
-            raise DataError.of(name, expected=f"the recipe {partner[1]} before it", got=got, remedy=remedy)
+        partner = partner_of(path) if path else None
+        if partner and known[partner] not in originals.values() and not (own or None in originals.values()):
+            got, remedy = chosen[0] if chosen else "no recipe", f"give -c {partner} -c {name}"
+            raise DataError.of(name, expected=f"the recipe {partner} before it", got=got, remedy=remedy)
+
+
+def partner_of(path: Path) -> str | None:
+    """Return the name of the only recipe that a file of the package is for, which its first line names; None for any.
+
+    >>> partner_of(FOLDER / "overlays/demo.yaml"), partner_of(FOLDER / "overlays/smoke.yaml")
+    ('tetrominoes-fast', None)
+    """
+    found = _PARTNER.match(path.read_text()) if path.parent.name == OVERLAYS else None
+    return found[1] if found else None
 
 
 def _original(path: Path) -> Path | None:

@@ -60,7 +60,7 @@ def model_card(model: Pretrained, repo_id: str) -> str:
 
     The metadata of a checkpoint contain only the number of steps; users may add ``trained_on`` and ``license``.
     """
-    card, network, others = model.card, model.network, sorted(foreign(describe(model.network)))
+    card, network, others = in_lines(model.card), model.network, sorted(foreign(describe(model.network)))
     license_ = license_of(card)
     text = _SHIPPED if card.get("weights") else _OWN
     return _TEXT.format(
@@ -71,7 +71,7 @@ def model_card(model: Pretrained, repo_id: str) -> str:
         slot_dim=network.slot_dim,
         size=model.image_size,
         crop=model.crop,
-        repo_id=repo_id,
+        repo_id=in_lines(repo_id),
         imports="".join(f"import {name}\n" for name in ("emorl", *dict.fromkeys(p.rpartition(".")[0] for p in others))),
         classes=f", classes=[{', '.join(others)}]" if others else "",
         picture=f"\n![Images, reconstructions, masks and components]({PICTURE})\n" if card.get("weights") else "",
@@ -79,6 +79,17 @@ def model_card(model: Pretrained, repo_id: str) -> str:
         training=_training(card),
         license=text.format(license=license_ or _UNNAMED, version=emorl.__version__),
     )
+
+
+def in_lines(value: Any) -> Any:
+    r"""Return metadata in which every text is a single line.
+
+    >>> in_lines({"trained_on": "my\nimages", "steps": 3})
+    {'trained_on': 'my images', 'steps': 3}
+    """
+    if isinstance(value, Mapping):
+        return {in_lines(key): in_lines(item) for key, item in value.items()}
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def foreign(model: Any) -> set[str]:
@@ -104,7 +115,7 @@ def _yaml(text: str) -> str:
 
 def _scores(card: dict[str, Any]) -> str:
     rows = [
-        [f"{test}, {steps}", *(_cell(scores.get(name)) for name in SCORES)]
+        [f"{test}, {steps}".replace("|", r"\|"), *(_cell(scores.get(name)) for name in SCORES)]
         for test, tested in card.get("tests", {}).items()
         for steps, scores in tested["scores"].items()
     ]

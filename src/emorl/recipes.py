@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from emorl.configurations import (
     SWEEPS,
     configurations,
     files,
+    partner_of,
     recipes,
     studies,
     sweeps,
@@ -27,7 +28,7 @@ from emorl.files import atomic
 from emorl.mistakes import ShortErrors
 from emorl.paths import command_line, print_any_name
 
-_EXAMPLE = "tetrominoes-fast"  # needs no download
+_EXAMPLE = recipes()["tetrominoes-fast"]  # needs no download
 _HEADINGS = ("recipe", "model", "data", "size", "K", "steps", "time of training")
 
 
@@ -73,7 +74,7 @@ def described(name: str, path: Path) -> tuple[str, ...]:
 
 
 def copy(names: Sequence[str], out: Path) -> str:
-    """Copy files and ``base.yaml`` into a folder, in the layout of the package; return a summary.
+    """Copy files and ``base.yaml`` into a folder, in the layout of the package; return their paths and a summary.
 
     No file is overwritten.
 
@@ -96,13 +97,24 @@ def copy(names: Sequence[str], out: Path) -> str:
     for path, target in new.items():
         with atomic(target) as stream:
             stream.write(path.read_bytes())
-    lines = [f"{out}: {len(new)} of {len(copies)} files copied"]
+    lines = [f"wrote {target}" for target in new.values()]
+    lines += [f"{out}: {len(new)} of {len(copies)} files copied"]
     changed = [target for path, target in copies.items() if target.read_bytes() != path.read_bytes()]
     lines += [f"{target} differs from the package's and was not overwritten" for target in changed]
-    chosen = [path for path in copies if names and path in configurations().values()] or [BASE, recipes()[_EXAMPLE]]
-    if len(chosen) > 1:
-        lines.append(" -c ".join(["emorl fit", *(shlex.quote(str(copies[path])) for path in chosen)]))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_trainings(copies if names else {path: copies[path] for path in (BASE, _EXAMPLE)})])
+
+
+def _trainings(copies: Mapping[Path, Path]) -> Iterator[str]:
+    """Yield the command that trains each copied recipe, with the copied overlays for it.
+
+    Overlays without a recipe have that of the package which the first of them is for.
+    """
+    known, overlays = recipes(), [path for path in copies if path.parent.name == OVERLAYS]
+    partners = {path: known[name] for path in overlays if (name := partner_of(path))}
+    copied = [path for path in copies if path in known.values()]
+    for recipe in copied or [partners.get(path, _EXAMPLE) for path in overlays[:1]]:
+        files_ = BASE, recipe, *(path for path in overlays if partners.get(path, recipe) == recipe)
+        yield " -c ".join(["emorl fit", *(shlex.quote(str(copies.get(path, path.stem))) for path in files_)])
 
 
 def _parser() -> ShortErrors:
