@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import emorl
 import tiny
@@ -343,6 +344,36 @@ def test_a_model_that_could_not_be_loaded_is_not_saved(folder, change):
     with pytest.raises(DataError, match=r"^[^\n]*: expected [^\n]*; [^\n]*$"):
         model.save_pretrained(folder)
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_not_finite_are_not_stored(folder, value, dtype, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi.create_repo", None)
+    before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes").to(dtype)
+    with torch.no_grad():
+        model.network.decoder.layers[0].weight[0, 0] = value
+    told = r"^weights: expected finite numbers, got a NaN or an infinity in 1 of \d+ tensors, the first decoder\.la"
+    for save in (
+        lambda: model.save_pretrained(folder),
+        lambda: model.push_to_hub("user/a"),
+        lambda: model.export(tmp_path / "a.pt2"),
+    ):
+        with pytest.raises(DataError, match=told):
+            save()
+    assert contents(folder) == before
+    assert not list(tmp_path.glob("*.pt2"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_precision_comes_back_in_float32(tmp_path, dtype):
+    model = emorl.load_pretrained("slot_attention/tetrominoes").to(dtype)
+    model.save_pretrained(tmp_path / "a")
+    again = emorl.from_pretrained(tmp_path / "a")
+    for key, value in model.network.state_dict().items():
+        assert load_file(tmp_path / "a/model.safetensors")[key].dtype == value.dtype
+        assert torch.equal(again.network.state_dict()[key], value.float() if value.is_floating_point() else value)
+    assert again.reconstruct(torch.rand(1, 3, 35, 35)).masks.dtype == torch.float32
 
 
 def test_saving_does_not_change_random_numbers(tmp_path):

@@ -19,8 +19,10 @@ from torch.export import Dim, ExportedProgram
 import emorl
 from emorl.errors import DataError
 from emorl.files import atomic
+from emorl.finite import check_weights
 from emorl.model import Components, SlotModel
 from emorl.model_card import license_of
+from emorl.ranges import path_like
 
 if TYPE_CHECKING:
     from emorl.pretrained import Pretrained
@@ -91,9 +93,11 @@ def export(
 
     Raises:
         DataError: if the path has another suffix, if inference needs gradients of the loss (IODINE, EfficientMORL with
-            I > 0), if a package is missing, or if a file cannot be written.
+            I > 0), if a weight is a NaN or an infinity, if a package is missing, or if a file cannot be written.
+        TypeError: if ``path`` is not a path.
         ValueError: if ``steps`` or ``num_slots`` is out of range.
     """
+    path_like(path=path)
     path = Path(path).expanduser()
     write = {".onnx": _onnx, ".pt2": _archive}.get(path.suffix)
     if write is None:
@@ -105,6 +109,7 @@ def export(
     if reason := network.unrecordable(steps):
         remedy = "export EfficientMORL with I = 0, or Slot Attention"
         raise DataError.of(name, expected="a model of plain tensor operations", got=reason, remedy=remedy)
+    check_weights(network.state_dict())
     described = metadata(model, steps, num_slots, name)
     contents = {}
     for part_name, part in parts(model, steps, num_slots).items():

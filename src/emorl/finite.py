@@ -1,4 +1,4 @@
-"""Stops a training before a NaN or an infinity gets into the weights, without waiting for the device."""
+"""Checks that numbers are finite: of a training, before a NaN gets into the weights, and of weights to be stored."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool
 from torch import Tensor
+
+from emorl.errors import DataError
+
+
+def check_weights(state: Mapping[str, Tensor]) -> None:
+    """Check that all weights are finite, before they are stored.
+
+    Raises:
+        DataError: if one is a NaN or an infinity.
+
+    >>> check_weights({"weight": torch.ones(2)})
+    """
+    broken = [
+        name
+        for name, value in state.items()
+        if not value.to(torch.promote_types(value.dtype, torch.float32)).isfinite().all()
+    ]
+    if broken:
+        got = f"a NaN or an infinity in {len(broken)} of {len(state)} tensors, the first {broken[0]}"
+        remedy = "use weights from before the training diverged, such as an earlier checkpoint"
+        raise DataError.of("weights", expected="finite numbers", got=got, remedy=remedy)
 
 
 class FiniteCheck:

@@ -18,6 +18,7 @@ from torch import Tensor
 import emorl
 from emorl.errors import DataError, reason
 from emorl.files import atomic
+from emorl.finite import check_weights
 from emorl.model.describe import describe
 from emorl.model_card import PICTURE, foreign, model_card
 from emorl.pretrained import Pretrained, assembled, published
@@ -37,7 +38,8 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
         metadata: metadata for the model card in addition to those of the model's card.
 
     Raises:
-        DataError: if a part of the model or its card cannot be stored, or a class cannot be imported by others.
+        DataError: if a part of the model or its card cannot be stored, a weight is a NaN or an infinity, or a class
+            cannot be imported by others.
         TypeError: if a part of the model is a function, see `emorl.model.describe`.
 
     >>> sorted(files_of(emorl.load_pretrained("tetrominoes"), "user/mine"))
@@ -135,6 +137,7 @@ def _weights(model: Pretrained) -> bytes:
         if not isinstance(value, Tensor) or value.is_meta or value.layout != torch.strided:
             remedy = "give it values, such as with load_state_dict"
             raise DataError.of(name, expected="a dense tensor with values", got=_kind(value), remedy=remedy)
+    check_weights(state)
     try:
         return save({name: value.to("cpu", copy=True).contiguous() for name, value in state.items()})
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:

@@ -16,6 +16,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from emorl.errors import DataError, did_you_mean, reason
 from emorl.folder import CARD, files_of, write
 from emorl.pretrained import Pretrained, assembled, from_pretrained
+from emorl.ranges import path_like
 from emorl.saved import CONFIG, WEIGHTS, from_files
 from emorl.stored import names
 
@@ -47,6 +48,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
             TypeError: if there is no such option; the mixin would ignore it.
         """
         signature(from_pretrained).bind(name, **options)
+        path_like(name=name)
         with _reached(name, f"a folder or a repository of the hub with {CONFIG} and {WEIGHTS}"):
             try:
                 return super().from_pretrained(name, **{"classes": ()} | options)
@@ -77,8 +79,9 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
         Raises:
             DataError: if a part of the model or its card cannot be stored, or a class cannot be imported by others, or
                 if the folder cannot be written to. Files of a former model are not changed.
-            TypeError: if a part of the model is a function, see `emorl.model.describe`.
+            TypeError: if a part of the model is a function, see `emorl.model.describe`, or the folder is not a path.
         """
+        path_like(folder=folder)
         write(Path(folder), files_of(self, **{"repo_id": repo_id} | (model_card_kwargs or {})))
         return self.push_to_hub(repo_id, model_card_kwargs=model_card_kwargs, **options) if push_to_hub else None
 
@@ -94,6 +97,8 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
                 upload.
             TypeError: as `save_pretrained`.
         """
+        if not isinstance(repo_id, str):
+            raise TypeError(f"Expected repo_id as text, user/repo, got {repo_id!r}.")
         with _reached(repo_id, "a repository user/repo of the hub to write to"):
             validate_repo_id(repo_id)
             files_of(self, **options.get("model_card_kwargs") or {})  # before the repository is created

@@ -35,7 +35,7 @@ from emorl.model.describe import describe, difference
 from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
-from emorl.ranges import at_least
+from emorl.ranges import at_least, whole
 from emorl.renamed import current
 from emorl.resume import check_optimizers, check_resumed
 from emorl.scores import Scores, log_scores
@@ -89,7 +89,7 @@ class SlotModule(LightningModule):
 
     Raises:
         MisconfigurationException: if ``score_attention`` is set for a model without attention.
-        ValueError: if ``image_size`` or ``test_draws`` is below 1.
+        ValueError: if ``image_size`` or ``test_draws`` is below 1, or a number of pixels, steps or draws is not whole.
 
     >>> from emorl.model import SlotAttention
     >>> module = SlotModule(SlotAttention(num_slots=4), image_size=35, optimizer=partial(Adam, lr=1e-3))
@@ -120,12 +120,14 @@ class SlotModule(LightningModule):
             raise MisconfigurationException(
                 f"Expected a model with attention to score, got {name}. Set score_attention to false."
             )
+        whole(image_size=image_size)
         at_least(1, image_size=image_size)
         self.image_size = image_size
         self.crop = crop
         steps = self.network.training_steps
         self.refinement_steps = steps if refinement_steps is None else refinement_steps
         self.test_refinement_steps = steps if test_refinement_steps is None else test_refinement_steps
+        whole(refinement_steps=self.refinement_steps, test_refinement_steps=self.test_refinement_steps)
         self.test_draws = checked_draws(test_draws)
         self.test_means = test_means
         self.optimizer = optimizer

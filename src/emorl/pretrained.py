@@ -103,6 +103,9 @@ class Pretrained(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Save as a folder of safetensors, JSON and a model card, see `emorl.hub.HubModel`.
 
+        The file has the weights' precision; loading them gives a model in float32, the precision of its construction,
+        as for other models of huggingface_hub. Convert it, such as by ``.half()``.
+
         Raises:
             DataError: if the model cannot be stored, the folder cannot be written to, or huggingface_hub is missing.
         """
@@ -125,7 +128,7 @@ class Pretrained(nn.Module):
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int] | None = None) -> Components:
         """Render slots at ``size`` = (height, width), by default that of training; see `SlotModel.decode`."""
-        return self.network.decode(slots, size or (self.image_size, self.image_size))
+        return self.network.decode(slots, (self.image_size, self.image_size) if size is None else size)
 
     def reconstruct(
         self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
@@ -243,7 +246,7 @@ def from_pretrained(
             the model contains a class that is neither in `emorl.model` nor in ``classes``.
         TypeError: if ``classes`` is not a list of classes.
     """
-    if isinstance(classes, type | str) or not all(isinstance(each, type) for each in classes):
+    if not isinstance(classes, list | tuple) or not all(isinstance(each, type) for each in classes):
         raise TypeError(f"Expected a list of classes, got {classes!r}. Give it as classes=[own_model.SoftKMeans].")
     if not isinstance(name, str | Path) or name in names() or Path(name).is_dir():
         return assembled(read_weights(name, classes))

@@ -1,6 +1,9 @@
-"""Checks of the numbers that constructors and calls take."""
+"""Checks of the numbers and paths that constructors and calls take."""
 
 from __future__ import annotations
+
+import os
+from numbers import Integral, Real
 
 
 def at_least(lowest: int, **values: int | float | None) -> None:
@@ -15,8 +18,8 @@ def at_least(lowest: int, **values: int | float | None) -> None:
     ValueError: Expected num_slots of 1 or more, got 0.
     """
     for name, value in values.items():
-        if value is not None and not value >= lowest:
-            raise ValueError(f"Expected {name} of {lowest} or more, got {value}.")
+        if value is not None and not (_is_number(value) and value >= lowest):
+            raise ValueError(f"Expected {name} of {lowest} or more, got {value!r}.")
 
 
 def whole(**values: object) -> None:
@@ -28,11 +31,27 @@ def whole(**values: object) -> None:
     >>> whole(draws=1.5)
     Traceback (most recent call last):
         ...
-    ValueError: Expected draws to be a whole number, got 1.5.
+    ValueError: Expected draws to be a whole number, such as 1, got 1.5.
     """
     for name, value in values.items():
-        if isinstance(value, float | str):
-            raise ValueError(f"Expected {name} to be a whole number, got {value!r}.")
+        if not isinstance(value, Integral):
+            raise ValueError(f"Expected {name} to be a whole number, such as 1, got {value!r}.")
+
+
+def path_like(**values: object) -> None:
+    """Check that values are paths.
+
+    Raises:
+        TypeError: if one is not.
+
+    >>> path_like(folder=None)
+    Traceback (most recent call last):
+        ...
+    TypeError: Expected folder to be a path, as text or a Path, got None.
+    """
+    for name, value in values.items():
+        if not isinstance(value, str | os.PathLike):
+            raise TypeError(f"Expected {name} to be a path, as text or a Path, got {value!r}.")
 
 
 def above(bound: int, **values: int | float | None) -> None:
@@ -47,5 +66,9 @@ def above(bound: int, **values: int | float | None) -> None:
     ValueError: Expected scale above 0, got 0.0.
     """
     for name, value in values.items():
-        if value is not None and not value > bound:
-            raise ValueError(f"Expected {name} above {bound}, got {value}.")
+        if value is not None and not (_is_number(value) and value > bound):
+            raise ValueError(f"Expected {name} above {bound}, got {value!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and hasattr(value, "item"))

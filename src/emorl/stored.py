@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 
 from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
+from emorl.finite import check_weights
 from emorl.model import SlotModel
 from emorl.model.describe import difference
 from emorl.released import UNREADABLE
@@ -108,9 +109,10 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
         card: metadata of the weights; the model's configuration is added under ``model``.
 
     Raises:
-        DataError: if the file is not a checkpoint, or a file cannot be written.
+        DataError: if the file is not a checkpoint, a weight is not finite, or a file cannot be written.
     """
     weights = read_checkpoint(checkpoint)
+    check_weights(weights.state)
     with atomic(Path(folder) / f"{name}.safetensors") as stream:
         stream.write(save(weights.state))
     with atomic(Path(folder) / f"{name}.json") as stream:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 import tiny
 from emorl.data import Scenes
+from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.write.selection import Selection
@@ -45,6 +47,30 @@ def test_an_index_is_an_integer_of_any_type(root, unchecked):
     for bad in (slice(1, 3), 1.0, np.float64(1), torch.tensor(1.0), "1", [1, 2], None):
         with pytest.raises(TypeError, match=r"^Expected an integer index, got .*\. Use torch\.utils\.data\.Subset"):
             scenes[bad]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_scenes_with_factors_are_batches_of_a_loader(root, num_workers):
+    scenes = Scenes(root, labels=("segmentation", "factors"))
+    loader = DataLoader(scenes, batch_size=5, num_workers=num_workers, collate_fn=Scenes.collate)
+    batches = list(loader)
+    assert [len(batch["factors"]) for batch in batches] == [5, 5, 2]
+    assert [objects for batch in batches for objects in batch["factors"]] == [scene["factors"] for scene in scenes]
+    assert batches[0]["image"].shape == (5, 3, 35, 35)
+    assert batches[0]["segmentation"].shape == (5, 35, 35)
+    plain = next(iter(DataLoader(Scenes(root), batch_size=5, collate_fn=Scenes.collate)))
+    assert plain.keys() == {"image", "segmentation", "key", "index"}
+
+
+@pytest.mark.parametrize("labels", ["factors", "segmentation", None, 3, {"factors"}])
+@pytest.mark.usefixtures("unchecked")
+def test_labels_are_a_tuple(root, labels):
+    told = rf"^labels: expected a tuple of segmentation, factors, got {re.escape(repr(labels))}; give a tuple, such as"
+    with pytest.raises(DataError, match=told):
+        Scenes(root, labels=labels)
+    with pytest.raises(DataError, match=told):
+        MultiObjectDataModule(str(root), train_labels=labels)
+    assert Scenes(root, labels=["factors"]).labels == ("factors",)
 
 
 def test_it_resizes_and_has_no_factors_unless_asked(root):

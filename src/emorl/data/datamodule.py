@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from hashlib import sha256
+from numbers import Integral
 from os.path import expanduser, isdir, isfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from emorl.data.folders import Images, find_images, list_folder
 from emorl.data.images import IMAGE_SUFFIXES, read_size
-from emorl.data.records import Label
+from emorl.data.records import Label, checked_labels
 from emorl.data.shards.manifest import MANIFEST, Manifest
 from emorl.data.shards.remote import is_url
 from emorl.data.stream.loader import EvaluationLoader, TrainingLoader
@@ -23,6 +24,7 @@ from emorl.data.stream.plan import Order
 from emorl.data.stream.scenes import ImageReader, ShardReader
 from emorl.data.transforms import Crop, crop_box, describe_cut
 from emorl.errors import DataError, printable
+from emorl.ranges import path_like
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class MultiObjectDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore="image_size")  # the module stores it, and here it can depend on the data
+        path_like(root=root)
         _check_range(1, image_size=image_size, batch_size=batch_size, window=window, score_size=score_size)
         _check_range(0, num_workers=num_workers, seed=seed)
         self.root = expanduser(root)
@@ -101,8 +104,8 @@ class MultiObjectDataModule(LightningDataModule):
         self.predict_split = predict_split
         self.score_size = score_size
         self.cache = None if cache is None else expanduser(cache)
-        self.train_labels = train_labels
-        self.eval_labels = eval_labels
+        self.train_labels = checked_labels(train_labels)
+        self.eval_labels = checked_labels(eval_labels)
         self.recursive = recursive
         self.manifest: Manifest | None = None
         self.images: Images | None = None
@@ -262,8 +265,8 @@ def _holds_images(path: Path) -> bool:
     return isfile(path) and path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _check_range(least: int, **numbers: int | None) -> None:
+def _check_range(least: int, **numbers: Any) -> None:
     for name, number in numbers.items():
-        if number is not None and number < least:
+        if number is not None and not (isinstance(number, Integral) and number >= least):
             remedy = "choose a number in this range"
-            raise DataError.of(f"data.{name}", expected=f"{least} or more", got=f"{number}", remedy=remedy)
+            raise DataError.of(f"data.{name}", expected=f"{least} or more", got=repr(number), remedy=remedy)

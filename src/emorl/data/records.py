@@ -3,7 +3,7 @@
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,26 @@ Value = float | str
 Objects = list[dict[str, Value]]
 Label = Literal["segmentation", "factors"]  # ground truth of a scene in addition to its image
 ALL_LABELS: tuple[Label, ...] = ("segmentation", "factors")
+
+
+def checked_labels(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """Return labels as a tuple.
+
+    Raises:
+        DataError: if they are not a sequence of labels.
+
+    >>> checked_labels(["factors"])
+    ('factors',)
+    """
+    known = ", ".join(ALL_LABELS)
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        remedy = 'give a tuple, such as labels=("segmentation",), or () for the image alone'
+        raise DataError.of("labels", expected=f"a tuple of {known}", got=repr(labels), remedy=remedy)
+    if unknown := [label for label in labels if label not in ALL_LABELS]:
+        remedy = "leave it out for the image alone"
+        raise DataError.of("labels", expected=f"labels among {known}", got=f"{unknown[0]}", remedy=remedy)
+    return tuple(labels)
+
 
 _REMEDY = "correct the source that yields the record"
 

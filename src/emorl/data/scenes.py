@@ -7,21 +7,23 @@ import operator
 import os
 import tarfile
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from emorl.data.records import ALL_LABELS, Label
+from emorl.data.records import Label, checked_labels
 from emorl.data.shards.cache import REMEDY, fetch_shard
 from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.remote import is_url
 from emorl.data.shards.samples import Sample, read_parts
 from emorl.data.transforms import Crop, fit
 from emorl.errors import DataError
+from emorl.ranges import at_least, path_like, whole
 
 Places = list[tuple[str, dict[str, tuple[int, int]]]]  # per sample: its key, and offset and size of each member
 
@@ -32,7 +34,7 @@ class Scenes(Dataset[dict[str, Any]]):
     A scene is a dictionary: ``image`` (uint8, [3, H, W]), ``segmentation`` (uint8, [H, W], 0 is the background),
     ``key`` and ``index``; a `DataLoader` stacks them into batches. With ``labels=("segmentation", "factors")`` it also
     contains ``factors``, a dictionary for each object, where object i of the segmentation is at i - 1. The number of
-    objects varies between scenes, so a `DataLoader` needs a ``collate_fn`` for factors.
+    objects varies between scenes: with factors, give `collate` to the `DataLoader`, as ``collate_fn=Scenes.collate``.
 
     Each process verifies the checksum of a shard before its first read. After that, single scenes are read from the
     file by their offset.
@@ -45,7 +47,10 @@ class Scenes(Dataset[dict[str, Any]]):
         labels: labels to read in addition to the images; by default the segmentation.
 
     Raises:
-        DataError: if the shards or the split do not exist; on reading a scene, if its shard is damaged.
+        DataError: if the shards or the split do not exist, or ``labels`` are not labels; on reading a scene, if its
+            shard is damaged.
+        TypeError: if ``root`` is not a path.
+        ValueError: if ``image_size`` is not a whole number of 1 or more; on reading a scene, if there is no such crop.
 
     >>> import tempfile
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
@@ -64,8 +69,12 @@ class Scenes(Dataset[dict[str, Any]]):
         split: str = "train",
         image_size: int | None = None,
         crop: Crop = "square",
-        labels: tuple[Label, ...] = ("segmentation",),
+        labels: Sequence[Label] = ("segmentation",),
     ) -> None:
+        path_like(root=root)
+        if image_size is not None:
+            whole(image_size=image_size)
+            at_least(1, image_size=image_size)
         if is_url(root):
             remedy = "copy the folder, or stream it with MultiObjectDataModule"
             raise DataError.of(root, expected="a local folder", got="a URL", remedy=remedy)
@@ -77,14 +86,22 @@ class Scenes(Dataset[dict[str, Any]]):
         self.shards = self.manifest.splits[split].shards
         self.image_size = image_size
         self.crop: Crop = self.manifest.crop_left(crop)
-        if unknown := [label for label in labels if label not in ALL_LABELS]:
-            remedy = "leave it out for the image alone"
-            raise DataError.of(
-                root, expected=f"labels among {', '.join(ALL_LABELS)}", got=f"{unknown[0]}", remedy=remedy
-            )
-        self.labels = labels
+        self.labels = checked_labels(labels)
         self._ends = list(accumulate(shard.samples for shard in self.shards))
         self._places: dict[int, Places] = {}  # by shard number
+
+    @staticmethod
+    def collate(scenes: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return scenes as a batch: stacked tensors, and ``factors`` as a list of one entry for each scene.
+
+        >>> image = torch.zeros(3, 2, 2, dtype=torch.uint8)
+        >>> batch = Scenes.collate([{"image": image, "factors": [{"x": 1.0}]}, {"image": image, "factors": []}])
+        >>> batch["image"].shape, batch["factors"]
+        (torch.Size([2, 3, 2, 2]), [[{'x': 1.0}], []])
+        """
+        stacked = default_collate([{key: scene[key] for key in scene if key != "factors"} for scene in scenes])
+        factors = [scene["factors"] for scene in scenes if "factors" in scene]
+        return {**stacked, "factors": factors} if factors else dict(stacked)
 
     def __len__(self) -> int:
         """Return the number of scenes."""

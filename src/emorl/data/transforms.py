@@ -79,7 +79,10 @@ def crop_box(height: int, width: int, crop: Crop) -> Box:
 
     Raises:
         DataError: if the crop does not apply to images of this size.
+        ValueError: if there is no such crop.
     """
+    if crop not in list(BOXES):
+        raise ValueError(f"Expected one of the crops {', '.join(BOXES)}, got {crop!r}.")
     return BOXES[crop](height, width)
 
 

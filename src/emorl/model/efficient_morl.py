@@ -29,7 +29,7 @@ from emorl.model.recording import refuse_recording
 from emorl.model.recurrent import DualGRU, PosteriorCell
 from emorl.model.refinement import Refinement, as_leaf
 from emorl.model.slot_model import SlotModel
-from emorl.ranges import at_least
+from emorl.ranges import at_least, whole
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class EfficientMORL(SlotModel):
         decode_chunk: int | None = None,
     ) -> None:
         super().__init__()
+        whole(num_slots=num_slots, slot_dim=slot_dim, num_layers=num_layers)
         at_least(1, num_slots=num_slots, slot_dim=slot_dim, num_layers=num_layers, decode_chunk=decode_chunk)
         self.num_slots = num_slots
         self.slot_dim = slot_dim

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -114,7 +116,8 @@ class SlotModel(Described, ABC):
         """Render any number of slots at ``size`` = (height, width) in pixels.
 
         Raises:
-            ValueError: if the slots are not a float tensor [B, K, D], or if the decoder cannot render the size.
+            ValueError: if the slots are not a float tensor [B, K, D], the size is not two whole numbers, or the decoder
+                cannot render it.
         """
         floats = isinstance(slots, Tensor) and slots.is_floating_point()
         if not floats or slots.ndim != 3 or slots.shape[-1] != self.slot_dim:
@@ -122,6 +125,8 @@ class SlotModel(Described, ABC):
                 f"Expected slots of D = {self.slot_dim} dimensions, a float tensor [B, K, D], got {_described(slots)}. "
                 "Use the slots of encode."
             )
+        if not (isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, Integral) for side in size)):
+            raise ValueError(f"Expected size as whole numbers (height, width), such as (64, 64), got {size!r}.")
         return self.decoder(slots.to(next(self.parameters())), size)  # type: ignore[no-any-return]
 
     def reconstruct(
