@@ -267,6 +267,6 @@ def _holds_images(path: Path) -> bool:
 
 def _check_range(least: int, **numbers: Any) -> None:
     for name, number in numbers.items():
-        if number is not None and not (isinstance(number, Integral) and number >= least):
+        if number is not None and not (isinstance(number, Integral) and int(number) >= least):
             remedy = "choose a number in this range"
             raise DataError.of(f"data.{name}", expected=f"{least} or more", got=repr(number), remedy=remedy)
