@@ -1,4 +1,4 @@
-"""A substitute for the Hugging Face Hub on 127.0.0.1: repositories of small files, each with one commit."""
+"""A substitute for the Hugging Face Hub on 127.0.0.1: repositories of small files, each with its last commit."""
 
 import base64
 import hashlib
@@ -23,7 +23,9 @@ class Hub(BaseHTTPRequestHandler):
             return self._json({"name": "user", "type": "user"})
         if self.path.startswith("/api/models/"):
             repo = "/".join(self.path.split("/")[3:5]).partition("?")[0]
-            return self._json({"id": repo, "sha": COMMIT, "siblings": [{"rfilename": n} for n in self._names(repo)]})
+            if "/tree/" in self.path:
+                return self._json([{"type": "file", "path": n, "size": 1, "oid": COMMIT} for n in self._names(repo)])
+            return self._json({"id": repo, "sha": self._commit(repo), "siblings": [{"rfilename": n} for n in self._names(repo)]})
         self._file()
         return None
 
@@ -44,12 +46,19 @@ class Hub(BaseHTTPRequestHandler):
             return self._json({"files": files})
         for line in body.decode().splitlines():
             entry = json.loads(line)
+            if entry["key"] == "deletedFile":
+                del self.server.files[f"{repo}/{entry['value']['path']}"]
             if entry["key"] == "file":
                 self.server.files[f"{repo}/{entry['value']['path']}"] = base64.b64decode(entry["value"]["content"])
         return self._json({"commitUrl": f"{host}/{repo}/commit/{COMMIT}", "commitOid": COMMIT, "success": True})
 
     def log_message(self, *_):
         """Say nothing."""
+
+    def _commit(self, repo):
+        """Return the current commit, which depends on the files."""
+        files = [(name, self.server.files[f"{repo}/{name}"]) for name in sorted(self._names(repo))]
+        return hashlib.sha1(repr(files).encode()).hexdigest()
 
     def _names(self, repo):
         return [name.removeprefix(f"{repo}/") for name in self.server.files if name.startswith(f"{repo}/")]
@@ -63,7 +72,7 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:
-            self._send(content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT})
+            self._send(content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": self._commit(repo.strip("/"))})
 
     def _json(self, value):
         self._send(json.dumps(value).encode(), {"Content-Type": "application/json"})

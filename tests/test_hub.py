@@ -163,7 +163,7 @@ def test_a_hub_that_cannot_be_reached_is_told_in_one_line(error, monkeypatch):
         raise error
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", fail)
-    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi.create_repo", fail)
+    monkeypatch.setattr("emorl.hub.hf_hub_download", fail)
     cause = re.escape(reason(error).rstrip("."))
     told = (
         rf"^user/slots: expected a .*, got {cause}; check the name, the connection and your access \(hf auth login\)$"
@@ -230,13 +230,47 @@ else:
 """
 
 
+def run_with(hub, code, tmp_path):
+    """Run a program that uses a hub; return what it writes to stderr."""
+    settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    ran = subprocess.run([sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return ran.stderr
+
+
+PUSH = """
+import emorl
+model = emorl.load_pretrained("slot_attention/tetrominoes")
+model.card = {card}
+model.push_to_hub("user/slots", token="hf_none")
+"""
+
+
+@pytest.mark.slow
+def test_a_card_that_was_edited_on_the_hub_is_kept_with_a_warning(tmp_path):
+    shipped, own = PUSH.replace("{card}", "model.card"), PUSH.format(card={"trained_on": "mine"})
+    with serving() as hub:
+        names = [f"user/slots/{name}" for name in ("README.md", "picture.png", "config.json")]
+        run_with(hub, shipped, tmp_path)
+        assert {*names} <= hub.files.keys()
+        assert "was edited" not in run_with(hub, own, tmp_path)  # the new card replaces the former one and its picture
+        assert b"SlotAttention, mine" in hub.files[names[0]]
+        assert names[1] not in hub.files
+        hub.files[names[0]] = b"edited"
+        told = run_with(hub, shipped, tmp_path)
+        assert "user/slots/README.md was edited and is kept; delete it to get the new model card" in told
+        assert hub.files[names[0]] == b"edited"
+        assert b'"weights"' in hub.files[names[2]]
+        del hub.files[names[0]]
+        assert "was edited" not in run_with(hub, shipped, tmp_path)
+        assert b"# SlotAttention, tetrominoes" in hub.files[names[0]]
+
+
 @pytest.mark.slow
 def test_a_model_goes_to_the_hub_and_comes_back(tmp_path):
     with serving() as hub:
-        settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
-        settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        ran = subprocess.run([sys.executable, "-c", HUB], env=os.environ | settings, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stderr[-2000:]
+        run_with(hub, HUB, tmp_path)
         names = {"model.safetensors", "config.json", "README.md", "picture.png"}
         assert {f"user/slots/{name}" for name in names} <= hub.files.keys()
         for name in ("user/slots", "user/alone", "user/options"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -69,6 +70,22 @@ def settings(path: Path) -> Any:
         got = "an empty file" if content is None else f"a {type(content).__name__}"
         raise DataError.of(path, expected="a YAML file of keys and values", got=got, remedy=remedy)
     return content
+
+
+def maker_of(root: str | Path) -> str | None:
+    """Return the command that makes the data of a recipe, from its comment ``# Data:``.
+
+    Args:
+        root: the folder of the data, which is known by its last part.
+
+    >>> maker_of("/scratch/tetrominoes"), maker_of("data/mine")
+    ('emorl-data generate tetrominoes /scratch/tetrominoes', None)
+    """
+    for path in recipes().values():
+        known, command = settings(path)["data"]["root"], re.search(r"^# Data: (.+)$", path.read_text(), re.MULTILINE)
+        if command and Path(known).name == Path(root).name:
+            return command[1].replace(known, shlex.quote(str(root)))
+    return None
 
 
 def find(given: str, known: Mapping[str, Path], kind: str) -> Path:

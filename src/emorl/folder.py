@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +26,19 @@ from emorl.saved import CONFIG, WEIGHTS, Weights
 from emorl.stored import picture_of
 
 CARD = "README.md"
+DESCRIBING = CARD, PICTURE, CONFIG
 _CARD = {"total_steps": (int, "an integer"), "tests": (dict, "a dictionary"), "versions": (dict, "a dictionary")}
+
+
+class Change(NamedTuple):
+    """What a new model leaves of the files of a former one.
+
+    >>> Change(kept={"README.md"}, obsolete={"picture.png"}).kept
+    {'README.md'}
+    """
+
+    kept: Set[str]  # edited model card and picture
+    obsolete: Set[str]  # those of the former model that the new one does not have
 
 
 def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) -> dict[str, bytes]:
@@ -79,30 +91,41 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = _written(folder)
-        before = {name: (folder / name).read_bytes() for name in (CARD, PICTURE) if (folder / name).is_file()}
+        before = {name: (folder / name).read_bytes() for name in DESCRIBING if (folder / name).is_file()}
     except OSError as error:
         got = "a file" if folder.is_file() else reason(error)
         remedy = "choose another folder"
         raise DataError.of(folder, expected="a folder to write to", got=got, remedy=remedy) from error
-    ours = {name for name, content in before.items() if written.get(name) == _sha256(content)}
-    for name, content in files.items():
-        if name in before.keys() - ours and before[name] != content:
-            new = "model card" if name == CARD else "picture"
-            warnings.warn(f"{folder / name} was edited and is kept; delete it to get the new {new}", stacklevel=4)
-            continue
+    change = change_of(before, files, folder)
+    for name in files.keys() - change.kept:
         with atomic(folder / name) as stream:
-            stream.write(content)
-    for name in ours - files.keys():
+            stream.write(files[name])
+    for name in change.obsolete:
         (folder / name).unlink()
 
 
-def _written(folder: Path) -> dict[str, str]:
+def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: object) -> Change:
+    """Return which files of a former model stay in a folder or a repository; warn of those that were edited.
+
+    Args:
+        before: the files `DESCRIBING` of the former model that exist.
+        files: those of the new one.
+        where: the folder or repository.
+    """
+    written, found = _written(before), {name: before[name] for name in (CARD, PICTURE) if name in before}
+    kept = {name for name in found if written.get(name) != _sha256(found[name]) and found[name] != files.get(name)}
+    for name in sorted(kept & files.keys()):
+        new = "model card" if name == CARD else "picture"
+        warnings.warn(f"{where}/{name} was edited and is kept; delete it to get the new {new}", stacklevel=4)
+    return Change(kept, found.keys() - kept - files.keys())
+
+
+def _written(before: Mapping[str, bytes]) -> dict[str, str]:
     """Return the SHA-256 of a former model's card and picture, as written; version 0.2.0 did not record the card's."""
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
+        config = json.loads(before[CONFIG])
         return dict(config["files"]) if "files" in config else {PICTURE: _sha256(picture_of(config["about"]) or b"")}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -10,11 +10,17 @@ from textwrap import shorten
 from typing import Any
 
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # of its HTTP client
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # `HTTPError` is that of its HTTP client
+    HFValidationError,
+    HTTPError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from emorl.errors import DataError, did_you_mean, reason
-from emorl.folder import CARD, files_of, write
+from emorl.folder import CARD, DESCRIBING, change_of, files_of, write
 from emorl.pretrained import Pretrained, assembled, from_pretrained
 from emorl.ranges import path_like
 from emorl.saved import CONFIG, WEIGHTS, from_files
@@ -88,6 +94,8 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload to a repository, with a model card that names it; create the repository if it does not exist.
 
+        As by `save_pretrained`, a README.md or picture.png that was edited there is kept, with a warning.
+
         Args:
             repo_id: name, user/repo; without a user that of the token.
             options: those of the mixin.
@@ -101,10 +109,15 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
             raise TypeError(f"Expected repo_id as text, user/repo, got {repo_id!r}.")
         with _reached(repo_id, "a repository user/repo of the hub to write to"):
             validate_repo_id(repo_id)
-            files_of(self, **options.get("model_card_kwargs") or {})  # before the repository is created
+            metadata = options.get("model_card_kwargs") or {}
+            files_of(self, **metadata)  # before the repository is created,
             if "/" not in repo_id:
                 repo_id = f"{HfApi(token=options.get('token')).whoami()['name']}/{repo_id}"
-            options["model_card_kwargs"] = {**(options.get("model_card_kwargs") or {}), "repo_id": repo_id}
+            options["model_card_kwargs"] = {**metadata, "repo_id": repo_id}
+            before = _described(repo_id, revision=options.get("branch"), token=options.get("token"))
+            change = change_of(before, files_of(self, **options["model_card_kwargs"]), repo_id)
+            options["ignore_patterns"] = [*_patterns(options, "ignore_patterns"), *change.kept]
+            options["delete_patterns"] = [*_patterns(options, "delete_patterns"), *change.obsolete] or None
             return str(super().push_to_hub(repo_id, **options))
 
     def generate_model_card(self, *_: Any, **options: Any) -> ModelCard:
@@ -118,6 +131,22 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
         known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         options = {name: options[name] for name in known if name in options}
         return cls.of(assembled(from_files(model_id, lambda name: _content(model_id, name, options), classes)))
+
+
+def _described(repo_id: str, **options: Any) -> dict[str, bytes]:
+    """Return the files of a model in a repository that describe it; none if there is no such repository yet."""
+    found = {}
+    for name in DESCRIBING:
+        try:
+            found[name] = _content(repo_id, name, options)
+        except (RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError):
+            continue
+    return found
+
+
+def _patterns(options: dict[str, Any], name: str) -> list[str]:
+    given = options.get(name) or []
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _content(model_id: str, name: str, options: dict[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """The data module: splits, batches, crops, labels, and folders to predict."""
 
+import re
 from itertools import chain
 
 import numpy as np
@@ -8,6 +9,7 @@ from failing_server import CUT, DROP, serve
 from PIL import Image
 
 import tiny
+from emorl.data import Scenes
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.shards import remote
@@ -149,6 +151,26 @@ def test_an_unknown_split(shards):
     module = data(shards, stage="predict", predict_split="other")
     with pytest.raises(DataError, match=r"expected a split 'other', got train, val, test; convert or generate"):
         module.predict_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("root", "command"),
+    [
+        ("data/tetrominoes", "emorl-data generate tetrominoes data/tetrominoes"),
+        ("elsewhere/multi_dsprites", "emorl-data generate multi_dsprites elsewhere/multi_dsprites"),
+        ("my data/clevr6", "emorl-data convert clevr clevr_with_masks_train.tfrecords 'my data/clevr6'"),
+        ("data/clevr6-96", "make blender; emorl-data generate clevr data/clevr6-96 --size 96 (or converted data: "),
+    ],
+)
+def test_missing_data_of_a_recipe_name_the_command_that_makes_them(root, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = rf"manifest\.json: cannot be read \(No such file or directory\); make the data set: {re.escape(command)}"
+    with pytest.raises(DataError, match=told):
+        tiny.loaded(root)
+    with pytest.raises(DataError, match=told):
+        Scenes(root)
+    with pytest.raises(DataError, match=r"cannot be read .*; check the path"):
+        tiny.loaded("data/mine")
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])

@@ -7,10 +7,11 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from emorl.configurations import maker_of
 from emorl.data.records import Factor
 from emorl.data.runs import count, parse_runs
 from emorl.data.schema import parse, require
-from emorl.data.shards.remote import fetch, locate
+from emorl.data.shards.remote import fetch, is_url, locate
 from emorl.data.transforms import Crop
 from emorl.errors import DataError
 
@@ -141,11 +142,14 @@ class Manifest:
         Raises:
             DataError: if it does not exist or is invalid.
         """
+        where = locate(root, name)
+        if not is_url(root) and not os.path.exists(where) and (command := maker_of(os.fspath(root))):
+            raise DataError(f"{where}: cannot be read (No such file or directory); make the data set: {command}")
         content = fetch(root, name, _MAX_BYTES)
         try:
             return cls.from_json(json.loads(content))
         except (ValueError, RecursionError) as error:  # a DataError is a ValueError, and so is bad JSON or UTF-8
-            raise DataError(f"{locate(root, name)}: invalid manifest: {error}") from error
+            raise DataError(f"{where}: invalid manifest: {error}") from error
 
 
 def shard_name(split: str, number: int) -> str:
