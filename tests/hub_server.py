@@ -25,7 +25,8 @@ class Hub(BaseHTTPRequestHandler):
             repo = "/".join(self.path.split("/")[3:5]).partition("?")[0]
             if "/tree/" in self.path:
                 return self._json([{"type": "file", "path": n, "size": 1, "oid": COMMIT} for n in self._names(repo)])
-            return self._json({"id": repo, "sha": self._commit(repo), "siblings": [{"rfilename": n} for n in self._names(repo)]})
+            files = [{"rfilename": name} for name in self._names(repo)]
+            return self._json({"id": repo, "sha": self._commit(repo), "siblings": files})
         self._file()
         return None
 
@@ -72,7 +73,8 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:
-            self._send(content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": self._commit(repo.strip("/"))})
+            commit = self._commit(repo.strip("/"))
+            self._send(content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit})
 
     def _json(self, value):
         self._send(json.dumps(value).encode(), {"Content-Type": "application/json"})

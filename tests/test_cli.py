@@ -241,6 +241,13 @@ def test_a_checkpoint_of_a_url_has_its_configuration(checkpoint, shards, here, e
     assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
 
 
+def test_a_logger_that_refuses_its_arguments_is_one_line(shards, here, emorl, capsys):
+    pytest.importorskip("wandb")
+    logger = ("--trainer.logger=WandbLogger", "--trainer.logger.log_model=all", "--trainer.logger.offline=true")
+    line = error_of(emorl, capsys, "fit", f"--data.root={shards}", *logger, *QUIET)
+    assert "Providing log_model=all and offline=True is an invalid configuration" in line
+
+
 @pytest.mark.parametrize("option", ["ckpt_path", "pretrained"])
 def test_a_checkpoint_of_another_project(option, shards, here, emorl, capsys):
     torch.save({"hyper_parameters": {"hidden": 3}, "state_dict": {}}, here / "other.ckpt")

@@ -202,7 +202,7 @@ class EmorlCLI(LightningCLI):
             first: BaseException = error
             while first.__cause__ is not None:  # jsonargparse wraps the error in one of many lines
                 first = first.__cause__
-            if not isinstance(first, ValueError):
+            if not isinstance(first, ValueError | MisconfigurationException):
                 raise
             raise MisconfigurationException(str(first)) from error
         if self.weights is not None:
