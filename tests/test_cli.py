@@ -241,6 +241,13 @@ def test_a_checkpoint_of_a_url_has_its_configuration(checkpoint, shards, here, e
     assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
 
 
+@pytest.mark.parametrize("words", [["--data.recursive"], ["--data.recursive", "true"], ["--data.recursive=true"]])
+def test_a_boolean_option_may_be_a_flag(words, here, build):
+    for more in ([], ["--trainer.logger=false"]):
+        assert build("predict", "--data.root=photos", *words, *more, *QUIET).datamodule.recursive is True
+    assert build("predict", "--data.root=photos", "--data.recursive", "false", *QUIET).datamodule.recursive is False
+
+
 def test_a_logger_that_refuses_its_arguments_is_one_line(shards, here, emorl, capsys):
     pytest.importorskip("wandb")
     logger = ("--trainer.logger=WandbLogger", "--trainer.logger.log_model=all", "--trainer.logger.offline=true")

@@ -34,6 +34,7 @@ from emorl.callbacks import (
     TestReport,
 )
 from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused, stay_in_folder
+from emorl.command import with_values
 from emorl.configurations import with_paths
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
@@ -157,7 +158,7 @@ class EmorlCLI(LightningCLI):
         """Parse; a network of another class than the default one starts from the defaults of its class."""
         if subcommand:
             default = self._subcommand_parsers[subcommand].get_default("model.network")
-            words = begin_networks_anew(words, class_of(default))
+            words = with_values(self._subcommand_parsers[subcommand], begin_networks_anew(words, class_of(default)))
         self.config = expand_home(parser.parse_args(words))
 
     def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:

@@ -110,15 +110,22 @@ class _Parser(ShortErrors):
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
         """Parse, and expand ``~``."""
         words = sys.argv[1:] if args is None else args
-        return expand_home(super().parse_args(self._with_values(words), *more, **kwargs))
+        return expand_home(super().parse_args(with_values(self, words), *more, **kwargs))
 
-    def _with_values(self, words: Sequence[str]) -> list[str]:
-        """Return a command line in which each boolean option has a value: ``--recursive`` is ``--recursive=true``."""
-        flags = {
-            name for each in self._actions if getattr(each, "_typehint", None) is bool for name in each.option_strings
-        }
-        pairs = pairwise([*words, ""])
-        return [f"{word}=true" if word in flags and after.lower() not in _BOOLEANS else word for word, after in pairs]
+
+def with_values(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """Return a command line in which each boolean option has a value: ``--recursive`` is ``--recursive=true``.
+
+    >>> parser = ShortErrors(prog="emorl")
+    >>> _ = parser.add_argument("--recursive", type=bool)
+    >>> with_values(parser, ["--recursive", "a"]), with_values(parser, ["--recursive", "false"])
+    (['--recursive=true', 'a'], ['--recursive', 'false'])
+    """
+    flags = {
+        name for each in parser._actions if getattr(each, "_typehint", None) is bool for name in each.option_strings
+    }
+    pairs = pairwise([*words, ""])
+    return [f"{word}=true" if word in flags and after.lower() not in _BOOLEANS else word for word, after in pairs]
 
 
 class _TopParser(argparse.ArgumentParser):
