@@ -62,7 +62,7 @@ def _converted(weights: str, folder: Path, calibration: Tensor) -> dict[str, Pat
     names = "float32", "float16", "int8, dynamic", "int8, static"
     files = {name: folder / f"{place}.onnx" for place, name in enumerate(names)}
     prepared = folder / "prepared.onnx"
-    export(load_pretrained(weights), files["float32"])
+    export(load_pretrained(weights), files["float32"], methods=["reconstruct"])
     onnx.save(convert_float_to_float16(onnx.load(files["float32"]), keep_io_types=True), files["float16"])
     quant_pre_process(files["float32"], prepared)
     quantize_dynamic(prepared, files["int8, dynamic"], weight_type=QuantType.QInt8)

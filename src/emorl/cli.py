@@ -48,6 +48,11 @@ from emorl.words import begin_networks_anew, class_of, of_any_length, weights_pa
 
 logger = logging.getLogger(__name__)
 
+DEFAULTS = {  # the report contains all scores; predictions are written to files
+    "test": {"verbose": False},
+    "predict": {"return_predictions": False},
+}
+
 
 class Parser(ShortErrors, LightningArgumentParser):
     """Lightning's parser, with errors in one line, and without abbreviated options.
@@ -69,6 +74,11 @@ class EmorlCLI(LightningCLI):
 
     weights: Weights | None = None  # of ``--pretrained``
 
+    def __init__(self, *classes: Any, **options: Any) -> None:
+        first = command_line(options.get("args"))[:1]
+        self.asked = next((word for word in first if word in SUBCOMMANDS), None)
+        super().__init__(*classes, **options)
+
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Describe the subcommands, and add the option for shell completion if shtab is installed."""
         super().setup_parser(*args, **kwargs)
@@ -84,6 +94,15 @@ class EmorlCLI(LightningCLI):
                 choices=import_module("shtab").SUPPORTED_SHELLS,
                 help="Print a script that completes options on TAB.",
             )
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Describe the options of the subcommand that the command line begins with, which saves a third of the time."""
+        if self.asked not in (None, subcommand):
+            self._subcommand_method_arguments[subcommand] = []
+            return self.init_parser(**kwargs)
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.set_defaults(DEFAULTS.get(subcommand, {}))
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link options of the data to those of the model, and add the options of this package."""
@@ -125,8 +144,6 @@ class EmorlCLI(LightningCLI):
             DataError: if the checkpoint does not exist or is not a checkpoint; or if a configuration is neither a file
                 nor a name.
         """
-        self._subcommand_parsers["test"].set_defaults(verbose=False)  # the report contains all scores
-        self._subcommand_parsers["predict"].set_defaults(return_predictions=False)  # predictions are written to files
         words = command_line(cast("list[str] | None", args))
         subcommand = next((word for word in words if word in SUBCOMMANDS), None)
         if subcommand:

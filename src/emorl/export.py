@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -73,7 +73,12 @@ class _Decode(nn.Module):
 
 
 def export(
-    model: Pretrained, path: str | Path, steps: int | None = None, num_slots: int | None = None, name: str = "model"
+    model: Pretrained,
+    path: str | Path,
+    steps: int | None = None,
+    num_slots: int | None = None,
+    name: str = "model",
+    methods: Sequence[str] = PARTS,
 ) -> list[Path]:
     """Write ``reconstruct`` to ``path``, and ``encode`` and ``decode`` next to it, in float32 for any batch size.
 
@@ -87,6 +92,7 @@ def export(
         steps: iterations of Slot Attention; by default the model's.
         num_slots: number of slots K of encode and reconstruct, fixed in the files; by default the model's.
         name: name of the model in errors and metadata.
+        methods: those to write.
 
     Returns:
         The files.
@@ -111,10 +117,11 @@ def export(
         raise DataError.of(name, expected="a model of plain tensor operations", got=reason, remedy=remedy)
     check_weights(network.state_dict())
     described = metadata(model, steps, num_slots, name)
-    contents = {}
-    for part_name, part in parts(model, steps, num_slots).items():
-        file = path if part_name == "reconstruct" else path.with_stem(f"{path.stem}_{part_name}")
-        contents[file] = write(part, described | {"method": part_name, "outputs": " ".join(part.outputs)})
+    contents, programs = {}, parts(model, steps, num_slots)
+    for method in methods:
+        file = path if method == "reconstruct" else path.with_stem(f"{path.stem}_{method}")
+        outputs = " ".join(programs[method].outputs)
+        contents[file] = write(programs[method], described | {"method": method, "outputs": outputs})
     for file, content in contents.items():
         with atomic(file) as stream:
             stream.write(content)

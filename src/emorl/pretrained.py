@@ -93,12 +93,18 @@ class Pretrained(nn.Module):
         """Crop and resize pictures, by default like the training images; see `emorl.preprocess.preprocess`."""
         return preprocess(images, self.image_size, crop or self.crop).to(next(self.parameters()))
 
-    def export(self, path: str | Path, steps: int | None = None, num_slots: int | None = None) -> list[Path]:
-        """Write encode, decode and reconstruct as ONNX or torch.export programs, see `emorl.export.export`."""
+    def export(
+        self,
+        path: str | Path,
+        steps: int | None = None,
+        num_slots: int | None = None,
+        methods: Sequence[str] = ("reconstruct", "encode", "decode"),
+    ) -> list[Path]:
+        """Write methods as ONNX or torch.export programs, see `emorl.export.export`."""
         from emorl.export import export  # not needed for loading
 
         model = published(self)
-        return export(model, path, steps, num_slots, model.card.get("weights", "model"))
+        return export(model, path, steps, num_slots, model.card.get("weights", "model"), methods)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save as a folder of safetensors, JSON and a model card, see `emorl.hub.HubModel`.

@@ -42,7 +42,8 @@ class RunRecord(SaveConfigCallback):
         self.source = config.ckpt_path
         again = config.clone()
         again.ckpt_path = None  # the command that reproduces a run does not resume it
-        self.training, self.other = (Record.of(parser, each) for each in (again, config))
+        self.other = Record.of(parser, config)
+        self.training = self.other if self.source is None else Record.of(parser, again)
         self.held = ExitStack()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,9 @@ def write_graphs(model: Pretrained, folder: Path) -> None:
     Raises:
         DataError: if the model cannot be exported, or the exporter is not installed.
     """
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        for file in model.export(Path(temporary) / "model.onnx"):
-            _, _, part = file.stem.partition("_")
-            if part:  # the page composes encode and decode itself, and does not use the whole model
-                file.rename(folder / f"{part}.onnx")
+    for method in ("encode", "decode"):  # the page composes them, and does not use the whole model
+        (file,) = model.export(folder / "model.onnx", methods=[method])
+        file.rename(folder / f"{method}.onnx")
 
 
 @torch.inference_mode()
