@@ -543,8 +543,9 @@ def test_a_network_of_another_class_has_its_own_defaults(name, before, here, bui
     assert "slot_dim" not in "".join(capsys.readouterr())
 
 
-def test_a_later_recipe_may_have_another_network(here, build):
-    found = network(build, *configs(FAST, CONFIGS / "slot_attention" / "multi-dsprites.yaml"))
+def test_a_later_configuration_may_have_another_network(here, build):
+    (here / "mine.yaml").write_text((CONFIGS / "slot_attention" / "multi-dsprites.yaml").read_text())
+    found = network(build, *configs(FAST, "mine.yaml"))
     assert (type(found), found.num_slots, found.encoder.stride) == (SlotAttention, 6, 1)
 
 
