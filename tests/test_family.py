@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import tiny
+from emorl.entry import main
 from emorl.pretrained import load_pretrained
 
 pytestmark = [
@@ -30,17 +32,30 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(params=NETWORKS)
-def run(request, shards, tmp_path, monkeypatch, emorl):
-    """A run of two steps of a model, in the current folder; the command, its options for data, and their scores."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module", params=NETWORKS)
+def finished(request, shards, tmp_path_factory):
+    """A folder with a run of two steps of a model, for tests to copy; the model's name, and options for data."""
     network, *sizes = NETWORKS[request.param]
     options = (f"--data.root={shards}", "--data.num_workers=0", "--trainer.num_sanity_val_steps=0", *QUIET)
     base = f"-c={tiny.CONFIGS / 'base.yaml'}"
     model = (f"--model.network={network}", *(f"--model.network.{size}" for size in sizes))
     length = ("--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.log_every_n_steps=1")
-    emorl("fit", base, *model, "--data.batch_size=2", *length, *options)
-    return request.param, options
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PL_GLOBAL_SEED", "0")
+        patch.setenv("PL_SEED_WORKERS", "0")
+        main(["fit", base, *model, "--data.batch_size=2", *length, *options])
+    return folder, request.param, options
+
+
+@pytest.fixture
+def run(finished, tmp_path, monkeypatch):
+    """A run in the current folder; the name of its model, and options for data."""
+    folder, name, options = finished
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return name, options
 
 
 def test_a_run_leaves_curves_pictures_and_a_checkpoint(run, tmp_path):

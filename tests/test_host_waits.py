@@ -18,8 +18,7 @@ from waits import waits
 
 CASES = {  # kind of model, whether with GECO, further arguments, steps
     "EfficientMORL, I = 0": ("efficient_morl", True, {}, 0),
-    "EfficientMORL, I = 1": ("efficient_morl", True, {}, 1),
-    "EfficientMORL, I = 3": ("efficient_morl", True, {}, 3),
+    "EfficientMORL, I = 2": ("efficient_morl", True, {}, 2),
     "EfficientMORL in groups": ("efficient_morl", False, {"decode_chunk": 1}, 1),
     "Slot Attention": ("slot_attention", False, {}, 3),
     "IODINE": ("iodine", False, {}, 2),

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback
 from torch.optim import SGD
 
 import tiny
+from emorl.model import SmallDecoder
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
 
 
@@ -124,7 +125,7 @@ def grow(parameters):
 
 
 def test_muon_takes_the_hidden_weights_and_adam_the_rest():
-    model = tiny.network(slot_dim=16, feature_dim=16)
+    model = tiny.network(slot_dim=16, feature_dim=16, decoder=SmallDecoder)
     names = {parameter: name for name, parameter in model.named_parameters()}
     hidden, rest = ({names[p] for p in group["params"]} for group in Muon(model.parameters()).param_groups)
     assert hidden | rest == set(names.values())

@@ -70,6 +70,9 @@ def uninterrupted(request, shards, tmp_path_factory):
     return folder, data, train(shards, folder, callbacks=[every_step(folder)], **data)
 
 
+once = pytest.mark.parametrize("uninterrupted", [1], indirect=True, ids=["worker"])  # for runs that differ from it
+
+
 def test_the_uninterrupted_run_is_worth_resuming(uninterrupted):
     _, _, (module, _) = uninterrupted
     assert [steps for _, steps, _ in module.seen] == [2, 2, 1, 1, 1, 0, 0, 1]
@@ -85,6 +88,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(shards, tmp_path, un
     assert different(state(module, resumed), state(whole, trainer)) == []
 
 
+@once
 @pytest.mark.parametrize("stop", [1, 6, 7])
 def test_with_other_workers_it_sees_what_is_left_of_the_epoch_and_then_the_next(shards, tmp_path, uninterrupted, stop):
     folder, _, (whole, _) = uninterrupted
@@ -95,6 +99,7 @@ def test_with_other_workers_it_sees_what_is_left_of_the_epoch_and_then_the_next(
     assert len(set(samples[12:])) == len(samples[12:]) == 2 * (STEPS - 6)
 
 
+@once
 def test_with_another_batch_size_the_epochs_after_are_whole(shards, tmp_path, uninterrupted):
     folder, _, (whole, _) = uninterrupted
     module, _ = train(shards, tmp_path, folder / "step=1.ckpt", steps=1 + 10 + 12, batch_size=1)

@@ -10,14 +10,15 @@ from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.write.selection import Selection
 from emorl.data.write.writer import write_shards
-from emorl.model import IODINE, EfficientMORL, Geco, IodinePixelDecoder, IodineRefinement, SlotAttention
+from emorl.model import IODINE, EfficientMORL, Geco, IodinePixelDecoder, IodineRefinement, SlotAttention, SmallDecoder
 from emorl.module import SlotModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SIZES = {"num_slots": 4, "slot_dim": 8, "feature_dim": 8}
+PARTS = {"decoder": partial(SmallDecoder, stride=2)}  # a third of the arithmetic
 FAMILY = {  # small models of every kind, by name
-    "efficient_morl": partial(EfficientMORL, **SIZES),
-    "slot_attention": partial(SlotAttention, **SIZES),
+    "efficient_morl": partial(EfficientMORL, **SIZES, **PARTS),
+    "slot_attention": partial(SlotAttention, **SIZES, **PARTS),
     "iodine": partial(
         IODINE,
         num_slots=4,
@@ -38,7 +39,7 @@ def network(seed=0, cls=EfficientMORL, **arguments):
     """Build a small network, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cls(**SIZES | arguments)
+        return cls(**SIZES | PARTS | arguments)
 
 
 def lively(model):

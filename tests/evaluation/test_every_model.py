@@ -16,10 +16,10 @@ from emorl.evaluation.representation.representation import read
 from emorl.evaluation.studies import robustness
 from emorl.evaluation.studies.changes import UNMODIFIED
 from emorl.evaluation.studies.scores import stages
-from emorl.model import IODINE, EfficientMORL, SlotAttention
+from emorl.model import IODINE, EfficientMORL, SlotAttention, SmallDecoder
 
 MODELS = {
-    "EfficientMORL": partial(tiny.network, slot_dim=4),
+    "EfficientMORL": partial(tiny.network, slot_dim=4, decoder=SmallDecoder),  # others amplify rounding too much
     "SlotAttention": partial(tiny.network, cls=SlotAttention, slot_dim=4),
     "IODINE": partial(tiny.FAMILY["iodine"], slot_dim=4),
     "Stepwise": partial(tiny.network, cls=Stepwise, slot_dim=4),

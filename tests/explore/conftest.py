@@ -19,10 +19,12 @@ SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # if Playwright has 
 def module(tmp_path_factory):
     """Run a module in a process without jaxtyping's checks, which would be exported; all calls share a cache."""
     pytest.importorskip("onnxscript", reason="the page needs exported models: install emorl[export]")
+    own = tmp_path_factory.getbasetemp()
+    cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"  # one for all of pytest's processes
     environment = os.environ | {
         "NO_MKDOCS_2_WARNING": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "XDG_CACHE_HOME": str(cache),
     }
 
     def run(*words):

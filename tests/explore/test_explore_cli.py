@@ -43,7 +43,8 @@ def test_out_excludes_port_and_browser(tmp_path, capsys):
 @pytest.mark.slow
 def test_it_serves_the_page_until_interrupted(tmp_path):
     code = (
-        "import sys\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell ignores it in the background
         "from emorl.explore import bundle, cli\n"
         "bundle.write_graphs = lambda model, folder: None\n"
         "sys.exit(cli.main(['tetrominoes', '--browser=false']))"

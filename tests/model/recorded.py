@@ -1,6 +1,6 @@
-"""Compares recorded programs of a shipped model with the model, in a separate process.
+"""Compares recorded programs of a shipped model with the model.
 
-``python recorded.py NAME WAY DRAWS``. Without pytest, whose checks of shapes would be recorded too.
+``python recorded.py WAY DRAWS [WAY DRAWS ...]`` does it without pytest, whose checks of shapes dynamo cannot trace.
 """
 
 import copy
@@ -15,8 +15,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from emorl.model import EfficientMORL
 from emorl.pretrained import load_pretrained
-
-warnings.simplefilter("ignore")  # torch's own, of deprecated ways and of shapes compared while they are traced
 
 
 class Reconstruct(nn.Module):
@@ -68,21 +66,34 @@ def compare(found, expected):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
-if __name__ == "__main__":
-    name, way, draws = sys.argv[1:]
-    if way == "slots":
-        sys.exit(compare_numbers_of_slots())
-    program = Reconstruct(load_pretrained(name), int(draws))
+def shipped(draws=1):
+    """Return the program of a shipped model, three images, and what it gives for one, two and three of them."""
+    program = Reconstruct(load_pretrained("tetrominoes"), draws)
     images = torch.rand(3, 3, *[program.model.image_size] * 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = {batch: program(images[:batch]) for batch in (1, 2, 3)}
-        if way == "shapes":
-            mode = FakeTensorMode(allow_non_fake_inputs=True)
-            with mode:
-                assert shapes(program(mode.from_tensor(images))) == shapes(expected[3])
-            assert shapes(copy.deepcopy(program).to("meta")(images.to("meta"))) == shapes(expected[3])
-            sys.exit()
+        return program, images, {batch: program(images[:batch]) for batch in (1, 2, 3)}
+
+
+def compare_way(way, draws):
+    """Record two images, and compare the program on other batches."""
+    program, images, expected = shipped(draws)
     recorded = WAYS[way](program, images[:2])  # with gradients enabled, as a user may well leave them
     for batch in (2, 3, 1, 3):
         with torch.no_grad():
             compare(recorded(images[:batch]), expected[batch])
+
+
+def compare_shapes():
+    """Run the model on tensors without data."""
+    program, images, expected = shipped()
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad():
+        with mode:
+            assert shapes(program(mode.from_tensor(images))) == shapes(expected[3])
+        assert shapes(copy.deepcopy(program).to("meta")(images.to("meta"))) == shapes(expected[3])
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # torch's own, of deprecated ways and of shapes compared while they are traced
+    for way, draws in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+        compare_way(way, int(draws))

@@ -88,7 +88,7 @@ def test_a_parameter_takes_a_class_if_that_of_the_base_class_does(cls, decoder):
 
 
 def test_a_class_with_required_parameters_is_not_built_for_a_parameter_without_annotation():
-    network = tiny.network(cls=Renaming, slot_decoder=SmallDecoder)
+    network = Renaming(slot_decoder=SmallDecoder, **tiny.SIZES)
     assert repr(build(describe(network))) == repr(network)
 
 
