@@ -14,6 +14,7 @@ ROOMS = [  # from the ground floor up
         "renamed",
         "paths",
         "mistakes",
+        "interrupts",
         "ranges",
         "command",
         "files",

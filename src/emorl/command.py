@@ -17,6 +17,7 @@ from jsonargparse import auto_cli
 
 from emorl import __version__
 from emorl.errors import DataError, refused
+from emorl.interrupts import exit_on_interrupt
 from emorl.mistakes import ShortErrors, explain
 from emorl.paths import command_line, expand_home, print_any_name
 
@@ -51,8 +52,10 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
         description = summary(commands)
     try:
         parser = partial(_Parser, version=__version__) if prog == name else _Parser
+        with exit_on_interrupt(name):
+            functions = _loaded(commands)
         status: int | None = auto_cli(
-            _loaded(commands),
+            functions,
             args=words,
             prog=prog,
             description=description,

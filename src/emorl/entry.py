@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from emorl.command import answer, run_command, summary
+from emorl.interrupts import exit_on_interrupt
+
+with exit_on_interrupt("emorl"):
+    from emorl.command import answer, run_command, summary
 
 DESCRIPTION = "Train, test and apply slot models."
 SUBCOMMANDS = {
@@ -29,9 +32,13 @@ def main(args: list[str] | None = None) -> None:
         if function := OTHERS.get(words[0]):
             module, _, name = function.partition(":")
             if name == "main":  # it parses words: optional arguments without a name, which a signature cannot express
-                raise SystemExit(import_module(module).main(words[1:]))
+                with exit_on_interrupt("emorl"):
+                    command = import_module(module).main
+                raise SystemExit(command(words[1:]))
             raise SystemExit(run_command(f"emorl {words[0]}", summary(function), function, words[1:]))
-        import_module("emorl.cli").main(words)
-    except KeyboardInterrupt:  # while libraries are imported
+        with exit_on_interrupt("emorl"):
+            run = import_module("emorl.cli").main
+        run(words)
+    except KeyboardInterrupt:
         print("emorl: interrupted", file=sys.stderr)
         raise SystemExit(130) from None

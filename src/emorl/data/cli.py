@@ -1,6 +1,9 @@
 """`emorl-data`: make, check and display data sets. To add a data set, add an entry to `COMMANDS`."""
 
-from emorl.command import Commands, run_command
+from emorl.interrupts import exit_on_interrupt
+
+with exit_on_interrupt("emorl-data"):
+    from emorl.command import Commands, run_command
 
 _DESCRIPTION = "Make, check and display data sets of shards."
 

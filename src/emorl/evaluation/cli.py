@@ -1,6 +1,9 @@
 """`emorl-evaluate`: studies of a trained model. To add a study, add an entry to `COMMANDS`."""
 
-from emorl.command import Commands, run_command
+from emorl.interrupts import exit_on_interrupt
+
+with exit_on_interrupt("emorl-evaluate"):
+    from emorl.command import Commands, run_command
 
 _DESCRIPTION = "Analyze a trained model: each study writes tables and figures to a folder."
 

@@ -63,7 +63,7 @@ class ImageMetric(Metric, ABC):
     is_differentiable = False
     _arguments: dict[str, str]  # source text of each argument, by name
     if TYPE_CHECKING:  # `torch.jit.script` reads annotations, and cannot resolve these
-        moments: Float64[Tensor, 3]  # number of images, mean, and sum of squared deviations from it
+        moments: Float64[Tensor, "moments=3"]  # number of images, mean, and sum of squared deviations from it
 
     def __new__(cls, *args: Any, **kwargs: Any) -> ImageMetric:
         """Store the arguments, including those of subclasses."""
@@ -160,7 +160,7 @@ class ImageMean(ImageMetric):
         self._add(values.double())
 
 
-def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, 3]:
+def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, "moments=3"]:
     r"""Return the moments of the union of groups of values from the moments of each group.
 
     $$ n = \sum_g n_g, \qquad \mu = \frac1n \sum_g n_g \mu_g, \qquad
@@ -178,7 +178,7 @@ def pool(moments: Float64[Tensor, "groups 3"]) -> Float64[Tensor, 3]:
     return torch.stack((count, pooled, (squares + n * (mean - pooled).square()).sum()))
 
 
-def _summarize(moments: Float64[Tensor, 3]) -> Summary:
+def _summarize(moments: Float64[Tensor, "moments=3"]) -> Summary:
     n, mean, squares = moments
     variance = squares / (n - 1)
     return Summary(

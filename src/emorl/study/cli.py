@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
+from emorl.interrupts import exit_on_interrupt
 
-from emorl.command import run_command
+with exit_on_interrupt("emorl-study"):
+    from jsonargparse.typing import PositiveInt
+
+    from emorl.command import run_command
 
 _SEEDS = PositiveInt(3)
 
@@ -31,7 +34,9 @@ def study(cases: str, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[
         seeds: Number of seeds, starting at 0.
         options: Additional options of every case, as a list: --options '[-c, short]'.
     """
-    status: int = import_module("emorl.study.run").run_study(cases, out, seeds, options)  # takes seconds
+    with exit_on_interrupt("emorl-study"):
+        run_study = import_module("emorl.study.run").run_study  # takes seconds
+    status: int = run_study(cases, out, seeds, options)
     return status
 
 

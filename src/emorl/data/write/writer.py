@@ -85,7 +85,7 @@ def _header(selections: Mapping[str, Selection]) -> Manifest:
     )
 
 
-def _write(folder: Path, tasks: list[ShardTask], processes: int, bar: "tqdm[None]") -> Generator[Shard, None, None]:
+def _write(folder: Path, tasks: list[ShardTask], processes: int, bar: tqdm) -> Generator[Shard, None, None]:
     """Write the shards and yield each when it is finished."""
     processes = min(processes, len(tasks))
     if processes > 1 and all(task.source.random_access for task in tasks):
@@ -97,7 +97,7 @@ def _write(folder: Path, tasks: list[ShardTask], processes: int, bar: "tqdm[None
             yield write_shard(folder, task, _counted(records, bar))
 
 
-def _counted(records: Iterator[Record], bar: "tqdm[None]") -> Iterator[Record]:
+def _counted(records: Iterator[Record], bar: tqdm) -> Iterator[Record]:
     for record in records:
         yield record
         bar.update()

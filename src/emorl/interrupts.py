@@ -1,0 +1,39 @@
+"""Ctrl-C while a command imports its libraries, which takes seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+
+@contextmanager
+def exit_on_interrupt(command: str) -> Iterator[None]:
+    """Within it, Ctrl-C prints one line and ends the process with status 130.
+
+    Libraries turn a `KeyboardInterrupt` that they receive while they are imported into other errors, or ignore it. No
+    cleanup runs: use this for imports only. In other threads, or where Ctrl-C is ignored or already handled, nothing
+    changes.
+
+    Args:
+        command: the command's name.
+    """
+
+    def interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+        os.write(2, f"{command}: interrupted\n".encode())
+        os._exit(128 + signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
