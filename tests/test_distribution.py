@@ -1,5 +1,6 @@
 """The wheel and the source archive: what they hold, and that the wheel alone lists, trains and tests recipes."""
 
+import configparser
 import os
 import re
 import shutil
@@ -120,6 +121,16 @@ def test_the_metadata_are_complete(metadata):
     urls = dict(line.split(", ") for line in metadata.get_all("Project-URL"))
     assert urls.keys() == {"Documentation", "Changelog", "Issues"}
     assert all(url.startswith(f"{metadata['Home-page']}/") for url in urls.values())
+
+
+def test_ci_tests_the_lowest_versions_that_are_promised():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    required = setup["options"]["install_requires"].strip().splitlines()
+    lowest = {re.sub(r"(\[.*\])? >=([\d.]+).*", r"==\2", line) for line in required}
+    pinned = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    versions = {re.sub(r"(\.0)+$", "", line) for line in pinned}
+    assert {re.sub(r"(\.0)+$", "", line) for line in lowest} <= versions
 
 
 def test_the_address_of_the_repository_stands_in_one_place(metadata):

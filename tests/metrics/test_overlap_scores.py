@@ -85,7 +85,7 @@ def test_the_overlap_is_the_jaccard_index_of_the_object_and_its_best_slot():
     predicted, true = whole_images(24)
     true = (true == 3).long()
     for p, t, value in zip(predicted, true, mean_best_overlap(predicted, true), strict=True):
-        best = max(jaccard_score(t.ravel() == 1, p.ravel() == j) for j in p.unique())
+        best = max(jaccard_score(t.ravel().numpy() == 1, p.ravel().numpy() == int(j)) for j in p.unique())
         assert value.item() == pytest.approx(best, rel=1e-12)
 
 

@@ -126,7 +126,8 @@ def test_boolean_label_maps_are_one_object_on_a_background(score):
 def test_the_largest_labels_of_all(score):
     """Labels that no int64 holds, the background among them."""
     small = torch.tensor([[[0, 1, 1, 2, 3]], [[0, 0, 3, 3, 1]]])
-    large = torch.tensor([0, 2**63 - 1, 2**63, 2**64 - 1], dtype=torch.uint64)[small]
+    labels = 0, 2**63 - 1, 2**63, 2**64 - 1
+    large = torch.tensor([[[labels[place] for place in row] for row in image] for image in small], dtype=torch.uint64)
     preds = torch.tensor([[[1, 1, 2, 2, 0]], [[3, 0, 2, 2, 0]]])
     assert torch.equal(score(preds, large), score(preds, small))
     assert torch.equal(score(large, small), score(small, small))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from emorl.evaluation.outputs import scale_of
 from emorl.figures import CYCLE, Figure, color
@@ -16,22 +17,33 @@ from emorl.results import LABELS
 _SCORES = "fg_ari", "ari", "fg_miou", "mse"
 _COLUMNS = 2
 _MINUTES = "time/minutes"
+_MARKERS = "", "o", "s"  # of cases beyond the number of colors
+# Of seeds: solid, then dashes.
+_STYLES: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (0, ()),
+    (0, (4, 1.5)),
+    (0, (1, 1)),
+    (0, (6, 1, 1, 1)),
+    (0, (8, 4)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
 
 
-def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
-    """Draw FG-ARI, ARI, mIoU and MSE against minutes of training: a line for each run, a color for each case.
+def training_figure(runs: Mapping[str, Mapping[int, Path]]) -> Figure:
+    """Draw FG-ARI, ARI, mIoU and MSE against minutes of training: a color for each case, a line style for each seed.
 
     Data without masks have MSE only. The scores are those at I = 0 if the model has slots there, and otherwise those
     after the last step.
 
     Args:
-        runs: the ``metrics.csv`` of each case's runs; a run without the minutes of the callback `Clock` has no line.
+        runs: the ``metrics.csv`` of each case's runs, by seed; a run without the minutes of the callback `Clock` has no
+            line.
 
-    >>> len(training_figure({"full": []}).axes)
+    >>> len(training_figure({"full": {}}).axes)
     4
     """
-    histories = {case: [read_history(file) for file in files] for case, files in runs.items()}
-    logged = {name.rpartition("/")[2] for curves in histories.values() for history in curves for name in history}
+    histories = {case: {seed: read_history(file) for seed, file in files.items()} for case, files in runs.items()}
+    logged = {name.rpartition("/")[2] for curves in histories.values() for each in curves.values() for name in each}
     shown = [score for score in _SCORES if score in logged] or _SCORES
     columns = min(len(shown), _COLUMNS)
     rows = math.ceil(len(shown) / columns)
@@ -41,18 +53,33 @@ def training_figure(runs: Mapping[str, Sequence[Path]]) -> Figure:
         axes.set(xlabel="minutes of training", ylabel=f"{LABELS[score]}, validation")
         axes.grid(alpha=0.3)
         for number, (case, curves) in enumerate(histories.items()):
-            style = ("-", "--", ":")[number // len(CYCLE) % 3]
-            for history in curves:
+            marker = _MARKERS[number // len(CYCLE) % len(_MARKERS)]
+            for seed, history in curves.items():
                 curve = history.get(f"val/zero_step/{score}", history.get(f"val/{score}"))
                 if curve and _MINUTES in history:
                     steps, values = zip(*curve, strict=True)
                     known, minutes = zip(*history[_MINUTES], strict=True)
-                    axes.plot(np.interp(steps, known, minutes), values, style, color=color(number), label=case)
+                    axes.plot(
+                        np.interp(steps, known, minutes),
+                        values,
+                        color=color(number),
+                        linestyle=_STYLES[seed % len(_STYLES)],
+                        marker=marker,
+                        markevery=0.1,
+                        label=case,
+                    )
         if score == "mse":
             axes.set_yscale(scale_of(value for line in axes.lines for value in np.asarray(line.get_ydata())))
         else:
             axes.set_ylim(-0.02, 1.02)
-    first = figure.axes[0]
-    cases = dict(zip(*first.get_legend_handles_labels()[::-1], strict=True))
-    first.legend(cases.values(), cases.keys())
+    axes = figure.axes[0]
+    entries = {
+        f"{line.get_label()}": Line2D([], [], color=line.get_color(), marker=line.get_marker()) for line in axes.lines
+    }
+    seeds = sorted({seed for case in runs.values() for seed in case})
+    if len(seeds) > 1:
+        entries |= {
+            f"seed {seed}": Line2D([], [], color="black", linestyle=_STYLES[seed % len(_STYLES)]) for seed in seeds
+        }
+    axes.legend(entries.values(), entries.keys(), handlelength=3)
     return figure

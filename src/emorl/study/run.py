@@ -164,16 +164,16 @@ def _word(option: Any) -> str:
     return "null" if option is None else str(expand_home(option))
 
 
-def histories(runs: Iterable[Run]) -> dict[str, list[Path]]:
-    """Return the existing files of logged values of runs, by case.
+def histories(runs: Iterable[Run]) -> dict[str, dict[int, Path]]:
+    """Return the existing files of logged values of runs, by case and seed.
 
     >>> histories([Run("full", (), seed=0, folder=Path("/no/such/run"))])
     {}
     """
-    found: dict[str, list[Path]] = {}
+    found: dict[str, dict[int, Path]] = {}
     for run in runs:
         if (curve := run.folder / "metrics.csv").exists():
-            found.setdefault(run.case, []).append(curve)
+            found.setdefault(run.case, {})[run.seed] = curve
     return found
 
 

@@ -62,10 +62,13 @@ def count_overlaps(preds: Tensor, target: Tensor, ignore_index: int | None = Non
     image = torch.arange(batch, device=target.device)[:, None, None].expand(target.shape)
     if (void := check_ignore_index(ignore_index)) is not None:
         keep = ~_is_void(target, void)
-        image, target, preds = image[keep], target[keep], preds[keep]
+        target, preds = (labels * keep.to(labels.dtype) for labels in (target, preds))
     check_signs(preds=preds, target=target)
     (t, t_count), (p, p_count) = _number(target), _number(preds)
-    keys, pixels = torch.unique((image * t_count + t) * p_count + p, return_counts=True)
+    keys = (image * t_count + t) * p_count + p
+    if void is not None:
+        keys = keys[keep]  # torch 2.7 cannot index the labels themselves if they are uint16, uint32 or uint64
+    keys, pixels = torch.unique(keys, return_counts=True)
     pair = keys // p_count
     return Overlaps(batch, pair // t_count, pair % t_count, keys % p_count, pixels)
 
