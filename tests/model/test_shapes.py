@@ -40,6 +40,7 @@ def test_on_meta(name, steps, noise):
     check(build(name).to("meta"), steps, torch.rand(3, 3, 12, 15, device="meta"), noise)
 
 
+@pytest.mark.skipif(torch.__version__ < "2.8", reason="torch 2.7 does not convert modules to fake tensors")
 @pytest.mark.parametrize("noise", [gaussian_noise, ImageNoise(torch.arange(3))], ids=["gaussian", "of images"])
 @pytest.mark.parametrize(("name", "steps"), CASES)
 def test_without_values(name, steps, noise):

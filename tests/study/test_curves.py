@@ -23,8 +23,8 @@ def curve(tmp_path):
 
 
 def styles(lines):
-    """The line style of each line; `get_linestyle` says only whether it is dashed."""
-    return [line._unscaled_dash_pattern for line in lines]
+    """The dashes of each line; `get_linestyle` says only whether it is dashed."""
+    return [line._unscaled_dash_pattern[1] or "solid" for line in lines]
 
 
 def test_every_run_is_a_line_over_minutes_in_the_color_of_its_case_and_the_style_of_its_seed(curve):
