@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 
-ROOMS = [  # from the ground floor up
+ROOMS = [  # the lowest first
     *(
         "errors",
         "renamed",

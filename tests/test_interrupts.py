@@ -9,7 +9,7 @@ import pytest
 
 from emorl.interrupts import exit_on_interrupt
 
-# A library in C, while it is imported: it replaces the KeyboardInterrupt by an error of its own.
+# A library in C, while it is imported: it replaces the KeyboardInterrupt by another error.
 PROGRAM = """
 import os, signal, sys, time
 

@@ -8,7 +8,8 @@ import pytest
 HOME = Path(__file__).parents[1]
 FILES = [
     HOME / "README.md",
-    *(file for folder in ("src", "configs", "docs") for file in (HOME / folder).rglob("*")),
+    HOME / "CONTRIBUTING.md",
+    *(file for folder in ("src", "configs", "docs", "examples", "benchmarks") for file in (HOME / folder).rglob("*")),
 ]
 TEXTS = [file for file in FILES if file.suffix in (".md", ".py", ".yaml")]
 BRITISH = (

@@ -43,7 +43,7 @@ pytestmark = [
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A job of one task in an empty folder; return a function that tells with what `scontrol` was called."""
+    """A job of one task in an empty folder; return a function that returns the arguments of `scontrol`."""
     (tmp_path / "bin").mkdir()
     calls = tmp_path / "calls"
     calls.touch()
@@ -113,7 +113,7 @@ def assert_same(ours, theirs):
 
 
 def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slurm, tmp_path, emorl):
-    """In a process of its own, with a worker, by the batch script of the documentation."""
+    """In a separate process, with a worker, by the batch script of the documentation."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
     worker = "--data.num_workers=1"
     first = submitted()

@@ -44,7 +44,7 @@ def test_a_recipe_is_described_by_its_file(path, printed):
 
 
 @pytest.mark.parametrize("path", sorted(set(recipes().values())), ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_recipe_tells_where_its_data_come_from(path):
+def test_a_recipe_names_the_source_of_its_data(path):
     (command,) = (line for line in path.read_text().splitlines() if line.startswith("# Data: "))
     assert f" {yaml.safe_load(path.read_text())['data']['root']} " in f"{command} "
 

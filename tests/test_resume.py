@@ -16,7 +16,7 @@ from emorl.callbacks import RefinementCurriculum
 from emorl.module import SlotModule
 from emorl.optim import WarmupExponentialDecay
 
-# The resumed runs of these tests keep no checkpoints of their own.
+# The resumed runs of these tests save no checkpoints.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used")
 
 STEPS = 8  # of 6 to an epoch
@@ -50,7 +50,7 @@ def every_step(folder):
 
 
 def state(module, trainer):
-    """Return all that a run goes on with."""
+    """Return the state from which a run resumes."""
     (optimizer,) = trainer.optimizers
     adam = {f"{i} {k}": torch.as_tensor(v) for i, s in enumerate(optimizer.state.values()) for k, v in s.items()}
     scheduler = trainer.lr_scheduler_configs[0].scheduler

@@ -45,7 +45,7 @@ def fit(shards, tmp_path, monkeypatch, emorl):
 
 
 @pytest.mark.filterwarnings("ignore:You are using `torch.load` with `weights_only=False`")
-def test_a_run_tells_wandb_everything_and_other_loggers_the_same_numbers(fit, shards, tmp_path):
+def test_wandb_gets_everything_and_other_loggers_the_same_numbers(fit, shards, tmp_path):
     board = ("--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=board")
     fit("--curriculum.phases={0: 2, 3: 1}", *board)
     run = offline.Offline(tmp_path)
@@ -115,7 +115,7 @@ def test_without_wandb_its_callbacks_do_nothing(shards, tmp_path):
 
 
 def test_checkpoints_that_are_not_there_are_left_out(tmp_path):
-    """A run that goes on elsewhere knows of a best one that only the other machine has."""
+    """A run resumed on another machine records the path of a best checkpoint that is only on the first."""
     best, last = ModelCheckpoint(monitor="val/fg_ari"), ModelCheckpoint()
     best.best_model_path, last.last_model_path = str(tmp_path / "best.ckpt"), str(tmp_path / "last.ckpt")
     (tmp_path / "last.ckpt").touch()

@@ -154,7 +154,7 @@ def test_a_lock_is_not_inherited_by_a_fork(tmp_path):
 
 
 def test_wandb_without_a_key_is_one_line(shards, tmp_path):
-    """In a process of its own: W&B remembers what it was told before."""
+    """In a separate process: W&B keeps its earlier settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {"HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "netrc")}
     logger = ("--trainer.logger=WandbLogger", "--trainer.logger.save_dir=runs")

@@ -226,7 +226,7 @@ def weighed(read, indices):
     return ((index, lambda decode=decode: decode()._replace(key=f"{resident()}")) for index, decode in read(indices))
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells the memory of a process on Linux only")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process on Linux only")
 def test_the_memory_of_a_reader_is_constant(tmp_path):
     """Each epoch has a new worker, which runs the same code; keeping a fifth of the data would take 4 MB more."""
     manifest = write_shards(consecutive(Noise(), {"train": 100}), tmp_path, shard_size=10)

@@ -372,7 +372,7 @@ def test_states_are_in_no_checkpoint_unless_asked_for():
 
 
 def distributed_scores(rank, world):
-    """What every metric returns of each step, if steps are synchronized, and in the end, of its own share alone too."""
+    """What every metric returns of each step, if steps are synchronized, and in the end, of the process alone too."""
     found = []
     for metric, _, arguments, data in CASES:
         preds, target = data()

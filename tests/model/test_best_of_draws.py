@@ -108,7 +108,7 @@ for name in ("draws", "steps", "num_slots"):
 
 
 def test_numbers_of_a_call_are_whole():
-    """In a process of its own: pytest's checks of types come first."""
+    """In a separate process, without pytest's checks of types."""
     subprocess.run([sys.executable, "-c", NOT_WHOLE], check=True)
 
 

@@ -50,7 +50,7 @@ def baseline():
 
 
 class Extended(EfficientMORL):
-    """A model with an argument of its own before those that it passes on."""
+    """A model with an additional argument before those that it passes on."""
 
     def __init__(self, extra: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)

@@ -118,7 +118,7 @@ def test_big_decoder_renders_multiples_of_sixteen_alone():
             model(images(1, height, width))
 
 
-def test_an_image_is_read_without_its_neighbours():
+def test_an_image_is_read_without_its_neighbors():
     model, image, noise = tiny_model(), images(3), named_noise()
     alone = model(image[1:2], noise=lambda name, like: noise(name, like.expand(3, -1, -1))[1:2])
     together = model(image, noise=noise)
