@@ -112,7 +112,10 @@ def test_the_source_archive_has_what_its_tests_need(archive):
 
 def test_the_metadata_are_complete(metadata):
     assert metadata["Version"] == emorl.__version__
-    assert f"version: {emorl.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    citation, changelog = ((ROOT / name).read_text() for name in ("CITATION.cff", "CHANGELOG.md"))
+    assert f"version: {emorl.__version__}\n" in citation
+    (released,) = re.findall(r"^date-released: (.+)$", citation, re.MULTILINE)
+    assert f"## [{emorl.__version__}] - {released}\n" in changelog
     assert metadata["Author"] == "The emorl authors"
     assert metadata["License"] == "MIT"
     assert "object-centric learning" in metadata["Keywords"]

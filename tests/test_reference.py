@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 from pathlib import Path
+from types import ModuleType
 
 import emorl
 
@@ -19,25 +20,23 @@ MODULES = [
 ]
 
 
-def public_names():
-    """Yield the names by which something public may be in the reference."""
-    for module in MODULES:
+def public_names(modules=MODULES):
+    """Yield each public name with the entries that show it: an entry of a module shows only classes and functions."""
+    for module in modules:
         for name in getattr(module, "__all__", ()):
             value = getattr(module, name)
-            yield f"{module.__name__}.{name}", f"{getattr(value, '__module__', module.__name__)}.{name}"
+            homes = {module.__name__, getattr(value, "__module__", module.__name__)}
+            named = {f"{home}.{name}" for home in homes}
+            yield f"{module.__name__}.{name}", named | homes if getattr(value, "__name__", "") == name else named
         if not module.__name__.startswith(WHOLE):
             for name, value in vars(module).items():
                 defined = inspect.isclass(value) or inspect.isroutine(value)
                 if defined and not name.startswith("_") and value.__module__ == module.__name__:
-                    yield (f"{module.__name__}.{name}",)
+                    yield f"{module.__name__}.{name}", {f"{module.__name__}.{name}", module.__name__}
 
 
 def missing(things, entries):
-    return [
-        names[0]
-        for names in things
-        if not {part for name in names for part in (name, name.rpartition(".")[0])} & entries
-    ]
+    return [name for name, shown_by in things if not shown_by & entries]
 
 
 def test_every_public_name_is_in_the_reference():
@@ -57,14 +56,39 @@ def test_every_entry_of_the_reference_exists():
     assert [entry for entry in sorted(ENTRIES) if not exists(entry)] == []
 
 
+def public_values():
+    paths = (path.rpartition(".") for path, _ in public_names())
+    return [getattr(importlib.import_module(module), name) for module, _, name in paths]
+
+
+def unknown_references(values, known):
+    """Return the names to which docstrings refer as "see `name`" and that are not known."""
+    members = [member for value in values if inspect.isclass(value) for member in vars(value).items()]
+    methods = [method for name, method in members if not name.startswith("_") or name == "__init__"]
+    named = {
+        name for each in (*values, *methods) for name in re.findall(r"[Ss]ee (?:also )?`([\w.]+)`", each.__doc__ or "")
+    }
+    return sorted(name for name in named if name.rpartition(".")[2] not in known | {name for name, _ in members})
+
+
+def test_docstrings_refer_to_names_in_the_reference():
+    known = {path.rpartition(".")[2] for path, _ in public_names()} | {name.rpartition(".")[2] for name in ENTRIES}
+    assert unknown_references(public_values(), known) == []
+
+
+def test_a_reference_to_a_private_name_is_found():
+    def function():
+        """Do something, see `emorl.private` and `other`."""
+
+    assert unknown_references([function], {"other"}) == ["emorl.private"]
+
+
 def without_example(classes):
     return sorted({f"{cls.__module__}.{cls.__qualname__}" for cls in classes if ">>>" not in (cls.__doc__ or "")})
 
 
 def test_every_public_class_has_an_example():  # `test_doctests` runs them
-    paths = (names[0].rpartition(".") for names in public_names())
-    values = [getattr(importlib.import_module(module), name) for module, _, name in paths]
-    assert without_example(filter(inspect.isclass, values)) == []
+    assert without_example(filter(inspect.isclass, public_values())) == []
 
 
 def test_a_class_without_an_example_is_found():
@@ -75,4 +99,12 @@ def test_a_class_without_an_example_is_found():
 
 
 def test_a_name_that_no_page_has_is_found():
-    assert missing([("emorl.optim.Muon",), ("emorl.new.Thing",)], {"emorl.optim"}) == ["emorl.new.Thing"]
+    things = [("emorl.optim.Muon", {"emorl.optim"}), ("emorl.new.Thing", {"emorl.new"})]
+    assert missing(things, {"emorl.optim"}) == ["emorl.new.Thing"]
+
+
+def test_an_exported_constant_needs_its_entry():
+    module = ModuleType("emorl.new")
+    module.__all__, module.SIZE = ["SIZE"], (64, 64)
+    assert missing(public_names([module]), {"emorl.new"}) == ["emorl.new.SIZE"]
+    assert missing(public_names([module]), {"emorl.new.SIZE"}) == []

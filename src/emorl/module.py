@@ -79,8 +79,8 @@ class SlotModule(LightningModule):
         test_refinement_steps: I in ``test`` and ``predict``; by default the model's ``training_steps``.
         test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` and
             `load_pretrained` always do (see `PosteriorMeans`): better reconstructions, but no ELBO.
-        test_draws: number N of draws in ``test`` and ``predict``; the best of each image is kept (see `best_of`). The
-            time grows N-fold.
+        test_draws: number N of draws in ``test`` and ``predict``; of each image, the draw with the lowest bound,
+            nll + KL, is kept (without a likelihood, with the lowest squared error). The time grows N-fold.
         score_attention: whether ``test`` also scores the attention of the last layer as masks, under ``attention/``.
         optimizer: builds the optimizer from the parameters: a class, or a ``functools.partial`` of one. A checkpoint
             cannot store a plain function: it loads with the default optimizer.
@@ -260,7 +260,7 @@ class SlotModule(LightningModule):
     def test_inference(
         self, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0, means: bool = False
     ) -> Inference:
-        """Infer a batch as ``test`` does: return the best of ``test_draws`` draws, see `best_of`.
+        """Infer a batch as ``test`` does: return the best of ``test_draws`` draws of each image.
 
         Args:
             batch: the batch.

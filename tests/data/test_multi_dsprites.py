@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emorl.data.cli import main
-from emorl.data.generate.dsprites import ORIENTATIONS, POSITIONS, SCALES, SHAPES, _corners, _fill
-from emorl.data.generate.multi_dsprites import VARIANTS, MultiDSprites, render, sprite
+from emorl.data.generate.dsprites import ORIENTATIONS, POSITIONS, SCALES, SHAPES, _corners, _fill, sprite
+from emorl.data.generate.multi_dsprites import VARIANTS, MultiDSprites, render
 from emorl.data.records import check_record
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError

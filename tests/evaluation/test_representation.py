@@ -10,10 +10,10 @@ from jsonargparse.typing import NonNegativeInt
 from PIL import Image
 
 import tiny
+from emorl.data.generate.clevr_scene import FACTORS as CLEVR
 from emorl.data.generate.multi_dsprites import FACTORS as MULTI_DSPRITES
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import FACTORS
-from emorl.data.sources.clevr import FACTORS as CLEVR
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, infer, load_scenes
 from emorl.evaluation.representation.matching import Matches, match

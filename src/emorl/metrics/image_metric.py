@@ -39,7 +39,7 @@ class Summary(NamedTuple):
 class ImageMetric(Metric, ABC):
     r"""Mean over images of one value per image; it does not depend on how images are divided into batches or processes.
 
-    The state is the moments $(n, \mu, M)$ of the values, where $M = \sum (v - \mu)^2$; see `pool`. It stays float64
+    The state is the moments $(n, \mu, M)$ of the values, where $M = \sum (v - \mu)^2$. It stays float64
     when the parent module is cast, and so cannot move to a device without float64 (MPS). A NaN among the values makes
     the mean NaN until `reset`; only `SegmentationMetric` can skip such values.
 

@@ -97,8 +97,9 @@ class SlotModel(Described, ABC):
             images: the images.
             steps: refinement steps or iterations; by default ``default_steps``.
             num_slots: number K of slots; by default that of the constructor.
-            draws: number N of initializations of the slots; the best is kept, see `best_of`. N > 1 takes N times the
-                time of `forward`, which decodes, and no more memory.
+            draws: number N of initializations of the slots; of each image, the one with the lowest bound, nll + KL, is
+                kept (without a likelihood, with the lowest squared error). N > 1 takes N times the time of `forward`,
+                which decodes, and no more memory.
 
         Raises:
             ValueError: if the images have another type, range or shape, or a size that the decoder cannot render; if

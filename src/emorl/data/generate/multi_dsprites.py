@@ -17,8 +17,6 @@ from emorl.data.records import Factor, Objects, Record, Value
 from emorl.errors import DataError
 from emorl.renamed import former_attributes
 
-__all__ = ["COLORS", "FACTORS", "IMAGE_SIZE", "SHAPES", "VARIANTS", "MultiDSprites", "Variant", "render", "sprite"]
-
 if not TYPE_CHECKING:
     __getattr__ = former_attributes(__name__)
 

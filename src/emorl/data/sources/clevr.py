@@ -10,8 +10,6 @@ from emorl.data.records import Objects, Record, label_map
 from emorl.data.sources.example import Example, class_name, take
 from emorl.data.sources.tfrecord import TFRecordSource
 
-__all__ = ["CLASSES", "FACTORS", "IMAGE_SIZE", "MAX_OBJECTS", "ClevrTFRecords"]
-
 _ENTITIES = MAX_OBJECTS + 1
 _NUMBERS = ("x", "y", "z", "rotation")
 

@@ -4,7 +4,8 @@ from os import PathLike
 
 import numpy as np
 
-from emorl.data.generate.multi_dsprites import COLORS, FACTORS, IMAGE_SIZE, SHAPES, VARIANTS
+from emorl.data.generate.dsprites import SHAPES
+from emorl.data.generate.multi_dsprites import COLORS, FACTORS, IMAGE_SIZE, VARIANTS
 from emorl.data.records import Objects, Record, label_map
 from emorl.data.sources.example import Example, class_name, take
 from emorl.data.sources.tfrecord import TFRecordSource
