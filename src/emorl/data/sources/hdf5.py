@@ -31,9 +31,9 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from jaxtyping import Num, UInt8
 
+from emorl.data.generate.clevr_scene import FACTORS
 from emorl.data.records import Factor, Record, Source, Value, file_provenance, label_map
 from emorl.data.schema import parse
-from emorl.data.sources import clevr
 from emorl.errors import DataError, reason
 
 SPLITS = ("train", "val", "test")
@@ -65,7 +65,7 @@ class Contents:
     columns: tuple[str, ...]
 
 
-_CLEVR_FACTORS = tuple(factor for factor in clevr.FACTORS if factor.name in CLEVR_COLUMNS)
+_CLEVR_FACTORS = tuple(factor for factor in FACTORS if factor.name in CLEVR_COLUMNS)
 _CLEVR = Contents("clevr", "standard", _CLEVR_FACTORS, CLEVR_COLUMNS)
 PUBLISHED = {  # by the beginning of the file's name
     "tetrominoes": Contents("tetrominoes", "standard", (), ()),
