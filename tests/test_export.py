@@ -1,6 +1,7 @@
 """Exported programs give the results of the models."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -164,3 +165,11 @@ def test_changed_weights_are_exported_without_the_claims_of_the_original(tmp_pat
     assert [each["weights"] for each in described] == ["slot_attention/tetrominoes", "model"]
     assert [each["license"] for each in described] == ["MIT", ""]
     assert [each["trained_on"] for each in described] == ["tetrominoes, standard", ""]
+
+
+@pytest.mark.parametrize("methods", [["nope"], ["encode", "nope"], "decode", [], (), None, [3], [["encode"]]])
+def test_unknown_methods_are_refused_with_those_that_exist(methods, tmp_path, unchecked):
+    told = rf"^Expected methods as a list of decode, encode, reconstruct, got {re.escape(repr(methods))}\.$"
+    with pytest.raises(ValueError, match=told):
+        export(load_pretrained("tetrominoes"), tmp_path / "a.pt2", methods=methods)
+    assert not list(tmp_path.iterdir())

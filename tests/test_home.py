@@ -2,15 +2,23 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 import tiny
 from emorl.configurations import BASE, settings
 from emorl.data.cli import main as data
+from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.scenes import Scenes
+from emorl.data.write.selection import consecutive
+from emorl.data.write.writer import write_shards
+from emorl.errors import DataError
 from emorl.evaluation.cli import main as evaluate
 from emorl.paths import command_line, expand_home
+from emorl.pretrained import from_pretrained, load_module, load_pretrained
 from emorl.study import run
 from emorl.study.cli import main as study
 
@@ -77,3 +85,24 @@ def test_emorl_study(home, monkeypatch):
     recipe = f"{home}/recipe.yaml"
     options = [f"--data.root={home}/shards", "--config", recipe, f"--trainer.logger.save_dir={home}/runs"]
     assert kept == {"options": options, "files": {"base": settings(BASE), recipe: {"seed_everything": 0}}}
+
+
+def test_the_functions_of_python(home, monkeypatch):
+    monkeypatch.setattr("emorl.export._archive", lambda *_: b"")
+    write_shards(consecutive(Tetrominoes(num_scenes=2, seed=0), {"train": 2}), "~/shards")
+    assert len(Scenes("~/shards")) == 2
+    load_pretrained("tetrominoes").save_pretrained("~/mine")
+    for load in load_pretrained, load_module, from_pretrained:
+        for name in "~/mine", Path("~/mine"):
+            assert load(name)
+    assert load_pretrained(tiny.saved(tiny.module(), home / "a.ckpt")).card == load_pretrained("~/a.ckpt").card
+    assert load_pretrained("tetrominoes").export("~/a.pt2", methods=["encode"]) == [home / "a_encode.pt2"]
+    Image.new("RGB", (35, 35)).save(home / "a.png")
+    assert len(load_pretrained("tetrominoes").preprocess(["~/a.png", Path("~/a.png")])) == 2
+
+
+def test_the_home_of_nobody_is_one_line(home):
+    name = "~nobody-by-this-name/a"
+    for use in load_pretrained, from_pretrained, Scenes:
+        with pytest.raises(DataError, match=name):
+            use(name)

@@ -1,6 +1,8 @@
 """A folder of ``save_pretrained`` works wherever the name of shipped weights does."""
 
+import hashlib
 import json
+import re
 import sys
 from inspect import signature
 from pathlib import Path
@@ -8,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 import emorl as package
 import tiny
+from emorl.errors import DataError
 from emorl.evaluation.report.run import read_run
 from emorl.explore import build as explore
 from emorl.module import SlotModule
@@ -173,3 +177,68 @@ def test_what_is_neither_text_nor_a_path_is_told(load, value):
         TypeError, match=r"^Expected the name of shipped weights, or the path of [^\n]*, got [^\n]*\. Names are"
     ):
         load(value)
+
+
+@pytest.fixture
+def namesake(tmp_path, monkeypatch):
+    """A folder with the name of shipped weights, in the working directory, whose card says so."""
+    monkeypatch.chdir(tmp_path)
+    model = load_pretrained("tetrominoes")
+    model.card = {"trained_on": "mine"}
+    model.save_pretrained("tetrominoes")
+    return "tetrominoes"
+
+
+@pytest.mark.parametrize("load", [load_pretrained, package.from_pretrained, read_weights])
+def test_a_path_is_a_folder_and_a_name_the_shipped_weights_with_a_warning(load, namesake, recwarn):
+    assert load(Path(namesake)).card == load(f"./{namesake}").card == {"trained_on": "mine"}
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"^tetrominoes is the name of shipped .*give \./tetrominoes$") as record:
+        shipped = load(namesake)
+    assert len(record) == 1
+    assert shipped.card["weights"] == namesake
+
+
+def test_shipped_weights_are_saved_without_the_warning(namesake, recwarn):
+    model = load_pretrained("slot_attention/tetrominoes")
+    Path("slot_attention/tetrominoes").mkdir(parents=True)
+    Path("slot_attention/tetrominoes/config.json").write_text("{}")
+    model.save_pretrained("again")
+    assert not recwarn
+
+
+@pytest.mark.parametrize("load", [load_pretrained, load_module, package.from_pretrained])
+@pytest.mark.parametrize("name", ["tetrominoes", "iodine/tetrominoes", "user/repo"])
+def test_a_path_is_neither_a_name_nor_a_repository(load, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("emorl.pretrained._hub", lambda: pytest.fail("asks the hub"))
+    with pytest.raises(DataError, match=f"^{name}: expected a (checkpoint|folder)"):
+        load(Path(name))
+
+
+def reweighted(folder, change):
+    """Change the weights of a folder, with their checksum."""
+    state = load_file(folder / "model.safetensors")
+    name = next(name for name, value in state.items() if value.is_floating_point() and value.any())
+    save_file(state | {name: change(state[name])}, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("load", [load_pretrained, load_module, package.from_pretrained])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_not_loaded(load, value, trained):
+    folder = trained[1]
+    reweighted(folder, lambda weight: torch.full_like(weight, value))
+    with pytest.raises(DataError, match=rf"^{re.escape(str(folder))}: expected finite numbers, got a NaN"):
+        load(folder)
+
+
+@pytest.mark.parametrize("load", [load_pretrained, load_module, package.from_pretrained])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_weights_that_are_no_floats_are_not_loaded(load, dtype, trained):
+    folder = trained[1]
+    reweighted(folder, lambda weight: weight.to(dtype))
+    with pytest.raises(DataError, match=rf"^{re.escape(str(folder))}: expected .* of type torch.float32, got {dtype};"):
+        load(folder)

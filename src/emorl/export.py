@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,7 +93,7 @@ def export(
         steps: iterations of Slot Attention; by default the model's.
         num_slots: number of slots K of encode and reconstruct, fixed in the files; by default the model's.
         name: name of the model in errors and metadata.
-        methods: those to write.
+        methods: those to write, of reconstruct, encode and decode.
 
     Returns:
         The files.
@@ -101,10 +102,12 @@ def export(
         DataError: if the path has another suffix, if inference needs gradients of the loss (IODINE, EfficientMORL with
             I > 0), if a weight is a NaN or an infinity, if a package is missing, or if a file cannot be written.
         TypeError: if ``path`` is not a path.
-        ValueError: if ``steps`` or ``num_slots`` is out of range.
+        ValueError: if ``steps`` or ``num_slots`` is out of range, or ``methods`` is empty or has an unknown one.
     """
     path_like(path=path)
-    path = Path(path).expanduser()
+    if not (isinstance(methods, list | tuple) and methods and all(method in PARTS for method in methods)):
+        raise ValueError(f"Expected methods as a list of {', '.join(sorted(PARTS))}, got {methods!r}.")
+    path = Path(expanduser(path))
     write = {".onnx": _onnx, ".pt2": _archive}.get(path.suffix)
     if write is None:
         raise DataError.of(

@@ -12,8 +12,12 @@ from torch import Tensor
 from emorl.errors import DataError
 
 
-def check_weights(state: Mapping[str, Tensor]) -> None:
-    """Check that all weights are finite, before they are stored.
+def check_weights(state: Mapping[str, Tensor], where: object = "weights") -> None:
+    """Check that all weights are finite, before they are stored and after they are read from a folder.
+
+    Args:
+        state: the weights.
+        where: their folder, for the error.
 
     Raises:
         DataError: if one is a NaN or an infinity.
@@ -28,7 +32,7 @@ def check_weights(state: Mapping[str, Tensor]) -> None:
     if broken:
         got = f"a NaN or an infinity in {len(broken)} of {len(state)} tensors, the first {broken[0]}"
         remedy = "use weights from before the training diverged, such as an earlier checkpoint"
-        raise DataError.of("weights", expected="finite numbers", got=got, remedy=remedy)
+        raise DataError.of(where, expected="finite numbers", got=got, remedy=remedy)
 
 
 class FiniteCheck:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
+from os.path import expanduser
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -88,7 +89,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
             TypeError: if a part of the model is a function, see `emorl.model.describe`, or the folder is not a path.
         """
         path_like(folder=folder)
-        write(Path(folder), files_of(self, **{"repo_id": repo_id} | (model_card_kwargs or {})))
+        write(Path(expanduser(folder)), files_of(self, **{"repo_id": repo_id} | (model_card_kwargs or {})))
         return self.push_to_hub(repo_id, model_card_kwargs=model_card_kwargs, **options) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib import import_module
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ from emorl.model.build import build
 from emorl.preprocess import Picture, preprocess
 from emorl.results import LABELS, rounded
 from emorl.saved import Weights
-from emorl.stored import class_path_of, file_of, load_card, load_weights, names, read_weights
+from emorl.stored import class_path_of, file_of, load_card, load_weights, names, read_shipped, read_weights
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)  # user/repo of the hub
 
@@ -148,7 +149,8 @@ def load_pretrained(name: str | Path) -> Pretrained:
 
     Args:
         name: name of shipped weights, or path of a folder of ``save_pretrained`` or of a checkpoint of ``emorl fit``,
-            whose card contains only ``total_steps`` and ``model``.
+            whose card contains only ``total_steps`` and ``model``. A Path is never a name. A name that is also that of
+            a folder of ``save_pretrained`` gives the shipped weights, with a warning; ``./NAME`` is the folder.
 
     Raises:
         DataError: if it is none of them, or damaged.
@@ -169,7 +171,7 @@ def published(model: Pretrained) -> Pretrained:
     card: dict[str, Any] = {}
     if name in names():
         with torch.random.fork_rng(devices=[]):
-            known = load_pretrained(name)
+            known = assembled(read_shipped(name))
         if _same(model, known):
             return model
         card = known.card
@@ -238,7 +240,8 @@ def from_pretrained(
     """Load shipped weights, a folder of ``save_pretrained``, or a repository ``user/repo`` of the Hugging Face Hub.
 
     Args:
-        name: name, folder or repository, looked for in this order.
+        name: name, folder or repository, looked for in this order. A Path is always a folder; a name that is also that
+            of a folder gives the shipped weights, with a warning, and ``./NAME`` the folder.
         classes: classes outside `emorl.model` that the model may consist of, such as your own; others are refused,
             because a configuration that could name any class could run any code.
         revision: branch, tag or commit of the repository; by default its main branch.
@@ -254,11 +257,12 @@ def from_pretrained(
     """
     if not isinstance(classes, list | tuple) or not all(isinstance(each, type) for each in classes):
         raise TypeError(f"Expected a list of classes, got {classes!r}. Give it as classes=[own_model.SoftKMeans].")
-    if not isinstance(name, str | Path) or name in names() or Path(name).is_dir():
+    if not isinstance(name, str | Path) or name in names() or Path(expanduser(name)).is_dir():
         return assembled(read_weights(name, classes))
-    if Path(name).exists() or not _REPOSITORY.fullmatch(str(name)):
-        got = "a file" if Path(name).exists() else "none of them"
-        remedy = "load a checkpoint with emorl.load_pretrained" if Path(name).exists() else "check the path"
+    exists = Path(expanduser(name)).exists()
+    if exists or isinstance(name, Path) or not _REPOSITORY.fullmatch(name):
+        got = "a file" if exists else "none of them"
+        remedy = "load a checkpoint with emorl.load_pretrained" if exists else "check the path"
         expected = f"a folder of save_pretrained, a repository user/repo of the hub, or one of {', '.join(names())}"
         raise DataError.of(name, expected=expected, got=got, remedy=remedy + did_you_mean(str(name), names()))
     return _hub().HubModel.from_pretrained(  # type: ignore[no-any-return]

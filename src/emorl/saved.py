@@ -13,6 +13,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from emorl.errors import DataError, reason
+from emorl.finite import check_weights
 from emorl.model.describe import describe
 from emorl.model_card import foreign
 from emorl.renamed import current
@@ -47,8 +48,8 @@ def from_files(name: str | Path, content: Callable[[str], bytes], classes: Seque
         classes: classes outside `emorl.model` that the model may consist of.
 
     Raises:
-        DataError: if a file is damaged, or if the model contains a class that is neither in `emorl.model` nor in
-            ``classes``.
+        DataError: if a file is damaged, if a weight is a NaN or an infinity, or if the model contains a class that is
+            neither in `emorl.model` nor in ``classes``.
     """
     config, weights = _parsed(name, content(CONFIG)), content(WEIGHTS)
     checksum = hashlib.sha256(weights).hexdigest()
@@ -64,6 +65,7 @@ def from_files(name: str | Path, content: Callable[[str], bytes], classes: Seque
         state = load(weights)
     except SafetensorError as error:
         raise DataError.of(name, expected="safetensors", got=f"{error}", remedy="save them again") from error
+    check_weights(state, name)
     return Weights(str(name), _training(config["about"]) | config["model"], state, config["about"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from importlib import import_module, resources
 from importlib.resources.abc import Traversable
@@ -21,7 +22,7 @@ from emorl.model import SlotModel
 from emorl.model.describe import difference
 from emorl.released import UNREADABLE
 from emorl.renamed import current
-from emorl.saved import Weights, read_folder
+from emorl.saved import CONFIG, Weights, read_folder
 
 WEIGHTS = resources.files("emorl.weights")
 _NETWORK = "network."  # the module's prefix in a checkpoint
@@ -37,13 +38,17 @@ def load_weights(network: SlotModel, weights: Weights, objective: bool = True) -
         objective: whether to load GECO's state, too; refinement is fitted to its multiplier. Otherwise it is reset.
 
     Raises:
-        DataError: if names or shapes of the weights differ from the model's.
+        DataError: if names, shapes or kinds of the weights differ from the model's.
     """
-    state = weights.state
+    state, own = weights.state, network.state_dict()
     if not objective:
         state = {key: value for key, value in state.items() if not key.startswith(network.objective_names)}
-        own = network.state_dict()
         state |= {key: value for key, value in own.items() if key.startswith(network.objective_names)}
+    shared = sorted(own.keys() & state.keys())
+    other = [name for name in shared if own[name].is_floating_point() != state[name].is_floating_point()]
+    if other:
+        expected, got = f"{other[0]} of type {own[other[0]].dtype}", f"{state[other[0]].dtype}"
+        raise DataError.of(weights.name, expected=expected, got=got, remedy="save the model again")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -57,7 +62,8 @@ def read_weights(reference: str | Path, classes: Sequence[type] = ()) -> Weights
 
     Args:
         reference: name of shipped weights, path of a folder of ``save_pretrained``, or path or URL of a checkpoint of
-            ``emorl fit``, looked for in this order.
+            ``emorl fit``, looked for in this order. A Path is never a name. A name that is also that of a folder of
+            ``save_pretrained`` gives the shipped weights, with a warning.
         classes: classes outside `emorl.model` that the model of a folder may consist of.
 
     Raises:
@@ -69,18 +75,29 @@ def read_weights(reference: str | Path, classes: Sequence[type] = ()) -> Weights
     35
     """
     try:
-        name = os.fspath(reference)
+        path = os.path.expanduser(reference)
     except TypeError as error:
         expected = "the name of shipped weights, or the path of a folder of save_pretrained or of a checkpoint"
         remedy = f"Names are {', '.join(names())}."
         raise TypeError(f"Expected {expected}, got {reference!r}. {remedy}") from error
-    if name in names():
-        card = load_card(name)
-        content = file_of(name, ".safetensors").read_bytes()
-        return Weights(name, card["model"], load(content), {**card, "weights": name})
-    if Path(name).is_dir():
-        return read_folder(Path(name), classes)
-    return read_checkpoint(name)
+    if isinstance(reference, str) and reference in names():
+        if Path(reference, CONFIG).is_file():
+            text = f"{reference} is the name of shipped weights, which are used; to load the folder, give ./{reference}"
+            warnings.warn(text, stacklevel=3)
+        return read_shipped(reference)
+    if Path(path).is_dir():
+        return read_folder(Path(path), classes)
+    return read_checkpoint(path if isinstance(reference, str) else Path(path))
+
+
+def read_shipped(name: str) -> Weights:
+    """Return shipped weights.
+
+    Raises:
+        DataError: if there are none of that name.
+    """
+    card = load_card(name)
+    return Weights(name, card["model"], load(file_of(name, ".safetensors").read_bytes()), {**card, "weights": name})
 
 
 def load_card(name: str) -> dict[str, Any]:
@@ -139,7 +156,7 @@ def read_checkpoint(path: str | Path) -> Weights:
         shipped = f"the name of shipped weights: {', '.join(names())}"
         remedy = f"give the path of a .ckpt file of emorl fit, of a folder of save_pretrained, or {shipped}"
         remedy += did_you_mean(str(path), names())
-        if Path(path).is_dir() or str(path) in names():  # as --ckpt_path
+        if Path(path).is_dir() or path in names():  # as --ckpt_path
             got = "a folder" if Path(path).is_dir() else "the name of shipped weights"
             remedy = "give the path of a .ckpt file of emorl fit, or weights without the run's state as --pretrained"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error

@@ -120,3 +120,8 @@ def test_errors_are_one_line(root):
     with pytest.raises(DataError, match="expected SHA-256"):
         Scenes(root)[0]
     assert json.loads((root / "manifest.json").read_text())["dataset"] == "tetrominoes"
+
+
+def test_no_scenes_are_no_batch():
+    with pytest.raises(ValueError, match=r"^Expected one scene or more, got none\.$"):
+        Scenes.collate([])

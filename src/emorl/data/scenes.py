@@ -78,7 +78,7 @@ class Scenes(Dataset[dict[str, Any]]):
         if is_url(root):
             remedy = "copy the folder, or stream it with MultiObjectDataModule"
             raise DataError.of(root, expected="a local folder", got="a URL", remedy=remedy)
-        self.root = Path(root).expanduser()
+        self.root = Path(os.path.expanduser(root))
         self.manifest = Manifest.load(self.root)
         if split not in self.manifest.splits:
             expected = f"a split {' or '.join(self.manifest.splits)}"
@@ -94,11 +94,16 @@ class Scenes(Dataset[dict[str, Any]]):
     def collate(scenes: list[dict[str, Any]]) -> dict[str, Any]:
         """Return scenes as a batch: stacked tensors, and ``factors`` as a list of one entry for each scene.
 
+        Raises:
+            ValueError: if there are no scenes.
+
         >>> image = torch.zeros(3, 2, 2, dtype=torch.uint8)
         >>> batch = Scenes.collate([{"image": image, "factors": [{"x": 1.0}]}, {"image": image, "factors": []}])
         >>> batch["image"].shape, batch["factors"]
         (torch.Size([2, 3, 2, 2]), [[{'x': 1.0}], []])
         """
+        if not scenes:
+            raise ValueError("Expected one scene or more, got none.")
         stacked = default_collate([{key: scene[key] for key in scene if key != "factors"} for scene in scenes])
         factors = [scene["factors"] for scene in scenes if "factors" in scene]
         return {**stacked, "factors": factors} if factors else dict(stacked)

@@ -49,7 +49,7 @@ def write_shards(
     >>> [shard.name for shard in manifest.splits["train"].shards]
     ['train-000000.tar', 'train-000001.tar', 'train-000002.tar']
     """
-    folder, header = Path(out), _header(selections)
+    folder, header = Path(os.path.expanduser(out)), _header(selections)
     tasks = [task for split, selection in selections.items() for task in shard_tasks(split, selection, shard_size)]
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
