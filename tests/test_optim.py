@@ -40,6 +40,23 @@ def test_warm_up_times_half_a_cosine(step, factor):
     assert decay(step) == pytest.approx(factor, abs=2e-3)
 
 
+@pytest.mark.parametrize(("step", "factor"), [(0, 1 / 10), (9, 1), (300, 1), (450, 0.5), (600, 0), (700, 0)])
+def test_the_full_rate_is_held_before_the_cosine(step, factor):
+    decay = factor_of(WarmupCosineDecay, total_steps=600, warmup=10, hold=0.5)
+    assert decay(step) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("hold", [-0.1, 1.0])
+def test_a_share_that_cannot_be_held_is_one_error(hold):
+    with pytest.raises(ValueError, match=r"Expected hold (of 0 or more|below 1), got"):
+        factor_of(WarmupCosineDecay, hold=hold)
+
+
+def test_a_resumed_run_may_hold_the_rate_for_longer():
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    assert "hold" not in WarmupCosineDecay(optimizer, total_steps=600).state_dict()
+
+
 @pytest.mark.parametrize(
     ("scheduler", "options"),
     [

@@ -28,7 +28,6 @@ from emorl.model import (
     PlainGRU,
     SmallDecoder,
 )
-from emorl.model.describe import describe
 from emorl.optim import Muon, WarmupCosineDecay, WarmupExponentialDecay
 from emorl.pretrained import load_pretrained
 from emorl.stored import load_card, names
@@ -39,14 +38,8 @@ CONFIGS = ROOT / "configs"
 STUDIES = CONFIGS / "studies"
 FAST = sorted(path for path in CONFIGS.glob("*/*.yaml") if "fast" in path.stem)
 INGREDIENTS = read_cases(STUDIES / "ablations" / "ingredients.yaml")
-FURTHER = {
-    "tetrominoes": read_cases(STUDIES / "tetrominoes-further.yaml"),
-    "multi_dsprites": read_cases(STUDIES / "multi-dsprites-further.yaml"),
-}
-FIRST = {  # first training of the weights: its recipe and run
-    "tetrominoes": ("tetrominoes-fast", "seeds/tetrominoes-fast/seed_0"),
-    "multi_dsprites": ("multi-dsprites-fast", "multi-dsprites-fast"),
-}
+FURTHER = {"multi_dsprites": read_cases(STUDIES / "multi-dsprites-further.yaml")}
+FIRST = {"multi_dsprites": ("multi-dsprites-fast", "multi-dsprites-fast")}  # first training: its recipe and run
 BASELINES = [name for name in names() if "/" in name and not name.startswith("efficient_morl/")]
 FULL = {
     "optimizer": Muon,
@@ -54,7 +47,7 @@ FULL = {
     "decoder_stride": 4,
     "initialization": -2,  # of the prior's rho; that of the released weights is 0
     "decoder": "FourierPosition",
-    "encoder": "RampPosition",
+    "encoder": "FourierPosition",
     "kl_weight": 0.03,
     "scheduler": WarmupCosineDecay,
     "batch": 16,
@@ -68,7 +61,7 @@ CHANGES = {
     "decoder-stride-1": {"decoder_stride": 1},
     "reference-initialization": {"initialization": 0},
     "ramps-in-decoder": {"decoder": "RampPosition"},
-    "fourier-in-encoder": {"encoder": "FourierPosition"},
+    "ramps-in-encoder": {"encoder": "RampPosition"},
     "kl-weight-1": {"kl_weight": 1},
     "constant-learning-rate": {"scheduler": ConstantLR},
     "batch-32": {"batch": 32},
@@ -93,6 +86,7 @@ def without_length(model):
     """
     parts = {part: on_record(model[part]) for part in ("optimizer", "scheduler")}
     parts["scheduler"]["init_args"].pop("total_steps")
+    parts["scheduler"] = complete(parts["scheduler"])
     return {**parts, "network": complete(on_record(model["network"]))}
 
 
@@ -213,12 +207,13 @@ each_fast = pytest.mark.parametrize("path", FAST, ids=lambda path: f"{path.paren
 def test_the_learning_rate_reaches_zero_with_the_last_step(path, steps, built):
     asked = [] if steps is None else [f"--trainer.max_steps={steps}"]
     cli = built(["--config=configs/base.yaml", f"--config={path}", *asked])
-    factor = cli.model.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
-    last = cli.trainer.max_steps
+    schedule = cli.model.configure_optimizers()["lr_scheduler"]["scheduler"]
+    factor, last = schedule.lr_lambdas[0], cli.trainer.max_steps
+    middle = round(last * (1 + schedule.hold) / 2)  # of the cosine
     assert last == (steps or read(path)["trainer"]["max_steps"])
     assert 0 < factor(last - 1) < 1e-3
     assert factor(last) == pytest.approx(0)
-    assert factor(last // 2) == pytest.approx(0.5, rel=1e-2)
+    assert factor(middle) == pytest.approx(0.5, rel=1e-2)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "efficient_morl").glob("*.yaml")), ids=lambda path: path.stem)
@@ -234,7 +229,7 @@ def test_phases_of_a_recipe_end_with_its_run(path):
 
 def test_a_shorter_run_has_shorter_phases(built):
     demo = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/tetrominoes-fast")]
-    assert in_use(built([*demo, "--trainer.max_steps=10000"])) == {0: 1, 6500: 3, 9000: 0}
+    assert in_use(built([*demo, "--trainer.max_steps=10000"])) == {0: 1, 9750: 0}
     asked = built([*demo, "--trainer.max_steps=10000", "--curriculum.phases={0: 2, 7000: 0}"])
     assert in_use(asked) == {0: 2, 7000: 0}
 
@@ -316,7 +311,7 @@ def test_shipped_weights_of_a_baseline_are_of_its_fast_recipe(name, built):
     assert cli.trainer.max_steps == card["steps"]
 
 
-@pytest.mark.parametrize("name", [*FURTHER, *BASELINES])
+@pytest.mark.parametrize("name", ["tetrominoes", *FURTHER, *BASELINES])
 def test_a_card_records_all_trainings(name):
     card = load_card(name)
     records = list(trainings(card))
@@ -352,19 +347,6 @@ def test_a_case_removes_one_ingredient(case, built):
 
 def test_every_ingredient_is_tested():
     assert INGREDIENTS.keys() == CHANGES.keys()
-
-
-@pytest.mark.parametrize("second", ["slot_attention", "iodine"])
-@pytest.mark.parametrize("first", ["efficient_morl", "slot_attention", "iodine"])
-def test_a_recipe_of_another_model_after_one_is_that_recipe(first, second, build, shards):
-    """Nothing of the first remains: no part of its network, no steps, no curriculum."""
-    base, *recipes = (f"-c={CONFIGS / name}.yaml" for name in ("base", f"{first}/tetrominoes", f"{second}/tetrominoes"))
-    options = (f"--data.root={shards}", "--trainer.accelerator=cpu", "--trainer.logger=false")
-    alone, after = (build("fit", base, *chosen, *options) for chosen in (recipes[1:], recipes))
-    assert describe(after.model.network) == describe(alone.model.network)
-    for name in ("refinement_steps", "test_refinement_steps"):
-        assert getattr(after.model, name) == getattr(alone.model, name)
-    assert after.config.fit.curriculum.phases is None
 
 
 @pytest.mark.parametrize(

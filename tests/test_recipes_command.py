@@ -84,7 +84,7 @@ def test_a_file_that_is_there_is_not_replaced(printed):
 def test_what_is_printed_trains_the_copy(printed, build):
     (command,) = (line for line in printed("copy", "tetrominoes-fast").splitlines() if line.startswith("emorl "))
     recipe = Path("configs/efficient_morl/tetrominoes-fast.yaml")
-    recipe.write_text(recipe.read_text().replace("max_steps: 40000", "max_steps: 12"))
+    recipe.write_text(recipe.read_text().replace("max_steps: 16000", "max_steps: 12"))
     cli = build(*command.split()[1:], "--trainer.accelerator=cpu", "--trainer.logger=false")
     assert cli.trainer.max_steps == 12
 

@@ -48,7 +48,7 @@ class Warmup(LambdaLR):
     def state_dict(self) -> dict[str, Any]:
         """Return the state without the settings."""
         state: dict[str, Any] = super().state_dict()
-        return {name: value for name, value in state.items() if name not in ("warmup_steps", "total_steps")}
+        return {name: value for name, value in state.items() if name not in ("warmup_steps", "total_steps", "hold")}
 
 
 class WarmupExponentialDecay(Warmup):
@@ -72,13 +72,17 @@ class WarmupExponentialDecay(Warmup):
 
 
 class WarmupCosineDecay(Warmup):
-    """Linear warm-up times half a cosine that ends at zero, stepped once per optimizer step.
+    """Linear warm-up, the full learning rate, then half a cosine to zero, stepped once per optimizer step.
 
     Args:
         optimizer: the optimizer.
         total_steps: optimizer steps until the learning rate is zero; by default `SlotModule` sets the trainer's
             ``max_steps``.
         warmup: optimizer steps until the full learning rate; 0 for none.
+        hold: share of ``total_steps`` before the cosine begins, in [0, 1).
+
+    Raises:
+        ValueError: if a number is out of range.
 
     >>> import torch
     >>> optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -87,9 +91,15 @@ class WarmupCosineDecay(Warmup):
     0.25
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int | None = None, warmup: int = 100) -> None:
+    def __init__(
+        self, optimizer: Optimizer, total_steps: int | None = None, warmup: int = 100, hold: float = 0.0
+    ) -> None:
         at_least(1, total_steps=total_steps)
+        at_least(0, hold=hold)
+        if hold >= 1:
+            raise ValueError(f"Expected hold below 1, got {hold!r}.")
         self.total_steps = total_steps
+        self.hold = hold
         super().__init__(optimizer, warmup, self._cosine)
 
     def _cosine(self, step: int) -> float:
@@ -99,7 +109,8 @@ class WarmupCosineDecay(Warmup):
             raise ValueError(
                 "Expected a schedule of known length, got total_steps = None. Set it before the first step."
             )
-        return (1 + math.cos(math.pi * min(1.0, step / self.total_steps))) / 2
+        progress = (step / self.total_steps - self.hold) / (1 - self.hold)
+        return (1 + math.cos(math.pi * min(1.0, max(0.0, progress)))) / 2
 
 
 class Muon(pytorch_optimizer.Muon):

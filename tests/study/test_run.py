@@ -51,7 +51,7 @@ def test_a_study_trains_tests_and_continues_after_a_failure(tmp_path, shards, ca
     assert main(["cases.yaml", "out", "--seeds=1", f"--options={good}"]) == 1
     with Path("out/scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["case"], row["seed"], row["I"]) for row in rows} == {("good", "0", "0"), ("good", "0", "3")}
+    assert {(row["case"], row["seed"], row["I"]) for row in rows} == {("good", "0", "0"), ("good", "0", "1")}
     assert {row["score"] for row in rows} >= {"fg_ari", "mse"}
     with Path("out/summary.csv").open() as file:
         failed, finished, *_ = csv.DictReader(file)
@@ -170,7 +170,7 @@ def test_a_study_keeps_what_recipes_by_name_say(tmp_path, monkeypatch):
     Run("a", ("-c", "tetrominoes-fast"), 0, tmp_path / "run").begin()
     kept = json.loads((tmp_path / "run/options.json").read_text())
     assert kept["options"] == ["-c", "tetrominoes-fast"]
-    assert kept["files"]["tetrominoes-fast"]["trainer"]["max_steps"] == 40000
+    assert kept["files"]["tetrominoes-fast"]["trainer"]["max_steps"] == 16000
     assert kept["files"]["base"]["trainer"]["gradient_clip_val"] == 5
 
 
