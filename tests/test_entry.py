@@ -1,5 +1,6 @@
 """Help and version of the four commands, and the modules that these import."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,28 @@ def test_the_recipes_are_listed_and_copied_without_what_takes_seconds(tmp_path):
     assert "\ntetrominoes-fast " in text
     assert (errors, last) == ([], "0 []")
     assert run("emorl", ["recipes", "copy", "--out", str(tmp_path / "configs")])[1:] == ([], "0 []")
+
+
+def test_help_of_the_studies_shows_their_arguments():
+    from emorl.evaluation import cli
+
+    text = " ".join(run("emorl-evaluate", ["--help"])[0].split())
+    assert "emorl-evaluate STUDY MODEL DATA OUT" in text
+    assert "emorl-evaluate STUDY --help" in text
+    for study in cli.COMMANDS:
+        text, _, _ = run("emorl-evaluate", [study, "--help"])
+        assert "model data out" in " ".join(text.split()), study
+
+
+def test_the_list_of_commands_says_where_a_folder_of_images_is_converted():
+    text, _, _ = run("emorl-data", ["--help"])
+    assert "Convert a folder of images" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("option", ["train", "val", "test"])
+def test_help_of_a_folder_says_what_null_means(option):
+    text, _, _ = run("emorl-data", ["convert", "folder", "--help"])
+    assert re.search(rf" --{option} \S+ Number of \w+ images; null means (all|none)", " ".join(text.split()))
 
 
 @pytest.mark.parametrize("group", ["generate", "convert", "export"])

@@ -54,6 +54,14 @@ def test_the_command_says_what_it_is_for_and_what_its_subcommands_do(help_of):
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_headings_are_whole_and_weights_described_for_every_subcommand(subcommand, help_of):
+    text = help_of(subcommand, "--help")
+    assert f"\nOptions of {subcommand}:\n  --" in text
+    assert "--ckpt_path" in text.partition(f"\nOptions of {subcommand}:\n")[2]
+    assert "Trained weights, from which fit starts and which the other subcommands use" in text
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
 def test_each_option_has_a_sentence_and_its_default(subcommand, help_of):
     options = {match["name"]: match["help"] for match in OPTION.finditer(help_of(subcommand, "--help"))}
     ours = {

@@ -101,6 +101,7 @@ class EmorlCLI(LightningCLI):
             self._subcommand_method_arguments[subcommand] = []
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser._action_groups[-1].title = f"Options of {subcommand}"  # it was the first line of Lightning's docstring
         parser.set_defaults(DEFAULTS.get(subcommand, {}))
         return parser
 
@@ -121,8 +122,8 @@ class EmorlCLI(LightningCLI):
             "--pretrained",
             type=str | None,
             default=None,
-            help="Weights to start from: a checkpoint, a folder of save_pretrained, or the name of shipped weights: "
-            f"{', '.join(names())}.",
+            help="Trained weights, from which fit starts and which the other subcommands use: a checkpoint, a folder "
+            f"of save_pretrained, or the name of shipped weights: {', '.join(names())}.",
         )
         parser.add_lightning_class_args(ProgressBar, "progress")
         parser.add_lightning_class_args(RefinementCurriculum, "curriculum")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import tiny
 
@@ -47,6 +48,32 @@ def test_a_short_run_says_where_it_is_and_what_to_type_next(folder, fit, emorl, 
     assert "train/loss" in (run / "metrics.csv").read_text()
     for advertisement in ("Tip", "litlogger", "FLOPs", "TPU"):
         assert advertisement not in text + errors
+
+
+@pytest.mark.filterwarnings("ignore:.*expected a split 'val', got train; training runs without scores")
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+@pytest.mark.parametrize(("splits", "split"), [({"train": 4}, "train"), ({"train": 4, "val": 3}, "val")])
+def test_without_a_test_split_the_commands_use_a_split_that_exists(splits, split, fit, emorl, capsys, tmp_path):
+    fit("--data.root", tiny.write(tmp_path / "all", **splits))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"predict decomposes the split {split}; for a folder of images, add --data.root FOLDER."
+    assert not any("test it" in line for line in lines)
+    (command,) = (shlex.split(line) for line in lines if line.startswith("  emorl "))
+    assert command[:2] == ["emorl", "predict"]
+    emorl(*command[1:])
+    found = tmp_path / "runs/version_0/predictions"
+    assert len(list(found.glob(f"{split}-*.npz"))) == splits[split]
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "photos/mine.png")
+    emorl(*command[1:], "--data.root", "photos", "--output_dir", "own")
+    assert (tmp_path / "own/mine.npz").exists()
+
+
+def test_a_split_chosen_for_predict_remains_chosen(fit, capsys):
+    fit("--data.predict_split=val")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "predict decomposes the split val; for a folder of images, add --data.root FOLDER."
+    assert not any("--data.predict_split" in line for line in lines)
 
 
 @pytest.mark.parametrize("options", [[], ["--trainer.logger.version=a"], ["--trainer.logger=false"]])

@@ -159,6 +159,21 @@ def test_preview_is_no_wider_than_its_scenes(out, tmp_path):
         assert width < picture.width < width + 80
 
 
+def test_preview_without_masks_shows_only_images(out, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in "abcdef":
+        Image.new("RGB", (35, 35), "red").save(photos / f"{name}.png")
+    assert not main(["convert", "folder", str(photos), str(out)])
+    assert not main(["preview", str(out), "--output", str(tmp_path / "sheet.png")])
+    with Image.open(tmp_path / "sheet.png") as picture:
+        height, width = tiny.sheet_size(2, 4)  # six images in rows of four
+        assert height < picture.height < height + 60
+        assert width < picture.width < width + 80
+        pixels = np.array(picture)
+    assert (pixels == 0).all(-1).mean() < 0.02  # only text is black
+
+
 def test_preview_reports_that_it_replaces_a_file(out, tmp_path, capsys):
     assert not generate(out)
     words = ["preview", str(out), "--output", str(tmp_path / "a.png")]

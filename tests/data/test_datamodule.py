@@ -140,7 +140,8 @@ def test_without_a_validation_split_training_warns_and_continues(shards, tmp_pat
         MultiObjectDataModule, "setup", lambda module, stage: (setup(module, stage), module.manifest.splits.pop("val"))
     )
     trainer = tiny.trainer(tmp_path, max_steps=1)
-    with pytest.warns(UserWarning, match=r"expected a split 'val', got train, test; training runs without scores"):
+    told = r"expected a split 'val', got train, test; training runs without scores and .* draws only training images"
+    with pytest.warns(UserWarning, match=told):
         trainer.fit(tiny.module(), tiny.data(shards))
     assert trainer.global_step == 1
     with pytest.raises(DataError, match="expected a split 'val', got train, test"):
@@ -149,8 +150,11 @@ def test_without_a_validation_split_training_warns_and_continues(shards, tmp_pat
 
 def test_an_unknown_split(shards):
     module = data(shards, stage="predict", predict_split="other")
-    with pytest.raises(DataError, match=r"expected a split 'other', got train, val, test; convert or generate"):
+    told = r"expected a split 'other', got train, val, test; name one .* --data\.predict_split, or .*--data\.root"
+    with pytest.raises(DataError, match=told):
         module.predict_dataloader()
+    with pytest.raises(DataError, match=r"expected a split 'other', got train, val, test; convert or generate"):
+        module.scoring_dataloader("other")
 
 
 @pytest.mark.parametrize(

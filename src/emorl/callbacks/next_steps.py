@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from signal import SIGUSR1
 
@@ -21,7 +22,8 @@ class NextSteps(Callback):
 
     If training is stopped (Ctrl-C or a signal), it prints the command that resumes it, unless SLURM requeues the job.
     The commands use the run's ``config.yaml`` and write to its folder; paths are relative to the working directory. A
-    trial run (``fast_dev_run``) has no checkpoint, so nothing is printed.
+    trial run (``fast_dev_run``) has no checkpoint, so nothing is printed. Without a split ``test`` there is no command
+    to test, and ``predict`` reads a split that exists.
 
     >>> from pytorch_lightning import Trainer
     >>> trainer = Trainer(callbacks=[NextSteps()], logger=False, accelerator="cpu", max_steps=100)
@@ -42,9 +44,15 @@ class NextSteps(Callback):
         """Print the checkpoint and the commands, if there is a checkpoint."""
         path = None if trainer.fast_dev_run else checkpoint(trainer)  # type: ignore[attr-defined]
         if trainer.is_global_zero and path is not None:
-            print(f"Checkpoint: {_short(path)}. To test it, and to decompose images:")
-            for command in commands(self.folder, path):
-                print(f"  {command}", flush=True)
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            tested = "test" in data.manifest.splits
+            split = split_to_predict(data.predict_split, data.manifest.splits)
+            aim = "To test it, and to decompose images:" if tested else "To decompose images (there is no split test):"
+            print(f"Checkpoint: {_short(path)}. {aim}")
+            options = [] if split == data.predict_split else ["--data.predict_split", split]
+            for command in commands(self.folder, path, tested, options):
+                print(f"  {command}")
+            print(f"predict decomposes the split {split}; for a folder of images, add --data.root FOLDER.", flush=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Print the command that resumes, if training was stopped and there is a checkpoint."""
@@ -63,21 +71,32 @@ def checkpoint(trainer: Trainer) -> Path | None:
     return next((Path(path) for path in paths if path and Path(path).is_file()), None)
 
 
-def commands(folder: Path, path: Path) -> list[str]:
+def split_to_predict(chosen: str, splits: Iterable[str]) -> str:
+    """Return the chosen split if it exists, else the first of test, val, train and all others.
+
+    >>> split_to_predict("test", ["train", "val"])
+    'val'
+    """
+    names = list(splits)
+    return next(name for name in (chosen, "test", "val", "train", *names) if name in names)
+
+
+def commands(folder: Path, path: Path, tested: bool, options: Sequence[str]) -> list[str]:
     """Return the commands that test a checkpoint of a run and predict with it.
 
     Args:
         folder: the run's folder, with its ``config.yaml``.
         path: the checkpoint.
+        tested: whether the data have a split to test on.
+        options: additional options of predict.
     """
     config = folder / CONFIG
     pretrained = yaml.safe_load(config.read_text()).get("pretrained") is not None
-    options = ["-c", _short(config), "--ckpt_path", _short(path), *(["--pretrained", "null"] if pretrained else [])]
-    places = {"test": folder, "predict": folder / "predictions"}
-    return [
-        shlex.join(["emorl", name, *options, "--trainer.logger", "false", "--output_dir", _short(place)])
-        for name, place in places.items()
-    ]
+    common = ["-c", _short(config), "--ckpt_path", _short(path), *(["--pretrained", "null"] if pretrained else [])]
+    common += ["--trainer.logger", "false"]
+    test = ["emorl", "test", *common, "--output_dir", _short(folder)]
+    predict = ["emorl", "predict", *common, "--output_dir", _short(folder / "predictions"), *options]
+    return [shlex.join(command) for command in ([test, predict] if tested else [predict])]
 
 
 def _short(path: Path) -> str:

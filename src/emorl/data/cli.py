@@ -15,7 +15,7 @@ COMMANDS: Commands = {
         "clevr": "emorl.data.commands.generate:clevr",
     },
     "convert": {
-        "_help": "Convert a published data set.",
+        "_help": "Convert a folder of images, or a published data set.",
         "tetrominoes": "emorl.data.commands.convert:tetrominoes",
         "multi_dsprites": "emorl.data.commands.convert:multi_dsprites",
         "clevr": "emorl.data.commands.convert:clevr",

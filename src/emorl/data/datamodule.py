@@ -191,8 +191,8 @@ class MultiObjectDataModule(LightningDataModule):
         if fitting and self.manifest is not None and "val" not in self.manifest.splits:
             rank_zero_warn(
                 f"{self.root}: expected a split 'val', got {', '.join(self.manifest.splits)}; training runs without "
-                "scores, pictures and warnings of collapse. To get them, convert the data set into another folder with "
-                "--val as well as --train."
+                "scores and warnings of collapse, and draws only training images, at its end. For validation, convert "
+                "the data set into another folder with --val as well as --train."
             )
             return []
         return self._evaluation("val", self._size)
@@ -211,8 +211,14 @@ class MultiObjectDataModule(LightningDataModule):
         return self._evaluation(split, self.score_size or self._size, samples)
 
     def predict_dataloader(self) -> EvaluationLoader:
-        """Stream ``predict_split``, or the images of the folder."""
+        """Stream ``predict_split``, or the images of the folder.
+
+        Raises:
+            DataError: if the split does not exist.
+        """
         if self.images is None:
+            remedy = "name one of these with --data.predict_split, or a folder of images with --data.root"
+            self._check_split(self.predict_split, remedy)
             return self._evaluation(self.predict_split, self._size)
         read = ImageReader(self.images.paths, self.images.keys, self.crop, self._size)
         return EvaluationLoader(read, len(read.paths), self.batch_size, self.num_workers, *self._place())
@@ -224,15 +230,15 @@ class MultiObjectDataModule(LightningDataModule):
         return EvaluationLoader(read, samples, self.batch_size, self.num_workers, *self._place())
 
     def _reader(self, split: str, label_size: int, labels: tuple[Label, ...]) -> ShardReader:
+        manifest = self._check_split(split, "convert or generate the data set with this split")
+        return ShardReader(self.root, manifest, split, self.crop, self._size, label_size, labels, self.cache)
+
+    def _check_split(self, split: str, remedy: str) -> Manifest:
         assert self.manifest is not None
         if split not in self.manifest.splits:
-            raise DataError.of(
-                self.root,
-                expected=f"a split {split!r}",
-                got=f"{', '.join(self.manifest.splits)}",
-                remedy="convert or generate the data set with this split",
-            )
-        return ShardReader(self.root, self.manifest, split, self.crop, self._size, label_size, labels, self.cache)
+            got = ", ".join(self.manifest.splits)
+            raise DataError.of(self.root, expected=f"a split {split!r}", got=got, remedy=remedy)
+        return self.manifest
 
     def _find_images(self, path: Path) -> None:
         model = None if self.trainer is None else self.trainer.lightning_module

@@ -5,7 +5,10 @@ from emorl.interrupts import exit_on_interrupt
 with exit_on_interrupt("emorl-evaluate"):
     from emorl.command import Commands, run_command
 
-_DESCRIPTION = "Analyze a trained model: each study writes tables and figures to a folder."
+_DESCRIPTION = (
+    "Analyze a trained model: emorl-evaluate STUDY MODEL DATA OUT writes tables and figures to the folder OUT, "
+    "emorl-evaluate STUDY --help lists the options. STUDY is a subcommand."
+)
 
 COMMANDS: Commands = {
     "refinement": "emorl.evaluation.studies.refinement:refinement",

@@ -202,9 +202,9 @@ def folder(
             them as such. Without it every label except 0 is an object.
         recursive: Whether to read images in subfolders too. The masks of SUB/NAME.jpg are SUB/NAME.png or SUB/NAME.
         max_objects: Maximum number of objects in a scene; by default counted in the masks.
-        train: Number of training images.
-        val: Number of validation images.
-        test: Number of test images.
+        train: Number of training images; null means all, or none if val or test is given.
+        val: Number of validation images; null means none.
+        test: Number of test images; null means none.
         shard_size: Samples in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
     """

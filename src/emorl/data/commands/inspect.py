@@ -54,7 +54,7 @@ def verify(folder: str) -> int:
 
 
 def preview(folder: str, output: str = "preview.png", split: str | None = None, count: PositiveInt = _COUNT) -> None:
-    """Draw the first scenes of a data set, each with its segmentation.
+    """Draw the first scenes of a data set, each with its segmentation if there are masks.
 
     Args:
         folder: Folder of the data set: a local path or a URL.

@@ -1,4 +1,4 @@
-"""A contact sheet: scenes with their segmentations."""
+"""A contact sheet: scenes with their segmentations, if they have any."""
 
 import itertools
 import os
@@ -12,7 +12,6 @@ from emorl.data.shards.manifest import Manifest
 from emorl.data.shards.samples import read_records
 from emorl.viz import PAGE, colorize, sheet
 
-COLUMNS = ("image", "objects")
 SCENES_PER_ROW = 4
 
 
@@ -21,6 +20,7 @@ def contact_sheet(
 ) -> UInt8[Tensor, "3 height width"]:
     """Arrange the first scenes of a split, each image to the left of its colored segmentation.
 
+    If all of these scenes are background, as without masks, there are only images.
     Rows are labeled with the index of their first scene in the split.
 
     Args:
@@ -42,14 +42,15 @@ def contact_sheet(
     """
     manifest = Manifest.load(root)
     name = split or next(iter(manifest.splits), "")
-    records = itertools.islice(read_records(root, manifest, name), count)
-    tiles = torch.stack([tile for record in records for tile in _tiles(record)])
-    wide = min(len(COLUMNS) * SCENES_PER_ROW, len(tiles))
+    records = list(itertools.islice(read_records(root, manifest, name), count))
+    columns = ["image", "objects"] if any(record.segmentation.any() for record in records) else ["image"]
+    tiles = torch.stack([tile for record in records for tile in _tiles(record)[: len(columns)]])
+    wide = min(len(columns) * SCENES_PER_ROW, len(tiles))
     missing = -len(tiles) % wide
     filled = torch.cat((tiles, torch.full_like(tiles[:1], PAGE).expand(missing, -1, -1, -1)))
-    places = range(0, len(tiles) // len(COLUMNS), wide // len(COLUMNS))
+    places = range(0, len(tiles) // len(columns), wide // len(columns))
     return sheet(
-        filled.view(-1, wide, *tiles.shape[1:]), COLUMNS * (wide // len(COLUMNS)), [f"{name} {i}" for i in places]
+        filled.view(-1, wide, *tiles.shape[1:]), columns * (wide // len(columns)), [f"{name} {i}" for i in places]
     )
 
 
