@@ -101,7 +101,7 @@ for name in ("draws", "steps", "num_slots"):
         try:
             model.reconstruct(torch.rand(1, 3, 8, 8), **{name: number})
         except ValueError as error:
-            assert str(error) == f"Expected {name} to be a whole number, got {number!r}.", error
+            assert str(error) == f"Expected {name} to be a whole number, such as 1, got {number!r}.", error
         else:
             raise AssertionError(name)
 """

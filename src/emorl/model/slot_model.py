@@ -126,7 +126,7 @@ class SlotModel(Described, ABC):
                 f"Expected slots of D = {self.slot_dim} dimensions, a float tensor [B, K, D], got {_described(slots)}. "
                 "Use the slots of encode."
             )
-        if not (isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, Integral) for side in size)):
+        if not (isinstance(size, Sequence) and len(size) == 2 and all(map(_is_side, size))):
             raise ValueError(f"Expected size as whole numbers (height, width), such as (64, 64), got {size!r}.")
         return self.decoder(slots.to(next(self.parameters())), size)  # type: ignore[no-any-return]
 
@@ -216,6 +216,12 @@ def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
             "load_pretrained takes files, PIL images and arrays."
         )
     return images
+
+
+def _is_side(side: object) -> bool:
+    """Return whether it is a whole number; of an image that is traced it is a tensor, or a symbol."""
+    whole = isinstance(side, Integral | torch.SymInt)
+    return whole or (isinstance(side, Tensor) and side.ndim == 0 and not side.is_floating_point())
 
 
 def _described(value: object) -> str:
