@@ -84,11 +84,16 @@ def test_only_a_recipe_by_name_brings_base_to_other_subcommands(words):
     assert with_paths(["-c", str(FAST)], "test") == ["-c", str(FAST)]
 
 
+def copied(path, here):
+    """Copy a file of the package to ``copied/``, in the same layout."""
+    copy = here / "copied" / path.relative_to(FOLDER)
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(path.read_bytes())
+
+
 @pytest.mark.parametrize("recipe", ["tetrominoes-fast", str(FAST), "copied/efficient_morl/tetrominoes-fast.yaml"])
 def test_an_overlay_before_its_recipe_is_an_error(recipe, here):
-    copy = here / "copied/efficient_morl/tetrominoes-fast.yaml"
-    copy.parent.mkdir(parents=True)
-    copy.write_bytes(FAST.read_bytes())
+    copied(FAST, here)
     told = r"demo: .* recipe that it changes \(.*trainer.max_steps\), got it before .*; give -c demo last"
     with pytest.raises(DataError, match=told):
         with_paths(["-c", "demo", "-c", recipe])
@@ -111,9 +116,7 @@ def test_your_own_file_may_override_an_overlay(here):
 
 @pytest.mark.parametrize("overlay", ["demo", "overlays/demo", "short", str(DEMO), "copied/overlays/demo.yaml"])
 def test_an_overlay_for_one_recipe_is_an_error_without_it(overlay, here):
-    copy = here / "copied/overlays/demo.yaml"
-    copy.parent.mkdir(parents=True)
-    copy.write_bytes(DEMO.read_bytes())
+    copied(DEMO, here)
     recipe = "tetrominoes" if overlay == "short" else "tetrominoes-fast"
     remedy = rf"give -c {recipe} -c {re.escape(overlay)}$"
     for subcommand in ("fit", "test"):
@@ -144,9 +147,7 @@ def test_an_overlay_for_any_recipe_needs_none(words, here):
 
 @pytest.mark.parametrize("second", ["clevr6-fast", str(IODINE), "copied/efficient_morl/tetrominoes-fast.yaml"])
 def test_two_recipes_are_an_error(second, here):
-    copy = here / "copied/efficient_morl/tetrominoes-fast.yaml"
-    copy.parent.mkdir(parents=True)
-    copy.write_bytes(FAST.read_bytes())
+    copied(FAST, here)
     told = rf"expected one recipe, got tetrominoes-fast and {re.escape(second)}; leave the others out"
     with pytest.raises(DataError, match=told):
         with_paths(["-c", "tetrominoes-fast", "-c", "wandb", "-c", second])

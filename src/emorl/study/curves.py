@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from emorl.evaluation.outputs import scale_of
@@ -72,14 +73,17 @@ def training_figure(runs: Mapping[str, Mapping[int, Path]]) -> Figure:
             axes.set_yscale(scale_of(value for line in axes.lines for value in np.asarray(line.get_ydata())))
         else:
             axes.set_ylim(-0.02, 1.02)
-    axes = figure.axes[0]
+    _legend(figure.axes[0], sorted({seed for case in runs.values() for seed in case}))
+    return figure
+
+
+def _legend(axes: Axes, seeds: Sequence[int]) -> None:
+    """Name the colors and markers of cases, and, if there are several seeds, their line styles."""
     entries = {
         f"{line.get_label()}": Line2D([], [], color=line.get_color(), marker=line.get_marker()) for line in axes.lines
     }
-    seeds = sorted({seed for case in runs.values() for seed in case})
     if len(seeds) > 1:
         entries |= {
             f"seed {seed}": Line2D([], [], color="black", linestyle=_STYLES[seed % len(_STYLES)]) for seed in seeds
         }
     axes.legend(entries.values(), entries.keys(), handlelength=3)
-    return figure
