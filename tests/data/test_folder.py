@@ -355,8 +355,9 @@ def test_convert_does_not_overwrite_shards_of_another_folder(images, tmp_path, c
     images.rename(tmp_path / "others")
     save(images / "a.png", PIXELS["a"])
     (images / "b.png").write_bytes(b"no image")
-    assert main(["convert", "folder", str(images), str(out), "--shard_size", "1"]) == 2
-    assert main(["convert", "folder", str(tmp_path / "others"), str(out), "--shard_size", "1"]) == 2
+    in_order = ["--shard_size", "1", "--processes", "1"]  # a.png is written before b.png fails
+    assert main(["convert", "folder", str(images), str(out), *in_order]) == 2
+    assert main(["convert", "folder", str(tmp_path / "others"), str(out), *in_order]) == 2
     assert "expected a new folder, or this data set to resume, got an unfinished one" in capsys.readouterr().err
 
 
