@@ -25,6 +25,8 @@ from hub_server import serving
 pytest.importorskip("huggingface_hub")
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
+from emorl import hub
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -606,3 +608,12 @@ def test_classes_are_a_list_of_classes(name, classes):
 def test_an_unknown_option_is_refused(name):
     with pytest.raises(TypeError, match="unexpected keyword argument 'revison'"):
         emorl.from_pretrained(name, revison="v1")
+
+
+def test_an_upload_prepares_the_files_once_before_the_repository_exists(monkeypatch):
+    made = []
+    monkeypatch.setattr(hub, "files_of", lambda *_, **options: made.append(options["repo_id"]) or {})
+    monkeypatch.setattr(hub, "_described", lambda *_, **__: {})
+    monkeypatch.setattr(hub.ModelHubMixin, "push_to_hub", lambda *_, **__: "")
+    hub.HubModel.of(emorl.load_pretrained("tetrominoes")).push_to_hub("user/mine")
+    assert made == ["user/mine"]

@@ -110,13 +110,12 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
             raise TypeError(f"Expected repo_id as text, user/repo, got {repo_id!r}.")
         with _reached(repo_id, "a repository user/repo of the hub to write to"):
             validate_repo_id(repo_id)
-            metadata = options.get("model_card_kwargs") or {}
-            files_of(self, **metadata)  # before the repository is created,
             if "/" not in repo_id:
                 repo_id = f"{HfApi(token=options.get('token')).whoami()['name']}/{repo_id}"
-            options["model_card_kwargs"] = {**metadata, "repo_id": repo_id}
+            options["model_card_kwargs"] = {**(options.get("model_card_kwargs") or {}), "repo_id": repo_id}
+            files = files_of(self, **options["model_card_kwargs"])  # before the repository is created
             before = _described(repo_id, revision=options.get("branch"), token=options.get("token"))
-            change = change_of(before, files_of(self, **options["model_card_kwargs"]), repo_id)
+            change = change_of(before, files, repo_id)
             options["ignore_patterns"] = [*_patterns(options, "ignore_patterns"), *change.kept]
             options["delete_patterns"] = [*_patterns(options, "delete_patterns"), *change.obsolete] or None
             return str(super().push_to_hub(repo_id, **options))
