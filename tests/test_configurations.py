@@ -210,6 +210,27 @@ def test_a_file_that_is_no_configuration_is_one_error_with_its_name(content, got
         with_paths(["-c", "mine.yaml"])
 
 
+OTHERS = [  # other files of emorl, and what to give instead
+    ('{"emorl_version": "1", "sha256": "a", "files": {}, "model": {}, "about": {}}', "give its folder as --pretrained"),
+    ('{"dataset": "mine", "splits": {}, "format_version": 1}', "give its folder as --data.root"),
+    (
+        '{"trained_on": "mine", "model": {}, "tests": {}, "versions": {}}',
+        "give the name of the weights as --pretrained",
+    ),
+    ('{"I=0": {}, "I=3": {}}', "give the config.yaml of the run"),
+    ('{"emorl": "1", "git": null, "torch": "2"}', "give the config.yaml of the run"),
+    ("{model: {}, versions: {}}", "give the config.yaml of the run"),
+    ("{program: emorl, method: bayes, parameters: {}}", "give it to wandb sweep"),
+]
+
+
+@pytest.mark.parametrize(("content", "use"), OTHERS, ids=[content[:20] for content, _ in OTHERS])
+def test_another_file_of_emorl_is_an_error_with_what_to_give_instead(content, use, here):
+    (here / "a.json").write_text(content)
+    with pytest.raises(DataError, match=f"a.json: expected a configuration of emorl fit, got .*; {use}$"):
+        with_paths(["-c", "a.json"])
+
+
 @pytest.mark.parametrize(
     ("given", "use"),
     [

@@ -68,6 +68,17 @@ EMORL = [
     ("fit --pretrained tetrominos", "did you mean tetrominoes?"),
     ("test --pretrained slot_atention/tetrominoes", "did you mean slot_attention/tetrominoes?"),
     ("fti", "got 'fti'; did you mean fit?"),
+    ("-c tetrominoes-fast fit", "got -c; options follow the subcommand: emorl fit -c tetrominoes-fast"),
+    ("--config=mine.yaml test --output_dir x", "the subcommand: emorl test --config=mine.yaml --output_dir x"),
+    (
+        "-c mine.yaml",
+        "got -c; options follow the subcommand: one of fit, validate, test, predict, recipes, export, exp",
+    ),
+    ("--out x recipes copy", "got --out; options follow the subcommand: emorl recipes --out x copy"),
+    ("fit --data.recursive maybe", "--data.recursive: expected bool, got 'maybe'"),
+    ("fit --data.recursive maybe --data.root x", "--data.recursive: expected bool, got 'maybe'"),
+    ("fit --data.recursve maybe", "unknown option --data.recursve; did you mean --data.recursive?"),
+    ("fit --zzzz maybe", "unknown option --zzzz; see emorl fit --help"),
 ]
 OTHERS = [
     (data, "generate tetrominoes x --trai 3", "unknown option --trai; did you mean --train?"),
@@ -102,6 +113,10 @@ OTHERS = [
     (evaluate, "representation a b c --scenes 3", "unknown option --scenes; did you mean --count?"),
     (evaluate, "draws tetrominos b c", "did you mean tetrominoes?"),
     (study, "a b --sed 3", "emorl-study: error: unknown option --sed; did you mean --seeds?"),
+    (data, "--train 3 generate tetrominoes x", "emorl-data: error: expected a subcommand, got --train; options follow"),
+    (evaluate, "-c mine.yaml draws a b c", "options follow the subcommand: emorl-evaluate draws -c mine.yaml a b c"),
+    (data, "generate --train 3 tetrominoes x", "the subcommand: emorl-data generate tetrominoes --train 3 x"),
+    (data, "convert folder a b --recursive maybe", "error: unexpected argument 'maybe'"),
     (study, "a", "the following arguments are required: out; see emorl-study --help"),
 ]
 
@@ -136,3 +151,43 @@ def test_the_other_commands_say_what_was_meant(main, words, expected, capsys):
         status = exit_.code
     assert status == 2
     assert expected in error_of(capsys)
+
+
+EMPTY = [  # as by a variable of the shell that is not set
+    ("fit", "-c", "tetrominoes-fast", "--data.root", ""),
+    ("fit", "--data.root="),
+    ("fit", "-c", ""),
+    ("fit", "--config="),
+    ("test", "--pretrained", ""),
+    ("test", "--ckpt_path="),
+    ("predict", "--pretrained=tetrominoes", "--output_dir", ""),
+    ("fit", "--data.cache", ""),
+    ("explore", "--out", ""),
+    ("explore", ""),
+    ("export", "tetrominoes", ""),
+    ("recipes", "copy", "--out", ""),
+]
+
+
+@pytest.mark.parametrize("words", EMPTY, ids=" ".join)
+def test_an_empty_value_is_told_with_its_option(words, emorl, capsys):
+    with pytest.raises(SystemExit) as caught:
+        emorl(*words)
+    assert caught.value.code == 2
+    options = [word.rstrip("=") for word in words if word.startswith("-") and not word.startswith("--pretrained=")]
+    where = options[-1] if options else "arguments"
+    assert f" error: {where}: expected a value, got an empty one; give one" in error_of(capsys)
+
+
+def test_an_empty_folder_is_not_the_working_directory(tmp_path, capsys):
+    assert data(["generate", "tetrominoes", "", "--train", "1"]) == 2
+    assert "arguments: expected a value, got an empty one" in error_of(capsys)
+    assert {path.name for path in tmp_path.iterdir()} == FILES.keys()
+
+
+def test_a_logger_may_have_no_name(emorl, capsys):
+    options = ("--trainer.logger.save_dir=runs", "--trainer.logger.name", "", "--print_config")
+    with pytest.raises(SystemExit) as caught:
+        emorl("fit", "--trainer.logger", "CSVLogger", *options)
+    assert caught.value.code in (0, None)
+    assert "name: ''" in capsys.readouterr().out

@@ -6,6 +6,10 @@ import pytest
 from torch import nn
 from torch.optim import SGD
 
+from emorl.data import Scenes
+from emorl.data.datamodule import MultiObjectDataModule
+from emorl.errors import DataError
+from emorl.export import export
 from emorl.model import (
     IODINE,
     EfficientMORL,
@@ -52,3 +56,9 @@ def test_a_number_out_of_range_is_named(build, name, value):
     argument = "warmup" if name == "warmup_steps" and build.func is WarmupCosineDecay else name
     with pytest.raises(ValueError, match=f"Expected {name} (of . or more|above 0), got {value}"):
         build(**{argument: value})
+
+
+@pytest.mark.parametrize("use", [MultiObjectDataModule, Scenes, partial(export, None)])
+def test_an_empty_path_is_not_the_working_directory(use):
+    with pytest.raises(DataError, match="expected a path, got empty text"):
+        use("")

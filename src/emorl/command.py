@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -41,16 +42,17 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
     Returns:
         The exit status: the value that the function returned, 2 for bad input, 130 if interrupted.
     """
-    words, prog = command_line(args), name
+    prog = name
     print_any_name()
-    while not isinstance(commands, str):
-        answer(prog, description, {each: summary(commands[each]) for each in commands if each != "_help"}, words)
-        if words[0].startswith("-"):  # an option before the subcommand: parsing needs all subcommands
-            break
-        subcommand, *words = words
-        prog, commands = f"{prog} {subcommand}", commands[subcommand]
-        description = summary(commands)
     try:
+        words = command_line(args)
+        while not isinstance(commands, str):
+            answer(prog, description, {each: summary(commands[each]) for each in commands if each != "_help"}, words)
+            if words[0].startswith("-"):  # the option for shell completion: parsing needs all subcommands
+                break
+            subcommand, *words = words
+            prog, commands = f"{prog} {subcommand}", commands[subcommand]
+            description = summary(commands)
         parser = partial(_Parser, version=__version__) if prog == name else _Parser
         with exit_on_interrupt(name):
             functions = _loaded(commands)
@@ -72,6 +74,8 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
 def answer(prog: str, description: str, subcommands: Mapping[str, str], words: list[str]) -> None:
     """Print help or version and exit if requested, or exit with an error if the first word is no subcommand.
 
+    The only other option before a subcommand is that for shell completion.
+
     Args:
         prog: the command.
         description: one sentence about the command.
@@ -79,7 +83,7 @@ def answer(prog: str, description: str, subcommands: Mapping[str, str], words: l
         words: the words after the command's name.
     """
     first = words[0] if words else "--help"
-    if first in subcommands or (first.startswith("-") and first not in ("-h", "--help", "--version")):
+    if first in subcommands or first.startswith("--print_completion"):
         return
     parser = _TopParser(prog=prog, description=description)
     if " " not in prog:
@@ -87,6 +91,11 @@ def answer(prog: str, description: str, subcommands: Mapping[str, str], words: l
     places = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
     for name, summary_ in subcommands.items():
         places.add_parser(name, help=summary_)
+    if first.startswith("-") and first not in ("-h", "--help", "--version"):
+        option, subcommand = first.partition("=")[0], next((word for word in words if word in subcommands), None)
+        others = [word for word in words if word != subcommand]
+        order = shlex.join([*prog.split(), subcommand, *others]) if subcommand else f"one of {', '.join(subcommands)}"
+        parser.error(f"expected a subcommand, got {option}; options follow the subcommand: {order}")
     parser.parse_args(words[:1])
 
 
@@ -119,16 +128,22 @@ class _Parser(ShortErrors):
 def with_values(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
     """Return a command line in which each boolean option has a value: ``--recursive`` is ``--recursive=true``.
 
+    A word after the option that is neither true nor false is an argument, if the parser has arguments.
+
     >>> parser = ShortErrors(prog="emorl")
     >>> _ = parser.add_argument("--recursive", type=bool)
-    >>> with_values(parser, ["--recursive", "a"]), with_values(parser, ["--recursive", "false"])
-    (['--recursive=true', 'a'], ['--recursive', 'false'])
+    >>> with_values(parser, ["--recursive"]), with_values(parser, ["--recursive", "false"])
+    (['--recursive=true'], ['--recursive', 'false'])
     """
     flags = {
         name for each in parser._actions if getattr(each, "_typehint", None) is bool for name in each.option_strings
     }
-    pairs = pairwise([*words, ""])
-    return [f"{word}=true" if word in flags and after.lower() not in _BOOLEANS else word for word, after in pairs]
+    pairs, arguments = pairwise([*words, "-"]), parser._get_positional_actions()
+
+    def is_flag(word: str, after: str) -> bool:
+        return word in flags and (after.startswith("-") or (bool(arguments) and after.lower() not in _BOOLEANS))
+
+    return [f"{word}=true" if is_flag(word, after) else word for word, after in pairs]
 
 
 class _TopParser(argparse.ArgumentParser):

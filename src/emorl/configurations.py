@@ -21,6 +21,15 @@ OVERLAYS, STUDIES, SWEEPS = "overlays", "studies", "sweeps"
 _DEFAULT = "efficient_morl"  # its recipes also have names without the model
 _PARTNER = re.compile(r"# For ([\w/-]+): ")  # the start of an overlay for a single recipe
 _OPTIONS = "-c", "--config"
+_OTHERS = {  # the start of a key in other files of emorl: what the file is, and what to give instead
+    "sha256": ("that of a model of save_pretrained", "give its folder as --pretrained"),
+    "splits": ("the manifest of a data set", "give its folder as --data.root"),
+    "tests": ("the card of trained weights", "give the name of the weights as --pretrained"),
+    "I=": ("the scores of emorl test", "give the config.yaml of the run"),
+    "git": ("the versions of a run", "give the config.yaml of the run"),
+    "versions": ("the hyperparameters of a logger", "give the config.yaml of the run"),
+    "parameters": ("a sweep", "give it to wandb sweep"),
+}
 _ATTACHED = re.compile(r"(-c|--config)=(.+)|(-c)(.+)", re.DOTALL)
 
 logger = logging.getLogger(__name__)
@@ -162,11 +171,14 @@ def chosen(words: Sequence[str]) -> dict[str, Path]:
 
 
 def _check_order(given: str, path: Path, before: Mapping[str, Path]) -> None:
-    """Check that a file is YAML, and that what it overrides is not meant to follow it.
+    """Check that a file is YAML of a configuration, and that what it overrides is not meant to follow it.
 
     A recipe, of the package or copied, does not override an overlay given before it, and ``base.yaml`` nothing.
     """
-    keys = _keys(content := settings(path))
+    content = settings(path)
+    if other := next((_OTHERS[start] for start in _OTHERS for key in content if str(key).startswith(start)), None):
+        raise DataError.of(given, expected="a configuration of emorl fit", got=other[0], remedy=other[1])
+    keys = _keys(content)
     if before and content == settings(BASE):
         expected, got = "no configuration before the settings of every run", f"{', '.join(before)} before {given}"
         raise DataError.of(given, expected=expected, got=got, remedy="leave it out: emorl fit loads base.yaml first")

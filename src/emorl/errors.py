@@ -32,7 +32,7 @@ class DataError(ValueError):
             got: what was found.
             remedy: how the user can fix it.
         """
-        return DataError(f"{where}: expected {expected}, got {got}; {remedy}")
+        return DataError(f"{str(where) or repr(where)}: expected {expected}, got {got}; {remedy}")
 
 
 def printable(text: str) -> str:

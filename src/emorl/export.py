@@ -115,9 +115,7 @@ def export(
         )
     network = model.network
     steps, num_slots = network.checked_steps(steps), network.checked_slots(num_slots)
-    if reason := network.unrecordable(steps):
-        remedy = "export EfficientMORL with I = 0, or Slot Attention"
-        raise DataError.of(name, expected="a model of plain tensor operations", got=reason, remedy=remedy)
+    check_exportable(model, steps, name)
     check_weights(network.state_dict())
     described = metadata(model, steps, num_slots, name)
     contents, programs = {}, parts(model, steps, num_slots)
@@ -129,6 +127,18 @@ def export(
         with atomic(file) as stream:
             stream.write(content)
     return list(contents)
+
+
+def check_exportable(model: Pretrained, steps: int | None, name: str) -> None:
+    """Check that inference needs no gradients of the loss.
+
+    Raises:
+        DataError: if it does, with the name of the model.
+    """
+    network = model.network
+    if reason := network.unrecordable(network.checked_steps(steps)):
+        remedy = "export EfficientMORL with I = 0, or Slot Attention"
+        raise DataError.of(name, expected="a model of plain tensor operations", got=reason, remedy=remedy)
 
 
 def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import re
 import sys
+from itertools import pairwise
 from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
+from emorl.errors import DataError
 from emorl.renamed import current_words
 
 
@@ -20,10 +22,21 @@ def command_line(args: list[str] | None = None) -> list[str]:
     A path that begins with ``~`` is expanded, as a word or after ``=``. A path that begins with ``#`` or ``&``, which
     YAML would read as null, is prefixed with ``./``.
 
+    Raises:
+        DataError: if a word or a value is empty, such as a variable of the shell that is not set. Names in options of
+            Lightning's trainer may be empty: a logger without a name has no folder of it.
+
     >>> command_line(["--masks", "#1", "--masks=#1"])
     ['--masks', './#1', '--masks=./#1']
     """
     words = sys.argv[1:] if args is None else args
+    for before, word in pairwise(["", *words]):
+        empty = re.fullmatch(r"(--?[\w.+-]+)=", word)
+        option = empty[1] if empty else before
+        if (empty or not word) and not option.startswith("--trainer."):
+            where = option if option.startswith("-") else "arguments"
+            remedy = "give one, or leave it out; is a variable of the shell not set?"
+            raise DataError.of(where, expected="a value", got="an empty one", remedy=remedy)
     return [re.sub(r"\A((?:--?[\w.+-]+=)?)(?=[#&])", r"\1./", word) for word in current_words(expand_home(list(words)))]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from numbers import Integral, Real
 
+from emorl.errors import DataError
+
 
 def at_least(lowest: int, **values: int | float | None) -> None:
     """Check that numbers are not below a bound; None, which selects a default, is accepted.
@@ -42,7 +44,8 @@ def path_like(**values: object) -> None:
     """Check that values are paths.
 
     Raises:
-        TypeError: if one is not.
+        DataError: if one is empty.
+        TypeError: if one is neither text nor a path.
 
     >>> path_like(folder=None)
     Traceback (most recent call last):
@@ -52,6 +55,8 @@ def path_like(**values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, str | os.PathLike):
             raise TypeError(f"Expected {name} to be a path, as text or a Path, got {value!r}.")
+        if value == "":
+            raise DataError.of(name, expected="a path", got="empty text", remedy="give one; . is the working directory")
 
 
 def above(bound: int, **values: int | float | None) -> None:

@@ -42,8 +42,8 @@ def main(args: list[str] | None = None) -> int:
         The exit status: 0, or 2 after one line on stderr about bad input.
     """
     print_any_name()
-    options = _parser().parse_args(command_line(args))
     try:
+        options = _parser().parse_args(command_line(args))
         print(listing() if options.action is None else copy(options.copy.names, options.copy.out))
     except (DataError, OSError) as error:
         return refused("emorl recipes", error)

@@ -13,6 +13,7 @@ from emorl.errors import DataError, reason
 from emorl.explore.bundle import bundle_key, write_bundle
 from emorl.explore.cache import cached
 from emorl.explore.gallery import example_scenes, from_folder
+from emorl.export import check_exportable
 from emorl.pretrained import load_pretrained
 
 MODELS = {  # shown by default, with their titles
@@ -58,6 +59,7 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
 def _bundle(name: str, images: Path | None) -> Path:
     """Return the cached folder of one model's files, which are created if necessary."""
     model = load_pretrained(name)
+    check_exportable(model, None, name)
     gallery = example_scenes(model.image_size) if images is None else from_folder(images, model.image_size)
     return cached(bundle_key(model, gallery), lambda folder: write_bundle(model, gallery, folder))
 

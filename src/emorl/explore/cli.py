@@ -26,10 +26,10 @@ def main(args: list[str] | None = None) -> int:
     """
     print_any_name()
     parser = _parser()
-    options = parser.parse_args(command_line(args))
-    if options.out and (options.port or not options.browser):
-        parser.error("expected --out, or else --port and --browser, got both: --out does not open the page")
     try:
+        options = parser.parse_args(command_line(args))
+        if options.out and (options.port or not options.browser):
+            parser.error("expected --out, or else --port and --browser, got both: --out does not open the page")
         if options.out is not None:
             build(options.out, options.models, options.images)
             print(f"Wrote the explorer to {options.out}: copy the folder to any web server.")
