@@ -95,3 +95,12 @@ def test_each_argument_of_a_part_has_a_sentence(cls):
     names = parser.add_class_arguments(cls, "part", skip={"optimizer"}, fail_untyped=False)
     helps = {action.dest: action.help for action in parser._actions if action.dest in names}
     assert [name for name, text in helps.items() if not isinstance(text, str) or len(text.split()) < 2] == []
+
+
+def test_the_help_of_fit_says_how_to_fine_tune(help_of):
+    text = help_of("fit", "--help")
+    assert "emorl fit --pretrained multi_dsprites --data.root data/mine" in text.splitlines()[-1]
+    options = {match["name"]: match["help"] for match in OPTION.finditer(text)}
+    assert "null ignores those that a configuration names" in options["pretrained"]
+    assert "To start a new run from trained weights, give --pretrained." in options["ckpt_path"]
+    assert "To start a new run" not in help_of("test", "--help")

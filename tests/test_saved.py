@@ -20,7 +20,7 @@ from emorl.explore import build as explore
 from emorl.module import SlotModule
 from emorl.pretrained import load_module, load_pretrained
 from emorl.saved import SETTINGS
-from emorl.stored import read_weights
+from emorl.stored import read_checkpoint, read_weights
 from test_cli import QUIET, error_of
 
 NAME = "slot_attention/tetrominoes"
@@ -242,3 +242,66 @@ def test_weights_that_are_no_floats_are_not_loaded(load, dtype, trained):
     reweighted(folder, lambda weight: weight.to(dtype))
     with pytest.raises(DataError, match=rf"^{re.escape(str(folder))}: expected .* of type torch.float32, got {dtype};"):
         load(folder)
+
+
+def card_of(checkpoint, folder):
+    """Return the section Training of the model card of a checkpoint, and the metadata in its folder."""
+    load_pretrained(checkpoint).save_pretrained(folder)
+    text = (folder / "README.md").read_text()
+    return text.partition("## Training\n\n")[2].partition("\n")[0], load_pretrained(folder).card
+
+
+def test_the_card_of_a_training_names_its_data_and_the_weights_that_it_started_from(
+    shards, tmp_path, monkeypatch, emorl
+):
+    monkeypatch.chdir(tmp_path)
+    options = (f"--data.root={shards}", "--data.batch_size=2", "--trainer.logger=false", *QUIET)
+
+    def fit(where, *more):
+        emorl("fit", *options, f"--trainer.default_root_dir={where}", "--trainer.max_steps=1", *more)
+        return tmp_path / where / "checkpoints/last.ckpt"
+
+    own = tiny.saved(tiny.module(image_size=20), tmp_path / "own.ckpt")
+    unknown = "Started from weights whose training is not recorded. "
+    data = "tetrominoes, standard"
+    first = fit("a", f"--pretrained={own}")
+    assert card_of(first, tmp_path / "card_a")[0] == f"0 steps. Then 1 steps on {data}."
+    second = fit("b", f"--pretrained={tmp_path / 'card_a'}")
+    text, card = card_of(second, tmp_path / "card_b")
+    assert text == f"0 steps. Then 1 steps on {data}. Then 1 steps on {data}."
+    assert card["started_from"]["trained_on"] == data
+    resumed = ("--trainer.max_steps=2", f"--ckpt_path={second}")
+    emorl("fit", *options, "--trainer.default_root_dir=b", *resumed)
+    assert card_of(second, tmp_path / "card_c")[0] == f"0 steps. Then 1 steps on {data}. Then 2 steps on {data}."
+    shipped = fit("d", "--pretrained=tetrominoes", "--model.image_size=35")
+    text, card = card_of(shipped, tmp_path / "card_d")
+    assert text == f"Started from the weights `tetrominoes` of emorl, which were changed. Then 1 steps on {data}."
+    assert (card["trained_on"], card["started_from"]) == (data, {"base_weights": "tetrominoes"})
+    content = torch.load(first, weights_only=True)
+    content["training"]["started_from"] = {}
+    torch.save(content, tmp_path / "other.ckpt")
+    assert card_of(tmp_path / "other.ckpt", tmp_path / "card_e")[0] == f"{unknown}Then 1 steps on {data}."
+
+
+def test_a_module_remembers_the_weights_that_it_was_loaded_from(trained):
+    assert load_module("tetrominoes").started_from == {"base_weights": "tetrominoes"}
+    for module in (load_module(trained[0]), SlotModule.load_from_checkpoint(trained[0])):
+        assert module.started_from == {"total_steps": 0}
+    assert tiny.module().started_from is None
+
+
+def test_the_explorer_names_a_model_that_it_cannot_export_as_it_was_given(tmp_path, emorl, capsys):
+    load_pretrained("iodine/tetrominoes").save_pretrained(tmp_path / "mine")
+    with pytest.raises(SystemExit):
+        emorl("explore", tmp_path / "mine", "--out", tmp_path / "page")
+    line = capsys.readouterr().err
+    assert f"error: {tmp_path / 'mine'}: expected a model of plain tensor operations" in line
+    assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.parametrize("load", [load_pretrained, load_module, package.from_pretrained, read_weights])
+def test_an_empty_name_is_not_the_working_directory(load):
+    with pytest.raises(DataError, match="name: expected a path, got empty text"):
+        load("")
+    with pytest.raises(DataError, match=r"^'': expected a checkpoint"):  # as of a configuration
+        read_checkpoint("")

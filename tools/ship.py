@@ -72,7 +72,7 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         raise DataError.of("data", expected=versions["data"], got=manifest.checksum, remedy=remedy)
     steps = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
     record = {
-        "trained_on": f"{manifest.dataset}, {manifest.variant}",
+        "trained_on": manifest.title,
         "source": manifest.source,
         "seed": config["seed_everything"],
         "steps": steps,

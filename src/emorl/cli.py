@@ -42,6 +42,7 @@ from emorl.errors import DataError, did_you_mean, printable, reason, refused
 from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
+from emorl.provenance import record_of
 from emorl.saved import Weights
 from emorl.stored import load_weights, names, read_checkpoint, read_weights
 from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
@@ -51,6 +52,11 @@ logger = logging.getLogger(__name__)
 DEFAULTS = {  # the report contains all scores; predictions are written to files
     "test": {"verbose": False},
     "predict": {"return_predictions": False},
+}
+
+EPILOGS = {
+    "fit": "To fine-tune trained weights on your data, which emorl-data convert folder makes of a folder of images: "
+    "emorl fit --pretrained multi_dsprites --data.root data/mine --trainer.max_steps 5000 --model.optimizer.lr 2e-4"
 }
 
 
@@ -87,6 +93,8 @@ class EmorlCLI(LightningCLI):
             action.help = SUBCOMMANDS[action.dest]
         for subparser in self._subcommand_parsers.values():
             subparser._option_string_actions["--config"].help = "A file, or a recipe or overlay by name: emorl recipes."
+        if resumed := self._subcommand_parsers["fit"]._option_string_actions.get("--ckpt_path"):
+            resumed.help = f"{resumed.help} To start a new run from trained weights, give --pretrained."
         if find_spec("shtab"):  # jsonargparse's option is very slow: its script lists every subclass of every part
             self.parser.add_argument(
                 "--print_completion",
@@ -123,7 +131,8 @@ class EmorlCLI(LightningCLI):
             type=str | None,
             default=None,
             help="Trained weights, from which fit starts and which the other subcommands use: a checkpoint, a folder "
-            f"of save_pretrained, or the name of shipped weights: {', '.join(names())}.",
+            f"of save_pretrained, or the name of shipped weights: {', '.join(names())}. null ignores those that a "
+            "configuration names.",
         )
         parser.add_lightning_class_args(ProgressBar, "progress")
         parser.add_lightning_class_args(RefinementCurriculum, "curriculum")
@@ -226,6 +235,7 @@ class EmorlCLI(LightningCLI):
             raise MisconfigurationException(str(first)) from error
         if self.weights is not None:
             load_weights(self.model.network, self.weights, objective=self.subcommand != "fit")
+            self.model.started_from = record_of(self.weights.card)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer, without callbacks that would have no effect.
@@ -326,7 +336,7 @@ def build(args: list[str] | None = None) -> EmorlCLI:
             "prog": "emorl",
             "description": DESCRIPTION,
             "version": __version__,
-            **{name: {"description": description} for name, description in SUBCOMMANDS.items()},
+            **{name: {"description": text, "epilog": EPILOGS.get(name)} for name, text in SUBCOMMANDS.items()},
         },
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import emorl
@@ -58,7 +58,7 @@ _UNNAMED = "Not specified: add it here, and as `license:` to the metadata at the
 def model_card(model: Pretrained, repo_id: str) -> str:
     """Return the text of a model card: the model, its usage, and the scores, training and license in its metadata.
 
-    The metadata of a checkpoint contain only the number of steps; users may add ``trained_on`` and ``license``.
+    The metadata of a checkpoint contain steps, data and first weights, if recorded; users may add ``license``.
     """
     card, network, others = in_lines(model.card), model.network, sorted(foreign(describe(model.network)))
     license_ = license_of(card)
@@ -133,12 +133,21 @@ def _cell(score: dict[str, float] | None) -> str:
 
 def _training(card: dict[str, Any]) -> str:
     if "versions" not in card:
-        base = card.get("base_weights")
-        start = f"Started from the weights `{base}` of emorl, which were changed. " if base else ""
-        data = f" on {card['trained_on']}" if "trained_on" in card else ""
-        return start + (f"{card['total_steps']:,} steps{data}." if "total_steps" in card else "Not recorded.")
+        return " ".join(_history(card)) or "Not recorded."
     versions = card.get("versions", {})
     machine = versions.get("machine", "an unknown machine")
     ran = f"{card['total_steps']:,} steps in {card.get('total_minutes', '?')} minutes on {machine}"
     how = f"seed {card.get('seed')}, torch {versions.get('torch')}, on {card['trained_on']}"
     return f"{ran}, {how}. `config.json` contains the full record, including curves."
+
+
+def _history(card: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence on each training, the first one first, from a card without versions."""
+    before = card.get("started_from")
+    if before is not None:
+        yield from _history(before) if before else ["Started from weights whose training is not recorded."]
+    if base := card.get("base_weights"):
+        yield f"Started from the weights `{base}` of emorl, which were changed."
+    if "total_steps" in card:
+        data = f" on {card['trained_on']}" if "trained_on" in card else ""
+        yield f"{'' if before is None else 'Then '}{card['total_steps']:,} steps{data}."

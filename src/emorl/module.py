@@ -35,6 +35,7 @@ from emorl.model.describe import describe, difference
 from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
+from emorl.provenance import record_of, training
 from emorl.ranges import at_least, whole
 from emorl.renamed import current
 from emorl.resume import check_optimizers, check_resumed
@@ -132,6 +133,7 @@ class SlotModule(LightningModule):
         self.test_means = test_means
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.started_from: dict[str, Any] | None = None  # `record_of` the weights that training started from
         self._evaluated = 0  # images of this process in the epoch
         self._finite = FiniteCheck()
         self._known_seed: int | None = None
@@ -146,7 +148,9 @@ class SlotModule(LightningModule):
         content = _load(checkpoint_path, map_location="cpu", weights_only=options.get("weights_only"))
         torch.save({**content, "hyper_parameters": current(content.get("hyper_parameters", {}))}, buffer := BytesIO())
         buffer.seek(0)
-        return super().load_from_checkpoint(buffer, *args, **options)
+        module = super().load_from_checkpoint(buffer, *args, **options)
+        module.started_from = record_of({**content.get("training", {}), "total_steps": content.get("global_step", 0)})
+        return module
 
     def forward(self, image: Tensor, steps: int, noise: Noise, num_slots: int | None = None) -> Inference:
         """Infer the slots of images [B, 3, H, W], 8-bit or float in [0, 1].
@@ -166,8 +170,9 @@ class SlotModule(LightningModule):
         self._finite.read()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check the last step, see `FiniteCheck`, so that no checkpoint has a NaN."""
+        """Check the last step, see `FiniteCheck`, so that no checkpoint has a NaN; record the training."""
         self._finite.read()
+        checkpoint["training"] = training(self._trainer, self.started_from)
 
     def on_fit_end(self) -> None:
         """Raise an error after training without data, which Lightning ends without a message.
@@ -358,6 +363,7 @@ class SlotModule(LightningModule):
         """Refuse to resume with settings that differ from the checkpoint's; see `check_resumed`."""
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_resumed(self, checkpoint)
+            self.started_from = checkpoint.get("training", {}).get("started_from")
             self._saved_optimizers = checkpoint["optimizer_states"]
 
     def on_fit_start(self) -> None:

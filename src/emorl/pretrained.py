@@ -18,6 +18,7 @@ from emorl.errors import DataError, did_you_mean, reason
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
 from emorl.preprocess import Picture, preprocess
+from emorl.provenance import record_of
 from emorl.results import LABELS, rounded
 from emorl.saved import Weights
 from emorl.stored import class_path_of, file_of, load_card, load_weights, names, read_shipped, read_weights
@@ -149,7 +150,8 @@ def load_pretrained(name: str | Path) -> Pretrained:
 
     Args:
         name: name of shipped weights, or path of a folder of ``save_pretrained`` or of a checkpoint of ``emorl fit``,
-            whose card contains only ``total_steps`` and ``model``. A Path is never a name. A name that is also that of
+            whose card contains ``model``, ``total_steps`` and what is recorded of ``trained_on`` and ``started_from``,
+            data and first weights. A Path is never a name. A name that is also that of
             a folder of ``save_pretrained`` gives the shipped weights, with a warning; ``./NAME`` is the folder.
 
     Raises:
@@ -326,4 +328,5 @@ def load_module(name: str | Path) -> SlotModule:
         remedy = "correct the configuration, or save the model again"
         raise DataError.of(weights.name, expected=expected, got=got, remedy=remedy) from error
     load_weights(module.network, weights)
+    module.started_from = record_of(weights.card)
     return module.eval()

@@ -8,11 +8,16 @@ import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import Trainer
 
 import emorl
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+_RECORD = "base_weights", "started_from", "total_steps", "trained_on"
 
 
 def versions(trainer: Trainer) -> dict[str, str | None]:
@@ -33,6 +38,33 @@ def versions(trainer: Trainer) -> dict[str, str | None]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "data": None if manifest is None else manifest.checksum,
     }
+
+
+def training(trainer: Trainer | None, started_from: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a checkpoint records of its training, for the model card.
+
+    Args:
+        trainer: the trainer, if there is one.
+        started_from: the record of the weights that training started from, see `record_of`; None for new
+            weights.
+
+    Returns:
+        ``trained_on``, the data set and its variant, if the data are shards; ``started_from``, if it is not None.
+    """
+    manifest = getattr(getattr(trainer, "datamodule", None), "manifest", None)
+    data = {} if manifest is None else {"trained_on": manifest.title}
+    return data if started_from is None else {**data, "started_from": started_from}
+
+
+def record_of(card: dict[str, Any]) -> dict[str, Any]:
+    """Return what a training that starts from weights records about them: a shipped name, or their training.
+
+    >>> record_of({"weights": "tetrominoes", "total_steps": 102000}), record_of({"total_steps": 5, "model": {}})
+    ({'base_weights': 'tetrominoes'}, {'total_steps': 5})
+    """
+    if "weights" in card:
+        return {"base_weights": card["weights"]}
+    return {name: card[name] for name in _RECORD if name in card}
 
 
 def processor() -> str:

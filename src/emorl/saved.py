@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     name: str  # of shipped weights, or the path of a folder or a checkpoint
     model: dict[str, Any]  # arguments of `SlotModule`
     state: dict[str, Tensor]  # of its network
-    card: dict[str, Any]  # metadata; of a checkpoint ``total_steps`` and ``model``
+    card: dict[str, Any]  # metadata; of a checkpoint those of `read_checkpoint`
 
 
 def from_files(name: str | Path, content: Callable[[str], bytes], classes: Sequence[type] = ()) -> Weights:

@@ -20,6 +20,7 @@ from emorl.files import atomic
 from emorl.finite import check_weights
 from emorl.model import SlotModel
 from emorl.model.describe import difference
+from emorl.ranges import path_like
 from emorl.released import UNREADABLE
 from emorl.renamed import current
 from emorl.saved import CONFIG, Weights, read_folder
@@ -80,6 +81,7 @@ def read_weights(reference: str | Path, classes: Sequence[type] = ()) -> Weights
         expected = "the name of shipped weights, or the path of a folder of save_pretrained or of a checkpoint"
         remedy = f"Names are {', '.join(names())}."
         raise TypeError(f"Expected {expected}, got {reference!r}. {remedy}") from error
+    path_like(name=reference)
     if isinstance(reference, str) and reference in names():
         if Path(reference, CONFIG).is_file():
             text = f"{reference} is the name of shipped weights, which are used; to load the folder, give ./{reference}"
@@ -139,6 +141,9 @@ def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card:
 def read_checkpoint(path: str | Path) -> Weights:
     """Return the weights in a checkpoint of ``emorl fit``, at a path or a URL.
 
+    Their card contains ``model``, ``total_steps`` and, if they are recorded, ``trained_on`` (the data set and its
+    variant) and ``started_from`` (the record of the weights of ``--pretrained``, see `emorl.provenance.record_of`).
+
     Raises:
         DataError: if the file is not a checkpoint, or is one of another project.
     """
@@ -167,7 +172,7 @@ def read_checkpoint(path: str | Path) -> Weights:
     _check_class(path, class_path_of(model))
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
     steps = {"total_steps": content["global_step"]} if "global_step" in content else {}
-    return Weights(str(path), model, network, {**steps, "model": model})
+    return Weights(str(path), model, network, {**steps, **content.get("training", {}), "model": model})
 
 
 def class_path_of(model: dict[str, Any]) -> str:

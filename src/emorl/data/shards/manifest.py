@@ -94,6 +94,11 @@ class Manifest:
         """Number of slots that a model needs for the data set: one per object and one for the background."""
         return self.max_objects + 1
 
+    @property
+    def title(self) -> str:
+        """Name and variant of the data set."""
+        return f"{self.dataset}, {self.variant}"
+
     def crop_left(self, crop: Crop) -> Crop:
         """Return the crop to apply to a stored image: ``square`` if the image already shows the requested crop.
 
@@ -143,9 +148,9 @@ class Manifest:
             DataError: if it does not exist or is invalid.
         """
         where = locate(root, name)
-        if not is_url(root) and not os.path.exists(where) and (command := maker_of(os.fspath(root))):
-            raise DataError(f"{where}: cannot be read (No such file or directory); make the data set: {command}")
-        content = fetch(root, name, _MAX_BYTES)
+        missing = not is_url(root) and not os.path.exists(where)
+        command = maker_of(os.fspath(root)) if missing else None
+        content = fetch(root, name, _MAX_BYTES, command and f"make the data set: {command}")
         try:
             return cls.from_json(json.loads(content))
         except (ValueError, RecursionError) as error:  # a DataError is a ValueError, and so is bad JSON or UTF-8

@@ -49,11 +49,17 @@ def locate(root: str | os.PathLike[str], name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if is_url(root) else os.path.join(folder, name)
 
 
-def fetch(root: str | os.PathLike[str], name: str, limit: int) -> bytes:
+def fetch(root: str | os.PathLike[str], name: str, limit: int, remedy: str | None = None) -> bytes:
     """Return the content of a file of the data set; reading of a local file stops after `limit` bytes.
 
     Downloads are tried up to `TRIES` times, with a warning and an increasing wait each time, if the fault is transient:
     a refused, broken or silent connection, a truncated answer, or a server error.
+
+    Args:
+        root: folder of the data set: a local path or a URL.
+        name: file name in the folder.
+        limit: largest number of bytes of a local file.
+        remedy: how the user can fix a local file that cannot be read, for the error; by default a general advice.
 
     Raises:
         DataError: if the file cannot be read.
@@ -72,7 +78,7 @@ def fetch(root: str | os.PathLike[str], name: str, limit: int) -> bytes:
         with open(where, "rb") as stream:
             return _read(stream.read, limit)
     except (OSError, ValueError) as error:
-        raise DataError(f"{where}: cannot be read ({_reason(error)}); {_CHECK}") from error
+        raise DataError(f"{where}: cannot be read ({_reason(error)}); {remedy or _CHECK}") from error
 
 
 def _download(where: str) -> bytes:
