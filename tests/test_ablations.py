@@ -71,7 +71,7 @@ def test_the_overlay_for_small_budgets_keeps_what_a_case_changes(case, built):
     assert parts(trainer, module) == FULL | CHANGES[case]
     assert trainer.max_steps == 2000
     assert isinstance(module.network.decoder.position.code, FourierPosition)
-    assert module.hparams["network"]["init_args"]["kl_weight"] == 0.03
+    assert module.hparams["network"]["init_args"]["kl_weight"] == 0.01
     optimizer = module.configure_optimizers()
     assert isinstance(optimizer["optimizer"], Muon)
     schedule = optimizer["lr_scheduler"]["scheduler"]

@@ -48,7 +48,7 @@ FULL = {
     "initialization": -2,  # of the prior's rho; that of the released weights is 0
     "decoder": "FourierPosition",
     "encoder": "FourierPosition",
-    "kl_weight": 0.03,
+    "kl_weight": 0.01,
     "scheduler": WarmupCosineDecay,
     "batch": 16,
     "precision": "bf16-mixed",
@@ -223,14 +223,12 @@ def test_phases_of_a_recipe_end_with_its_run(path):
     assert phases[0] == content["model"]["refinement_steps"]
     if len(phases) > 1:
         assert (max(phases), phases[max(phases)]) == (content["trainer"]["max_steps"], None)
-    if path in FAST:
-        assert [*phases.values()][-2] == 0 < max(phases.values(), key=lambda value: value or 0)
 
 
 def test_a_shorter_run_has_shorter_phases(built):
-    demo = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/tetrominoes-fast")]
-    assert in_use(built([*demo, "--trainer.max_steps=10000"])) == {0: 1, 9750: 0}
-    asked = built([*demo, "--trainer.max_steps=10000", "--curriculum.phases={0: 2, 7000: 0}"])
+    recipe = [f"--config={CONFIGS / name}.yaml" for name in ("base", "efficient_morl/multi-dsprites-fast")]
+    assert in_use(built([*recipe, "--trainer.max_steps=7600"])) == {0: 1, 7000: 0}
+    asked = built([*recipe, "--trainer.max_steps=10000", "--curriculum.phases={0: 2, 7000: 0}"])
     assert in_use(asked) == {0: 2, 7000: 0}
 
 
