@@ -25,7 +25,9 @@ from emorl.renamed import current
 BEFORE = Path(__file__).parent / "before_family"
 MEASURED = ("train/", "val/", "lr-")
 
-pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory|The dirpath has changed")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Checkpoint directory|The dirpath has changed|The loaded checkpoint was produced with Lightning"
+)
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,8 @@ def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
     like = next(network.parameters())
     images = like.new_zeros(2, 3, size, size)
     slots = like.new_zeros(2, max(2, num_slots), network.slot_dim)  # torch takes a size of one for a constant
-    batch, count = Dim("batch", min=1), Dim("slots", min=1)
+    largest = 2**31 - 1  # torch 2.7 refuses axes without a limit
+    batch, count = Dim("batch", min=1, max=largest), Dim("slots", min=1, max=largest)
     encode, reconstruct = _Encode(network, steps, num_slots), _Reconstruct(network, steps, num_slots)
     with torch.no_grad():
         found = network.encode(images, steps, num_slots)
@@ -179,7 +180,7 @@ def metadata(model: Pretrained, steps: int, num_slots: int, name: str) -> dict[s
 
 
 def _recorded(part: Part) -> ExportedProgram:
-    with torch.no_grad():
+    with _quiet(), torch.no_grad():
         shapes = (dict(part.dynamic),)
         return torch.export.export(part.program.eval(), (part.example,), dynamic_shapes=shapes, strict=False)
 
@@ -236,7 +237,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+            warnings.filterwarnings("ignore", module="torch|copyreg")  # copyreg: copies of its objects
             yield
     finally:
         logger.setLevel(level)
