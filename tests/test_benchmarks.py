@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +14,7 @@ import pytest
 import torch
 
 import tiny
+import warm
 from benchmarks import engine, export, memory, models, recipes, recorded
 from benchmarks.cases import MODELS, Step
 from benchmarks.device import finished, peak_memory, start_memory, where
@@ -227,8 +226,8 @@ def test_shipped_weights_that_cannot_be_exported_run_in_eager_alone() -> None:
 def test_float16_keeps_the_scores_in_half_the_size(tmp_path: Path) -> None:
     """As a command: the types that the tests check have no place for the symbols of an export."""
     root, out = tiny.write(tmp_path / "data", val=4, test=4), tmp_path / "formats.json"
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "formats", root, "--rounds=1", f"--json={out}"]
-    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
+    ran = warm.module("benchmarks", "formats", root, "--rounds=1", f"--json={out}")
+    assert ran.returncode == 0, ran.stderr
     result = json.loads(out.read_text())
     full, half = (result["programs"][name] for name in ("float32", "float16"))
     assert result["scenes"] == 4

@@ -6,11 +6,12 @@ from functools import partial
 import pytest
 import torch
 from pytorch_lightning import Callback
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ConstantLR
 
 import tiny
+import warm
 from emorl.callbacks import RefinementCurriculum
 from emorl.model import ImageNoise
 
@@ -104,7 +105,7 @@ def four(tmp_path_factory):
 def two(four, shards, tmp_path_factory):
     """The results of each of two processes."""
     folder = tmp_path_factory.mktemp("two")
-    multiprocessing.spawn(work, args=(four, shards, folder), nprocs=2)
+    warm.ranks(work, four, shards, folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

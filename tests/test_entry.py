@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -72,15 +73,22 @@ def test_the_recipes_are_listed_and_copied_without_what_takes_seconds(tmp_path):
     assert run("emorl", ["recipes", "copy", "--out", str(tmp_path / "configs")])[1:] == ([], "0 []")
 
 
-def test_help_of_the_studies_shows_their_arguments():
+def printed(main, words, capsys):
+    """Return what a command prints within this process, as text without its line breaks."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert not ended.value.code
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_of_the_studies_shows_their_arguments(capsys):
     from emorl.evaluation import cli
 
-    text = " ".join(run("emorl-evaluate", ["--help"])[0].split())
+    text = printed(cli.main, ["--help"], capsys)
     assert "emorl-evaluate STUDY MODEL DATA OUT" in text
     assert "emorl-evaluate STUDY --help" in text
     for study in cli.COMMANDS:
-        text, _, _ = run("emorl-evaluate", [study, "--help"])
-        assert "model data out" in " ".join(text.split()), study
+        assert "model data out" in printed(cli.main, [study, "--help"], capsys), study
 
 
 def test_the_list_of_commands_says_where_a_folder_of_images_is_converted():
@@ -89,9 +97,11 @@ def test_the_list_of_commands_says_where_a_folder_of_images_is_converted():
 
 
 @pytest.mark.parametrize("option", ["train", "val", "test"])
-def test_help_of_a_folder_says_what_null_means(option):
-    text, _, _ = run("emorl-data", ["convert", "folder", "--help"])
-    assert re.search(rf" --{option} \S+ Number of \w+ images; null means (all|none)", " ".join(text.split()))
+def test_help_of_a_folder_says_what_null_means(option, capsys):
+    from emorl.data import cli
+
+    text = printed(cli.main, ["convert", "folder", "--help"], capsys)
+    assert re.search(rf" --{option} \S+ Number of \w+ images; null means (all|none)", text)
 
 
 @pytest.mark.parametrize("group", ["generate", "convert", "export"])
@@ -104,12 +114,10 @@ def test_help_of_a_group(group):
 @pytest.mark.parametrize(
     ("command", "option"), [("emorl-data", "--variant"), ("emorl-evaluate", "--count"), ("emorl-study", "--seeds")]
 )
-def test_the_shell_completes_options(command, option, monkeypatch):
+def test_the_shell_completes_options(command, option, monkeypatch, capsys):
     pytest.importorskip("shtab")
     monkeypatch.setenv("JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT", "true")
-    text, _, last = run(command, ["--print_completion=shtab-bash"], heavy=())
-    assert option in text
-    assert last == "0 []"
+    assert option in printed(import_module(COMMANDS[command]).main, ["--print_completion=shtab-bash"], capsys)
 
 
 def test_data_commands_need_no_lightning(tmp_path):

@@ -2,13 +2,13 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 
+import warm
 from emorl import load_pretrained, stored
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
@@ -69,8 +69,8 @@ def test_programs_compute_what_the_model_does(name, suffix, methods, tmp_path, u
 def test_one_slot_is_enough(tmp_path):
     """Of encode and reconstruct; decode accepts any number. The command prints nothing on stderr."""
     out, model, images = tmp_path / "out.pt2", load_pretrained("tetrominoes"), scenes("tetrominoes", 3)
-    command = [sys.executable, "-m", "emorl", "export", "tetrominoes", out, "--num_slots", "1"]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stderr == ""
+    ran = warm.emorl("export", "tetrominoes", out, "--num_slots", "1")
+    assert (ran.returncode, ran.stderr) == (0, "")
     with torch.no_grad():
         expected = model.reconstruct(images, num_slots=1)
         decoded = model.decode(expected.slots).reconstruction

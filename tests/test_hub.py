@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 from datetime import date
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 
 import emorl
 import tiny
+import warm
 from emorl import stored
 from emorl.errors import DataError, reason
 from emorl.model import SlotAttention, SmallDecoder
@@ -236,7 +236,7 @@ def run_with(hub, code, tmp_path):
     """Run a program that uses a hub; return what it writes to stderr."""
     settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
     settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    ran = subprocess.run([sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True)
+    ran = warm.run(code, environment=os.environ | settings)
     assert ran.returncode == 0, ran.stderr[-2000:]
     return ran.stderr
 

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import create_autospec
 
@@ -17,6 +16,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
 
 import tiny
+import warm
 from emorl.callbacks import Preemption
 from emorl.callbacks.preemption import _any
 from preempted import Signal
@@ -114,12 +114,10 @@ def assert_same(ours, theirs):
 
 def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slurm, tmp_path, emorl):
     """In a separate process, with a worker, by the batch script of the documentation."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
     worker = "--data.num_workers=1"
     first = submitted()
     assert not any("ckpt_path" in argument for argument in first)
-    command = [sys.executable, "-m", "emorl", *first, *small(shards, worker, *signaled(2, "SIGUSR1"))]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = warm.emorl(*first, *small(shards, worker, *signaled(2, "SIGUSR1")))
     assert result.returncode == 128 + signal.SIGUSR1, result.stderr
     assert "saved" in result.stderr
     assert slurm() == ["requeue 42"]

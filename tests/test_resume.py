@@ -1,17 +1,14 @@
 """A resumed run equals the uninterrupted one."""
 
-import os
 import signal
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import tiny
+import warm
 from emorl.callbacks import RefinementCurriculum
 from emorl.module import SlotModule
 from emorl.optim import WarmupExponentialDecay
@@ -147,10 +144,7 @@ def configured(folder, shards):
 def test_a_killed_process_goes_on_from_its_last_checkpoint(shards, tmp_path, emorl):
     config = configured(tmp_path / "killed", shards)
     kill = ("--trainer.callbacks+=interrupted.Kill", "--trainer.callbacks.step=5")
-    tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": f"{tests}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "emorl", "fit", config, *kill]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = warm.emorl("fit", config, *kill)
     assert result.returncode == -signal.SIGKILL, result.stderr
     kept = tmp_path / "killed" / "kept"
     assert sorted(path.name for path in kept.iterdir()) == ["step=2.ckpt", "step=4.ckpt"]

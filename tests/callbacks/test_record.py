@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from importlib.metadata import version
 
 import pytest
@@ -13,6 +12,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 import emorl as package
 import tiny
+import warm
 from emorl.callbacks.record import by_class
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
@@ -158,10 +158,7 @@ def test_wandb_without_a_key_is_one_line(shards, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {"HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "netrc")}
     logger = ("--trainer.logger=WandbLogger", "--trainer.logger.save_dir=runs")
-    command = [sys.executable, "-m", "emorl", "fit", f"--data.root={shards}", *logger, *TRAIN]
-    result = subprocess.run(
-        command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
-    )
+    result = warm.emorl("fit", f"--data.root={shards}", *logger, *TRAIN, environment=environment, cwd=tmp_path)
     line = result.stderr.splitlines()[-1]
     assert (result.returncode, line[:23]) == (2, "emorl: error: W&B: No A")
     assert "wandb login" in line

@@ -1,16 +1,13 @@
 """Resuming of the data stream after its process was killed."""
 
-import os
 import signal
-import subprocess
-import sys
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import recorder
 
 import tiny
+import warm
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,12 +28,8 @@ def root(tmp_path_factory):
 def killed(root, tmp_path_factory):
     """The folder of a process that was killed while it trained with two workers."""
     folder = tmp_path_factory.mktemp("killed")
-    here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": f"{here.parent}:{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, here / "recorder.py", root, folder, "2", f"{STEP}"]
-    with (folder / "log").open("wb") as log:  # no pipe, which remaining workers would keep open
-        process = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=600)
-    assert process.returncode == -signal.SIGKILL, (folder / "log").read_text()
+    ran = warm.script(recorder.__file__, root, folder, "2", STEP)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
     return folder
 
 

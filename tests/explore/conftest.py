@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from background import serving
+
+import warm
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # if Playwright has no browser installed
@@ -21,17 +22,8 @@ def module(tmp_path_factory):
     pytest.importorskip("onnxscript", reason="the page needs exported models: install emorl[export]")
     own = tmp_path_factory.getbasetemp()
     cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"  # one for all of pytest's processes
-    environment = os.environ | {
-        "NO_MKDOCS_2_WARNING": "1",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "XDG_CACHE_HOME": str(cache),
-    }
-
-    def run(*words):
-        command = [sys.executable, "-m", *map(str, words)]
-        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-
-    return run
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "XDG_CACHE_HOME": str(cache)}
+    return partial(warm.module, cwd=ROOT, environment=environment)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def test_everything_is_readable_and_within_reach_in_every_state(opened, address,
     for button in ("#hide", "#carry", "#more"):
         visitor.click(button)
         assert audit(page) == [], button
+    visitor.click("#more")  # sliders that are not shown take no time
     Image.fromarray(np.zeros((50, 70, 3), np.uint8)).save(tmp_path / LONG)
     page.locator("input[type=file]").first.set_input_files(tmp_path / LONG)
     page.wait_for_selector(f"text={LONG}")

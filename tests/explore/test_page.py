@@ -18,26 +18,25 @@ MODELS = {"Tetrominoes": "tetrominoes", "Multi-dSprites": "multi_dsprites"}
 
 
 @pytest.fixture(scope="module")
-def page(browser):
-    """One page for all tests, because loading it again takes half the time of opening another."""
+def loaded(browser, address):
+    """One page for all tests, because loading it takes seconds; a click on a model begins anew."""
     context = browser.new_context()
-    yield context.new_page()
+    yield Visitor(context.new_page(), address)
     context.close()
 
 
 @pytest.fixture
-def visit(page, address):
-    """Load the page as a visitor; any browser error fails the test."""
-    visitors = []
+def visit(loaded):
+    """Begin with a model as a visitor; any browser error fails the test."""
 
     def visit(model="Tetrominoes", width=1280, height=720):
-        page.set_viewport_size({"width": width, "height": height})
-        visitors.append(Visitor(page, address, model))
-        return visitors[-1]
+        loaded.failures.clear()
+        loaded.page.set_viewport_size({"width": width, "height": height})
+        loaded.open(model)
+        return loaded
 
     yield visit
-    page.goto("about:blank")
-    assert [failure for visitor in visitors for failure in visitor.failures] == []
+    assert loaded.failures == []
 
 
 @pytest.fixture

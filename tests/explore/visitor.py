@@ -23,9 +23,13 @@ class Visitor:
         page.goto(address)
         self.wait()
         if model != "Tetrominoes":
-            page.get_by_role("button", name=model).click()
-            page.wait_for_selector(f"#models button[aria-pressed=true]:text-is('{model}')", timeout=PATIENCE)
-            self.wait()
+            self.open(model)
+
+    def open(self, model):
+        """Begin with a model, as if the page were loaded: with its first scenes, and nothing to undo."""
+        self.page.click(f"#models button:text-is('{model}')")
+        self.page.wait_for_selector(f"#models button[aria-pressed=true]:text-is('{model}')", timeout=PATIENCE)
+        self.wait()
 
     def wait(self):
         self.page.wait_for_selector(IDLE, timeout=PATIENCE)

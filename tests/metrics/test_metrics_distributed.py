@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
+import warm
 from emorl.metrics import AdjustedRandIndex, ImageMean, MeanIoU
 
 # Images on each of the two processes: unequal shares, and a process without any.
@@ -44,7 +45,7 @@ def work(rank, folder):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(work, args=(folder,), nprocs=2)
+    warm.ranks(work, folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

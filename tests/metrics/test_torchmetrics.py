@@ -7,10 +7,11 @@ import pickle
 import matplotlib as mpl
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 from torchmetrics import MetricCollection, MetricTracker
 from torchmetrics.wrappers import BootStrapper
 
+import warm
 from emorl.metrics import (
     ActiveSlots,
     AdjustedRandIndex,
@@ -395,7 +396,7 @@ def work(rank, folder):
 
 
 def test_two_processes(tmp_path):
-    multiprocessing.spawn(work, args=(tmp_path,), nprocs=2)
+    warm.ranks(work, tmp_path)
     zero, one = (torch.load(tmp_path / f"{rank}.pt").view(len(CASES), 2, -1) for rank in range(2))
     torch.testing.assert_close(zero[:, 0], one[:, 0])  # synchronized when computed
     for (_, function, arguments, data), row, other in zip(CASES, zero, one, strict=True):

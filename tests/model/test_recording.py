@@ -1,17 +1,13 @@
 """Programs recorded from models give the results of the models."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+import recorded
 import torch
 from recorded import Reconstruct, compare_numbers_of_slots, compare_shapes, compare_way, exported
 
 import tiny
+import warm
 from emorl.model import ImageNoise, PosteriorMeans
-
-RECORDED = Path(__file__).parent / "recorded.py"
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, of deprecated ways and of shapes compared while they are traced
@@ -24,7 +20,8 @@ def test_a_recorded_program_computes_what_the_model_does(way, draws, unchecked):
 @pytest.mark.slow
 def test_a_program_that_dynamo_records_computes_what_the_model_does():
     cases = ("strict export", "1", "strict export", "2", "compile", "1")
-    subprocess.run([sys.executable, RECORDED, *cases], check=True, timeout=1800)
+    ran = warm.script(recorded.__file__, *cases)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_tensors_without_data_have_the_same_shapes(unchecked):

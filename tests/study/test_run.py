@@ -15,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
+import warm
 from emorl.errors import DataError
 from emorl.files import locked
 from emorl.study import run as study
@@ -42,7 +43,20 @@ def test_a_run_trains_from_its_last_checkpoint_and_is_tested_in_float32(tmp_path
     assert {"--trainer.precision=32-true", f"--ckpt_path={last}", f"--output_dir={run.folder}"} <= set(test)
 
 
-def test_a_study_trains_tests_and_continues_after_a_failure(tmp_path, shards, capsys, monkeypatch):
+@pytest.fixture
+def separate(monkeypatch):
+    """Run the commands of a study in processes of the tests, which start in a fraction of the time."""
+
+    def call(command, log, _):
+        assert command[:3] == [sys.executable, "-m", "emorl"]
+        ran = warm.emorl(*command[3:])
+        log.write(ran.stdout + ran.stderr)
+        return ran.returncode
+
+    monkeypatch.setattr(study, "_call", call)
+
+
+def test_a_study_trains_tests_and_continues_after_a_failure(tmp_path, shards, capsys, monkeypatch, separate):
     monkeypatch.chdir(tmp_path)
     good = [f"--data.root={shards}", "--trainer.accelerator=cpu"]
     good += ["--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=elsewhere"]
