@@ -70,6 +70,10 @@ class Parser(ShortErrors, LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """Write a configuration, which was checked when it was parsed; a second check would take as long."""
+        return str(super().dump(*args, **{"skip_validation": True} | kwargs))
+
 
 class EmorlCLI(LightningCLI):
     """LightningCLI with this project's classes; a checkpoint, or shipped weights, supply the model's configuration.

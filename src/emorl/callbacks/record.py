@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,9 +118,8 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, parser: LightningArgumentParser, config: Namespace) -> Record:
-        """Return the record of a configuration that the parser has checked."""
-        dump = partial(parser.dump, config, skip_none=False, skip_validation=True)
-        text, content = (dump(format=kind) for kind in ("parser_mode", "json"))
+        """Return the record of a configuration."""
+        text, content = (parser.dump(config, skip_none=False, format=kind) for kind in ("parser_mode", "json"))
         return cls(text, json.loads(content))
 
 
