@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from torch.multiprocessing import start_processes
 
@@ -42,12 +44,19 @@ def run(code, *words, cwd=".", environment=os.environ):
     with TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("out", "err")]
         arguments = [sys.argv[0], *map(str, words)]
+        _serve()
         process = CONTEXT.Process(target=_work, args=(code, arguments, str(cwd), dict(environment), outputs))
         process.start()
         process.join(TIMEOUT)
         process.kill()
         process.join()
         return CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in outputs))
+
+
+def _serve():
+    """Start the server, unless it runs, without the filters of warnings that pytest's command line may have."""
+    with patch.object(sys, "warnoptions", []):
+        forkserver.ensure_running()
 
 
 def _work(code, arguments, cwd, environment, outputs):
@@ -62,4 +71,5 @@ def _work(code, arguments, cwd, environment, outputs):
 
 def ranks(work, *arguments):
     """Call ``work(rank, *arguments)`` in two processes, of rank 0 and 1."""
+    _serve()
     start_processes(work, arguments, nprocs=2, start_method="forkserver")
