@@ -597,7 +597,21 @@ def test_a_recipe_trains_the_model_that_its_folder_is_named_after(recipe, here, 
         assert cli.model.network.checked_steps(steps) == steps
 
 
+def options(config, start=""):
+    """Return the options that a configuration sets, as dotted names."""
+    if not isinstance(config, dict):
+        return {start}
+    return {name for key, value in config.items() for name in options(value, f"{start}.{key}")}
+
+
 @each_recipe
+def test_an_overlay_and_a_recipe_set_no_option_alike(recipe):
+    """So that their order has no effect; `callbacks+:` of both appends."""
+    overlay, own = (options(yaml.safe_load(path.read_text())) for path in (WANDB, recipe))
+    assert overlay & own <= {".trainer.callbacks+"}
+
+
+@pytest.mark.parametrize("recipe", [FAST, TETROMINOES], ids=["with callbacks", "without"])
 def test_overlays_come_before_a_recipe_or_after_it(recipe, here, emorl, capsys):
     orders = (WANDB, recipe), (recipe, WANDB)
     before, after = (yaml.safe_load(printed(emorl, capsys, *configs(*order))) for order in orders)
