@@ -60,6 +60,7 @@ def _serve():
 
 
 def _work(code, arguments, cwd, environment, outputs):
+    multiprocessing.set_start_method(None, force=True)  # workers of loaders are its children, and end if it is killed
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.environ.clear()
