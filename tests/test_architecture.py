@@ -11,14 +11,15 @@ SOURCE = Path(__file__).parents[1] / "src"
 ROOMS = [  # the lowest first
     *(
         "errors",
+        "classes",
         "renamed",
         "paths",
+        "configurations",
         "mistakes",
         "interrupts",
         "ranges",
         "command",
         "files",
-        "configurations",
         "history",
         "types",
         "batches",

@@ -201,7 +201,8 @@ def test_an_unknown_name_is_an_error_that_says_what_was_meant(given, meant):
         (b"\xff\xd8", "a file that is not text"),
         (b"", "an empty file"),
         (b"- 1", "a list"),
-        (b"a: [", "while parsing a flow node"),
+        (b"a: [", r"a file of another format, or with a mistake in line 1 \(expected the node content"),
+        (b"# A\n\nText: with: colons", r"a file of another format, or with a mistake in line 3 \(mapping values"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_one_error_with_its_name(content, got, here):
@@ -220,6 +221,7 @@ OTHERS = [  # other files of emorl, and what to give instead
     ('{"I=0": {}, "I=3": {}}', "give the config.yaml of the run"),
     ('{"emorl": "1", "git": null, "torch": "2"}', "give the config.yaml of the run"),
     ("{model: {}, versions: {}}", "give the config.yaml of the run"),
+    ("{common: [-c, tetrominoes], plain: []}", "give it to emorl-study"),
     ("{program: emorl, method: bayes, parameters: {}}", "give it to wandb sweep"),
 ]
 

@@ -13,6 +13,8 @@ from emorl.configurations import find, studies
 from emorl.data.cli import main as emorl_data
 from emorl.entry import main as emorl
 from emorl.evaluation.cli import main as emorl_evaluate
+from emorl.folder import files_of, write
+from emorl.pretrained import load_pretrained
 from emorl.study.cli import main as emorl_study
 from emorl.study.cli import study
 
@@ -76,7 +78,7 @@ def test_make_has_the_target(command):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder in which the documents' commands can be parsed: the repository's configurations, and a run."""
+    """A folder in which the documents' commands can be parsed: with configurations, a run, and a saved model."""
     home = tmp_path_factory.mktemp("home")
     for name in ("configs", "examples"):
         (home / name).symlink_to(ROOT / name)
@@ -86,6 +88,7 @@ def home(tmp_path_factory):
         tiny.saved(tiny.module(), home / run / "checkpoints" / "last.ckpt")
         (home / run / "config.yaml").write_text(f"trainer:\n  max_steps: 10\n  logger: {logger}\n")
     (home / "mine.yaml").write_text("trainer:\n  max_steps: 10\n")
+    write(home / "mine", files_of(load_pretrained(home / "RUN/checkpoints/last.ckpt")))
     for cases in ("cases.yaml", "CASES"):
         (home / cases).touch()
     page = (ROOT / "docs/howto/own_decoder.md").read_text()

@@ -305,7 +305,7 @@ def test_a_model_of_your_own_comes_back_if_the_reader_names_its_class(tmp_path, 
     card = (tmp_path / "a/README.md").read_text()
     assert "import emorl\nimport own_of_the_hub\n\nmodel = emorl.from_pretrained(" in card
     assert '", classes=[own_of_the_hub.Own])' in card
-    told = r"classes of emorl\.model, got own_of_the_hub\.Own; if you trust it, import it and name it: from_pretrained"
+    told = r"got own_of_the_hub\.Own; if you trust it, name it: --classes own_of_the_hub\.Own of a command, or from_pre"
     with pytest.raises(DataError, match=told):
         emorl.from_pretrained(tmp_path / "a")
     again = emorl.from_pretrained(tmp_path / "a", classes=[cls])
@@ -453,7 +453,7 @@ def test_an_edited_card_is_kept_with_a_warning(folder, record):
     with pytest.warns(match=r"README\.md was edited and is kept; delete it to get the new model card"):
         model.save_pretrained(folder)
     assert (folder / "README.md").read_bytes() == before
-    assert ("picture.png" in contents(folder)) == (record == "damaged")  # it may be anyone's
+    assert "picture.png" in contents(folder)  # the card shows it
     (folder / "README.md").unlink()
     model.save_pretrained(folder)
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: emorl\n")

@@ -34,7 +34,7 @@ sys.exit(main({words}))
         ("emorl", "emorl.entry", ["fit"], "jsonargparse"),
         ("emorl", "emorl.entry", ["fit"], "torch"),
         ("emorl", "emorl.entry", ["explore"], "emorl.explore.build"),
-        ("emorl export", "emorl.entry", ["export", "tetrominoes", "out.onnx"], "torch"),
+        ("emorl", "emorl.entry", ["export", "tetrominoes", "out.onnx"], "torch"),
         ("emorl-data", "emorl.data.cli", ["info", "data"], "jsonargparse"),
         ("emorl-data", "emorl.data.cli", ["info", "data"], "numpy"),
         ("emorl-evaluate", "emorl.evaluation.cli", ["draws", "--help"], "jsonargparse"),

@@ -37,6 +37,12 @@ EMORL = [
     ("fit --zzzz 1", "unknown option --zzzz; see emorl fit --help"),
     ("predict strayword", "unexpected argument 'strayword'; did you mean --output_dir strayword?"),
     ("fit strayword", "unexpected argument 'strayword'"),
+    ("fit tetrominoes-fast", "unexpected argument 'tetrominoes-fast'; did you mean -c tetrominoes-fast?"),
+    ("fit --trainer.max_steps 3 value.yaml", "unexpected argument 'value.yaml'; did you mean -c value.yaml?"),
+    ("test tetrominoes", "unexpected argument 'tetrominoes'; did you mean --pretrained tetrominoes?"),
+    ("predict a/last.ckpt", "unexpected argument 'a/last.ckpt'; did you mean --ckpt_path a/last.ckpt?"),
+    ("fit --classes a.B c.D", "unexpected argument 'c.D'; give several values as a list: --classes '[a.B, c.D]'"),
+    ("fit --classes=a.B c.D", "unexpected argument 'c.D'; give several values as a list: --classes '[a.B, c.D]'"),
     ("fit -c key.yaml", "key.yaml: unknown key model.optimzer.class_path; did you mean model.optimizer?"),
     ("fit -c trainer.yaml", "trainer.yaml: unknown key trainer.max_stpes; did you mean trainer.max_steps?"),
     (
@@ -46,7 +52,10 @@ EMORL = [
     ("fit -c value.yaml", "value.yaml: model.crop: expected one of square, center"),
     ("fit -c class.yaml", "class.yaml: model.network: expected a class, got 'emorl.model.EfficientMRL'; did you mean"),
     ("fit -c callback.yaml", "callback.yaml: trainer.callbacks: expected a class, got 'emorl.callbacks.Clok'; did you"),
-    ("fit -c broken.yaml", "broken.yaml: expected a YAML file, got while parsing"),
+    (
+        "fit -c broken.yaml",
+        "broken.yaml: expected a YAML file, got a file of another format, or with a mis",
+    ),
     ("fit --model.crop sqare", "got 'sqare'; did you mean square?"),
     ("fit --data.train_labels [segmentaton]", "got 'segmentaton'; did you mean segmentation?"),
     ("fit --trainer.precision bf16-mixd", "did you mean bf16-mixed?"),
@@ -116,7 +125,13 @@ OTHERS = [
     (data, "--train 3 generate tetrominoes x", "emorl-data: error: expected a subcommand, got --train; options follow"),
     (evaluate, "-c mine.yaml draws a b c", "options follow the subcommand: emorl-evaluate draws -c mine.yaml a b c"),
     (data, "generate --train 3 tetrominoes x", "the subcommand: emorl-data generate tetrominoes --train 3 x"),
-    (data, "convert folder a b --recursive maybe", "error: unexpected argument 'maybe'"),
+    (
+        data,
+        "convert folder a b --recursive maybe",
+        "error: expected true, false or no value after --recursive, got",
+    ),
+    (data, "convert folder a --recursive b c", "error: unexpected argument 'c'"),
+    (evaluate, "draws a b c --classes a.B c.D", "give several values as a list: --classes '[a.B, c.D]'"),
     (study, "a", "the following arguments are required: out; see emorl-study --help"),
 ]
 

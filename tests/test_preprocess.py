@@ -1,5 +1,6 @@
 """Pictures of any kind as input of a trained model."""
 
+import io
 import re
 from pathlib import Path
 
@@ -64,6 +65,31 @@ def test_it_says_what_it_cuts_away(crop, shape, kept):
 def test_what_is_no_picture_is_refused_in_one_line(bad):
     with pytest.raises(ValueError, match=r"^Expected .*, got .*\.$"):
         preprocess(bad, 12, "square")
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        *(
+            ((PIXELS for _ in range(2)), "generator"),
+            ({"a.png"}, "set"),
+            (io.BytesIO(b""), "BytesIO"),
+            (None, "NoneType"),
+        ),
+        *((b"", "bytes"), ({}.values(), "dict_values"), ([[PIXELS]], "list"), (3, "int")),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_an_object_of_another_type_is_refused_with_the_types_that_are_not(bad, kind):
+    with pytest.raises(ValueError, match=rf"or a list of them, got picture 0, an object of type {kind}\.$"):
+        preprocess(bad, 12, "square")
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 12), (2, 3, 12, 12), (12, 12)])
+def test_a_tensor_without_values_is_refused(shape):
+    for tensor in (torch.rand(shape, device="meta"), torch.rand(shape).to_sparse()):
+        with pytest.raises(ValueError, match=r"^Expected a dense tensor with values, got picture 0, a tensor \["):
+            preprocess(tensor, 12, "square")
 
 
 def test_transparency_is_refused():

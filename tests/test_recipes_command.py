@@ -1,6 +1,7 @@
 """The command ``emorl recipes``: its list comes from the files, and its copies replace nothing."""
 
 import filecmp
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,10 +108,17 @@ def test_the_printed_command_has_what_was_named_or_an_example_without_download(p
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["copy", "tetrominos"], "tetrominos: expected a name that emorl recipes lists, .* did you mean tetrominoes?"),
+        (["copy", "tetrominos"], "tetrominos: expected the name of a recipe, .* did you mean tetrominoes?"),
+        (
+            ["copy", "configs/overlays/smok.yaml"],
+            "configs/overlays/smok.yaml: expected the name of a recipe, .* overlays/smoke?",
+        ),
         (["copy", "seeds"], "seeds: expected one file, got two; .*name studies/seeds or sweeps/seeds"),
         (["cpy"], "expected one of copy, got 'cpy'; did you mean copy?"),
-        (["copy", "demo", "nothing"], "nothing: expected a name that emorl recipes lists, .* --out names the folder"),
+        (
+            ["copy", "demo", "nothing"],
+            "nothing: expected the name of a recipe, .*; emorl recipes lists them, and --out names the folder",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_copies_nothing(words, error, printed, here):
@@ -125,4 +133,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(here, capsys):
     (here / "taken").touch()
     assert main(["copy", "--out", "taken"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
+    assert "free some space" not in line
     assert line.startswith("emorl recipes: error: taken/base.yaml: cannot be written (File exists); choose another")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_place_without_folders_is_no_lack_of_space(here, capsys):
+    assert main(["copy", "--out", "/proc/nowhere"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "base.yaml: cannot be written (No such file or directory); choose another folder" in line

@@ -111,7 +111,7 @@ def test_training_starts_from_it(trained, shards, tmp_path, monkeypatch, emorl):
 
 def test_the_explorer_and_export_take_it(folder, tmp_path, monkeypatch, emorl, capsys):
     monkeypatch.setattr(explore, "cached", lambda key, _: Path(key))
-    assert explore._bundle(str(folder), None) == explore._bundle(NAME, None)
+    assert explore._bundle(str(folder), None, ()) == explore._bundle(NAME, None, ())
     asked = []
     monkeypatch.setattr("emorl.export_command.export_model", lambda model, *_: asked.append(model.card) or [])
     with pytest.raises(SystemExit) as ended:
@@ -130,7 +130,7 @@ def test_a_class_of_another_package_is_not_imported(folder, trained, monkeypatch
     (trained[1] / "config.json").write_text(json.dumps(config))
     line = error_of(emorl, capsys, "test", f"--pretrained={trained[1]}", f"--data.root={shards}")
     assert "expected classes of emorl.model, got subprocess.Popen; if you trust it" in line
-    assert "commands take a checkpoint" in line
+    assert "--classes subprocess.Popen of a command" in line
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, shards, emorl, capsys):

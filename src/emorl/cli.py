@@ -34,6 +34,7 @@ from emorl.callbacks import (
     TestReport,
 )
 from emorl.callbacks.folder import LIGHTNINGS, removed_if_refused, stay_in_folder
+from emorl.classes import ClassPaths, imported
 from emorl.command import with_values
 from emorl.configurations import with_paths
 from emorl.data.datamodule import MultiObjectDataModule
@@ -45,7 +46,7 @@ from emorl.paths import command_line, expand_home, print_any_name
 from emorl.provenance import record_of
 from emorl.saved import Weights
 from emorl.stored import load_weights, names, read_checkpoint, read_weights
-from emorl.words import begin_networks_anew, class_of, of_any_length, weights_parser
+from emorl.words import begin_networks_anew, class_of, named_classes, of_any_length, weights_parser
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,14 @@ class EmorlCLI(LightningCLI):
             f"of save_pretrained, or the name of shipped weights: {', '.join(names())}. null ignores those that a "
             "configuration names.",
         )
+        parser.add_argument(
+            "--classes",
+            type=ClassPaths,
+            default=[],
+            help="Classes outside emorl.model that the model of a folder of save_pretrained may consist of, such as "
+            "own_model.SoftKMeans, or several: '[own_model.A, own_model.B]'. Those of the network in a configuration "
+            "need not be named.",
+        )
         parser.add_lightning_class_args(ProgressBar, "progress")
         parser.add_lightning_class_args(RefinementCurriculum, "curriculum")
         for name, callback in (("report", TestReport), ("predictions", PredictionWriter)):
@@ -165,7 +174,7 @@ class EmorlCLI(LightningCLI):
             words = [*words[:place], *with_paths(words[place:], subcommand)]
         named = weights_parser().parse_known_args(words)[0]
         if subcommand and not {"-h", "--help"} & set(words):
-            self._take_model(subcommand, named.ckpt_path, named.pretrained)
+            self._take_model(subcommand, named.ckpt_path, named.pretrained, words)
         self._parse(parser, words, subcommand)
         if subcommand := self.config.get("subcommand"):
             path, pretrained = (self.config[subcommand].get(name) for name in ("ckpt_path", "pretrained"))
@@ -180,7 +189,7 @@ class EmorlCLI(LightningCLI):
                         f"--{name} {value} is overridden by '{name}: null' in a later configuration. Give it last."
                     )
             late = (path, pretrained) != (named.ckpt_path, named.pretrained)
-            if late and self._take_model(subcommand, path, pretrained):
+            if late and self._take_model(subcommand, path, pretrained, words):
                 self._parse(parser, words, subcommand)
             if subcommand != "fit" and path is None and pretrained is None:
                 logger.warning("Neither --ckpt_path nor --pretrained is given: the model is untrained.")
@@ -192,7 +201,7 @@ class EmorlCLI(LightningCLI):
             words = with_values(self._subcommand_parsers[subcommand], begin_networks_anew(words, class_of(default)))
         self.config = expand_home(parser.parse_args(words))
 
-    def _take_model(self, subcommand: str, path: str | None, pretrained: str | None) -> bool:
+    def _take_model(self, subcommand: str, path: str | None, pretrained: str | None, words: list[str]) -> bool:
         """Set the configuration of trained weights as defaults of the model; return whether there are weights."""
         if path is not None and pretrained is not None and subcommand != "fit":  # a run may have started from weights
             remedy = "Remove one of them; --pretrained null overrides that of a configuration."
@@ -200,7 +209,8 @@ class EmorlCLI(LightningCLI):
         if path in LIGHTNINGS and subcommand != "fit":
             raise MisconfigurationException(f"Expected the path of a checkpoint, got '{path}'. Name the file.")
         if path is None or path in LIGHTNINGS:
-            found = self.weights = None if pretrained is None else read_weights(pretrained)
+            classes = [] if pretrained is None else imported(named_classes(words))
+            found = self.weights = None if pretrained is None else read_weights(pretrained, classes)
         else:
             found, self.weights = read_checkpoint(path), None
         if found is None:

@@ -54,7 +54,7 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
             prog, commands = f"{prog} {subcommand}", commands[subcommand]
             description = summary(commands)
         parser = partial(_Parser, version=__version__) if prog == name else _Parser
-        with exit_on_interrupt(name):
+        with exit_on_interrupt(_program(name)):
             functions = _loaded(commands)
         status: int | None = auto_cli(
             functions,
@@ -66,9 +66,13 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
     except (DataError, OSError) as error:
         return refused(name, error)
     except KeyboardInterrupt:
-        print(f"{name}: interrupted: run the same command again", file=sys.stderr)
+        print(f"{_program(name)}: interrupted: run the same command again", file=sys.stderr)
         return 130
     return status
+
+
+def _program(name: str) -> str:
+    return name.partition(" ")[0]
 
 
 def answer(prog: str, description: str, subcommands: Mapping[str, str], words: list[str]) -> None:

@@ -73,7 +73,8 @@ def settings(path: Path) -> Any:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         got = "a file that is not text" if isinstance(error, UnicodeDecodeError) else reason(error)
-        got = got.replace('in "<unicode string>", ', "in ")
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            got = f"a file of another format, or with a mistake in line {error.problem_mark.line + 1} ({error.problem})"
         raise DataError.of(path, expected="a YAML file", got=got, remedy=remedy) from error
     if not isinstance(content, dict):
         got = "an empty file" if content is None else f"a {type(content).__name__}"
@@ -122,10 +123,17 @@ def find(given: str, known: Mapping[str, Path], kind: str) -> Path:
     if other := next(((got, use) for names, got, use in _uses() if given in names), None):
         raise DataError.of(given, expected=f"a file or the name of a {kind}", got=other[0], remedy=f"use {other[1]}")
     got = "a folder" if os.path.isdir(given) else "neither"
-    meant = did_you_mean(re.sub(r"\A(?:.*/)?configs/|\.ya?ml\Z", "", given), known)
-    raise DataError.of(
-        given, expected=f"a file or the name of a {kind}", got=got, remedy=f"emorl recipes lists the names{meant}"
-    )
+    remedy = f"emorl recipes lists the names{meant_by(given, known)}"
+    raise DataError.of(given, expected=f"a file or the name of a {kind}", got=got, remedy=remedy)
+
+
+def meant_by(given: str, known: Mapping[str, Path]) -> str:
+    """Return the question whether a similar name was meant, see `did_you_mean`; a path stands for its name.
+
+    >>> meant_by("configs/overlays/smok.yaml", configurations())
+    '; did you mean overlays/smoke?'
+    """
+    return did_you_mean(re.sub(r"\A(?:.*/)?configs/|\.ya?ml\Z", "", given), known)
 
 
 def with_paths(words: Sequence[str], subcommand: str = "fit") -> list[str]:
@@ -179,6 +187,9 @@ def _check_order(given: str, path: Path, before: Mapping[str, Path]) -> None:
     if other := next((_OTHERS[start] for start in _OTHERS for key in content if str(key).startswith(start)), None):
         raise DataError.of(given, expected="a configuration of emorl fit", got=other[0], remedy=other[1])
     keys = _keys(content)
+    if any(isinstance(value, list) and f"{value[:1]}".startswith("['-") for value in content.values()):
+        got, remedy = "a study", "give it to emorl-study"
+        raise DataError.of(given, expected="a configuration of emorl fit", got=got, remedy=remedy)
     if before and content == settings(BASE):
         expected, got = "no configuration before the settings of every run", f"{', '.join(before)} before {given}"
         raise DataError.of(given, expected=expected, got=got, remedy="leave it out: emorl fit loads base.yaml first")

@@ -78,8 +78,9 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        taken = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError | PermissionError)
-        remedy = "choose another folder" if taken else "free some space or choose another folder"
+        taken = FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError
+        unfit = isinstance(error, (*taken, FileNotFoundError))  # not found: folders cannot be made there, as in /proc
+        remedy = "choose another folder" if unfit else "free some space or choose another folder"
         remedy += ", and run the same command again: finished files are kept"
         raise DataError(f"{path}: cannot be written ({reason(error)}); {remedy}") from error
 

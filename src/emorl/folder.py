@@ -38,7 +38,7 @@ class Change(NamedTuple):
     """
 
     kept: Set[str]  # edited model card and picture
-    obsolete: Set[str]  # those of the former model that the new one does not have
+    obsolete: Set[str]  # those of the former model that the new one does not have, unless an edited card may show them
 
 
 def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) -> dict[str, bytes]:
@@ -84,7 +84,8 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write the files of a model to a folder, in place of those of a former model.
 
-    A model card or picture that is not that of the former model, because it was edited, is kept with a warning.
+    A model card or picture that is not that of the former model, because it was edited, is kept with a warning. With a
+    kept card the former picture stays, which it may show.
 
     Raises:
         DataError: if the folder cannot be written to.
@@ -117,7 +118,7 @@ def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: ob
     for name in sorted(kept & files.keys()):
         new = "model card" if name == CARD else "picture"
         warnings.warn(f"{where}/{name} was edited and is kept; delete it to get the new {new}", stacklevel=4)
-    return Change(kept, found.keys() - kept - files.keys())
+    return Change(kept, set() if CARD in kept else found.keys() - kept - files.keys())
 
 
 def _written(before: Mapping[str, bytes]) -> dict[str, str]:

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, get_args, get_origin
 
 import yaml
 from jsonargparse import ArgumentParser, get_loader, set_loader
 
+from emorl.configurations import configurations
 from emorl.errors import CLOSE, closest, did_you_mean
 from emorl.renamed import current
 
@@ -79,8 +80,7 @@ def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str])
         option = next((word for word in given if word.startswith("-")), None)
         if option:
             return _unknown(option.partition("=")[0], parser, words)
-        output = next((name for name in _OUTPUTS if name in _options(parser, words)), None)
-        return f"unexpected argument {given[0]!r}" + (f"; did you mean --{output} {given[0]}?" if output else "")
+        return _unexpected(given[0], parser, words)
     if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
         known = re.findall(r"[\w-]+", found[2])
         return f"expected one of {', '.join(known)}, got {found[1]!r}{did_you_mean(found[1], known)}"
@@ -125,6 +125,33 @@ def _unknown(name: str, parser: argparse.ArgumentParser, words: Sequence[str]) -
         return f"{file}: unknown key {name}" + (f"; did you mean {meant}?" if meant else "")
     remedy = f"; did you mean --{meant}?" if meant else f"; {_help(parser)}"
     return f"unknown option {given or name}{remedy}"
+
+
+def _unexpected(word: str, parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
+    """Return an error about an argument without an option: what the option before it expects, or which was meant."""
+    end = words.index(word) if word in words else 0
+    first, last = ["", "", *words][end : end + 2]
+    option, attached, value = last.partition("=")
+    if not attached:
+        option, value = first, last
+    action = parser._option_string_actions.get(option)
+    if action and attached and value == "true":  # of `with_values`
+        return f"expected true, false or no value after {option}, got {word!r}"
+    if action and _takes_list(action):
+        return f"unexpected argument {word!r}; give several values as a list: {option} '[{value}, {word}]'"
+    options = set(_options(parser, words))
+    output = next((name for name in _OUTPUTS if name in options), None)
+    meant = f"--{output}" if output else None
+    if "pretrained" in options:
+        meant = {".yaml": "-c", ".ckpt": "--ckpt_path"}.get(Path(word).suffix, meant)
+        if word in configurations():
+            meant = "-c" if parser.prog.endswith(" fit") else "--pretrained"
+    return f"unexpected argument {word!r}" + (f"; did you mean {meant} {word}?" if meant else "")
+
+
+def _takes_list(action: argparse.Action) -> bool:
+    hint = getattr(action, "_typehint", None)
+    return any(get_origin(part) in (list, Sequence) for part in (hint, *get_args(hint)))
 
 
 def _help(parser: argparse.ArgumentParser) -> str:

@@ -77,8 +77,13 @@ def _pixels(image: Picture, name: str) -> np.ndarray:
         return _read(os.path.expanduser(image), name)
     if isinstance(image, Image.Image):
         image = pixels_of(image, name)
+    if not hasattr(image, "__array__"):
+        raise ValueError(f"Expected {_KINDS}, or a list of them, got {name}, an object of type {type(image).__name__}.")
     shape = list(np.shape(image))
     if isinstance(image, Tensor):
+        if image.is_meta or image.layout != torch.strided:
+            got = f"{name}, a tensor {shape}, {image.layout}, on {image.device}"
+            raise ValueError(f"Expected a dense tensor with values, got {got}.")
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
         image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image

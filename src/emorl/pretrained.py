@@ -145,7 +145,7 @@ class Pretrained(nn.Module):
         return self.network.reconstruct(images, steps, num_slots, draws)
 
 
-def load_pretrained(name: str | Path) -> Pretrained:
+def load_pretrained(name: str | Path, *, classes: Sequence[type] = ()) -> Pretrained:
     """Load shipped weights, a folder of ``save_pretrained``, or a checkpoint, on the CPU and in evaluation mode.
 
     Args:
@@ -153,12 +153,14 @@ def load_pretrained(name: str | Path) -> Pretrained:
             whose card contains ``model``, ``total_steps`` and what is recorded of ``trained_on`` and ``started_from``,
             data and first weights. A Path is never a name. A name that is also that of
             a folder of ``save_pretrained`` gives the shipped weights, with a warning; ``./NAME`` is the folder.
+        classes: classes outside `emorl.model` that the model of a folder may consist of, see `from_pretrained`.
 
     Raises:
-        DataError: if it is none of them, or damaged.
-        TypeError: if it is neither text nor a path.
+        DataError: if it is none of them, or damaged, or if the model of a folder contains a class that is neither in
+            `emorl.model` nor in ``classes``.
+        TypeError: if it is neither text nor a path, or ``classes`` is not a list of classes.
     """
-    return assembled(read_weights(name))
+    return assembled(read_weights(name, _checked(classes)))
 
 
 def published(model: Pretrained) -> Pretrained:
@@ -257,8 +259,7 @@ def from_pretrained(
             the model contains a class that is neither in `emorl.model` nor in ``classes``.
         TypeError: if ``classes`` is not a list of classes.
     """
-    if not isinstance(classes, list | tuple) or not all(isinstance(each, type) for each in classes):
-        raise TypeError(f"Expected a list of classes, got {classes!r}. Give it as classes=[own_model.SoftKMeans].")
+    classes = _checked(classes)
     if not isinstance(name, str | Path) or name in names() or Path(expanduser(name)).is_dir():
         return assembled(read_weights(name, classes))
     exists = Path(expanduser(name)).exists()
@@ -276,6 +277,12 @@ def from_pretrained(
         force_download=force_download,
         local_files_only=local_files_only,
     )
+
+
+def _checked(classes: Sequence[type]) -> Sequence[type]:
+    if not isinstance(classes, list | tuple) or not all(isinstance(each, type) for each in classes):
+        raise TypeError(f"Expected a list of classes, got {classes!r}. Give it as classes=[own_model.SoftKMeans].")
+    return classes
 
 
 def _hub() -> Any:
@@ -309,7 +316,7 @@ def _listed(name: str) -> Listed:
 
 
 @torch.inference_mode(mode=False)  # see `assembled`
-def load_module(name: str | Path) -> SlotModule:
+def load_module(name: str | Path, *, classes: Sequence[type] = ()) -> SlotModule:
     """Load what `load_pretrained` takes as the module that trained it, on the CPU and in evaluation mode.
 
     Raises:
@@ -320,7 +327,7 @@ def load_module(name: str | Path) -> SlotModule:
 
     from emorl.module import SlotModule
 
-    weights = read_weights(name)
+    weights = read_weights(name, _checked(classes))
     try:
         module: SlotModule = instantiate_module(SlotModule, weights.model)
     except Exception as error:  # raised by a class

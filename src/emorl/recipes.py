@@ -18,12 +18,13 @@ from emorl.configurations import (
     SWEEPS,
     configurations,
     files,
+    meant_by,
     partner_of,
     recipes,
     studies,
     sweeps,
 )
-from emorl.errors import DataError, did_you_mean, refused
+from emorl.errors import DataError, refused
 from emorl.files import atomic
 from emorl.mistakes import ShortErrors
 from emorl.paths import command_line, print_any_name
@@ -90,8 +91,9 @@ def copy(names: Sequence[str], out: Path) -> str:
         if name in studies() and name in sweeps():
             raise DataError.of(name, expected="one file", got="two", remedy=f"name studies/{name} or sweeps/{name}")
         if name not in known:
-            remedy = f"--out names the folder{did_you_mean(name, known)}"
-            raise DataError.of(name, expected="a name that emorl recipes lists", got="another", remedy=remedy)
+            expected, got = "the name of a recipe, overlay, study or sweep", "another"
+            remedy = f"emorl recipes lists them, and --out names the folder{meant_by(name, known)}"
+            raise DataError.of(name, expected=expected, got=got, remedy=remedy)
     copies = {path: out / path.relative_to(FOLDER) for path in (BASE, *(known[name] for name in names or known))}
     new = {path: target for path, target in copies.items() if not target.exists()}
     for path, target in new.items():

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
@@ -57,10 +58,10 @@ def from_files(name: str | Path, content: Callable[[str], bytes], classes: Seque
         expected, remedy = f"weights with SHA-256 {config['sha256']}", "fetch or save them again"
         raise DataError.of(name, expected=expected, got=checksum, remedy=remedy)
     if unknown := sorted(foreign(config["model"]) - {describe(each)["class_path"] for each in classes}):
-        remedy = (
-            "if you trust it, import it and name it: from_pretrained(..., classes=[...]); commands take a checkpoint"
-        )
-        raise DataError.of(name, expected="classes of emorl.model", got=", ".join(unknown), remedy=remedy)
+        listed = ", ".join(unknown)
+        option = f"--classes {quote(f'[{listed}]' if len(unknown) > 1 else listed)}"
+        remedy = f"if you trust it, name it: {option} of a command, or from_pretrained(..., classes=[{listed}])"
+        raise DataError.of(name, expected="classes of emorl.model", got=listed, remedy=remedy)
     try:
         state = load(weights)
     except SafetensorError as error:

@@ -1,13 +1,17 @@
-"""Words of a command line that are read before it is parsed: trained weights, and the class of the network."""
+"""Words of a command line that are read before it is parsed: trained weights, and the classes of the network."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+
+from emorl.model_card import foreign
 
 
 def weights_parser() -> argparse.ArgumentParser:
@@ -32,9 +36,8 @@ def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
     ['fit', '--model.network=null', '--model.network', 'SlotAttention']
     """
     anew = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        option, equals, value = word.partition("=")
-        named = _named_network(option, value if equals else after)
+    for word, content in zip(words, _contents(words), strict=True):
+        named = class_of(_network(content))
         if named not in (None, network):
             anew.append("--model.network=null")
             network = named
@@ -42,23 +45,51 @@ def begin_networks_anew(words: list[str], network: str | None) -> list[str]:
     return anew
 
 
-def _named_network(option: str, value: str) -> str | None:
-    """Return the path of the network's class that an option gives, or a configuration file."""
+def named_classes(words: list[str]) -> list[str]:
+    """Return the paths of the classes outside emorl that a command line names: with ``--classes``, or in its network.
+
+    >>> named_classes(["--classes", "[mine.A, mine.B]", "--model.network=mine.C"])
+    ['mine.A', 'mine.B', 'mine.C']
+    """
+    found: list[str] = []
+    for content in _contents(words):
+        named = content.get("classes") if isinstance(content, dict) else None
+        found += named if isinstance(named, list) else [named] if isinstance(named, str) else []
+        network = _network(content)
+        paths = foreign({"class_path": network} if isinstance(network, str) else network)
+        found += sorted(path for path in paths if "." in path and not path.startswith("emorl."))
+    return found
+
+
+def _contents(words: list[str]) -> Iterator[Any]:
+    """Yield for each word the part of a configuration that it gives, if it is an option for a network or classes."""
+    for word, after in pairwise([*words, ""]):
+        option, equals, value = word.partition("=")
+        yield _content(option, value if equals else after)
+
+
+def _content(option: str, value: str) -> Any:
+    keys = {"--classes": ["classes"], "--classes+": ["classes"], "--model": ["model"]}
+    keys |= {f"--model.network{end}": ["model", "network"] for end in ("", ".class_path")}
     try:
-        if option in ("--model.network", "--model.network.class_path"):
-            return class_of(yaml.safe_load(value))
-        if option == "--model":
-            return class_of(yaml.safe_load(value)["network"])
+        if option in keys:
+            content = yaml.safe_load(value)
+            for key in reversed(keys[option]):
+                content = {key: content}
+            return content
         if option in ("-c", "--config") and Path(value).is_file():
-            return class_of(yaml.safe_load(Path(value).read_text())["model"]["network"])
-    except (
-        yaml.YAMLError,
-        UnicodeDecodeError,
-        TypeError,
-        KeyError,
-    ):  # it names no class; the parser reports errors
+            return yaml.safe_load(Path(value).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):  # it names no class; the parser reports errors
         pass
     return None
+
+
+def _network(content: Any) -> Any:
+    """Return the network in a configuration, a path or a mapping; None if there is none."""
+    try:
+        return content["model"]["network"]
+    except (TypeError, KeyError):
+        return None
 
 
 def class_of(network: Any) -> str | None:

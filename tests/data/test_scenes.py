@@ -34,7 +34,7 @@ def test_it_has_the_scenes_of_a_split_by_index(root):
         assert torch.equal(scene["image"], torch.from_numpy(record.image).permute(2, 0, 1))
         assert torch.equal(scene["segmentation"], torch.from_numpy(record.segmentation))
         assert scene["factors"] == record.factors
-    with pytest.raises(IndexError, match="Expected an index below 12, got 12"):
+    with pytest.raises(IndexError, match="Expected an index of -12 or more, and below 12, got 12"):
         scenes[12]
     assert len(list(Scenes(root, "test"))) == 3
 
@@ -101,6 +101,15 @@ def test_it_can_be_pickled_after_use(root):
     scenes = Scenes(root)
     first = scenes[0]["image"]
     assert torch.equal(pickle.loads(pickle.dumps(scenes))[0]["image"], first)
+
+
+@pytest.mark.parametrize("past", [0, 5])
+def test_an_index_out_of_range_names_both_bounds(root, past):
+    scenes = Scenes(root, "train")
+    for index in (len(scenes) + past, -len(scenes) - 1 - past):
+        told = f"Expected an index of {-len(scenes)} or more, and below {len(scenes)}, got {index}."
+        with pytest.raises(IndexError, match=re.escape(told)):
+            scenes[index]
 
 
 def test_an_unknown_label_is_an_error(root, unchecked):

@@ -126,8 +126,8 @@ def test_scenes_that_only_blender_renders_are_stored():
 
 
 def test_a_model_of_another_size_needs_images():
-    with pytest.raises(DataError, match=r"images of 35x35 .* got 48x48; give a folder of images with --images"):
-        example_scenes(48)
+    with pytest.raises(DataError, match=r"^mine: .* of 35x35 .* got 48x48; give a folder of images with --images"):
+        example_scenes(48, "mine")
 
 
 def test_an_explorer_is_replaced_and_other_files_are_not(tmp_path):

@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from emorl.entry import main as emorl
 from emorl.explore import cli
 from emorl.explore.cli import main
 
@@ -73,3 +74,14 @@ def test_the_browser_is_opened_by_default(monkeypatch, tmp_path):
     assert main(["--browser", "false"]) == 0
     assert len(opened) == 1
     assert opened[0].startswith("http://127.0.0.1:")
+
+
+def test_ctrl_c_before_the_page_is_served_is_told_as_by_other_commands(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "build", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        emorl(["explore"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "emorl: interrupted\n"

@@ -120,7 +120,7 @@ class Scenes(Dataset[dict[str, Any]]):
             remedy = "Use torch.utils.data.Subset for several scenes."
             raise TypeError(f"Expected an integer index, got {index!r}. {remedy}") from error
         if not -len(self) <= index < len(self):
-            raise IndexError(f"Expected an index below {len(self)}, got {index}.")
+            raise IndexError(f"Expected an index of {-len(self)} or more, and below {len(self)}, got {index}.")
         index %= len(self)
         image, segmentation, factors = read_parts(self._sample(index), self.manifest, self.labels)
         scene: dict[str, Any] = {"index": index, "key": self._key(index)}

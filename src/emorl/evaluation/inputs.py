@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from emorl import pretrained
+from emorl.classes import ClassPaths, imported
 from emorl.cpu import tune_cpu
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.records import ALL_LABELS, Objects
@@ -74,15 +75,17 @@ class Scenes(NamedTuple):
         }
 
 
-def load_model(model: str, test_draws: int | None = None) -> SlotModule:
+def load_model(model: str, test_draws: int | None = None, classes: ClassPaths = ()) -> SlotModule:
     """Load a trained model, in evaluation mode, onto the first GPU or else the CPU.
 
     Args:
         model: path of a checkpoint of ``emorl fit`` or a folder of ``save_pretrained``, or name of shipped weights.
         test_draws: number of draws per image, see `SlotModule`; by default the module's.
+        classes: paths of the classes outside `emorl.model` that the model of a folder may consist of.
 
     Raises:
-        DataError: if ``model`` is none of them.
+        DataError: if ``model`` is none of them, or contains a class that is neither in `emorl.model` nor in
+            ``classes``, or one of ``classes`` cannot be imported.
 
     >>> module = load_model("tetrominoes")
     >>> module.network.num_slots, module.training
@@ -91,7 +94,7 @@ def load_model(model: str, test_draws: int | None = None) -> SlotModule:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         tune_cpu()
-    module = pretrained.load_module(model).to(device)
+    module = pretrained.load_module(model, classes=imported(classes)).to(device)
     module.test_draws = module.test_draws if test_draws is None else test_draws
     return module
 

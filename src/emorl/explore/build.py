@@ -24,7 +24,9 @@ MODELS = {  # shown by default, with their titles
 _MARK = "meta.json"  # identifies the folder of an explorer
 
 
-def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None = None) -> None:
+def build(
+    folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None = None, classes: Sequence[type] = ()
+) -> None:
     """Write the page with its models and scenes; nothing is written until all models are exported.
 
     Args:
@@ -32,13 +34,14 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
         models: names of shipped weights, or paths of folders of ``save_pretrained`` or checkpoints.
         images: a folder of images to show as scenes, for all models; by default test scenes of the data set with the
             model's image size.
+        classes: classes outside `emorl.model` that the models of folders may consist of.
 
     Raises:
         DataError: if a model or the images cannot be read, if a model cannot be exported, or if the folder contains
             other files or cannot be written.
     """
     _check(folder)
-    bundles = {name: _bundle(name, images) for name in models}
+    bundles = {name: _bundle(name, images, classes) for name in models}
     try:
         shutil.rmtree(folder, ignore_errors=True)
         with resources.as_file(resources.files("emorl.explore") / "page") as page:
@@ -56,11 +59,11 @@ def build(folder: Path, models: Sequence[str] = (*MODELS,), images: Path | None 
         raise DataError.of(folder, expected="a folder to write to", got=reason(error), remedy=remedy) from error
 
 
-def _bundle(name: str, images: Path | None) -> Path:
+def _bundle(name: str, images: Path | None, classes: Sequence[type]) -> Path:
     """Return the cached folder of one model's files, which are created if necessary."""
-    model = load_pretrained(name)
+    model = load_pretrained(name, classes=classes)
     check_exportable(model, None, name)
-    gallery = example_scenes(model.image_size) if images is None else from_folder(images, model.image_size)
+    gallery = example_scenes(model.image_size, name) if images is None else from_folder(images, model.image_size)
     return cached(bundle_key(model, gallery), lambda folder: write_bundle(model, gallery, folder))
 
 

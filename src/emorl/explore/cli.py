@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from emorl.classes import ClassPaths, imported
 from emorl.errors import DataError, refused
 from emorl.explore.build import MODELS, build
 from emorl.explore.serve import address, server
@@ -31,14 +32,12 @@ def main(args: list[str] | None = None) -> int:
         if options.out and (options.port or not options.browser):
             parser.error("expected --out, or else --port and --browser, got both: --out does not open the page")
         if options.out is not None:
-            build(options.out, options.models, options.images)
+            build(options.out, options.models, options.images, imported(options.classes))
             print(f"Wrote the explorer to {options.out}: copy the folder to any web server.")
         else:
             _show(options)
     except (DataError, OSError) as error:
         return refused("emorl explore", error)
-    except KeyboardInterrupt:
-        print()  # after the terminal's ^C
     return 0
 
 
@@ -48,11 +47,14 @@ def _show(options: Namespace) -> None:
         folder = Path(temporary) / "explorer"
         with server(folder, options.port) as running:
             print("Preparing the page; exporting a model for the first time takes half a minute.", flush=True)
-            build(folder, options.models, options.images)
+            build(folder, options.models, options.images, imported(options.classes))
             print(f"The slot explorer is at {address(running)} (press Ctrl-C to stop).", flush=True)
             if options.browser:
                 webbrowser.open(address(running))
-            running.serve_forever()
+            try:
+                running.serve_forever()
+            except KeyboardInterrupt:
+                print()  # after the terminal's ^C
 
 
 def _parser() -> ShortErrors:
@@ -63,4 +65,6 @@ def _parser() -> ShortErrors:
     parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, instead of opening it")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; by default a free one")
     parser.add_argument("--browser", type=bool, default=True, help="whether to open a browser")
+    about = "classes outside emorl.model that the models of folders may consist of: own_model.SoftKMeans, or several: "
+    parser.add_argument("--classes", type=ClassPaths, default=[], help=f"{about}'[own_model.A, own_model.B]'")
     return parser

@@ -43,8 +43,12 @@ class Gallery(NamedTuple):
     images: UInt8[np.ndarray, "scenes size size 3"]
 
 
-def example_scenes(size: int) -> Gallery:
+def example_scenes(size: int, model: str = "model") -> Gallery:
     """Return test scenes of the data set with images of the given side in pixels: generated ones, or stored ones.
+
+    Args:
+        size: side of the model's images in pixels.
+        model: name of the model, for the error message.
 
     Raises:
         DataError: if there is no data set of this size.
@@ -60,7 +64,7 @@ def example_scenes(size: int) -> Gallery:
     if size not in GENERATORS:
         known = ", ".join(f"{side}x{side} ({title})" for side, (title, _) in sorted({**GENERATORS, **RENDERED}.items()))
         remedy = "give a folder of images with --images"
-        raise DataError.of("scenes", expected=f"a model for images of {known}", got=f"{size}x{size}", remedy=remedy)
+        raise DataError.of(model, expected=f"a model for images of {known}", got=f"{size}x{size}", remedy=remedy)
     title, generator = GENERATORS[size]
     source = generator(num_scenes=STUDIED, split="test")
     return Gallery(title, np.stack([record.image for record in source.records()]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 import emorl
+from emorl.classes import ClassPaths
 from emorl.data.shards.manifest import Manifest
 from emorl.evaluation.inputs import Scenes, infer, load_model, load_scenes
 from emorl.evaluation.outputs import show
@@ -36,6 +37,7 @@ def report(
     count: PositiveInt = _COUNT,
     score_size: PositiveInt | None = None,
     test_draws: PositiveInt | None = None,
+    classes: ClassPaths = (),
 ) -> None:
     """Write one self-contained page, report.html, about a trained model: scores, training, scenes, layers.
 
@@ -51,8 +53,10 @@ def report(
         score_size: Side of the segmentations that masks are scored against, in pixels, as --data.score_size of emorl
             test; by default that of the images.
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
+        classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
+            several: '[own_model.A, own_model.B]'.
     """
-    module, manifest, run = load_model(model, test_draws), Manifest.load(data), read_run(model)
+    module, manifest, run = load_model(model, test_draws, classes), Manifest.load(data), read_run(model, classes)
     scenes = load_scenes(data, module, split, count, score_size)
     readings = Readings.of(scored(module, scenes))
     metrics = to_json(to_columns(module.test_scores.summary(), module.test_refinement_steps))

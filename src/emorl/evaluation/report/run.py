@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
+from emorl.classes import ClassPaths, imported
 from emorl.history import Curve, history, read_history
 from emorl.stored import read_weights
 
@@ -31,13 +32,13 @@ class Run(NamedTuple):
         return [step for (_, before), (step, after) in pairwise(curve) if before != after]
 
 
-def read_run(model: str) -> Run:
+def read_run(model: str, classes: ClassPaths = ()) -> Run:
     """Read the record of the run that trained a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or weights with a card.
 
     >>> "torch" in read_run("tetrominoes").versions
     True
     """
-    card = read_weights(model).card
+    card = read_weights(model, imported(classes)).card
     if card.keys() >= {"seed", "versions", "history"}:  # as shipped weights have it
         parts = ("trainer", "curriculum", "model", "data")
         settings = {"seed_everything": card["seed"], **{part: card[part] for part in parts if part in card}}

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from emorl.classes import ClassPaths
 from emorl.data.records import Factor
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
@@ -41,6 +42,7 @@ def representation(
     factors: list[str] | None = None,
     scene: NonNegativeInt = _FIRST,
     test_draws: PositiveInt | None = None,
+    classes: ClassPaths = (),
 ) -> None:
     """Analyze what slots encode: DCI, property probes, activeness and traversals of latent dimensions.
 
@@ -61,9 +63,11 @@ def representation(
             [x,y,z,rotation,size,material,shape,color].
         scene: Number of the scene, from 0, whose slots are swept in the traversals.
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
+        classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
+            several: '[own_model.A, own_model.B]'.
     """
     chosen = choose(data, Manifest.load(data).factors, factors)
-    module = load_model(model, test_draws)
+    module = load_model(model, test_draws, classes)
     refinements = chosen_steps(module, module.network.default_steps if steps is None else steps)
     loaded = load_scenes(data, module, split, count)
     if scene >= len(loaded.image):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from emorl.classes import ClassPaths
 from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model, load_scenes
 from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
@@ -30,6 +31,7 @@ def draws(
     steps: NonNegativeInt | None = None,
     means: bool = False,
     test_draws: PositiveInt | None = None,
+    classes: ClassPaths = (),
 ) -> None:
     """Score the same scenes with several draws of the sampling noise, such as of the initial slots.
 
@@ -47,8 +49,10 @@ def draws(
         steps: Number of steps I; by default that of emorl test.
         means: Whether to decode the means of posteriors, as predict and load_pretrained do, instead of samples.
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
+        classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
+            several: '[own_model.A, own_model.B]'.
     """
-    module = load_model(model, test_draws)
+    module = load_model(model, test_draws, classes)
     module.test_means = module.test_means or means
     refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64, UInt8
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from emorl.classes import ClassPaths
 from emorl.evaluation.inputs import infer, load_model, load_scenes
 from emorl.evaluation.outputs import show, tell, write_table
 from emorl.evaluation.studies.scores import pair
@@ -83,6 +84,7 @@ def layers(
     split: str = "test",
     count: PositiveInt = _COUNT,
     pictures: NonNegativeInt = _PICTURES,
+    classes: ClassPaths = (),
 ) -> None:
     """Score and draw the decoded slots of every attention layer and every refinement step.
 
@@ -98,8 +100,10 @@ def layers(
         split: Split of the data set.
         count: Number of scenes to score, from the start of the split.
         pictures: Number of scenes to draw.
+        classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
+            several: '[own_model.A, own_model.B]'.
     """
-    module = load_model(model)
+    module = load_model(model, classes=classes)
     network, steps = module.network, module.test_refinement_steps
     scenes = load_scenes(data, module, split, count)
     readings = Readings.of(score(network, batch, infer(module, batch, steps)) for batch in scenes.batches())

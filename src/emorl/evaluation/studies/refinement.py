@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from emorl.classes import ClassPaths
 from emorl.evaluation.inputs import Scenes, chosen_steps, load_model, load_scenes
 from emorl.evaluation.outputs import show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
@@ -26,6 +27,7 @@ def refinement(
     count: PositiveInt = _COUNT,
     steps: NonNegativeInt = _STEPS,
     test_draws: PositiveInt | None = None,
+    classes: ClassPaths = (),
 ) -> None:
     """Score each number of steps at test: of refinement, or of attention in Slot Attention.
 
@@ -42,8 +44,10 @@ def refinement(
         count: Number of scenes from the start of the split.
         steps: Largest I.
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
+        classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
+            several: '[own_model.A, own_model.B]'.
     """
-    module = load_model(model, test_draws)
+    module = load_model(model, test_draws, classes)
     steps = chosen_steps(module, steps)
     rows = by_steps(module, load_scenes(data, module, split, count), steps)
     show(rows, "Steps I at test: mean ± standard error over scenes")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from emorl.classes import ClassPaths
 from emorl.data.records import Record
 from emorl.data.shards.manifest import Manifest
 from emorl.data.stream.scenes import collate, fitted
@@ -39,6 +40,7 @@ def robustness(
     noise: tuple[NonNegativeFloat, ...] = _NOISE,
     steps: NonNegativeInt | None = None,
     test_draws: PositiveInt | None = None,
+    classes: ClassPaths = (),
 ) -> None:
     """Score a model on generated scenes that differ from its training set in one respect each.
 
@@ -58,8 +60,10 @@ def robustness(
         noise: Standard deviations of Gaussian noise on images in [0, 1]. MSE compares with the noisy image.
         steps: Number of steps I; by default that of emorl test.
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
+        classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
+            several: '[own_model.A, own_model.B]'.
     """
-    module = load_model(model, test_draws)
+    module = load_model(model, test_draws, classes)
     refinements, dataset = chosen_steps(module, steps), Manifest.load(data).dataset
     rows = []
     for change, draw in changes(dataset, count, seed, noise).items():

@@ -10,6 +10,7 @@ from jaxtyping import Bool, UInt8
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from emorl.classes import ClassPaths
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
 from emorl.evaluation.outputs import show, tell, write_figure, write_table
@@ -34,6 +35,7 @@ def slots(
     largest: PositiveInt = _LARGEST,
     steps: NonNegativeInt | None = None,
     test_draws: PositiveInt | None = None,
+    classes: ClassPaths = (),
 ) -> None:
     """Score each number of slots at test, K = 2 to 10, over all scenes and by the number of visible objects.
 
@@ -49,10 +51,12 @@ def slots(
         largest: Largest K.
         steps: Number of steps I; by default that of emorl test.
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
+        classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
+            several: '[own_model.A, own_model.B]'.
     """
     if largest < smallest:
         raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
-    module = load_model(model, test_draws)
+    module = load_model(model, test_draws, classes)
     refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)
     rows = [row for k in range(smallest, largest + 1) for row in by_objects(module, scenes, refinements, k)]
