@@ -83,7 +83,7 @@ $(VENV)/.docs $(VENV)/.ci: $(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)/.insta
 golden: setup  ## compare the model with numbers of the authors' code
 	$(BIN)/python tools/check_golden.py tests/golden/*.json
 
-seeds: setup  ## train the fast recipe with three seeds, one after another, an hour each; resumable
+seeds: setup  ## train the fast recipe with three seeds, one after another, half an hour each; resumable
 	$(BIN)/emorl-data generate tetrominoes data/tetrominoes
 	$(BIN)/emorl-study seeds runs/seeds --seeds 3 --options '[$(CPU)]'
 

@@ -295,7 +295,7 @@ def test_a_number_out_of_range(shards, emorl, capsys, name, number, least):
 
 
 def test_too_small_a_data_set(shards):
-    with pytest.raises(DataError, match="expected at least 13 samples, one batch for each process, got 12"):
+    with pytest.raises(DataError, match="expected at least 13 scenes, one batch for each process, got 12"):
         data(shards, batch_size=13).train_dataloader()
 
 

@@ -112,7 +112,7 @@ def test_a_restored_loader_uses_the_order_of_its_state():
 
 def test_a_state_of_another_data_set_is_refused():
     again = TrainingLoader(read, replace(ORDER, shards=(5, 5, 2)), 2)
-    with pytest.raises(DataError, match=r"expected the 13 samples of the checkpoint, in 3 shards, got 12 samples in 3"):
+    with pytest.raises(DataError, match=r"expected the 13 scenes of the checkpoint, in 3 shards, got 12 scenes in 3"):
         again.load_state_dict(loader().state_dict())
 
 
@@ -171,7 +171,7 @@ def test_a_state_is_plain_and_a_snapshot():
 @pytest.mark.parametrize(("batch_size", "ranks"), [(14, 1), (7, 2)])
 def test_too_few_samples_for_one_batch(batch_size, ranks):
     with pytest.raises(
-        DataError, match=r"training data: expected at least 14 samples, .* got 13; lower the batch size"
+        DataError, match=r"training data: expected at least 14 scenes, .* got 13; lower the batch size"
     ):
         loader(batch_size=batch_size, ranks=ranks)
 

@@ -146,11 +146,11 @@ def negative():
         (tar([("/a.image.png", b"")]), r"the member '/a\.image\.png'"),
         (tar([*complete(), ("a.exe", b"")]), r"the member 'a\.exe'"),
         (tar([(link("a.image.png"), b"")]), "of type b'2'"),
-        (tar(complete()[:2]), r"sample a with the members \['image\.png', 'segmentation\.png'\]"),
+        (tar(complete()[:2]), r"scene a with the members \['image\.png', 'segmentation\.png'\]"),
         (tar(complete() + complete()[2:]), "duplicate"),
-        (tar(complete("a") + complete("b")), "expected 1 samples, got 2"),
-        (tar([]), "expected 1 samples, got 0"),
-        (gzip.compress(tar(complete())), "expected a tar file of samples"),
+        (tar(complete("a") + complete("b")), "expected 1 scenes, got 2"),
+        (tar([]), "expected 1 scenes, got 0"),
+        (gzip.compress(tar(complete())), "expected a tar file of scenes"),
         (negative(), "and size -1024"),
     ],
 )
@@ -180,7 +180,7 @@ def test_missing_shard(folder):
     ],
 )
 def test_samples_that_cannot_be_decoded(changes, message):
-    with pytest.raises(DataError, match=rf"some\.tar: sample k.*{message}"):
+    with pytest.raises(DataError, match=rf"some\.tar: scene k.*{message}"):
         decode(**changes)
 
 
@@ -249,9 +249,9 @@ def test_manifest_describes_the_data_set(pristine):
         (["splits", "train", "samples"], 5, "train: expected 5 indices"),
         (["splits", "train", "indices"], "0-4", "train: expected 4 indices"),
         (["splits", "train", "shards"], {}, r"splits\.train\.shards: expected a list"),
-        (["splits", "train", "shards", 0, "samples"], 1, "train: expected shards of 4 samples together, got 3"),
+        (["splits", "train", "shards", 0, "samples"], 1, "train: expected shards of 4 scenes together, got 3"),
         (["splits", "train", "shards", 0, "name"], "../x.tar", r"expected the shard train-000000\.tar, got '\.\./x"),
-        (["splits", "train", "shards", 0, "bytes"], 0, "train: expected positive samples and bytes"),
+        (["splits", "train", "shards", 0, "bytes"], 0, "train: expected positive scenes and bytes"),
         (["splits", "train", "shards", 0, "sha256"], "0", "train: expected a SHA-256"),
     ],
 )
@@ -310,8 +310,8 @@ def test_verify_checks_the_samples(folder):
     content = tar(complete("a", **{"segmentation.png": png(labels)}) + complete("b", **{"image.png": b"no"}))
     replace_test_shard(folder, content)
     label, image = verify(folder)
-    assert "test-000000.tar: sample a: scene: expected labels" in label
-    assert "test-000000.tar: sample b: image.png: expected a PNG" in image
+    assert "test-000000.tar: scene a: segmentation: expected labels" in label
+    assert "test-000000.tar: scene b: image.png: expected a PNG" in image
 
 
 def stream(folder, split):
@@ -324,12 +324,12 @@ def stream(folder, split):
 @pytest.mark.parametrize(
     ("place", "change", "message"),
     [
-        ([], {"image_size": [36, 35]}, r"sample test-0000000\d: image: expected \(36, 35\) pixels, got \(35, 35\)"),
-        ([], {"max_objects": 2, "slots": 3}, r"sample test-0000000\d: scene: expected .* at most 2, got label 3"),
-        (["factors", 0], {"name": "z"}, r"sample test-0000000\d: factors: expected .*'z'\], got .*'x'"),
-        (["factors", 3], {"classes": ["pink"]}, r"sample test-0000000\d: factor 'color': expected one of pink"),
-        (["splits", "test"], {"samples": 3, "indices": "4-6"}, "expected 3 samples, got 2"),
-        (["splits", "test"], {"samples": 1, "indices": "4"}, "expected 1 samples, got 2"),
+        ([], {"image_size": [36, 35]}, r"scene test-0000000\d: image: expected \(36, 35\) pixels, got \(35, 35\)"),
+        ([], {"max_objects": 2, "slots": 3}, r"scene test-0000000\d: segmentation: expected .* at most 2, got label 3"),
+        (["factors", 0], {"name": "z"}, r"scene test-0000000\d: factors: expected .*'z'\], got .*'x'"),
+        (["factors", 3], {"classes": ["pink"]}, r"scene test-0000000\d: factor 'color': expected one of pink"),
+        (["splits", "test"], {"samples": 3, "indices": "4-6"}, "expected 3 scenes, got 2"),
+        (["splits", "test"], {"samples": 1, "indices": "4"}, "expected 1 scenes, got 2"),
         (["splits", "test", "shards", 0], {"bytes": 512}, "expected 512 bytes as in the manifest, got .* or more"),
         (["splits", "test", "shards", 0], {"sha256": "0" * 64}, "expected SHA-256 00"),
     ],

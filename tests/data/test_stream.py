@@ -97,7 +97,7 @@ def test_labels_that_are_not_requested_are_not_decoded(shards, monkeypatch, name
     ((_, decode),) = shard_reader(shards, others)(np.array([0]))
     np.testing.assert_array_equal(decode().image, Tetrominoes(12).scene(0).image)
     ((_, decode),) = shard_reader(shards, (label,))(np.array([0]))
-    with pytest.raises(DataError, match=f"sample train-00000000: {name}: expected"):
+    with pytest.raises(DataError, match=f"scene train-00000000: {name}: expected"):
         decode()
 
 

@@ -186,7 +186,7 @@ def test_a_source_read_in_order_is_read_once(tmp_path):
 
 
 def test_nothing_to_write(tmp_path):
-    with pytest.raises(DataError, match="every split has 0 samples; ask for at least one"):
+    with pytest.raises(DataError, match="every split has 0 scenes; ask for at least one"):
         write_shards(consecutive(Tetrominoes(1), {"train": 0}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -219,8 +219,8 @@ def test_shards_that_a_smaller_split_does_not_need_are_removed(tmp_path):
     ("spoil", "message"),
     [
         (lambda scene: scene._replace(image=scene.image[1:]), r"image: expected \(35, 35\) pixels, got \(34, 35\)"),
-        (lambda scene: scene._replace(factors=scene.factors[:2]), "scene: .*got label 3 of 2 objects"),
-        (lambda scene: scene._replace(factors=scene.factors * 2), "scene: .*got label 3 of 6 objects"),
+        (lambda scene: scene._replace(factors=scene.factors[:2]), "segmentation: .*got label 3 of 2 objects"),
+        (lambda scene: scene._replace(factors=scene.factors * 2), "segmentation: .*got label 3 of 6 objects"),
         (lambda scene: scene._replace(factors=[{"x": 1.0}] * 3), r"factors: expected .*'shape'.*, got \['x'\]"),
         (
             lambda scene: scene._replace(factors=[{**f, "color": "beige"} for f in scene.factors]),

@@ -161,7 +161,7 @@ class MultiObjectDataModule(LightningDataModule):
         return sha256(" ".join(shard.sha256 for shard in shards).encode()).hexdigest()
 
     def train_dataloader(self) -> TrainingLoader:
-        """Stream the split ``train``, every sample once per epoch, in an order that depends on the epoch.
+        """Stream the split ``train``, every scene once per epoch, in an order that depends on the epoch.
 
         With ``overfit_batches`` every epoch has the order of the first.
         """

@@ -246,7 +246,7 @@ def check_record(record: Record | Parts, spec: Spec) -> None:
     label = 0 if record.segmentation is None else int(record.segmentation.max())
     if not label <= objects <= spec.max_objects:
         expected = f"labels up to the number of objects, at most {spec.max_objects}"
-        raise DataError.of("scene", expected=expected, got=f"label {label} of {objects} objects", remedy=_REMEDY)
+        raise DataError.of("segmentation", expected=expected, got=f"label {label} of {objects} objects", remedy=_REMEDY)
     names = sorted(factor.name for factor in spec.factors)
     for factors in record.factors or ():
         if sorted(factors) != names:

@@ -25,7 +25,7 @@ from emorl.data.transforms import Crop, fit
 from emorl.errors import DataError
 from emorl.ranges import at_least, path_like, whole
 
-Places = list[tuple[str, dict[str, tuple[int, int]]]]  # per sample: its key, and offset and size of each member
+Places = list[tuple[str, dict[str, tuple[int, int]]]]  # per scene: its key, and offset and size of each member
 
 
 class Scenes(Dataset[dict[str, Any]]):
@@ -157,7 +157,7 @@ class Scenes(Dataset[dict[str, Any]]):
 
 
 def _places(root: Path, shard: Shard) -> Places:
-    """Return the offsets of the samples in a shard, after comparing it with the manifest."""
+    """Return the offsets of the scenes in a shard, after comparing it with the manifest."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(fetch_shard(root, shard)), mode="r:") as archive:
@@ -166,9 +166,9 @@ def _places(root: Path, shard: Shard) -> Places:
                 found.setdefault(key, {})[name] = (member.offset_data, member.size)
     except tarfile.TarError as error:
         where = root / shard.name
-        raise DataError.of(where, expected="a tar file of samples", got=f"{error}", remedy=REMEDY) from error
+        raise DataError.of(where, expected="a tar file of scenes", got=f"{error}", remedy=REMEDY) from error
     members = Sample.__required_keys__ - {"__key__", "__url__"}
     if len(found) != shard.samples or any(sample.keys() != members for sample in found.values()):
-        got = f"{len(found)} samples, or incomplete ones"
-        raise DataError.of(root / shard.name, expected=f"{shard.samples} whole samples", got=got, remedy=REMEDY)
+        got = f"{len(found)} scenes, or incomplete ones"
+        raise DataError.of(root / shard.name, expected=f"{shard.samples} whole scenes", got=got, remedy=REMEDY)
     return list(found.items())

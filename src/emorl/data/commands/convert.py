@@ -45,7 +45,7 @@ def tetrominoes(
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
     """
     _convert(TetrominoesTFRecords(source), out, {"train": train, "val": val, "test": test}, shard_size)
 
@@ -71,7 +71,7 @@ def multi_dsprites(
         train: Number of training scenes.
         val: Number of validation scenes.
         test: Number of test scenes.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
     """
     records = MultiDSpritesTFRecords(source, variant)
     _convert(records, out, {"train": train, "val": val, "test": test}, shard_size)
@@ -96,7 +96,7 @@ def clevr(
             not.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
         preset: Rule of the splits.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
     """
     records = ClevrTFRecords(source, PRESETS[preset].max_objects)
     objects = list(tqdm(records.object_counts(), "counting objects", unit="record", disable=None, leave=False))
@@ -125,7 +125,7 @@ def hdf5(
         val: Number of validation scenes, of the group val or, if it does not exist, after train in the group train.
         test: Number of test scenes, from the start of the group test.
         factors: Whether to read the factors, if the file has any.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
     """
     scenes = HDF5File(source, factors)
@@ -158,7 +158,7 @@ def clevrtex(
         train: Number of training scenes, from the start of the published split.
         val: Number of validation scenes, likewise.
         test: Number of test scenes, likewise.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
     """
     scenes = ClevrTexFolder(source)
@@ -205,7 +205,7 @@ def folder(
         train: Number of training images; null means all, or none if val or test is given.
         val: Number of validation images; null means none.
         test: Number of test images; null means none.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
     """
     scenes = ImageFolder(images, masks, size, max_objects, crop, ignore, recursive)

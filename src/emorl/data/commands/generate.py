@@ -40,7 +40,7 @@ def tetrominoes(
         val: Number of validation scenes.
         test: Number of test scenes.
         seed: Seed of the scenes. The same seed gives the same bytes; splits have different scenes.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
         processes: Number of processes that draw. The bytes are the same for any number.
     """
     sizes = {"train": train, "val": val, "test": test}
@@ -67,7 +67,7 @@ def multi_dsprites(
         val: Number of validation scenes.
         test: Number of test scenes.
         seed: Seed of the scenes. The same seed gives the same bytes; splits have different scenes.
-        shard_size: Samples in a shard.
+        shard_size: Scenes in a shard.
         processes: Number of processes that draw. The bytes are the same for any number.
     """
     sizes = {"train": train, "val": val, "test": test}
@@ -105,7 +105,7 @@ def clevr(
         val: Number of validation scenes.
         test: Number of test scenes.
         seed: Seed of the scenes. The same seed gives the same scenes; splits have different scenes.
-        shard_size: Samples in a shard. After an interruption, each process renders its unfinished shard again.
+        shard_size: Scenes in a shard. After an interruption, each process renders its unfinished shard again.
         processes: Number of processes that render, each on one core. The bytes are the same for any number.
         blender: A program `blender`, or a Python that has bpy; by default searched for.
     """

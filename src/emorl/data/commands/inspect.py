@@ -35,12 +35,12 @@ def info(folder: str) -> None:
         size = sum(shard.bytes for shard in split.shards) / 1e6
         indices = split.indices if len(split.indices) <= _SHOWN else f"{split.indices[:_SHOWN]}... (see the manifest)"
         shards = f"shards: {len(split.shards)}, {size:.1f} MB"
-        print(f"split       {name}: {split.samples} samples, source indices {indices}, {shards}")
+        print(f"split       {name}: {split.samples} scenes, source indices {indices}, {shards}")
     print(f"checksum    {manifest.checksum}")
 
 
 def verify(folder: str) -> int:
-    """Check every shard, sample, label and factor of a data set; the exit status is 1 if there are problems.
+    """Check every shard, scene, label and factor of a data set; the exit status is 1 if there are problems.
 
     Args:
         folder: Folder of the data set: a local path or a URL.

@@ -23,7 +23,7 @@ _MAX_BYTES = 1 << 24  # maximum size of a manifest, enough for 100,000 shards
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file: its name in the data set's folder, its number of samples, its size in bytes and its checksum.
+    """One tar file: its name in the data set's folder, its number of scenes, its size in bytes and its checksum.
 
     >>> Shard("train-000000.tar", samples=1000, bytes=1_500_000, sha256="0" * 64).samples
     1000
@@ -37,7 +37,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split: its number of samples, the indices of their records in the source as runs (`3,5,8-10`), its shards.
+    """One split: its number of scenes, the indices of their records in the source as runs (`3,5,8-10`), its shards.
 
     >>> Split(samples=5, indices="3,5,8-10", shards=(Shard("train-000000.tar", 5, 8192, "0" * 64),)).samples
     5
@@ -170,8 +170,8 @@ def _check_split(name: str, split: Split) -> None:
     require(re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None, "splits", "lower-case names", name)
     require(count(parse_runs(split.indices, name)) == split.samples, name, f"{split.samples} indices", split.indices)
     total = sum(shard.samples for shard in split.shards)
-    require(total == split.samples, name, f"shards of {split.samples} samples together", total)
+    require(total == split.samples, name, f"shards of {split.samples} scenes together", total)
     for number, shard in enumerate(split.shards):
         require(shard.name == shard_name(name, number), name, f"the shard {shard_name(name, number)}", shard.name)
-        require(min(shard.samples, shard.bytes) > 0, name, "positive samples and bytes", shard)
+        require(min(shard.samples, shard.bytes) > 0, name, "positive scenes and bytes", shard)
         require(re.fullmatch("[0-9a-f]{64}", shard.sha256) is not None, name, "a SHA-256 in hex", shard.sha256)

@@ -31,7 +31,7 @@ _PNG_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, I
 Sample = TypedDict(
     "Sample", {"__key__": str, "__url__": str, "image.png": bytes, "segmentation.png": bytes, "factors.json": bytes}
 )
-Sample.__doc__ = """An undecoded sample: its key, the location of its shard, and its members.
+Sample.__doc__ = """An undecoded scene: its key, the location of its shard, and its members.
 
 >>> sorted(Sample.__required_keys__)
 ['__key__', '__url__', 'factors.json', 'image.png', 'segmentation.png']
@@ -39,7 +39,7 @@ Sample.__doc__ = """An undecoded sample: its key, the location of its shard, and
 
 
 def encode_record(record: Record) -> dict[str, bytes]:
-    """Return the members of a sample by extension: equal bytes for equal records.
+    """Return the members of a scene by extension: equal bytes for equal records.
 
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
     >>> sorted(encode_record(Tetrominoes(num_scenes=1).scene(0)))
@@ -53,7 +53,7 @@ def encode_record(record: Record) -> dict[str, bytes]:
 
 
 def decode_sample(sample: Sample) -> Record:
-    """Decode a sample of `read_shard`.
+    """Decode a scene of `read_shard`.
 
     Raises:
         DataError: unless it contains an 8-bit RGB and a gray PNG of equal size, and a JSON list of objects.
@@ -67,7 +67,7 @@ def decode_sample(sample: Sample) -> Record:
 
 
 def read_record(sample: Sample, spec: Spec) -> Record:
-    """Decode a sample of `read_shard` and check it against the specification of its data set.
+    """Decode a scene of `read_shard` and check it against the specification of its data set.
 
     Raises:
         DataError: if it cannot be decoded, or differs from the specification in image size, labels, objects or factors.
@@ -82,7 +82,7 @@ def read_record(sample: Sample, spec: Spec) -> Record:
 
 
 def read_parts(sample: Sample, spec: Spec, labels: Collection[Label]) -> Parts:
-    """Decode and check the image and the requested labels of a sample.
+    """Decode and check the image and the requested labels of a scene.
 
     Raises:
         DataError: as `read_record`, for the parts that are read.
@@ -104,7 +104,7 @@ def read_parts(sample: Sample, spec: Spec, labels: Collection[Label]) -> Parts:
 def read_shard(
     root: str | os.PathLike[str], shard: Shard, cache: str | os.PathLike[str] | None = None
 ) -> Iterator[Sample]:
-    """Fetch a shard, check it against its manifest entry, and yield its samples in order.
+    """Fetch a shard, check it against its manifest entry, and yield its scenes in order.
 
     Args:
         root: folder of the data set: a local path or a URL.
@@ -112,11 +112,11 @@ def read_shard(
         cache: local folder for shards from URLs.
 
     Yields:
-        A dictionary of the undecoded members, with the sample's key and the shard's location.
+        A dictionary of the undecoded members, with the scene's key and the shard's location.
 
     Raises:
-        DataError: before the first sample, if the shard is missing, differs from the manifest in size, checksum or
-            number of samples, or contains anything except complete samples.
+        DataError: before the first scene, if the shard is missing, differs from the manifest in size, checksum or
+            number of scenes, or contains anything except complete scenes.
 
     >>> import tempfile
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
@@ -131,7 +131,7 @@ def read_shard(
     samples = _samples(content, where)
     if len(samples) != shard.samples:
         got = f"{len(samples)}"
-        raise DataError.of(where, expected=f"{shard.samples} samples", got=got, remedy=REMEDY)
+        raise DataError.of(where, expected=f"{shard.samples} scenes", got=got, remedy=REMEDY)
     for sample in samples:
         yield cast(Sample, {key: value if isinstance(value, str) else bytes(value) for key, value in sample.items()})
 
@@ -160,7 +160,7 @@ def read_records(root: str | os.PathLike[str], manifest: Manifest, split: str) -
 
 
 def verify(root: str | os.PathLike[str]) -> list[str]:
-    """Check everything in a data set: shards, samples, labels, factors, and shards that the manifest does not list.
+    """Check everything in a data set: shards, scenes, labels, factors, and shards that the manifest does not list.
 
     Returns:
         All problems found, one line each.
@@ -203,7 +203,7 @@ def _sample_problems(sample: Sample, manifest: Manifest) -> Iterator[str]:
 
 
 def _where(sample: Sample) -> str:
-    return f"{sample['__url__']}: sample {sample['__key__']}"
+    return f"{sample['__url__']}: scene {sample['__key__']}"
 
 
 def _decode(sample: Sample, labels: Collection[Label]) -> Parts:
@@ -220,14 +220,14 @@ def _decode(sample: Sample, labels: Collection[Label]) -> Parts:
 
 
 def _samples(content: bytes, where: str) -> list[dict[str, Any]]:
-    """Group the members of a tar file into samples, and check that these are complete."""
+    """Group the members of a tar file into scenes, and check that these are complete."""
     try:
         samples = list(group_by_keys(_members(memoryview(content), where)))
         for sample in samples:
             if set(sample) != Sample.__required_keys__:
-                raise ValueError(f"sample {sample['__key__']} with the members {sorted(sample)[2:]}")
+                raise ValueError(f"scene {sample['__key__']} with the members {sorted(sample)[2:]}")
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
-        raise DataError.of(where, expected="a tar file of samples", got=f"{error}", remedy=REMEDY) from error
+        raise DataError.of(where, expected="a tar file of scenes", got=f"{error}", remedy=REMEDY) from error
     return samples
 
 
@@ -235,7 +235,7 @@ def _members(content: memoryview, where: str) -> Iterator[dict[str, Any]]:
     """Yield the members as webdataset does, but only of uncompressed tar files, and only regular files of known names.
 
     webdataset's iterator also unpacks compressed and sparse files, which can be far larger than the shard. The data
-    are views, copied only when a sample is yielded.
+    are views, copied only when a scene is yielded.
     """
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:

@@ -1,1 +1,1 @@
-"""The stream from shards to batches: order of samples, decoding, cropping and batching."""
+"""The stream from shards to batches: order of scenes, decoding, cropping and batching."""

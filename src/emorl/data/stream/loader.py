@@ -1,4 +1,4 @@
-"""Loaders over scene streams: a resumable one for training, and one that yields every sample once for evaluation."""
+"""Loaders over scene streams: a resumable one for training, and one that yields every scene once for evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GRACE = 30  # seconds that a worker continues after SIGTERM: SLURM's time betwee
 
 
 class EvaluationLoader:
-    """Yields every sample once, over any number of processes and workers; padding has index -1.
+    """Yields every scene once, over any number of processes and workers; padding has index -1.
 
     All processes get equally many batches, and all batches are full, so that an image's result does not depend on the
     size of its batch.
@@ -65,10 +65,10 @@ class EvaluationLoader:
 class TrainingLoader:
     """Yields epochs in different orders; its state is the position in the data, and is stored in checkpoints.
 
-    All processes get equally many full batches. The remaining samples, fewer than ``ranks * batch_size``, are dropped;
+    All processes get equally many full batches. The remaining scenes, fewer than ``ranks * batch_size``, are dropped;
     they differ between epochs. Each ``iter`` after a batch was taken starts the next epoch. The first ``iter`` after
     `load_state_dict` resumes the stored epoch instead: in the same order if the numbers of processes and workers and
-    the batch size are equal, and otherwise in a new order of the remaining samples.
+    the batch size are equal, and otherwise in a new order of the remaining scenes.
 
     Args:
         read: reads scenes by index.
@@ -82,7 +82,7 @@ class TrainingLoader:
         repeat: whether to repeat the order of the first epoch.
 
     Raises:
-        DataError: if there are too few samples for one batch.
+        DataError: if there are too few scenes for one batch.
 
     >>> from emorl.data.stream.scenes import blank
     >>> order = Order(shards=(6, 4), window=4, seed=0)
@@ -117,9 +117,9 @@ class TrainingLoader:
         if self.new_session().whole_batches(samples) == 0:
             raise DataError.of(
                 "training data",
-                expected=f"at least {ranks * batch_size} samples, one batch for each process",
+                expected=f"at least {ranks * batch_size} scenes, one batch for each process",
                 got=f"{samples}",
-                remedy="lower the batch size, or generate more samples",
+                remedy="lower the batch size, or generate more scenes",
             )
         self.limit = limit if isinstance(limit, int) else None if limit in (None, 1) else int(limit * len(self))
 
@@ -175,8 +175,8 @@ class TrainingLoader:
         if order.shards != self.order.shards:
             raise DataError.of(
                 "training data",
-                expected=f"the {sum(order.shards)} samples of the checkpoint, in {len(order.shards)} shards",
-                got=f"{sum(self.order.shards)} samples in {len(self.order.shards)} shards",
+                expected=f"the {sum(order.shards)} scenes of the checkpoint, in {len(order.shards)} shards",
+                got=f"{sum(self.order.shards)} scenes in {len(self.order.shards)} shards",
                 remedy="resume on the same data set, or start a new run from the checkpoint's weights",
             )
         self.order = order

@@ -1,8 +1,8 @@
-"""Order and distribution of samples, as pure functions that are computed before anything is read.
+"""Order and distribution of scenes, as pure functions that are computed before anything is read.
 
-An epoch is a list of sample indices. It is divided into one contiguous part for each *consumer* (a worker of a
+An epoch is a list of scene indices. It is divided into one contiguous part for each *consumer* (a worker of a
 process), so that a consumer reads few shards, and each part is shuffled within windows that fit into memory. The order
-does not depend on what was read before, so a run can stop anywhere and resume with exactly the remaining samples.
+does not depend on what was read before, so a run can stop anywhere and resume with exactly the remaining scenes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Session:
     Args:
         ranks: number of processes.
         workers: number of workers of each process.
-        batch_size: samples per batch, in each process.
+        batch_size: scenes per batch, in each process.
         batches: number of batches that each process has taken.
 
     >>> Session(ranks=2, workers=1, batch_size=4).whole_batches(samples=20)
@@ -41,11 +41,11 @@ class Session:
         return (batches - worker + self.workers - 1) // self.workers
 
     def whole_batches(self, samples: int) -> int:
-        """Return how many full batches of ``samples`` samples each process gets; remaining samples are dropped."""
+        """Return how many full batches of ``samples`` scenes each process gets; remaining scenes are dropped."""
         return samples // (self.ranks * self.batch_size)
 
     def part(self, batches: int, rank: int, worker: int) -> slice:
-        """Return one consumer's part of the samples if every process gets ``batches`` batches."""
+        """Return one consumer's part of the scenes if every process gets ``batches`` batches."""
         first = rank * batches + sum(self.taken(w, batches) for w in range(worker))
         return slice(first * self.batch_size, (first + self.taken(worker, batches)) * self.batch_size)
 
@@ -55,8 +55,8 @@ class Order:
     """The training order: a pure function of seed, epoch and the numbers of processes and workers.
 
     Args:
-        shards: number of samples in each shard.
-        window: number of samples that are shuffled together.
+        shards: number of scenes in each shard.
+        window: number of scenes that are shuffled together.
         seed: seed of the order.
 
     >>> order = Order(shards=(3, 2), window=2, seed=0)
@@ -73,10 +73,10 @@ class Order:
         starts, generator = np.cumsum([0, *self.shards]), self._generator(epoch)
         shuffled = generator.permutation(len(self.shards))
         samples = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in shuffled])
-        return np.roll(samples, generator.integers(len(samples)))  # so that no sample is dropped in every epoch
+        return np.roll(samples, generator.integers(len(samples)))  # so that no scene is dropped in every epoch
 
     def part(self, samples: Indices, session: Session, rank: int, worker: int) -> Indices:
-        """Return the samples of one consumer, in the order of ``samples``."""
+        """Return the scenes of one consumer, in the order of ``samples``."""
         return samples[session.part(session.whole_batches(len(samples)), rank, worker)]
 
     def windows(self, part: Indices, epoch: int, session: int, consumer: int) -> list[Indices]:
@@ -88,7 +88,7 @@ class Order:
     def ahead(
         self, samples: Indices, epoch: int, number: int, session: Session, rank: int, worker: int
     ) -> tuple[Indices, list[Indices]]:
-        """Return a worker's unread samples of a session, in storage order, and the order in which to yield them.
+        """Return a worker's unread scenes of a session, in storage order, and the order in which to yield them.
 
         A session that resumes after ``session.batches`` batches begins with the worker that is next in turn.
         """
@@ -99,7 +99,7 @@ class Order:
         return part[np.isin(part, np.concatenate([part[:0], *left]))], left
 
     def remaining(self, epoch: int, sessions: Sequence[Session]) -> Indices:
-        """Return the samples of an epoch that no consumer has taken yet."""
+        """Return the scenes of an epoch that no consumer has taken yet."""
         samples = self.epoch(epoch)
         for number, session in enumerate(sessions):
             places = product(range(session.ranks), range(session.workers))
@@ -113,7 +113,7 @@ class Order:
 
 
 def evaluation_part(samples: int, session: Session, rank: int, worker: int) -> Indices:
-    """Return one consumer's samples in evaluation: each sample once, padded with -1 to full batches.
+    """Return one consumer's scenes in evaluation: each scene once, padded with -1 to full batches.
 
     >>> evaluation_part(5, Session(ranks=1, workers=2, batch_size=2), rank=0, worker=1)
     array([ 4, -1])
@@ -125,7 +125,7 @@ def evaluation_part(samples: int, session: Session, rank: int, worker: int) -> I
 
 
 def _drop(windows: Sequence[Indices], count: int) -> list[Indices]:
-    """Remove the first ``count`` samples."""
+    """Remove the first ``count`` scenes."""
     left = []
     for window in windows:
         left.append(window[count:])

@@ -28,7 +28,7 @@ class ShardTask(NamedTuple):
         split: its split.
         name: its file name.
         source: source of its records.
-        first: index of its first sample in the split.
+        first: index of its first scene in the split.
         runs: indices of its records in the source.
 
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
@@ -44,12 +44,12 @@ class ShardTask(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """Number of samples."""
+        """Number of scenes."""
         return count(self.runs)
 
 
 def consecutive(source: Source, samples: Mapping[str, int]) -> dict[str, Selection]:
-    """Select splits from a source one after the other; splits of 0 samples are omitted.
+    """Select splits from a source one after the other; splits of 0 scenes are omitted.
 
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
     >>> splits = consecutive(Tetrominoes(num_scenes=10), {"train": 8, "val": 0, "test": 2})

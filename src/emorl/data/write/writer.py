@@ -30,7 +30,7 @@ def write_shards(
     Args:
         selections: records of each split, not empty; the sources may differ only in properties of the split.
         out: folder of the data set: new, empty, or left by an earlier, equal call.
-        shard_size: samples per shard; the last shard of a split may have fewer.
+        shard_size: scenes per shard; the last shard of a split may have fewer.
         processes: number of processes that write if the sources have random access; other sources are read by this
             process only. The shards are equal for any number.
 
@@ -72,7 +72,7 @@ def write_shards(
 def _header(selections: Mapping[str, Selection]) -> Manifest:
     """Return the manifest without splits."""
     if not selections:
-        raise DataError("nothing to write: every split has 0 samples; ask for at least one sample")
+        raise DataError("nothing to write: every split has 0 scenes; ask for at least one scene")
     source = next(iter(selections.values())).source
     return Manifest(
         dataset=source.dataset,
