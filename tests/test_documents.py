@@ -1,4 +1,4 @@
-"""Documents: each command of the README and of docs/ parses, and files that pages link or CONTRIBUTING names exist."""
+"""Documents: each command of README, docs/ and docstrings parses; files that pages link or CONTRIBUTING names exist."""
 
 import re
 import shlex
@@ -57,7 +57,14 @@ def split(words):
     yield command
 
 
-COMMANDS = sorted({tuple(command) for page in PAGES for command in commands_of(page.read_text())})
+DOCSTRINGS = [  # the blocks of commands in a module, without their indentation
+    "".join(
+        f"```console\n{block}```\n" for block in BLOCK.findall(re.sub(r"^ +", "", file.read_text(), flags=re.MULTILINE))
+    )
+    for file in sorted((ROOT / "src").rglob("*.py"))
+]
+TEXTS = [*(page.read_text() for page in PAGES), *DOCSTRINGS]
+COMMANDS = sorted({tuple(command) for text in TEXTS for command in commands_of(text)})
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 

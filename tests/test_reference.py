@@ -1,4 +1,4 @@
-"""The API reference of the site: it names every public class and function, and nothing that does not exist."""
+"""The API reference of the site: it names every public class and function, with an example, and nothing else."""
 
 import importlib
 import inspect
@@ -12,7 +12,13 @@ import emorl
 PAGES = Path(__file__).parents[1] / "docs" / "api"
 ENTRIES = {name for page in PAGES.glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)}
 PROGRAMS = ("emorl.__main__", "emorl.data.generate.clevr_blender")  # the latter is run by Blender's Python
-WHOLE = ("emorl.callbacks", "emorl.metrics", "emorl.model.")  # whose ``__all__`` has every public name
+WHOLE = (
+    "emorl.callbacks",
+    "emorl.metrics",
+    "emorl.model.",
+    "emorl.optim",
+    "emorl.viz",
+)  # whose ``__all__`` has every public name
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(emorl.__path__, "emorl.")
@@ -83,19 +89,79 @@ def test_a_reference_to_a_private_name_is_found():
     assert unknown_references([function], {"other"}) == ["emorl.private"]
 
 
-def without_example(classes):
-    return sorted({f"{cls.__module__}.{cls.__qualname__}" for cls in classes if ">>>" not in (cls.__doc__ or "")})
+SUPPORT = {  # modules that only this package uses: a function in them needs no example
+    f"emorl.{name}"
+    for name in (
+        *("checks", "cli", "command", "configurations", "cpu", "distributed", "entry", "export_command", "files"),
+        *("folder", "history", "interrupts", "lengths", "mistakes", "model_card", "paths", "provenance", "ranges"),
+        *("recipes", "renamed", "resume", "saved", "stored", "words"),
+        *("data.cli", "data.commands.common", "data.write", "evaluation.cli", "evaluation.report", "explore"),
+    )
+}
+NOT_RUN = {  # functions whose example is a block of Python that no test runs
+    "emorl.evaluation.representation.representation.study_dimensions": "needs a trained model and its scenes",
+    "emorl.evaluation.representation.representation.study_factors": "needs a trained model and its scenes",
+    "emorl.scores.log_scores": "needs a trainer that runs",
+    "emorl.study.run.run_study": "trains",
+}
+PROGRAM = "emorl.study.cli.main"  # the program, which the command line describes
 
 
-def test_every_public_class_has_an_example():  # `test_doctests` runs them
-    assert without_example(filter(inspect.isclass, public_values())) == []
+def name_of(value):
+    return f"{value.__module__}.{value.__qualname__}"
 
 
-def test_a_class_without_an_example_is_found():
+def documented(values):
+    """Return the classes, and the functions that need an example."""
+    support = tuple(f"{name}." for name in SUPPORT)
+    functions = {name_of(value) for value in values if inspect.isroutine(value)}
+    known = {name for name in functions if not name.startswith(support) and name != PROGRAM}
+    return [
+        value for value in values if inspect.isclass(value) or (inspect.isroutine(value) and name_of(value) in known)
+    ]
+
+
+def without_example(values):
+    """Return the classes and functions without an example that is run, or a command that `test_documents` parses."""
+
+    def shown(value):
+        text = value.__doc__ or ""
+        return ">>>" in text or "```console" in text or (name_of(value) in NOT_RUN and "```python" in text)
+
+    return sorted({name_of(value) for value in values if not shown(value)})
+
+
+def without_result(values):
+    """Return the functions with a result that their docstrings do not mention."""
+    functions = [value for value in values if inspect.isroutine(value)]
+    results = [value for value in functions if inspect.signature(value).return_annotation not in (None, "None")]
+    return sorted(
+        name_of(value) for value in results if not re.search(r"\b([Rr]eturns?|Yields?)\b", value.__doc__ or "")
+    )
+
+
+def test_every_public_class_and_function_has_an_example():  # `test_doctests` runs them
+    assert without_example(documented(public_values())) == []
+
+
+def test_every_public_function_states_its_result():
+    assert without_result(documented(public_values())) == []
+
+
+def test_a_class_or_function_without_an_example_or_result_is_found():
     class Silent:
         """A class."""
 
-    assert without_example([Silent]) == [f"{__name__}.{Silent.__qualname__}"]
+    def silent() -> int:
+        """Do something."""
+
+    assert without_example([Silent, silent]) == sorted(map(name_of, (Silent, silent)))
+    assert without_result([Silent, silent]) == [name_of(silent)]
+
+
+def test_the_overview_names_the_modules_of_support():
+    overview = (PAGES / "index.md").read_text()
+    assert [name for name in sorted(SUPPORT) if f"`{name}`" not in overview] == []
 
 
 def test_a_name_that_no_page_has_is_found():

@@ -14,6 +14,9 @@ ClassPaths = Sequence[str] | str
 def imported(paths: ClassPaths) -> list[type]:
     """Import classes by their paths, MODULE.CLASS.
 
+    Returns:
+        The classes, in the order of the paths.
+
     Raises:
         DataError: if one cannot be imported, or is not a class.
 

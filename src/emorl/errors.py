@@ -62,6 +62,12 @@ def refused(command: str, error: Exception) -> int:
     Args:
         command: the command that failed.
         error: a `DataError`, or an error of the system.
+
+    >>> import contextlib
+    >>> with contextlib.redirect_stderr(sys.stdout):
+    ...     refused("emorl-data", DataError("data/mine: expected a folder"))
+    emorl-data: error: data/mine: expected a folder
+    2
     """
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end
@@ -83,6 +89,10 @@ def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that is closest to another, whatever their case, if any is close."""
+    """Return the known word that is closest to another, whatever their case, if any is close.
+
+    >>> closest("Tetrominos", ["tetrominoes", "multi_dsprites"])
+    'tetrominoes'
+    """
     found = difflib.get_close_matches(word.lower(), by_lower := {name.lower(): name for name in known}, 1, CLOSE)
     return by_lower[found[0]] if found else None

@@ -103,6 +103,12 @@ def export(
             I > 0), if a weight is a NaN or an infinity, if a package is missing, or if a file cannot be written.
         TypeError: if ``path`` is not a path.
         ValueError: if ``steps`` or ``num_slots`` is out of range, or ``methods`` is empty or has an unknown one.
+
+    >>> import tempfile
+    >>> from emorl.pretrained import load_pretrained
+    >>> model = load_pretrained("tetrominoes")
+    >>> [file.name for file in export(model, Path(tempfile.mkdtemp(), "out.pt2"), methods=["decode"])]
+    ['out_decode.pt2']
     """
     path_like(path=path)
     if not (isinstance(methods, list | tuple) and methods and all(method in PARTS for method in methods)):
@@ -134,6 +140,9 @@ def check_exportable(model: Pretrained, steps: int | None, name: str) -> None:
 
     Raises:
         DataError: if it does, with the name of the model.
+
+    >>> from emorl.pretrained import load_pretrained
+    >>> check_exportable(load_pretrained("tetrominoes"), steps=0, name="tetrominoes")
     """
     network = model.network
     if reason := network.unrecordable(network.checked_steps(steps)):
@@ -142,7 +151,12 @@ def check_exportable(model: Pretrained, steps: int | None, name: str) -> None:
 
 
 def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
-    """Return the methods of a model as programs, by name."""
+    """Return the methods of a model as programs, by name.
+
+    >>> from emorl.pretrained import load_pretrained
+    >>> list(parts(load_pretrained("tetrominoes"), steps=0, num_slots=4))
+    ['reconstruct', 'encode', 'decode']
+    """
     network, size = deepcopy(model.network).float(), model.image_size
     like = next(network.parameters())
     images = like.new_zeros(2, 3, size, size)
@@ -163,7 +177,12 @@ def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
 
 
 def metadata(model: Pretrained, steps: int, num_slots: int, name: str) -> dict[str, str]:
-    """Return the metadata of a file as strings."""
+    """Return the metadata of a file as strings.
+
+    >>> from emorl.pretrained import load_pretrained
+    >>> metadata(load_pretrained("tetrominoes"), steps=0, num_slots=4, name="tetrominoes")["preprocessing"]
+    '{"crop": "square", "size": 35, "resample": "bicubic", "range": [0, 1]}'
+    """
     size = model.image_size
     return {
         "model": type(model.network).__name__,

@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from emorl.ranges import above, at_least
 
+__all__ = ["Muon", "Warmup", "WarmupCosineDecay", "WarmupExponentialDecay", "warm_up"]
+
 
 def warm_up(step: int, warmup_steps: int) -> float:
     """Return the factor of a linear warm-up, 1 / warmup_steps at step 0 and 1 from step warmup_steps - 1 on.

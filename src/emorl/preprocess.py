@@ -40,6 +40,9 @@ def preprocess(images: Picture | Sequence[Picture], size: int, crop: Crop) -> Fl
     Raises:
         DataError: if a file or a PIL image cannot be used, see `read_image`, or the crop does not apply to a picture.
         ValueError: if a picture has another type, shape or range.
+
+    >>> preprocess([np.zeros((480, 480, 3), np.uint8), torch.rand(3, 64, 64)], size=64, crop="square").shape
+    torch.Size([2, 3, 64, 64])
     """
     listed = images if isinstance(images, list | tuple) else _unstacked(images)
     if not listed:

@@ -149,16 +149,24 @@ def load_pretrained(name: str | Path, *, classes: Sequence[type] = ()) -> Pretra
     """Load shipped weights, a folder of ``save_pretrained``, or a checkpoint, on the CPU and in evaluation mode.
 
     Args:
-        name: name of shipped weights, or path of a folder of ``save_pretrained`` or of a checkpoint of ``emorl fit``,
-            whose card contains ``model``, ``total_steps`` and what is recorded of ``trained_on`` and ``started_from``,
-            data and first weights. A Path is never a name. A name that is also that of
-            a folder of ``save_pretrained`` gives the shipped weights, with a warning; ``./NAME`` is the folder.
+        name: name of shipped weights, or path of a folder of ``save_pretrained`` or of a checkpoint of ``emorl fit``. A
+            Path is never a name. A name that is also that of a folder of ``save_pretrained`` gives the shipped weights,
+            with a warning; ``./NAME`` is the folder.
         classes: classes outside `emorl.model` that the model of a folder may consist of, see `from_pretrained`.
+
+    Returns:
+        The model. Its ``card`` is a dictionary that records the training. That of a checkpoint contains ``model``, the
+        configuration, ``total_steps`` and, if they are known, ``trained_on``, the data set, and ``started_from``, the
+        weights that the training started from.
 
     Raises:
         DataError: if it is none of them, or damaged, or if the model of a folder contains a class that is neither in
             `emorl.model` nor in ``classes``.
         TypeError: if it is neither text nor a path, or ``classes`` is not a list of classes.
+
+    >>> model = load_pretrained("tetrominoes")
+    >>> model.reconstruct(torch.zeros(2, 3, 35, 35)).masks.shape
+    torch.Size([2, 4, 1, 35, 35])
     """
     return assembled(read_weights(name, _checked(classes)))
 
@@ -169,6 +177,11 @@ def published(model: Pretrained) -> Pretrained:
     If shipped weights were changed, their scores, training, license and picture do not apply: the card contains their
     name as ``base_weights``, and what the user added to it. Other weights keep their card. A conversion to another
     precision is no change.
+
+    >>> model = load_pretrained("tetrominoes")
+    >>> _ = model.network.requires_grad_(False).apply(lambda part: [value.mul_(2) for value in part.parameters()])
+    >>> published(model).card
+    {'base_weights': 'tetrominoes'}
     """
     if not (name := model.card.get("weights")):
         return model
@@ -200,6 +213,9 @@ def assembled(weights: Weights) -> Pretrained:
 
     Raises:
         DataError: if the weights are those of another model, or its configuration is not valid.
+
+    >>> assembled(read_shipped("slot_attention/tetrominoes")).network.num_slots
+    4
     """
     network = _network(weights)
     size, crop = weights.model.get("image_size", 35), weights.model.get("crop", "square")
@@ -254,10 +270,23 @@ def from_pretrained(
         force_download: download again.
         local_files_only: do not connect to the hub; use what was downloaded before.
 
+    Returns:
+        The model, on the CPU and in evaluation mode.
+
     Raises:
         DataError: if it is none of them, if huggingface_hub is missing, if a file is damaged or of another kind, or if
             the model contains a class that is neither in `emorl.model` nor in ``classes``.
         TypeError: if ``classes`` is not a list of classes.
+
+    >>> from_pretrained("slot_attention/tetrominoes").image_size
+    35
+
+    Example:
+        A model of your own class, from the hub:
+
+        ```python
+        model = from_pretrained("user/repo", classes=[own_model.SoftKMeans])
+        ```
     """
     classes = _checked(classes)
     if not isinstance(name, str | Path) or name in names() or Path(expanduser(name)).is_dir():
@@ -319,9 +348,15 @@ def _listed(name: str) -> Listed:
 def load_module(name: str | Path, *, classes: Sequence[type] = ()) -> SlotModule:
     """Load what `load_pretrained` takes as the module that trained it, on the CPU and in evaluation mode.
 
+    Returns:
+        The module, with the model as ``network``.
+
     Raises:
         DataError: as `load_pretrained`.
         TypeError: as `load_pretrained`.
+
+    >>> load_module("tetrominoes").test_refinement_steps
+    3
     """
     from pytorch_lightning.cli import instantiate_module  # not needed for models without Lightning
 

@@ -85,8 +85,17 @@ def load_released(path: str | Path, **arguments: Any) -> Released:
     ``prior``, ``likelihood`` and ``geco``: give them as ``arguments`` of `EfficientMORL`, whose defaults are those of
     Tetrominoes.
 
+    Returns:
+        The model, and the other contents of the file, which `save_released` writes back.
+
     Raises:
         ValueError: if the file is not a checkpoint of the authors' code, or does not fit the arguments.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp(), "model.pth")
+    >>> save_released(Released(EfficientMORL(num_slots=4), step=10, optimizer={}, kl_beta=1.0), file)
+    >>> load_released(file, num_slots=4).step
+    10
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -114,6 +123,12 @@ def save_released(released: Released, path: str | Path) -> None:
 
     Raises:
         DataError: if the file cannot be written.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp(), "model.pth")
+    >>> save_released(Released(EfficientMORL(), step=10, optimizer={}, kl_beta=1.0), file)
+    >>> sorted(torch.load(file))
+    ['kl_beta', 'model', 'model_opt', 'step']
     """
     named = to_released(released.model.state_dict())
     scalars = {name: named[name].reshape(released.scalar) for name in _GECO if name in named}
@@ -129,7 +144,14 @@ def save_released(released: Released, path: str | Path) -> None:
 
 
 def from_released(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors (parameters, or their gradients) from the names of the authors' code to this package's."""
+    """Rename tensors (parameters, or their gradients) from the names of the authors' code to this package's.
+
+    Returns:
+        The tensors by this package's names.
+
+    >>> from_released({"refinenet.loc.weight": torch.zeros(8, 8)}).keys()
+    dict_keys(['refinement.mean.weight'])
+    """
     ours = {_rename(name, _RENAMED): v for name, v in named.items() if name != _INITIAL and not name.startswith(_CELL)}
     if _INITIAL in named:
         ours["bottom_up.initial_mean"], ours["bottom_up.initial_rho"] = named[_INITIAL].flatten().chunk(2)
@@ -139,7 +161,14 @@ def from_released(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_released(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors (parameters, or their gradients) from this package's names to those of the authors' code."""
+    """Rename tensors (parameters, or their gradients) from this package's names to those of the authors' code.
+
+    Returns:
+        The tensors by the names of the authors' code.
+
+    >>> to_released({"refinement.mean.weight": torch.zeros(8, 8)}).keys()
+    dict_keys(['refinenet.loc.weight'])
+    """
     back = {new: old for old, new in _RENAMED.items()}
     own = ("bottom_up.initial_", "bottom_up.cell.mean.", "bottom_up.cell.rho.", *_OURS)
     named = {_rename(name, back): value for name, value in ours.items() if not name.startswith(own)}

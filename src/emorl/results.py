@@ -92,6 +92,12 @@ def to_columns(summary: dict[str, dict[str, Summary]], steps: int) -> dict[int, 
     Args:
         summary: the result of `Scores.summary`.
         steps: I of the last stage.
+
+    >>> import torch
+    >>> from emorl.metrics import Summary
+    >>> score = Summary(torch.tensor(0.5), torch.tensor(0.1), torch.tensor(2))
+    >>> sorted(to_columns({"last": {"mse": score}, "zero_step": {"mse": score}, "terms": {"kl": score}}, steps=3))
+    [0, 3]
     """
     extra = summary["terms"] | {f"attention/{name}": score for name, score in summary.get("attention", {}).items()}
     if "zero_step" not in summary:
@@ -101,7 +107,13 @@ def to_columns(summary: dict[str, dict[str, Summary]], steps: int) -> dict[int, 
 
 
 def to_json(columns: dict[int, dict[str, Summary]]) -> dict[str, Any]:
-    """Return the scores by refinement steps and name, as JSON values; an undefined number is null."""
+    """Return the scores by refinement steps and name, as JSON values; an undefined number is null.
+
+    >>> import torch
+    >>> from emorl.metrics import Summary
+    >>> to_json({3: {"mse": Summary(torch.tensor(0.5), torch.tensor(math.nan), torch.tensor(1))}})
+    {'I=3': {'mse': {'mean': 0.5, 'standard_error': None, 'images': 1}}}
+    """
     return {
         f"I={steps}": {name: {key: _number(value) for key, value in s._asdict().items()} for name, s in scores.items()}
         for steps, scores in columns.items()
@@ -109,7 +121,11 @@ def to_json(columns: dict[int, dict[str, Summary]]) -> dict[str, Any]:
 
 
 def stage_label(key: str) -> str:
-    """Return a key of ``metrics.json`` for display: ``I = 0`` for ``I=0``."""
+    """Return a key of ``metrics.json`` for display: ``I = 0`` for ``I=0``.
+
+    >>> stage_label("I=0")
+    'I = 0'
+    """
     return key.replace("=", " = ")
 
 

@@ -190,6 +190,12 @@ def log_scores(module: LightningModule, scores: Scores, split: str) -> None:
 
     Raises:
         MisconfigurationException: if a checkpoint callback, early stopping or a scheduler monitors an omitted score.
+
+    Example:
+        ```python
+        def on_test_epoch_end(self):  # of a LightningModule
+            log_scores(self, self.test_scores, "test")
+        ```
     """
     truth, trainer = scores.has_truth(), module.trainer
     for name, metric in scores.named(f"{split}/").items():

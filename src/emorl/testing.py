@@ -35,6 +35,9 @@ def check_slot_model(build: Build, size: int = 16) -> None:
 
     Raises:
         AssertionError: if a part of the contract is violated; the message names it.
+
+    >>> from emorl.model import SlotAttention
+    >>> check_slot_model(lambda: SlotAttention(num_slots=2, slot_dim=8, feature_dim=8), size=8)
     """
     torch.manual_seed(0)
     model = build()
@@ -220,7 +223,11 @@ def _renders(model: SlotModel, height: int, width: int) -> bool:
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """Yield every tensor of nested tuples, lists and dictionaries."""
+    """Yield every tensor of nested tuples, lists and dictionaries.
+
+    >>> [value.numel() for value in tensors({"a": torch.zeros(2), "b": [torch.zeros(3), "text"]})]
+    [2, 3]
+    """
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):

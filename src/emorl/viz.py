@@ -25,6 +25,23 @@ from emorl.files import atomic
 from emorl.palette import COLORS as COLORS
 from emorl.renamed import former_attributes
 
+__all__ = [
+    "attention",
+    "colorize",
+    "decomposition",
+    "enlarge",
+    "gray",
+    "grid",
+    "outlined",
+    "save_labels",
+    "save_png",
+    "sheet",
+    "slot_names",
+    "slot_tiles",
+    "summary_tiles",
+    "to_uint8",
+]
+
 if not TYPE_CHECKING:
     __getattr__ = former_attributes(__name__)
 
@@ -45,6 +62,9 @@ _LACKING = "\U0010ffff"  # a letter that no font contains
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Round images in [0, 1] to 8 bits; values outside the range are clamped.
 
+    Returns:
+        Integers from 0 to 255.
+
     >>> to_uint8(torch.tensor([-0.1, 0.0, 0.5, 1.0, 1.1])).tolist()
     [0, 0, 128, 255, 255]
     """
@@ -56,6 +76,12 @@ def colorize(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*
 
     Args:
         labels: non-negative integer labels.
+
+    Returns:
+        The colors, 0 to 255.
+
+    >>> colorize(torch.tensor([[0, 1, 2]]))[:, 0, 0].tolist()
+    [32, 32, 32]
     """
     palette = torch.tensor((BACKGROUND, *COLORS), dtype=torch.uint8, device=labels.device)
     index = labels.long()
@@ -65,6 +91,9 @@ def colorize(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*
 
 def enlarge(images: Tensor, least: int = TILE) -> Tensor:
     """Repeat the pixels of images [.., H, W] by the smallest integer factor that makes H and W ``least`` or more.
+
+    Returns:
+        The larger images.
 
     >>> enlarge(torch.zeros(3, 35, 35)).shape, enlarge(torch.zeros(3, 240, 320)).shape
     (torch.Size([3, 140, 140]), torch.Size([3, 240, 320]))
@@ -82,6 +111,14 @@ def outlined(
         image: images.
         labels: non-negative integer labels.
         width: width of the outline in pixels.
+
+    Returns:
+        The images with outlines.
+
+    >>> labels = torch.ones(16, 16, dtype=torch.long)
+    >>> labels[:, 8:] = 2
+    >>> outlined(torch.zeros(3, 16, 16, dtype=torch.uint8), labels, width=1).any(dim=0)[0].nonzero().flatten().tolist()
+    [7, 8]
     """
     both = torch.stack((labels, -labels)).flatten(0, -3)[:, None].float()
     highest, lowest = max_pool2d(both, 2 * width + 1, stride=1, padding=width).view(2, *labels.shape)
@@ -99,8 +136,14 @@ def grid(
         padding: number of pixels between the images and around them.
         page: gray level between the images, from 0 (black) to 255 (white).
 
+    Returns:
+        One picture, 0 to 255.
+
     Raises:
         ValueError: if there is no image, or no column.
+
+    >>> grid(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), columns=3).shape
+    torch.Size([3, 70, 104])
     """
     if len(images) == 0 or columns < 1:
         raise ValueError(
@@ -126,8 +169,14 @@ def sheet(
         columns: names of the columns.
         rows: names of the rows, of one or several lines; the middle of a long line is omitted. By default no names.
 
+    Returns:
+        One picture, 0 to 255, for `save_png`.
+
     Raises:
         ValueError: if there are no tiles, or if the numbers of names differ from those of columns or rows.
+
+    >>> sheet(torch.zeros(1, 2, 3, 32, 32, dtype=torch.uint8), columns=["image", "slot 1"]).dtype
+    torch.uint8
     """
     if len(columns) != tiles.shape[1] or (rows and len(rows) != len(tiles)):
         got = f"{len(rows)} rows and {len(columns)} columns"
@@ -174,6 +223,15 @@ def decomposition(
         components: slot images in [0, 1].
         truth: true label maps, if known.
         rows: names of the scenes; by default no names.
+
+    Returns:
+        One picture, 0 to 255, for `save_png`.
+
+    >>> import emorl
+    >>> model, images = emorl.load_pretrained("tetrominoes"), torch.zeros(2, 3, 35, 35)
+    >>> found = model.reconstruct(images)
+    >>> decomposition(images, found.reconstruction, found.masks, found.rgb, rows=["first", "second"]).dtype
+    torch.uint8
     """
     names, tiles = summary_tiles(image, reconstruction, masks, truth)
     slots = slot_tiles(masks, components)
@@ -183,7 +241,11 @@ def decomposition(
 def slot_tiles(
     masks: Float[Tensor, "batch slots 1 height width"], components: Float[Tensor, "batch slots 3 height width"]
 ) -> UInt8[Tensor, "batch slots 3 tile_height tile_width"]:
-    """Return each slot's component, enlarged and over a gray checkerboard; arguments as for `decomposition`."""
+    """Return each slot's component, enlarged and over a gray checkerboard; arguments as for `decomposition`.
+
+    >>> slot_tiles(torch.ones(1, 2, 1, 64, 64) / 2, torch.rand(1, 2, 3, 64, 64)).shape
+    torch.Size([1, 2, 3, 128, 128])
+    """
     masks, components = enlarge(masks.float()), enlarge(components.float())
     return to_uint8(masks * components + (1 - masks) * _checkerboard(*masks.shape[-2:]).to(masks.device))
 
@@ -194,7 +256,12 @@ def summary_tiles(
     masks: Float[Tensor, "batch slots 1 height width"],
     truth: Integer[Tensor, "batch height width"] | None = None,
 ) -> tuple[list[str], UInt8[Tensor, "batch columns 3 tile_height tile_width"]]:
-    """Return the tiles of a `decomposition` that show all slots together, enlarged, and their names; same arguments."""
+    """Return the tiles of a `decomposition` that show all slots together, enlarged, and their names; same arguments.
+
+    >>> image = torch.rand(1, 3, 64, 64)
+    >>> summary_tiles(image, reconstruction=image, masks=torch.ones(1, 2, 1, 64, 64) / 2)[0]
+    ['image', 'outlines', 'reconstruction', 'masks']
+    """
     labels = enlarge(masks.squeeze(2).argmax(1) + 1)
     tiles = {
         "image": enlarge(to_uint8(image)),
@@ -218,6 +285,12 @@ def attention(
         maps: non-negative attention; a map of zeros is black.
         rows: names of the scenes; by default no names.
         image: scenes in [0, 1] to draw before their attention; by default none.
+
+    Returns:
+        One picture, 0 to 255, for `save_png`.
+
+    >>> attention(torch.rand(2, 4, 1, 35, 35), rows=["first", "second"]).dtype
+    torch.uint8
     """
     tiles, names = gray(maps), slot_names(maps.shape[1])
     if image is not None:
@@ -226,7 +299,14 @@ def attention(
 
 
 def gray(maps: Float[Tensor, "*batch 1 height width"], white: float | None = None) -> UInt8[Tensor, "*batch 3 _ _"]:
-    """Draw maps from black (0) to white (the value ``white``, by default each map's maximum)."""
+    """Draw maps from black (0) to white (the value ``white``, by default each map's maximum).
+
+    Returns:
+        The tiles, 0 to 255.
+
+    >>> gray(torch.tensor([[[0.0, 1.0, 2.0]]]))[0].tolist()
+    [[0, 128, 255]]
+    """
     peak = maps.amax(dim=(-2, -1), keepdim=True) if white is None else torch.full_like(maps[..., :1, :1], white)
     tiles = to_uint8(maps / torch.where(peak > 0, peak, 1))
     return tiles.expand(*maps.shape[:-3], 3, *maps.shape[-2:])
@@ -246,6 +326,11 @@ def save_png(image: UInt8[Tensor, "3 height width"], path: str | os.PathLike[str
 
     Raises:
         DataError: if the file cannot be written.
+
+    >>> import tempfile
+    >>> save_png(torch.zeros(3, 35, 35, dtype=torch.uint8), path := Path(tempfile.mkdtemp(), "image.png"))
+    >>> path.read_bytes()[1:4]
+    b'PNG'
     """
     _save(Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()), path)
 
@@ -259,6 +344,11 @@ def save_labels(labels: Integer[Tensor, "height width"], path: str | os.PathLike
 
     Raises:
         DataError: if it cannot be written.
+
+    >>> import tempfile
+    >>> save_labels(torch.tensor([[0, 1], [2, 3]]), path := Path(tempfile.mkdtemp(), "labels.png"))
+    >>> path.read_bytes()[1:4]
+    b'PNG'
     """
     pixels = labels.to(torch.uint8).cpu().numpy()
     picture = Image.frombytes("P", pixels.shape[::-1], pixels.tobytes())

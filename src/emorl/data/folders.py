@@ -75,6 +75,9 @@ def find_images(root: Path, recursive: bool = False) -> Images:
 def list_folder(root: Path, recursive: bool) -> Listing:
     """List a folder, and its subfolders if ``recursive`` is true.
 
+    Returns:
+        The files.
+
     Raises:
         DataError: if the path is not a folder, or cannot be read.
 

@@ -50,6 +50,9 @@ T = TypeVar("T")
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     """Read an image as 8-bit RGB, rotated upright by its EXIF orientation; an opaque alpha channel is dropped.
 
+    Returns:
+        Its pixels, 0 to 255.
+
     Raises:
         DataError: if the file is not an image of `FORMATS`, is damaged, has transparent pixels or several frames, or
             has a mode without an unambiguous conversion to RGB, such as CMYK or 16-bit gray.
@@ -87,6 +90,9 @@ def read_colors(path: Path, remedy: str) -> UInt8[np.ndarray, "height width 3"]:
         path: the file.
         remedy: advice in the error message.
 
+    Returns:
+        Its pixels, 0 to 255.
+
     Raises:
         DataError: if the file is not such an image.
 
@@ -106,6 +112,9 @@ def read_colors(path: Path, remedy: str) -> UInt8[np.ndarray, "height width 3"]:
 
 def read_labels(path: Path) -> Integer[np.ndarray, "height width"]:
     """Read a label map: the pixels of a grayscale image of any depth, or the palette indices of a palette image.
+
+    Returns:
+        The label of each pixel.
 
     Raises:
         DataError: if the file is not an image, is a JPEG, a color image or transparent, or has negative labels.
@@ -131,6 +140,9 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
 
     In JPEG and WebP, which may be lossy, the threshold is half of white. A mask may be saved as RGB if all colors are
     gray, and with an opaque alpha channel.
+
+    Returns:
+        Whether each pixel belongs to the object.
 
     Raises:
         DataError: if the file is not an image, or is a color image or transparent.

@@ -28,6 +28,9 @@ def to_runs(indices: Iterable[int]) -> Runs:
 def join_runs(runs: Iterable[range]) -> Runs:
     """Join adjacent runs.
 
+    Returns:
+        The joined runs.
+
     Raises:
         ValueError: unless the indices increase.
 
@@ -57,6 +60,9 @@ def count(runs: Runs) -> int:
 def format_runs(runs: Runs) -> str:
     """Write runs as text: first and last index of each, or its only index.
 
+    Returns:
+        The text.
+
     >>> format_runs((range(3, 4), range(8, 11)))
     '3,8-10'
     """
@@ -69,6 +75,9 @@ def parse_runs(text: str, where: str) -> Runs:
     Args:
         text: the runs.
         where: location of the text, for error messages.
+
+    Returns:
+        The runs.
 
     Raises:
         DataError: on any other text, or on indices that do not increase.

@@ -28,6 +28,9 @@ def parse(kind: Any, value: Any, where: str) -> Any:
         value: the value that `json.loads` returned.
         where: location of the value, for error messages.
 
+    Returns:
+        The value.
+
     Raises:
         DataError: on a missing or unknown key, a wrong type or a wrong length.
 

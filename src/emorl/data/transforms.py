@@ -93,6 +93,9 @@ def fit(
 
     ``pad`` fills with 0: black in images, background in label maps.
 
+    Returns:
+        The square image or label map.
+
     Raises:
         DataError: if the crop does not apply to images of this size.
 
@@ -119,6 +122,9 @@ def describe_cut(sizes: Mapping[tuple[int, int], int], crop: Crop) -> str:
     Args:
         sizes: number of images of each height and width.
         crop: name of the crop.
+
+    Returns:
+        The sentence, or an empty text.
 
     >>> describe_cut({(96, 128): 2, (64, 64): 3}, "square")
     "the crop 'square' cuts 2 of 5 images, such as one of 96x128 (height x width) to rows 0:96, columns 16:112; \

@@ -83,6 +83,9 @@ def load_model(model: str, test_draws: int | None = None, classes: ClassPaths = 
         test_draws: number of draws per image, see `SlotModule`; by default the module's.
         classes: paths of the classes outside `emorl.model` that the model of a folder may consist of.
 
+    Returns:
+        The module, with the model as ``network``.
+
     Raises:
         DataError: if ``model`` is none of them, or contains a class that is neither in `emorl.model` nor in
             ``classes``, or one of ``classes`` cannot be imported.
@@ -113,8 +116,20 @@ def load_scenes(
         count: maximum number of scenes.
         score_size: side of the segmentations in pixels, see `MultiObjectDataModule`.
 
+    Returns:
+        The scenes; fewer than ``count`` if the split has fewer.
+
     Raises:
         DataError: if the split does not exist, or the data set is damaged.
+
+    >>> import tempfile
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.data.write.selection import consecutive
+    >>> from emorl.data.write.writer import write_shards
+    >>> from emorl.model import EfficientMORL
+    >>> _ = write_shards(consecutive(Tetrominoes(4), {"test": 4}), folder := tempfile.mkdtemp())
+    >>> load_scenes(folder, SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=35), count=2).image.shape
+    torch.Size([2, 3, 35, 35])
     """
     source = MultiObjectDataModule(
         data,
@@ -162,6 +177,9 @@ def compared_steps(module: SlotModule, steps: int) -> list[int]:
 
 def infer(module: SlotModule, batch: Batch, steps: int, num_slots: int | None = None, seed: int = 0) -> Inference:
     """Infer the slots of a batch without gradients, with the noise of ``emorl test`` or of another seed.
+
+    Returns:
+        Stages, layers and terms of the loss of this batch.
 
     >>> from emorl.model import EfficientMORL
     >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)

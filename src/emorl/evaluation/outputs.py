@@ -96,6 +96,9 @@ def show(rows: Sequence[Mapping[str, object]], title: str = "") -> None:
     Args:
         rows: the rows, as in `write_table`; empty columns are omitted.
         title: title of the table.
+
+    >>> show([{"I": 0, "mse": 0.5, "mse_se": 0.1}])  # doctest: +ELLIPSIS
+    ┏...
     """
     filled = dict.fromkeys(column for row in rows for column, value in row.items() if value not in (None, ""))
     columns = [name for name in filled if name[-3:] not in _SPREADS or name[:-3] not in filled]
@@ -118,6 +121,9 @@ def tell(paths: Sequence[Path]) -> None:
 def cell(value: object) -> str:
     """Format a value for display: a float with four significant digits, None as an empty string.
 
+    Returns:
+        The text of the cell.
+
     >>> cell(0.00123456), cell(3), cell(None)
     ('0.001235', '3', '')
     """
@@ -128,6 +134,9 @@ def cell(value: object) -> str:
 
 def to_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
     """Format rows as CSV, with full precision and empty cells for missing values.
+
+    Returns:
+        The text of the file.
 
     >>> to_csv([{"I": 0, "mse": 0.5}, {"I": 1}], ["I", "mse"]).splitlines()
     ['I,mse', '0,0.5', '1,']

@@ -18,11 +18,17 @@ from torch import Tensor
 from emorl.model.recording import compiled_as_constant, seeded_normals
 
 Noise = Callable[[str, Float[Tensor, "batch slots dim"]], Float[Tensor, "batch slots dim"]]
-"""A function ``noise(name, like)`` that returns standard normal draws with the shape, dtype and device of ``like``."""
+"""A function ``noise(name, like)`` that returns standard normal draws with the shape, dtype and device of ``like``.
+
+```python
+def no_noise(name, like):
+    return torch.zeros_like(like)  # each sample is its mean, and all slots start equal
+```
+"""
 
 
 def gaussian_noise(name: str, like: Float[Tensor, "batch slots dim"]) -> Float[Tensor, "batch slots dim"]:
-    """Draw from torch's global generator and ignore the name.
+    """Return draws from torch's global generator; the name is ignored.
 
     >>> gaussian_noise("z0", torch.zeros(2, 4, 8)).shape
     torch.Size([2, 4, 8])

@@ -33,6 +33,14 @@ def study(cases: str, out: Path, seeds: PositiveInt = _SEEDS, options: Sequence[
         out: Folder of the study.
         seeds: Number of seeds, starting at 0.
         options: Additional options of every case, as a list: --options '[-c, short]'.
+
+    Returns:
+        The exit status: 1 if a run failed.
+
+    Example:
+        ```console
+        emorl-study seeds runs/seeds --seeds 3
+        ```
     """
     with exit_on_interrupt("emorl-study"):
         run_study = import_module("emorl.study.run").run_study  # takes seconds

@@ -40,6 +40,9 @@ def training_figure(runs: Mapping[str, Mapping[int, Path]]) -> Figure:
         runs: the ``metrics.csv`` of each case's runs, by seed; a run without the minutes of the callback `Clock` has no
             line.
 
+    Returns:
+        The figure.
+
     >>> len(training_figure({"full": {}}).axes)
     4
     """

@@ -112,7 +112,13 @@ class Run(NamedTuple):
 
 
 def run_study(cases: str, out: Path, seeds: int, options: Sequence[str]) -> int:
-    """Run a study, see `emorl.study.cli.study`; return its exit status."""
+    """Run a study, see `emorl.study.cli.study`; return its exit status.
+
+    Example:
+        ```python
+        run_study("seeds", Path("runs/seeds"), seeds=3, options=["-c", "short"])  # trains for hours
+        ```
+    """
     runs = [
         Run(case, (*own, *options), seed, out / case / f"seed_{seed}")
         for (case, own), seed in product(read_cases(find(cases, studies(), "study")).items(), range(seeds))
@@ -141,6 +147,9 @@ def run_study(cases: str, out: Path, seeds: int, options: Sequence[str]) -> int:
 
 def read_cases(path: Path) -> dict[str, list[str]]:
     """Read the options of each case of a study, including the common ones.
+
+    Returns:
+        The options by name of the case.
 
     Raises:
         DataError: if the file is not in the format of `emorl.study.cli.study`.

@@ -75,6 +75,9 @@ def summary_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
 def seeds_figure(runs: Sequence[Scored]) -> Figure:
     """Draw FG-ARI, if any run has it, and MSE of every run by case, with one marker for each I.
 
+    Returns:
+        The figure.
+
     >>> len(seeds_figure([Scored("full", 0, {"I=0": {"mse": {"mean": 0.5}}})]).axes)
     1
     """

@@ -46,6 +46,11 @@ def tetrominoes(
         val: Number of validation scenes.
         test: Number of test scenes.
         shard_size: Scenes in a shard.
+
+    Example:
+        ```console
+        emorl-data convert tetrominoes tetrominoes_train.tfrecords data/tetrominoes
+        ```
     """
     _convert(TetrominoesTFRecords(source), out, {"train": train, "val": val, "test": test}, shard_size)
 
@@ -72,6 +77,11 @@ def multi_dsprites(
         val: Number of validation scenes.
         test: Number of test scenes.
         shard_size: Scenes in a shard.
+
+    Example:
+        ```console
+        emorl-data convert multi_dsprites multi_dsprites_colored_on_grayscale.tfrecords data/multi_dsprites
+        ```
     """
     records = MultiDSpritesTFRecords(source, variant)
     _convert(records, out, {"train": train, "val": val, "test": test}, shard_size)
@@ -97,6 +107,11 @@ def clevr(
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
         preset: Rule of the splits.
         shard_size: Scenes in a shard.
+
+    Example:
+        ```console
+        emorl-data convert clevr clevr_with_masks_train.tfrecords data/clevr6 --preset clevr6
+        ```
     """
     records = ClevrTFRecords(source, PRESETS[preset].max_objects)
     objects = list(tqdm(records.object_counts(), "counting objects", unit="record", disable=None, leave=False))
@@ -127,6 +142,11 @@ def hdf5(
         factors: Whether to read the factors, if the file has any.
         shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
+
+    Example:
+        ```console
+        emorl-data convert hdf5 clevr6_with_masks_train.h5 data/clevr6
+        ```
     """
     scenes = HDF5File(source, factors)
     if scenes.left_out:
@@ -160,6 +180,11 @@ def clevrtex(
         test: Number of test scenes, likewise.
         shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
+
+    Example:
+        ```console
+        emorl-data convert clevrtex clevrtex_full data/clevrtex
+        ```
     """
     scenes = ClevrTexFolder(source)
     selections = _first_of(scenes, scenes.splits, {"train": train, "val": val, "test": test})
@@ -207,6 +232,11 @@ def folder(
         test: Number of test images; null means none.
         shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
+
+    Example:
+        ```console
+        emorl-data convert folder photos data/mine --size 64 --train 48 --val 6 --test 6
+        ```
     """
     scenes = ImageFolder(images, masks, size, max_objects, crop, ignore, recursive)
     for remark in scenes.remarks():

@@ -42,6 +42,11 @@ def tetrominoes(
         seed: Seed of the scenes. The same seed gives the same bytes; splits have different scenes.
         shard_size: Scenes in a shard.
         processes: Number of processes that draw. The bytes are the same for any number.
+
+    Example:
+        ```console
+        emorl-data generate tetrominoes data/tetrominoes
+        ```
     """
     sizes = {"train": train, "val": val, "test": test}
     splits = {s: Selection(Tetrominoes(n, seed, s, variant), range(n)) for s, n in sizes.items() if n}
@@ -69,6 +74,11 @@ def multi_dsprites(
         seed: Seed of the scenes. The same seed gives the same bytes; splits have different scenes.
         shard_size: Scenes in a shard.
         processes: Number of processes that draw. The bytes are the same for any number.
+
+    Example:
+        ```console
+        emorl-data generate multi_dsprites data/multi_dsprites
+        ```
     """
     sizes = {"train": train, "val": val, "test": test}
     splits = {s: Selection(MultiDSprites(n, seed, s, variant), range(n)) for s, n in sizes.items() if n}
@@ -108,6 +118,11 @@ def clevr(
         shard_size: Scenes in a shard. After an interruption, each process renders its unfinished shard again.
         processes: Number of processes that render, each on one core. The bytes are the same for any number.
         blender: A program `blender`, or a Python that has bpy; by default searched for.
+
+    Example:
+        ```console
+        emorl-data generate clevr data/clevr6-96 --size 96
+        ```
     """
     sizes = {"train": train, "val": val, "test": test}
     objects = {split: _objects(preset, split, min_objects, max_objects) for split in sizes}

@@ -19,6 +19,11 @@ def info(folder: str) -> None:
 
     Args:
         folder: Folder of the data set: a local path or a URL.
+
+    Example:
+        ```console
+        emorl-data info data/tetrominoes
+        ```
     """
     manifest = Manifest.load(folder)
     height, width = manifest.image_size
@@ -44,6 +49,14 @@ def verify(folder: str) -> int:
 
     Args:
         folder: Folder of the data set: a local path or a URL.
+
+    Returns:
+        The exit status.
+
+    Example:
+        ```console
+        emorl-data verify data/tetrominoes
+        ```
     """
     problems = samples.verify(folder)
     for problem in problems:
@@ -61,6 +74,11 @@ def preview(folder: str, output: str = "preview.png", split: str | None = None, 
         output: PNG file to write.
         split: Name of the split; by default the first.
         count: Number of scenes.
+
+    Example:
+        ```console
+        emorl-data preview data/tetrominoes --output scenes.png
+        ```
     """
     former = Path(output).exists()
     save_png(contact_sheet(folder, split, count), output)
@@ -73,6 +91,11 @@ def export_hdf5(folder: str, output: str) -> None:
     Args:
         folder: Folder of the data set: a local path or a URL.
         output: HDF5 file to write.
+
+    Example:
+        ```console
+        emorl-data export hdf5 data/tetrominoes tetrominoes.h5
+        ```
     """
     export.export_hdf5(folder, output)
     print(output)

@@ -28,6 +28,9 @@ def contact_sheet(
         split: name of the split; by default the first.
         count: maximum number of scenes.
 
+    Returns:
+        The picture.
+
     Raises:
         DataError: if the split does not exist, or the data set is damaged.
 

@@ -123,6 +123,9 @@ class Scene(NamedTuple):
 def draw_setting(stream: np.random.Philox, objects: range) -> Setting:
     """Draw the number of objects, the camera and the lamps.
 
+    Returns:
+        The setting.
+
     >>> draw_setting(np.random.Philox(0), range(3, 7)).objects in range(3, 7)
     True
     """

@@ -77,6 +77,9 @@ def sprite(
         pos_x: horizontal position of the center, 0 to 1 from left to right, which spans the middle half of the frame.
         pos_y: vertical position of the center, likewise from top to bottom.
 
+    Returns:
+        The pixels that belong to the sprite.
+
     Raises:
         DataError: if the shape is unknown, or a number is not finite.
 

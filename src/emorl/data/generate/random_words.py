@@ -9,6 +9,9 @@ from jaxtyping import Int64, UInt64
 def key_of(name: str) -> UInt64[np.ndarray, "2"]:
     """Hash the name of a data set, which includes everything its scenes depend on, to the key of its random words.
 
+    Returns:
+        Two random words.
+
     >>> key_of("emorl.data.generate.tetrominoes/1/0/train").dtype
     dtype('uint64')
     """
@@ -30,6 +33,9 @@ def below(
     words: UInt64[np.ndarray, "*shape"], bound: int | UInt64[np.ndarray, "*shape"]
 ) -> Int64[np.ndarray, "*shape"]:
     """Scale 64 random bits to integers from 0 to the bound, exclusive.
+
+    Returns:
+        Integers from 0 to ``bound`` - 1.
 
     >>> below(np.array([0, 2**63, 2**64 - 1], dtype=np.uint64), 10)
     array([0, 5, 9])

@@ -55,6 +55,9 @@ def encode_record(record: Record) -> dict[str, bytes]:
 def decode_sample(sample: Sample) -> Record:
     """Decode a scene of `read_shard`.
 
+    Returns:
+        The image, its segmentation and the factors of its objects.
+
     Raises:
         DataError: unless it contains an 8-bit RGB and a gray PNG of equal size, and a JSON list of objects.
 
@@ -68,6 +71,9 @@ def decode_sample(sample: Sample) -> Record:
 
 def read_record(sample: Sample, spec: Spec) -> Record:
     """Decode a scene of `read_shard` and check it against the specification of its data set.
+
+    Returns:
+        The image, its segmentation and the factors of its objects.
 
     Raises:
         DataError: if it cannot be decoded, or differs from the specification in image size, labels, objects or factors.
@@ -83,6 +89,9 @@ def read_record(sample: Sample, spec: Spec) -> Record:
 
 def read_parts(sample: Sample, spec: Spec, labels: Collection[Label]) -> Parts:
     """Decode and check the image and the requested labels of a scene.
+
+    Returns:
+        The image, and the requested labels; the others are None.
 
     Raises:
         DataError: as `read_record`, for the parts that are read.

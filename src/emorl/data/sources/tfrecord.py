@@ -46,6 +46,9 @@ def masked_crc(data: bytes) -> int:
 def read_records(path: Path) -> Iterator[bytes]:
     """Stream the records of a TFRecord file, compressed with gzip or not.
 
+    Returns:
+        The bytes of one record after another.
+
     Raises:
         DataError: if the file is missing, empty, not a TFRecord, damaged or truncated.
 

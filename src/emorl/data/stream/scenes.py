@@ -191,6 +191,9 @@ class SceneStream(IterableDataset[Batch]):
 def fitted(key: str, parts: Record | Parts, crop: Crop, size: int, label_size: int) -> Scene:
     """Crop and resize a stored scene; arguments as in `ShardReader`.
 
+    Returns:
+        The scene, as pixels and labels of the requested sizes.
+
     Raises:
         DataError: if the crop does not apply to images of this size.
 
@@ -208,6 +211,9 @@ def fitted(key: str, parts: Record | Parts, crop: Crop, size: int, label_size: i
 
 def collate(scenes: Sequence[tuple[int, Scene]]) -> Batch:
     """Stack scenes with their indices into a batch, of 8-bit images [B, 3, H, W].
+
+    Returns:
+        The batch.
 
     >>> collate([(0, blank(8, 8)), (1, blank(8, 8))])["image"].shape
     torch.Size([2, 3, 8, 8])

@@ -55,6 +55,11 @@ def report(
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
         classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
             several: '[own_model.A, own_model.B]'.
+
+    Example:
+        ```console
+        emorl-evaluate report tetrominoes data/tetrominoes out
+        ```
     """
     module, manifest, run = load_model(model, test_draws, classes), Manifest.load(data), read_run(model, classes)
     scenes = load_scenes(data, module, split, count, score_size)

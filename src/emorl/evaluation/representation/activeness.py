@@ -49,6 +49,9 @@ def activeness(
 def activeness_figure(values: Float[Tensor, " dim"]) -> Figure:
     """Draw the activeness of all dimensions, in decreasing order.
 
+    Returns:
+        The figure.
+
     >>> [label.get_text() for label in activeness_figure(torch.tensor([0.1, 0.3])).axes[0].get_xticklabels()]
     ['1', '0']
     """

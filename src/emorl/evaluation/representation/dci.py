@@ -75,6 +75,9 @@ def dci(factors: Sequence[Factor], fitted: Codes, scored: Codes) -> DCI:
         fitted: objects to fit to; every factor must vary among them.
         scored: objects to score on, at least two, of different scenes.
 
+    Returns:
+        Scores, and the importance of each dimension for each factor.
+
     >>> code = np.random.default_rng(0).normal(size=(60, 3))
     >>> codes = Codes(code, code[:, :1])  # the factor is the first dimension
     >>> result = dci([Factor("x", "continuous")], codes, codes)
@@ -131,6 +134,9 @@ def importance_table(factors: Sequence[Factor], result: DCI) -> list[dict[str, o
 
 def importance_figure(factors: Sequence[Factor], result: DCI) -> Figure:
     """Draw R: a row for each factor, a column for each latent dimension.
+
+    Returns:
+        The figure.
 
     >>> figure = importance_figure([Factor("x", "continuous")], DCI(np.ones((1, 1)), np.ones(1)))
     >>> figure.axes[0].get_xlabel()

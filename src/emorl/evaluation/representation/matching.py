@@ -53,6 +53,9 @@ def match(predicted: Integer[Tensor, "scenes h w"], true: Integer[Tensor, "scene
         predicted: slot of each pixel, 0 to K - 1.
         true: label of each pixel, 0 for the background.
 
+    Returns:
+        Scene, label, slot and IoU of each matched object.
+
     Raises:
         ValueError: if the shapes differ, or if labels are not integers or are negative.
 

@@ -65,6 +65,11 @@ def representation(
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
         classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
             several: '[own_model.A, own_model.B]'.
+
+    Example:
+        ```console
+        emorl-evaluate representation tetrominoes data/tetrominoes out
+        ```
     """
     chosen = choose(data, Manifest.load(data).factors, factors)
     module = load_model(model, test_draws, classes)
@@ -114,7 +119,15 @@ def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) ->
 def read(
     module: SlotModule, scenes: Scenes, steps: int
 ) -> tuple[Float[Tensor, "scenes slots dim"], Int64[Tensor, "scenes h w"]]:
-    """Return all slots, or posterior means if the model has posteriors, and the slot of each pixel."""
+    """Return all slots, or posterior means if the model has posteriors, and the slot of each pixel.
+
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
+    >>> pixels = torch.zeros(2, 16, 16, dtype=torch.uint8)
+    >>> slots, labels = read(module, Scenes(pixels[:, None].expand(-1, 3, -1, -1), pixels, [[], []]), steps=0)
+    >>> slots.shape, labels.shape
+    (torch.Size([2, 3, 8]), torch.Size([2, 16, 16]))
+    """
     slots, labels = [], []
     for batch in scenes.batches("slots"):
         last = infer(module, batch, steps).stages[-1]
@@ -130,6 +143,15 @@ def halves(
 
     Raises:
         DataError: if there are too few objects, or if no factor varies in the first half.
+
+    >>> objects = [[{"x": scene + 0.1}, {"x": scene + 0.2}] for scene in range(2)]
+    >>> pixels = torch.zeros(2, 16, 16, dtype=torch.uint8)
+    >>> label, scene = torch.tensor([1, 2, 1, 2]), torch.tensor([0, 0, 1, 1])
+    >>> matches = Matches(scene, label, slot=label - 1, iou=torch.ones(4), small=0, missed=0)
+    >>> scenes = Scenes(pixels[:, None].expand(-1, 3, -1, -1), pixels, objects)
+    >>> factors, fitted, scored = halves([Factor("x", "continuous")], torch.rand(2, 3, 8), matches, scenes)
+    >>> fitted.code.shape, scored.value.tolist()
+    ((2, 8), [[1.1], [1.2]])
     """
     codes = slots[matches.scene.to(slots.device), matches.slot.to(slots.device)].double().cpu().numpy()
     places = zip(matches.scene.tolist(), matches.label.tolist(), strict=True)
@@ -148,7 +170,15 @@ def halves(
 
 
 def study_factors(factors: Sequence[Factor], fitted: Codes, scored: Codes, out: Path) -> list[Path]:
-    """Write DCI and probes of the factors, and return the files."""
+    """Write DCI and probes of the factors, and return the files.
+
+    Example:
+        ```python
+        slots, labels = read(module, scenes, steps=0)
+        matches = match(labels, scenes.segmentation)
+        study_factors(*halves(factors, slots, matches, scenes), Path("out"))
+        ```
+    """
     scores = {name: probe(name, factors, fitted, scored) for name in PROBES}
     result = dci(factors, fitted, scored)
     show(of_factors := scores_table(factors, result, scores["baseline"]), "DCI")
@@ -163,7 +193,14 @@ def study_factors(factors: Sequence[Factor], fitted: Codes, scored: Codes, out: 
 
 
 def study_dimensions(module: SlotModule, slots: Float[Tensor, "scenes slots dim"], scene: int, out: Path) -> list[Path]:
-    """Write the activeness of all dimensions and traversals of the most active ones, and return the files."""
+    """Write the activeness of all dimensions and traversals of the most active ones, and return the files.
+
+    Example:
+        ```python
+        slots, labels = read(module, scenes, steps=0)
+        study_dimensions(module, slots, scene=0, out=Path("out"))
+        ```
+    """
     values, size = sweep_values(slots, STEPS), (module.image_size, module.image_size)
     active = activeness(module.network, slots[:SWEPT], values, size).cpu()
     order = active.argsort(descending=True).tolist()

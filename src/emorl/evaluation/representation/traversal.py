@@ -98,6 +98,9 @@ def traversal(
 def animation(frames: UInt8[Tensor, "slots dims steps 3 h w"]) -> UInt8[Tensor, "frames 3 height width"]:
     """Arrange traversals, with a row for each slot and a column for each dimension, and play them forward and backward.
 
+    Returns:
+        The frames, 0 to 255.
+
     >>> len(animation(torch.zeros(3, 2, 5, 3, 8, 8, dtype=torch.uint8)))
     8
     """
@@ -108,6 +111,9 @@ def animation(frames: UInt8[Tensor, "slots dims steps 3 h w"]) -> UInt8[Tensor, 
 
 def traversal_figure(frames: UInt8[Tensor, "slots dims steps 3 h w"], dims: Sequence[int]) -> Figure:
     """Draw traversals, a row for each slot and dimension and a column for each value.
+
+    Returns:
+        The figure.
 
     >>> figure = traversal_figure(torch.zeros(2, 1, 5, 3, 8, 8, dtype=torch.uint8), dims=[3])
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]

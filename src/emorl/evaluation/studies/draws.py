@@ -51,6 +51,11 @@ def draws(
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
         classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
             several: '[own_model.A, own_model.B]'.
+
+    Example:
+        ```console
+        emorl-evaluate draws tetrominoes data/tetrominoes out --number 20
+        ```
     """
     module = load_model(model, test_draws, classes)
     module.test_means = module.test_means or means
@@ -64,7 +69,15 @@ def draws(
 
 
 def of_draw(module: SlotModule, scenes: Scenes, steps: int, seed: int) -> Rows:
-    """Return a row of scores for each of the `compared_steps`, with the noise of a seed."""
+    """Return a row of scores for each of the `compared_steps`, with the noise of a seed.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.evaluation.studies.robustness import as_seen
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
+    >>> [row["I"] for row in of_draw(module, as_seen(module, list(Tetrominoes(2).records())), steps=1, seed=0)]
+    [0, 1]
+    """
     scores = stage_scores(module, scenes, compared_steps(module, steps), title=f"draw {seed}", seed=seed)
     count = len(scenes.image)
     return [{"draw": seed, "I": i, "scenes": count} | cells(score, SCORES) for i, score in scores.items()]
@@ -88,7 +101,14 @@ def over_draws(rows: Rows) -> Rows:
 
 
 def figure(rows: Rows) -> Figure:
-    """Draw the scores of each draw, a color for each I."""
+    """Draw the scores of each draw, a color for each I.
+
+    Returns:
+        A figure with a panel for each score.
+
+    >>> figure([{"draw": 0, "I": 1, "scenes": 2, "mse": 0.5, "mse_se": 0.1}]).axes[0].get_xlabel()
+    'draw'
+    """
     lines = {f"{i}": [row for row in rows if row["I"] == i] for i in sorted({row["I"] for row in rows})}
     title = f"Draws of the noise, {rows[0]['scenes']} scenes"
     return curves(lines, "draw", "draw", SCORES, title, legend="I", ordered=False)

@@ -33,6 +33,9 @@ def curves(
         legend: title of the legend, which is shown if there are several lines.
         ordered: whether the variable is ordered; if not, points are not connected.
 
+    Returns:
+        A figure with a panel for each score.
+
     >>> rows = [{"I": 0, "mse": 0.5, "mse_se": 0.1}, {"I": 1, "mse": 0.4, "mse_se": 0.1}]
     >>> curves({"": rows}, "I", "steps I", ["mse"], "Refinement").axes[0].get_xlabel()
     'steps I'
@@ -57,6 +60,9 @@ def curves(
 
 def number(value: object) -> float:
     """Convert a cell to a number.
+
+    Returns:
+        The number.
 
     >>> number("3")
     3.0

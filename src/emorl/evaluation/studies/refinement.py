@@ -46,6 +46,11 @@ def refinement(
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
         classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
             several: '[own_model.A, own_model.B]'.
+
+    Example:
+        ```console
+        emorl-evaluate refinement tetrominoes data/tetrominoes out --steps 6
+        ```
     """
     module = load_model(model, test_draws, classes)
     steps = chosen_steps(module, steps)
@@ -57,7 +62,15 @@ def refinement(
 
 
 def by_steps(module: SlotModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:
-    """Return a row of scores for each I up to ``steps``, with zero-step shares if the model has slots at I = 0."""
+    """Return a row of scores for each I up to ``steps``, with zero-step shares if the model has slots at I = 0.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.evaluation.studies.robustness import as_seen
+    >>> from emorl.model import SlotAttention
+    >>> module = SlotModule(SlotAttention(num_slots=3, slot_dim=8), image_size=16)
+    >>> [row["I"] for row in by_steps(module, as_seen(module, list(Tetrominoes(2).records())), steps=2)]
+    [1, 2]
+    """
     scores = stage_scores(module, scenes, range(module.network.min_steps, steps + 1))
     rows = [{"I": i, "scenes": len(scenes.image)} | cells(score, SCORES) for i, score in scores.items()]
     return rows if rows[0]["I"] else [row | zero_step_shares(rows[0], row) for row in rows]
@@ -96,5 +109,12 @@ def _share(part: float, whole: float) -> float:
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:
-    """Draw the scores against I."""
+    """Draw the scores against I.
+
+    Returns:
+        A figure with a panel for each score.
+
+    >>> figure([{"I": 0, "scenes": 2, "mse": 0.5, "mse_se": 0.1}]).axes[0].get_xlabel()
+    'steps I at test'
+    """
     return curves({"": rows}, "I", "steps I at test", SCORES, f"Refinement, {rows[0]['scenes']} scenes")

@@ -62,6 +62,11 @@ def robustness(
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
         classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
             several: '[own_model.A, own_model.B]'.
+
+    Example:
+        ```console
+        emorl-evaluate robustness tetrominoes data/tetrominoes out
+        ```
     """
     module = load_model(model, test_draws, classes)
     refinements, dataset = chosen_steps(module, steps), Manifest.load(data).dataset
@@ -96,6 +101,9 @@ def changes(dataset: str, count: int, seed: int = 0, noise: Sequence[float] = ()
 def noisy(draw: Draw, deviation: float, seed: int) -> list[Record]:
     """Generate scenes with Gaussian noise of a standard deviation on images in [0, 1], rounded to 8 bits.
 
+    Returns:
+        The scenes, whose labels have no noise.
+
     >>> clean = tetrominoes_changes(count=1, seed=0)[UNMODIFIED]
     >>> bool((noisy(clean, deviation=0.1, seed=0)[0].image != clean()[0].image).any())
     True
@@ -121,7 +129,14 @@ def as_seen(module: SlotModule, records: Sequence[Record]) -> Scenes:
 
 
 def by_steps(module: SlotModule, scenes: Scenes, change: str, steps: int) -> list[dict[str, Any]]:
-    """Return a row of scores for each of the `compared_steps`, with a slot for every object."""
+    """Return a row of scores for each of the `compared_steps`, with a slot for every object.
+
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
+    >>> scenes = as_seen(module, tetrominoes_changes(count=2, seed=0)["five objects"]())
+    >>> [(row["I"], row["K"]) for row in by_steps(module, scenes, "five objects", steps=1)]
+    [(0, 6), (1, 6)]
+    """
     objects = max(len(factors) for factors in scenes.factors)
     num_slots = max(module.network.num_slots, objects + 1)
     stages = stage_scores(module, scenes, compared_steps(module, steps), num_slots, change)
@@ -132,6 +147,9 @@ def by_steps(module: SlotModule, scenes: Scenes, change: str, steps: int) -> lis
 def against_unmodified(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add to each row the difference of its FG-ARI from that of the unmodified set at the same I.
 
+    Returns:
+        The rows, each with ``fg_ari_change``.
+
     >>> rows = [{"change": UNMODIFIED, "I": 0, "fg_ari": 1.0}, {"change": "noise 0.1", "I": 0, "fg_ari": 0.75}]
     >>> against_unmodified(rows)[1]["fg_ari_change"]
     -0.25
@@ -141,7 +159,16 @@ def against_unmodified(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:
-    """Draw a panel for each score, with a bar for each change and I and a line at the unmodified set's value."""
+    """Draw a panel for each score, with a bar for each change and I and a line at the unmodified set's value.
+
+    Returns:
+        A figure with a panel for each score.
+
+    >>> scores = {name: value for score in DRAWN for name, value in ((score, 0.5), (f"{score}_se", 0.1))}
+    >>> rows = [{"change": change, "I": 0, "scenes": 2} | scores for change in (UNMODIFIED, "noise 0.1")]
+    >>> len(figure(rows).axes)
+    4
+    """
     by_change: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_change.setdefault(row["change"], []).append(row)

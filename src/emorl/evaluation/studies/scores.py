@@ -50,6 +50,17 @@ def stage_scores(
         num_slots: number of slots K; by default the model's.
         title: title of the progress bar.
         seed: seed of the noise; ``emorl test`` uses 0.
+
+    Returns:
+        The scores by number of steps.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.evaluation.studies.robustness import as_seen
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
+    >>> scenes = as_seen(module, list(Tetrominoes(2).records()))
+    >>> list(stage_scores(module, scenes, steps=[0, 1]))
+    [0, 1]
     """
     scores = {i: StageScores(module.network).to(module.device) for i in sorted(steps)}
     for batch in scenes.batches(title):
@@ -62,6 +73,14 @@ def cells(scores: StageScores, names: Iterable[str]) -> dict[str, float]:
     """Return the scores as cells of a row: each mean over scenes under its name, its standard error as ``NAME_se``.
 
     Scores that the model does not have are omitted, and so are those that need ground truth if no scene has objects.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.evaluation.studies.robustness import as_seen
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
+    >>> scores = stage_scores(module, as_seen(module, list(Tetrominoes(2).records())), steps=[0])
+    >>> list(cells(scores[0], ["fg_ari", "mse"]))
+    ['fg_ari', 'fg_ari_se', 'mse', 'mse_se']
     """
     known = scores.summary()
     return {column: value for name in names if name in known for column, value in pair(name, known[name]).items()}

@@ -53,6 +53,11 @@ def slots(
         test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
         classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
             several: '[own_model.A, own_model.B]'.
+
+    Example:
+        ```console
+        emorl-evaluate slots tetrominoes data/tetrominoes out --smallest 2 --largest 6
+        ```
     """
     if largest < smallest:
         raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
@@ -65,7 +70,16 @@ def slots(
 
 
 def by_objects(module: SlotModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:
-    """Return a row of scores with K = ``num_slots`` slots over all scenes, and one for each number of objects."""
+    """Return a row of scores with K = ``num_slots`` slots over all scenes, and one for each number of objects.
+
+    >>> from emorl.data.generate.tetrominoes import Tetrominoes
+    >>> from emorl.evaluation.studies.robustness import as_seen
+    >>> from emorl.model import EfficientMORL
+    >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=35)
+    >>> rows = by_objects(module, as_seen(module, list(Tetrominoes(2).records())), steps=0, num_slots=5)
+    >>> [(row["K"], row["objects"], row["scenes"]) for row in rows]
+    [(5, 'all', 2)]
+    """
     groups = groups_of(scenes.segmentation)
     scores = {name: StageScores(module.network).to(module.device) for name in groups}
     for batch in scenes.batches(f"K = {num_slots}"):
@@ -101,7 +115,14 @@ def only(members: Bool[Tensor, " n"], batch: Batch) -> Batch:
 
 
 def figure(rows: list[dict[str, Any]]) -> Figure:
-    """Draw the scores against K, a line for each number of objects."""
+    """Draw the scores against K, a line for each number of objects.
+
+    Returns:
+        A figure with a panel for each score.
+
+    >>> figure([{"K": 4, "objects": "all", "scenes": 2, "I": 0, "mse": 0.5, "mse_se": 0.1}]).axes[0].get_xlabel()
+    'slots K at test'
+    """
     lines = {row["objects"]: [other for other in rows if other["objects"] == row["objects"]] for row in rows}
     title = f"Slots, {rows[0]['scenes']} scenes, I = {rows[0]['I']}"
     return curves(lines, "K", "slots K at test", SCORES, title, legend="objects")

@@ -70,7 +70,7 @@ def mean_best_overlap(
     undefined: float = 1.0,
     ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
-    r"""Mean over an image's objects of the best IoU with any segment ("mBO"); objects may share a segment.
+    r"""Return the mean over an image's objects of the best IoU with any segment ("mBO"); objects may share a segment.
 
     $$ \mathrm{mBO} = \frac{1}{M} \sum_{i=1}^{M} \max_j \mathrm{IoU}_{ij} $$
 
@@ -94,7 +94,7 @@ def segmentation_covering(
     undefined: float = 1.0,
     ignore_index: int | None = None,
 ) -> Float64[Tensor, " batch"]:
-    r"""Best IoU of an image's objects, weighted by their areas ("SC").
+    r"""Return the best IoU of an image's objects, weighted by their areas ("SC").
 
     $$ \mathrm{SC} = \frac{1}{\sum_i a_i} \sum_{i=1}^{M} a_i \max_j \mathrm{IoU}_{ij} $$
 

@@ -31,7 +31,7 @@ def masks_to_labels(
 def resize_masks(
     masks: Shaped[Tensor, "batch slots 1 h w"], height: int, width: int
 ) -> Float[Tensor, "batch slots 1 height width"]:
-    """Resize soft masks bilinearly, to compare them with a true segmentation of another resolution.
+    """Return soft masks, resized bilinearly to compare them with a true segmentation of another resolution.
 
     The authors' code scores CLEVR in this way: it resizes masks from 96 x 96 to 192 x 192, the size of the crop, before
     the argmax. Its filter is Pillow's bicubic one, so scores differ slightly.
