@@ -76,7 +76,7 @@ def list_folder(root: Path, recursive: bool) -> Listing:
     """List a folder, and its subfolders if ``recursive`` is true.
 
     Returns:
-        The files.
+        Its images, other files and subfolders that were not read.
 
     Raises:
         DataError: if the path is not a folder, or cannot be read.
