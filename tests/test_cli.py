@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +69,15 @@ def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
     assert {scores["mse"]["images"] for scores in stages.values()} == {2}
     emorl("predict", *configs(recipe), *common, f"--ckpt_path={last}", "--output_dir=predicted")
     assert {path.suffix for path in (here / "predicted").iterdir()} == {".npz", ".png"}
+
+
+def test_few_images_are_trained_without_lightnings_warning_of_the_logging_interval(shards, here, emorl):
+    small = f"--data.root={shards}", "--data.batch_size=6", "--data.num_workers=0", "--model.image_size=16"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The number of training batches")
+        emorl("fit", *configs(TETROMINOES), *small, "--trainer.log_every_n_steps=4", *QUIET)
+    (log,) = here.rglob("metrics.csv")
+    assert "train/loss" in log.read_text()  # values are logged across epochs
 
 
 @pytest.fixture(scope="module")

@@ -362,6 +362,7 @@ def main(args: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # test and predict need no curriculum
     warnings.filterwarnings("ignore", "You're using the WeightAveraging callback, but load")  # nor averaging of weights
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # `RunRecord` checks it
+    warnings.filterwarnings("ignore", "The number of training batches .* smaller than the logging")  # it spans epochs
     print_any_name()
     try:
         build(args).run()
