@@ -73,6 +73,25 @@ def named_only(command):
     return len(command) <= (3 if command[1] in ("convert", "export", "generate") else 2)
 
 
+def without_label(text):
+    """Return the rows of tables, except their headers, whose first cell is empty."""
+    lines = text.splitlines()
+    headers = {place - 1 for place, line in enumerate(lines) if re.fullmatch(r"\|[-:| ]+\|", line)}
+    return [line for place, line in enumerate(lines) if re.match(r"\| *\|", line) and place not in headers]
+
+
+LABELED = [page for page in PAGES if page.name != "export.md"]  # whose tables group rows under one label
+
+
+@pytest.mark.parametrize("page", LABELED, ids=lambda page: page.name)
+def test_each_row_of_a_table_has_a_label(page):
+    assert without_label(page.read_text()) == []
+
+
+def test_a_row_without_a_label_is_found():
+    assert without_label("| | MSE |\n|---|---|\n| I = 0 | 0.1 |\n| | 0.2 |") == ["| | 0.2 |"]
+
+
 def test_documents_have_commands():
     for program in (*PROGRAMS, "make"):
         assert any(command[0] == program for command in COMMANDS)

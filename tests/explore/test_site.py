@@ -79,6 +79,19 @@ def test_text_has_enough_contrast(page, docs, name):
     assert [line for line in page.evaluate(AUDIT, 0) if line.startswith("contrast")] == []
 
 
+@pytest.mark.parametrize("name", ["index.html", "results.html", "howto/python.html", "cli.html", "api/model.html"])
+def test_no_line_of_code_is_cut(page, docs, name):
+    page.goto(f"{docs}/{name}")
+    widths = "blocks => blocks.map(block => [block.scrollWidth, block.clientWidth])"
+    assert [wide for wide, shown in page.locator("pre > code").evaluate_all(widths) if wide > shown + 1] == []
+
+
+def test_copied_code_has_its_line_breaks(page, docs):
+    page.goto(f"{docs}/howto/python.html")
+    copied = "block => { block.setAttribute('data-md-copying', ''); return block.innerText }"
+    assert page.locator("pre > code").first.evaluate(copied).startswith("import emorl\nimport torch\n\nmodel = ")
+
+
 def test_wide_tables_scroll_on_a_phone_instead_of_narrowing_their_columns(page, docs):
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{docs}/concepts/metrics.html")
