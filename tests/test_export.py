@@ -163,7 +163,7 @@ def test_changed_weights_are_exported_without_the_claims_of_the_original(tmp_pat
     model.export(tmp_path / "a.onnx")
     described = [metadata(model, 3, 4, name) for model, *_, name, _ in found]
     assert [each["weights"] for each in described] == ["slot_attention/tetrominoes", "model"]
-    assert [each["license"] for each in described] == ["MIT", ""]
+    assert [each["license"] for each in described] == ["MIT", "not specified"]
     assert [each["trained_on"] for each in described] == ["tetrominoes, standard", ""]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ import tiny
 import warm
 from emorl import stored
 from emorl.errors import DataError, reason
+from emorl.folder import files_of
 from emorl.model import SlotAttention, SmallDecoder
 from emorl.results import with_error
 from hub_server import serving
@@ -26,6 +28,8 @@ pytest.importorskip("huggingface_hub")
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 from emorl import hub
+
+FILES = {"model.safetensors", "config.json", "README.md", "picture.png"}
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ def test_a_model_comes_back_from_a_folder(name, tmp_path):
 
 
 def test_the_folder_holds_safetensors_json_a_card_and_a_picture(folder):
-    assert {p.name for p in folder.iterdir()} == {"model.safetensors", "config.json", "README.md", "picture.png"}
+    assert {p.name for p in folder.iterdir()} == FILES
     card, known = (folder / "README.md").read_text(), stored.load_card("slot_attention/tetrominoes")
     assert card.startswith("---\nlicense: mit\nlibrary_name: emorl\n")
     score = known["tests"]["means"]["scores"]["I=3"]["fg_ari"]
@@ -264,9 +268,12 @@ def test_a_card_that_was_edited_on_the_hub_is_kept_with_a_warning(tmp_path):
         assert "user/slots/README.md was edited and is kept; delete it to get the new model card" in told
         assert hub.files[names[0]] == b"edited"
         assert b'"weights"' in hub.files[names[2]]
+        run_with(hub, own, tmp_path)
+        assert names[1] in hub.files  # which the edited card may show
         del hub.files[names[0]]
-        assert "was edited" not in run_with(hub, shipped, tmp_path)
-        assert b"# SlotAttention, tetrominoes" in hub.files[names[0]]
+        assert "was edited" not in run_with(hub, own, tmp_path)
+        assert b"# SlotAttention, mine" in hub.files[names[0]]
+        assert names[1] not in hub.files
 
 
 @pytest.mark.slow
@@ -342,6 +349,8 @@ def contents(folder):
         (date(2026, 1, 1), r"^card\.x: expected .* of type date; convert it"),
         (torch.ones(2), r"^card\.x: expected .*, got a tensor \[2\].*; convert it"),
         ({("a",): 1}, r"^card\.x, key \('a',\): expected .*; convert it"),
+        ([1.0, float("nan")], r"^card\.x\[1\]: expected a finite number, got nan; correct or remove it$"),
+        (-math.inf, r"^card\.x: expected a finite number, got -inf; correct or remove it$"),
     ],
 )
 def test_a_card_that_cannot_be_stored_leaves_what_was_there(folder, value, told):
@@ -360,6 +369,17 @@ def test_a_card_that_cannot_be_shown_leaves_what_was_there(folder, key, value):
     model.card[key] = value
     with pytest.raises(DataError, match=r"^card[^\n]*: expected [^\n]*; [^\n]*$"):
         model.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("value", [3, None, ["MIT"]])
+def test_a_license_is_text(value, folder):
+    before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes")
+    model.card = {"license": value}
+    told = rf"^card\.license: expected text, got {re.escape(repr(value))}; give it as text, such as CC-BY-4.0, or"
+    for save in (model.save_pretrained, lambda folder: model.export(folder / "a.pt2", methods=["decode"])):
+        with pytest.raises(DataError, match=told):
+            save(folder)
     assert contents(folder) == before
 
 
@@ -457,6 +477,51 @@ def test_an_edited_card_is_kept_with_a_warning(folder, record):
     (folder / "README.md").unlink()
     model.save_pretrained(folder)
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: emorl\n")
+
+
+@pytest.mark.parametrize("killed", [False, True])  # by Ctrl-C, or without any cleanup
+@pytest.mark.parametrize("before", range(10))
+@pytest.mark.usefixtures("unchecked")
+def test_an_interrupted_save_leaves_the_former_or_the_new_model(before, killed, folder, monkeypatch):
+    done = []
+
+    def changing(change):
+        def changed(*arguments, **options):
+            done.append(change)
+            if len(done) == before + 1 or (killed and len(done) > before):
+                raise KeyboardInterrupt
+            return change(*arguments, **options)
+
+        return changed
+
+    model = emorl.load_pretrained("tetrominoes")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", changing(Path.replace))
+        patch.setattr(Path, "unlink", changing(Path.unlink))
+        try:
+            model.save_pretrained(folder)
+        except KeyboardInterrupt:
+            assert len(done) > before
+        else:
+            assert before == len(done) == 9
+    found = [load(folder).card["weights"] for load in (emorl.load_pretrained, hub.HubModel.from_pretrained)]
+    assert found in (["slot_attention/tetrominoes"] * 2, ["tetrominoes"] * 2)
+    model.save_pretrained(folder)
+    assert emorl.load_pretrained(folder).card["weights"] == "tetrominoes"
+    assert {name for name in contents(folder) if not name.endswith(".tmp")} == FILES
+    assert contents(folder)["README.md"] == files_of(model)["README.md"]
+
+
+def test_a_picture_that_an_edited_card_kept_is_removed_with_it(folder):
+    (folder / "README.md").write_text("mine")
+    model = emorl.load_pretrained("slot_attention/tetrominoes")
+    model.card = {}
+    with pytest.warns(match=r"README\.md was edited and is kept"):
+        model.save_pretrained(folder)
+    assert set(contents(folder)) == FILES
+    (folder / "README.md").unlink()
+    model.save_pretrained(folder)
+    assert set(contents(folder)) == FILES - {"picture.png"}
 
 
 def test_a_card_that_is_already_the_new_one_is_saved_without_a_warning(folder, recwarn):

@@ -193,7 +193,7 @@ def metadata(model: Pretrained, steps: int, num_slots: int, name: str) -> dict[s
         "num_slots": str(num_slots),
         "slot_dim": str(model.network.slot_dim),
         "steps": str(steps),
-        "license": license_of(model.card),
+        "license": license_of(model.card) or "not specified",
         "emorl_version": emorl.__version__,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Set
 from importlib import import_module
@@ -22,8 +23,8 @@ from emorl.finite import check_weights
 from emorl.model.describe import describe
 from emorl.model_card import PICTURE, foreign, model_card
 from emorl.pretrained import Pretrained, assembled, published
-from emorl.saved import CONFIG, WEIGHTS, Weights
-from emorl.stored import picture_of
+from emorl.saved import CONFIG, STAGED, WEIGHTS, Weights
+from emorl.stored import names, picture_of
 
 CARD = "README.md"
 DESCRIBING = CARD, PICTURE, CONFIG
@@ -64,6 +65,8 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
         if not (value is None or isinstance(value, str | int | float)):
             expected, remedy = "text, numbers, lists or dictionaries of them", "convert it, such as by str() or float()"
             raise DataError.of(place, expected=expected, got=_kind(value), remedy=remedy)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise DataError.of(place, expected="a finite number", got=f"{value}", remedy="correct or remove it")
     weights = _weights(model)
     with torch.random.fork_rng(devices=[]):
         assembled(Weights("model", json.loads(json.dumps(described)), load(weights), {}))
@@ -87,6 +90,10 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
     A model card or picture that is not that of the former model, because it was edited, is kept with a warning. With a
     kept card the former picture stays, which it may show.
 
+    The weights are staged under a name with their checksum, the configuration with that checksum replaces the former
+    one, and then the weights get their name. A process that is interrupted or killed meanwhile leaves the former or the
+    new model, which can be loaded, perhaps with the other's model card and picture; saving again completes them.
+
     Raises:
         DataError: if the folder cannot be written to.
     """
@@ -98,11 +105,15 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
         remedy = "choose another folder"
         raise DataError.of(folder, expected="a folder to write to", got=got, remedy=remedy) from error
     change = change_of(before, files, folder)
-    for name in files.keys() - change.kept:
-        with atomic(folder / name) as stream:
-            stream.write(files[name])
-    for name in change.obsolete:
-        (folder / name).unlink()
+    staged = STAGED.format(_sha256(files[WEIGHTS]))
+    contents = {staged: files[WEIGHTS]} | {name: files[name] for name in (CARD, PICTURE, CONFIG) if name in files}
+    for name, content in contents.items():
+        if name not in change.kept:
+            with atomic(folder / name) as stream:
+                stream.write(content)
+    (folder / staged).replace(folder / WEIGHTS)
+    for path in (*(folder / name for name in change.obsolete), *folder.glob(STAGED.format("*"))):
+        path.unlink()
 
 
 def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: object) -> Change:
@@ -115,6 +126,8 @@ def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: ob
     """
     written, found = _written(before), {name: before[name] for name in (CARD, PICTURE) if name in before}
     kept = {name for name in found if written.get(name) != _sha256(found[name]) and found[name] != files.get(name)}
+    if found.get(PICTURE) in [picture_of({"weights": name}) for name in names()]:  # left by a card that was kept
+        kept.discard(PICTURE)
     for name in sorted(kept & files.keys()):
         new = "model card" if name == CARD else "picture"
         warnings.warn(f"{where}/{name} was edited and is kept; delete it to get the new {new}", stacklevel=4)
@@ -122,10 +135,9 @@ def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: ob
 
 
 def _written(before: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the SHA-256 of a former model's card and picture, as written; version 0.2.0 did not record the card's."""
+    """Return the SHA-256 of a former model's card and picture, as written; version 0.2.0 did not record them."""
     try:
-        config = json.loads(before[CONFIG])
-        return dict(config["files"]) if "files" in config else {PICTURE: _sha256(picture_of(config["about"]) or b"")}
+        return dict(json.loads(before[CONFIG])["files"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -178,6 +190,8 @@ def _card(model: Pretrained, repo_id: str, metadata: dict[str, Any]) -> bytes:
             raise DataError.of(f"card.{key}", expected=expected, got=repr(card[key]), remedy=remedy)
     try:
         return model_card(shown, repo_id).encode()
+    except DataError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         expected, remedy = "metadata as those of shipped weights", "set only trained_on and license, as text"
         raise DataError.of("card", expected=expected, got=f"{type(error).__name__}: {error}", remedy=remedy) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import emorl
 import emorl.model
+from emorl.errors import DataError
 from emorl.model.describe import describe
 from emorl.results import with_error
 
@@ -105,8 +106,16 @@ def foreign(model: Any) -> set[str]:
 
 
 def license_of(card: dict[str, Any]) -> str:
-    """Return the license of weights: MIT for shipped ones, otherwise that in their card; empty if there is none."""
-    return "MIT" if card.get("weights") else str(card.get("license", ""))
+    """Return the license of weights: MIT for shipped ones, otherwise that in their card; empty if there is none.
+
+    Raises:
+        DataError: if it is not text.
+    """
+    license_ = "MIT" if card.get("weights") else card.get("license", "")
+    if not isinstance(license_, str):
+        remedy = "give it as text, such as CC-BY-4.0, or remove it"
+        raise DataError.of("card.license", expected="text", got=repr(license_), remedy=remedy)
+    return license_
 
 
 def _yaml(text: str) -> str:

@@ -21,6 +21,7 @@ from emorl.renamed import current
 
 CONFIG = "config.json"  # of a folder or a repository
 WEIGHTS = "model.safetensors"
+STAGED = ".model.{}.safetensors"  # weights of a save that was interrupted, by their SHA-256
 _STEPS = "refinement_steps", "test_refinement_steps", "test_means", "test_draws", "score_attention"
 SETTINGS = *_STEPS, "optimizer", "scheduler"  # arguments of `SlotModule` that are taken from a card
 _TRAINERS = "emorl.optim.", "torch.optim."  # optimizers and schedulers that a card may name
@@ -52,7 +53,9 @@ def from_files(name: str | Path, content: Callable[[str], bytes], classes: Seque
         DataError: if a file is damaged, if a weight is a NaN or an infinity, or if the model contains a class that is
             neither in `emorl.model` nor in ``classes``.
     """
-    config, weights = _parsed(name, content(CONFIG)), content(WEIGHTS)
+    config = _parsed(name, content(CONFIG))
+    staged = Path(name, STAGED.format(config["sha256"]))
+    weights = staged.read_bytes() if staged.is_file() else content(WEIGHTS)
     checksum = hashlib.sha256(weights).hexdigest()
     if checksum != config["sha256"]:
         expected, remedy = f"weights with SHA-256 {config['sha256']}", "fetch or save them again"
