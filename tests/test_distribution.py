@@ -113,9 +113,12 @@ def test_the_source_archive_has_what_its_tests_need(archive):
 def test_the_metadata_are_complete(metadata):
     assert metadata["Version"] == emorl.__version__
     citation, changelog = ((ROOT / name).read_text() for name in ("CITATION.cff", "CHANGELOG.md"))
-    assert f"version: {emorl.__version__}\n" in citation
-    (released,) = re.findall(r"^date-released: (.+)$", citation, re.MULTILINE)
-    assert f"## [{emorl.__version__}] - {released}\n" in changelog
+    released, date = re.findall(r"^## \[(.+)\] - (.+)$", changelog, re.MULTILINE)[0]
+    assert f"\nversion: {released}\ndate-released: {date}\n" in citation
+    if "## [Unreleased]" in changelog:
+        assert emorl.__version__.endswith(".dev0")
+    else:
+        assert emorl.__version__ == released
     assert metadata["Author"] == "The emorl authors"
     assert metadata["License"] == "MIT"
     assert "object-centric learning" in metadata["Keywords"]

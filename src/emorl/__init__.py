@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from emorl.pretrained import from_pretrained, list_pretrained, load_pretrained
     from emorl.released import load_released, save_released
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 __all__ = [
     "IODINE",
     "EfficientMORL",

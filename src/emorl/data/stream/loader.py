@@ -119,7 +119,7 @@ class TrainingLoader:
                 "training data",
                 expected=f"at least {ranks * batch_size} scenes, one batch for each process",
                 got=f"{samples}",
-                remedy="lower the batch size, or generate more scenes",
+                remedy="lower --data.batch_size, or add scenes",
             )
         self.limit = limit if isinstance(limit, int) else None if limit in (None, 1) else int(limit * len(self))
 
