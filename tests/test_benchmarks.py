@@ -185,10 +185,10 @@ def test_a_step_of_a_recipe_counts_each_phase_with_its_share(monkeypatch: pytest
         return {name: float(name[-1]) + 1 for name in calls}  # a second, plus one per refinement step
 
     monkeypatch.setattr(recipes, "interleaved", seconds)
-    result = recipes.recipes("tetrominoes")
+    result = recipes.recipes("multi-dsprites")
     assert list(steps) == [*(f"efficient_morl, {i}" for i in (1, 0)), "slot_attention, 3", "iodine, 5"]
     assert result["seconds"] == pytest.approx(
-        {"efficient_morl": 0.975 * 2 + 0.025 * 1} | {"slot_attention": 4, "iodine": 6}
+        {"efficient_morl": (35 * 2 + 3 * 1) / 38} | {"slot_attention": 4, "iodine": 6}
     )
     assert result["ratio"]["efficient_morl"] == 1
     assert result["steps_in_an_hour"]["iodine"] == 600

@@ -41,7 +41,7 @@ def test_generate_info_verify_preview(out, tmp_path, capsys):
     assert "tetrominoes, 5 train, 2 test" in capsys.readouterr().out
     assert not main(["info", str(out)])
     text = capsys.readouterr().out
-    for part in ("seed 3", "35 x 35", "at most 3: 4 slots", "color, discrete red", "train: 5 samples", "shards: 3"):
+    for part in ("seed 3", "35 x 35", "at most 3: 4 slots", "color, discrete red", "train: 5 scenes", "shards: 3"):
         assert part in text
     assert Manifest.load(out).checksum in text
     assert not main(["verify", str(out)])
