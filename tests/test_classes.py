@@ -132,11 +132,24 @@ def test_the_refusal_names_all_classes(own, emorl, shards, capsys):
         ("SoftKMeans", "the path of a class, MODULE.CLASS, got another text; name one as own_model.SoftKMeans"),
         ("own_model.A,own_model.B", "several as '[own_model.A, own_model.B]'"),
         ("", "the path of a class, MODULE.CLASS"),
-        ("broken.SoftKMeans", "got ZeroDivisionError: division by zero"),
+        (
+            "broken.SoftKMeans",
+            "got ZeroDivisionError: division by zero; correct broken, which python -c",
+        ),
+        ("exits.SoftKMeans", "got SystemExit: 3; correct exits, which"),
+        ("quits.SoftKMeans", "got SystemExit; correct quits, which"),
+        ("needs.SoftKMeans", "got No module named 'nowhere'; correct needs, which"),
+        (
+            "own_model.nowhere.A",
+            "got No module named 'own_model.nowhere'; 'own_model' is not a package; correct",
+        ),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(path, told, own, shards, emorl, capsys):
     Path("broken.py").write_text("1 / 0")
+    Path("exits.py").write_text("raise SystemExit(3)")
+    Path("quits.py").write_text("raise SystemExit")
+    Path("needs.py").write_text("import nowhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path.cwd())
         with pytest.raises(DataError, match=re.escape(told)):

@@ -438,6 +438,17 @@ def test_images_are_not_written_over(checkpoint, folder, here, emorl, capsys):
     assert before.items() <= {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}.items()
 
 
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_an_output_dir_that_would_be_ignored_is_refused(command, checkpoint, shards, here, emorl, capsys):
+    (here / "out.yaml").write_text("output_dir: out\n")
+    known = f"--ckpt_path={checkpoint}"
+    for words in (["--output_dir=out"], ["-c", "out.yaml"]):
+        line = error_of(emorl, capsys, command, *words, known, f"--data.root={shards}", *QUIET)
+        assert f"Expected --output_dir with test or predict, got it with {command}. Remove it; " in line
+        assert command == "validate" or "--trainer.logger.save_dir" in line
+    assert not (here / "out").exists()
+
+
 def test_a_seed_is_a_number(shards, emorl, capsys):
     line = error_of(emorl, capsys, "fit", "--seed_everything=true", f"--data.root={shards}", *QUIET)
     assert "Expected a number as seed_everything, got true" in line

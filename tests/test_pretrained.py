@@ -152,6 +152,8 @@ def test_numbers_that_make_no_sense_are_refused(weights, number):
     [
         (torch.zeros(1, 4, 5), r"torch.float32 of shape \[1, 4, 5\]"),
         (torch.zeros(4, 8), r"torch.float32 of shape \[4, 8\]"),
+        (torch.zeros(0, 4, 8), r"torch.float32 of shape \[0, 4, 8\]"),
+        (torch.zeros(1, 0, 8), r"torch.float32 of shape \[1, 0, 8\]"),
         (torch.zeros(1, 1, 4, 8), r"torch.float32 of shape \[1, 1, 4, 8\]"),
         (torch.zeros(1, 4, 8, dtype=torch.int64), r"torch.int64 of shape \[1, 4, 8\]"),
         (np.zeros((1, 4, 8)), r"ndarray of shape \[1, 4, 8\]"),
@@ -228,7 +230,7 @@ class Hidden(SlotAttention):
 def test_a_checkpoint_of_a_class_that_is_not_found_is_one_line(tmp_path, monkeypatch):
     path = tiny.saved(tiny.module(network=Hidden(num_slots=2, slot_dim=4)), tmp_path / "a.ckpt")
     monkeypatch.delattr(f"{__name__}.Hidden")
-    with pytest.raises(DataError, match=r"expected the class .*\.Hidden, got .*; put the folder of .* on PYTHONPATH"):
+    with pytest.raises(DataError, match=r"expected the class .*\.Hidden, got a module .* without it; use the version"):
         load_pretrained(path)
 
 

@@ -55,6 +55,11 @@ DEFAULTS = {  # the report contains all scores; predictions are written to files
     "predict": {"return_predictions": False},
 }
 
+_WITHOUT_FILES = {  # subcommands without the files of --output_dir, and the remedy
+    "fit": "Remove it; the folder of runs is --trainer.logger.save_dir.",
+    "validate": "Remove it; validate writes no scores, but test does.",
+}
+
 EPILOGS = {
     "fit": "To fine-tune trained weights on your data, which emorl-data convert folder makes of a folder of images: "
     "emorl fit --pretrained multi_dsprites --data.root data/mine --trainer.max_steps 5000 --model.optimizer.lr 2e-4"
@@ -162,8 +167,8 @@ class EmorlCLI(LightningCLI):
         Raises:
             MisconfigurationException: if both a checkpoint and weights are given, except to resume a run that started
                 from these weights; if a later configuration overrides a checkpoint or weights with null; if Lightning
-                would have to find a checkpoint without knowing the run; or if the seed is out of range, or Lightning
-                would choose it after the data's.
+                would have to find a checkpoint without knowing the run; if the seed is out of range, or Lightning
+                would choose it after the data's; or if ``output_dir`` would have no effect.
             DataError: if the checkpoint does not exist or is not a checkpoint; or if a configuration is neither a file
                 nor a name.
         """
@@ -183,6 +188,9 @@ class EmorlCLI(LightningCLI):
                 raise MisconfigurationException("Expected a number as seed_everything, got true. Give one, such as 0.")
             if seed is not None and not 0 <= seed < 2**32:
                 raise MisconfigurationException(f"Expected seed_everything from 0 to {2**32 - 1}, got {seed}.")
+            if subcommand in _WITHOUT_FILES and self.config[subcommand].get("output_dir") is not None:
+                told = f"Expected --output_dir with test or predict, got it with {subcommand}."
+                raise MisconfigurationException(f"{told} {_WITHOUT_FILES[subcommand]}")
             for name, value in vars(named).items():
                 if value is not None and self.config[subcommand].get(name) is None:
                     raise MisconfigurationException(

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
-from importlib import import_module, resources
+from importlib import resources
 from importlib.resources.abc import Traversable
 from inspect import signature
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from emorl.classes import module_of
 from emorl.errors import DataError, did_you_mean, reason
 from emorl.files import atomic
 from emorl.finite import check_weights
@@ -184,11 +185,10 @@ def class_path_of(model: dict[str, Any]) -> str:
 def _check_class(checkpoint: str | Path, class_path: str) -> None:
     """Check that Python can import the class of a checkpoint's network, which may be defined in another package."""
     module, _, name = class_path.rpartition(".")
-    try:
-        getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        remedy = f"put the folder of {module.partition('.')[0]} on PYTHONPATH, or install it"
-        raise DataError.of(checkpoint, expected=f"the class {class_path}", got=str(error), remedy=remedy) from error
+    expected = f"the class {class_path}"
+    if not hasattr(module_of(module, checkpoint, expected), name):
+        got, remedy = f"a module {module} without it", "use the version of the module that the run used"
+        raise DataError.of(checkpoint, expected=expected, got=got, remedy=remedy)
 
 
 def names() -> list[str]:

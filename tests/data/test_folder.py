@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -348,6 +350,34 @@ def test_convert_starts_again_after_an_image_was_replaced(images, tmp_path, capl
     assert "out: the source has changed; all shards are written again." in caplog.text
     assert verify(out) == []
     np.testing.assert_array_equal(next(iter(records_of(out, "train"))).image, PIXELS["b"])
+
+
+def test_a_finished_data_set_whose_images_changed_is_told_in_words(images, tmp_path, capsys):
+    command = ["convert", "folder", str(images), str(tmp_path / "out")]
+    assert not main(command)
+    save(images / "a.png", PIXELS["b"])
+    assert main(command) == 2
+    told = "got a finished one of photos, whose images or other source files have changed since; choose another folder"
+    assert told in capsys.readouterr().err
+    assert main([*command, "--size", "8"]) == 2
+    assert "{" not in capsys.readouterr().err
+
+
+# An interruption while a process starts: it runs the program's module before anything else.
+INTERRUPTED = """
+import os, signal, sys
+if __name__ == "__main__":
+    from emorl.data.cli import main
+    sys.exit(main(sys.argv[1:]))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_ctrl_c_while_processes_start_prints_nothing_of_theirs(images, tmp_path):
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+    words = ["convert", "folder", images, tmp_path / "out", "--shard_size", "1", "--processes", "2"]
+    ran = subprocess.run([sys.executable, tmp_path / "program.py", *words], capture_output=True, text=True)
+    assert (ran.returncode, "Traceback" in ran.stderr) == (0, False), ran.stderr
 
 
 def test_convert_does_not_overwrite_shards_of_another_folder(images, tmp_path, capsys):

@@ -117,14 +117,15 @@ class SlotModel(Described, ABC):
         """Render any number of slots at ``size`` = (height, width) in pixels.
 
         Raises:
-            ValueError: if the slots are not a float tensor [B, K, D], the size is not two whole numbers, or the decoder
-                cannot render it.
+            ValueError: if the slots are not a float tensor [B, K, D], B or K is 0, the size is not two whole numbers,
+                or the decoder cannot render it.
         """
         floats = isinstance(slots, Tensor) and slots.is_floating_point()
-        if not floats or slots.ndim != 3 or slots.shape[-1] != self.slot_dim:
+        shaped = floats and slots.ndim == 3 and slots.shape[0] > 0 and slots.shape[1] > 0
+        if not shaped or slots.shape[2] != self.slot_dim:
             raise ValueError(
-                f"Expected slots of D = {self.slot_dim} dimensions, a float tensor [B, K, D], got {_described(slots)}. "
-                "Use the slots of encode."
+                f"Expected slots of D = {self.slot_dim} dimensions, a float tensor [B, K, D] with B and K of 1 or "
+                f"more, got {_described(slots)}. Use the slots of encode."
             )
         if not (isinstance(size, Sequence) and len(size) == 2 and all(map(_is_side, size))):
             raise ValueError(f"Expected size as whole numbers (height, width), such as (64, 64), got {size!r}.")

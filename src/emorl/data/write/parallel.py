@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> I
     """
     context = multiprocessing.get_context("forkserver")  # a plain fork would copy locks that other threads hold
     context.set_forkserver_preload([__name__])  # imports take seconds, so do them once
+    _start_server()
     with ProcessPoolExecutor(processes, context, initializer=_follow_parent) as pool:
         try:
             futures = [pool.submit(_write_alone, folder, task) for task in tasks]
@@ -39,12 +41,22 @@ def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> I
             pool.shutdown(cancel_futures=True)
 
 
+def _start_server() -> None:
+    """Start the server of processes, without Ctrl-C for it and them, which only the parent process handles."""
+    resource_tracker.ensure_running()  # which would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _write_alone(folder: Path, task: ShardTask) -> Shard:
     return write_shard(folder, task, task.source.select(task.runs))
 
 
 def _follow_parent() -> None:
-    """End when the parent process ends, and ignore Ctrl-C, which the parent handles."""
+    """End when the parent process ends, and ignore Ctrl-C if another part of the program started the server."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

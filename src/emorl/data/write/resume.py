@@ -60,7 +60,10 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
         logger.warning("%s: the source has changed; all shards are written again.", folder)
         found = {}
     if found and (replace(previous, splits={}) != header or (finished and found.keys() != planned)):
-        got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset} from {previous.source}"
+        source = f" from {', '.join(f'{key} {value}' for key, value in previous.source.items())}"
+        if _changed(previous, header):
+            source = ", whose images or other source files have changed since"
+        got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset}{source}"
         remedy = "choose another folder, or delete this one"
         raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
     _remove(folder.glob(".*.tmp"))  # left by a killed process
