@@ -80,10 +80,7 @@ def without_label(text):
     return [line for place, line in enumerate(lines) if re.match(r"\| *\|", line) and place not in headers]
 
 
-LABELED = [page for page in PAGES if page.name != "export.md"]  # whose tables group rows under one label
-
-
-@pytest.mark.parametrize("page", LABELED, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_row_of_a_table_has_a_label(page):
     assert without_label(page.read_text()) == []
 
