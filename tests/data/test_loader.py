@@ -170,7 +170,9 @@ def test_a_state_is_plain_and_a_snapshot():
 
 @pytest.mark.parametrize(("batch_size", "ranks"), [(14, 1), (7, 2)])
 def test_too_few_samples_for_one_batch(batch_size, ranks):
-    with pytest.raises(DataError, match=r"training data: expected at least 14 scenes, .* got 13; lower --data.batch_size"):
+    with pytest.raises(
+        DataError, match=r"training data: expected at least 14 scenes, .* got 13; lower --data.batch_size"
+    ):
         loader(batch_size=batch_size, ranks=ranks)
 
 
