@@ -139,11 +139,11 @@ def test_ci_tests_the_lowest_versions_that_are_promised():
     assert {re.sub(r"(\.0)+$", "", line) for line in lowest} <= versions
 
 
-def test_the_address_of_the_repository_stands_in_two_files(metadata):
+def test_the_address_of_the_repository_stands_in_three_files(metadata):
     text = {
         path for path in ROOT.glob("*") if path.is_file() and metadata["Home-page"] in path.read_text(errors="replace")
     }
-    assert text == {ROOT / "setup.cfg", ROOT / "CITATION.cff"}
+    assert text == {ROOT / "setup.cfg", ROOT / "CITATION.cff", ROOT / "README.md"}
 
 
 def test_the_readme_of_the_package_index_has_no_relative_link(metadata):
