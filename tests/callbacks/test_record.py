@@ -161,6 +161,6 @@ def test_wandb_without_a_key_is_one_line(shards, tmp_path):
     result = warm.emorl("fit", f"--data.root={shards}", *logger, *TRAIN, environment=environment, cwd=tmp_path)
     line = result.stderr.splitlines()[-1]
     assert (result.returncode, line[:19]) == (2, "emorl: error: W&B: ")
-    assert "wandb login" in line
+    assert "login" in line
     assert "WANDB_MODE=offline" in line
     assert not (tmp_path / "runs").exists()
