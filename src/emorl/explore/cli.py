@@ -29,7 +29,6 @@ def main(args: list[str] | None = None) -> int:
     parser = _parser()
     try:
         options = parser.parse_args(command_line(args))
-        options.models = options.models or [*MODELS]
         if options.out and (options.port or not options.browser):
             parser.error("expected --out, or else --port and --browser, got both: --out does not open the page")
         if options.out is not None:
@@ -60,9 +59,8 @@ def _show(options: Namespace) -> None:
 
 def _parser() -> ShortErrors:
     parser = ShortErrors(prog="emorl explore", description=(main.__doc__ or "").partition("\n")[0])
-    about = "name of shipped weights, or path of a folder of save_pretrained or a checkpoint; by default "
-    models = parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{about}{', '.join(MODELS)}")
-    models.required = False  # as the help says; jsonargparse 4.41 refuses a default
+    about = "name of shipped weights, or path of a folder of save_pretrained or a checkpoint"
+    parser.add_argument("models", nargs="*", metavar="MODEL", default=[*MODELS], help=about)
     parser.add_argument("--images", type=Path, help="folder of images to show instead of test scenes of the data set")
     parser.add_argument("--out", type=Path, help="write the page to this folder, for a web site, instead of opening it")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; by default a free one")
