@@ -184,12 +184,12 @@ def _check_order(given: str, path: Path, before: Mapping[str, Path]) -> None:
     A recipe, of the package or copied, does not override an overlay given before it, and ``base.yaml`` nothing.
     """
     content = settings(path)
-    if other := next((_OTHERS[start] for start in _OTHERS for key in content if str(key).startswith(start)), None):
+    other = next((_OTHERS[start] for start in _OTHERS for key in content if str(key).startswith(start)), None)
+    if any(isinstance(value, list) and f"{value[:1]}".startswith("['-") for value in content.values()):
+        other = other or ("a study", "give it to emorl-study")
+    if other:
         raise DataError.of(given, expected="a configuration of emorl fit", got=other[0], remedy=other[1])
     keys = _keys(content)
-    if any(isinstance(value, list) and f"{value[:1]}".startswith("['-") for value in content.values()):
-        got, remedy = "a study", "give it to emorl-study"
-        raise DataError.of(given, expected="a configuration of emorl fit", got=got, remedy=remedy)
     if before and content == settings(BASE):
         expected, got = "no configuration before the settings of every run", f"{', '.join(before)} before {given}"
         raise DataError.of(given, expected=expected, got=got, remedy="leave it out: emorl fit loads base.yaml first")
