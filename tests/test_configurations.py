@@ -67,6 +67,12 @@ def test_a_base_that_is_given_is_the_only_one(given):
     assert with_paths(["-c", given, "-c", "tetrominoes-fast"]) == ["-c", given_path, "-c", str(FAST)]
 
 
+def test_your_own_file_named_base_after_a_recipe_does_not_replace_base(here):
+    (here / "base.yaml").write_text("trainer: {max_steps: 5}")
+    words = ["-c", "tetrominoes-fast", "-c", "base.yaml"]
+    assert with_paths(words) == [*WITH_BASE, "-c", str(FAST), "-c", "base.yaml"]
+
+
 def test_an_edited_copy_of_base_that_is_not_used_is_a_warning(here, caplog):
     (here / "configs").mkdir()
     (here / "configs/base.yaml").write_text("{}")

@@ -139,8 +139,8 @@ def meant_by(given: str, known: Mapping[str, Path]) -> str:
 def with_paths(words: Sequence[str], subcommand: str = "fit") -> list[str]:
     """Return options of ``emorl SUBCOMMAND`` with paths in the place of names, after ``base.yaml``.
 
-    Every training starts from ``base.yaml``, unless the options contain one, by name or by path; so does another
-    subcommand with a recipe given by name.
+    Every training starts from ``base.yaml``, unless the first configuration has that name; so does another subcommand
+    with a recipe given by name.
 
     Args:
         words: the command line after the subcommand.
@@ -161,7 +161,7 @@ def with_paths(words: Sequence[str], subcommand: str = "fit") -> list[str]:
         found[place] = str(path)
         paths[given] = path
     _check_recipes(paths, own=len(places) < sum(part in _OPTIONS for part in found))
-    if starts_from_base and BASE.name not in [path.name for path in paths.values()]:
+    if starts_from_base and [path.name for path in paths.values()][:1] != [BASE.name]:
         _warn_of_copy("base", BASE)
         return ["--config", str(BASE), *found]
     return found
