@@ -1,10 +1,13 @@
-"""The curriculum, which changes the number of refinement steps during training."""
+"""The curriculum, which changes the number of refinement steps and the weight of the KL during training."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, cast
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
@@ -15,10 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 class RefinementCurriculum(Callback):
-    """Sets I, the number of refinement steps in training and validation, from the optimizer step.
+    """Sets I, the number of refinement steps in training and validation, and the weight of the KL.
 
-    I depends on the optimizer step only, so that a resumed run needs no further state. It is logged as
-    ``train/refinement_steps``.
+    Both depend on the optimizer step only, so that a resumed run needs no further state. They are logged as
+    ``train/refinement_steps`` and ``train/kl_weight``.
 
     Phases that contain the end of the run are rescaled to the trainer's ``max_steps``, and training prints the result.
     Without ``max_steps`` (-1), or without an end, they are used unchanged. Other settings in optimizer steps are not
@@ -27,21 +30,38 @@ class RefinementCurriculum(Callback):
     Args:
         phases: I of each phase by its first optimizer step; the first phase starts at step 0. A last phase of null
             marks the end of the run. By default there is no curriculum.
+        kl_weights: weight of the KL by optimizer step, in the place of the model's ``kl_weight``. Between two steps it
+            changes by a constant factor per step. The last one is ``kl_weight``, which a trained model keeps. As in
+            ``phases``, the first is at step 0, and a last null marks the end of the run.
 
     Raises:
-        MisconfigurationException: if the phases do not start at step 0 or are out of order, if an I is negative, or if
-            a phase other than the last is null.
+        MisconfigurationException: if the phases do not start at step 0 or are out of order, if an I is negative, or a
+            weight not above 0, or if a phase other than the last is null.
 
-    >>> curriculum = RefinementCurriculum({0: 3, 100_000: 1, 180_000: 0})
+    >>> curriculum = RefinementCurriculum({0: 3, 100_000: 1, 180_000: 0}, {0: 0.1, 100_000: 0.1, 200_000: 10.0})
     >>> [curriculum.value_at(step) for step in (0, 99_999, 100_000, 200_000)]
     [3, 3, 1, 0]
+    >>> [round(curriculum.kl_weight_at(step), 6) for step in (0, 100_000, 150_000, 200_000, 300_000)]
+    [0.1, 0.1, 1.0, 10.0, 10.0]
     """
 
-    def __init__(self, phases: dict[int, int | None] | None = None) -> None:
+    def __init__(
+        self, phases: dict[int, int | None] | None = None, kl_weights: dict[int, float | None] | None = None
+    ) -> None:
         if phases is not None:
-            _check(phases)
+            _check("phases", phases)
+            if min(value for value in phases.values() if value is not None) < 0:
+                raise MisconfigurationException(
+                    f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement."
+                )
+        if kl_weights is not None:
+            _check("kl_weights", kl_weights)
+            if not min(value for value in kl_weights.values() if value is not None) > 0:
+                raise MisconfigurationException(f"Expected 'kl_weights' above 0, got {kl_weights}.")
         self.phases = phases
-        self.in_use = stretched(phases or {}, -1)
+        self.kl_weights = kl_weights
+        self.in_use: dict[int, int] = stretched(phases or {}, -1)
+        self.weights_in_use: dict[int, float] = stretched(kl_weights or {}, -1)
         self.step = 0  # of the checkpoint, or 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -56,12 +76,12 @@ class RefinementCurriculum(Callback):
         if len(curricula) > 1:
             found = " and ".join(str(part.phases) for part in curricula)
             raise MisconfigurationException(f"Expected one curriculum, got phases {found}. Leave one of them out.")
-        if self.phases is not None:
-            self.in_use = stretched(self.phases, trainer.max_steps)
-            if stage in ("fit", "validate"):
-                self._check_model(cast(SlotModule, pl_module))
-            if stage == "fit":
-                self._tell(trainer.max_steps, cast(SlotModule, pl_module).refinement_steps)
+        self.in_use = stretched(self.phases or {}, trainer.max_steps)
+        self.weights_in_use = stretched(self.kl_weights or {}, trainer.max_steps)
+        if stage in ("fit", "validate"):
+            self._check_model(cast(SlotModule, pl_module))
+        if stage == "fit":
+            self._tell(trainer.max_steps, cast(SlotModule, pl_module).refinement_steps)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Store the checkpoint's step, which Lightning does not restore in ``validate``."""
@@ -71,13 +91,32 @@ class RefinementCurriculum(Callback):
         """Return I at optimizer step ``step``."""
         return self.in_use[max(start for start in self.in_use if start <= step)]
 
+    def kl_weight_at(self, step: int) -> float:
+        """Return the weight of the KL at optimizer step ``step``."""
+        for (start, before), (end, after) in pairwise(self.weights_in_use.items()):
+            if step < end:
+                return float(before * (after / before) ** ((step - start) / (end - start)))
+        return self._last_weight
+
+    @property
+    def _last_weight(self) -> float:
+        return self.weights_in_use[max(self.weights_in_use)]
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set I for the next step."""
+        """Set I and the weight of the KL for the next step."""
         self._set(trainer, pl_module)
+        if self.weights_in_use:
+            weight = torch.full((), self.kl_weight_at(trainer.global_step), device=pl_module.device)
+            pl_module.log("train/kl_weight", weight)  # a number would be copied: a wait
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set I for a validation before training, or of a checkpoint."""
+        """Set I and the weight of the KL for a validation before training, or of a checkpoint."""
         self._set(trainer, pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the model with its own weight of the KL."""
+        if self.weights_in_use:
+            cast(Any, pl_module).network.kl_weight = self._last_weight
 
     def _check_model(self, module: SlotModule) -> None:
         try:
@@ -85,25 +124,40 @@ class RefinementCurriculum(Callback):
                 module.network.checked_steps(steps)
         except ValueError as error:
             raise MisconfigurationException(f"{error} Give the curriculum other phases, or null.") from error
+        if not self.weights_in_use:
+            return
+        expected, last = getattr(module.network, "kl_weight", None), self._last_weight
+        if expected is None:
+            got = type(module.network).__name__
+            raise MisconfigurationException(f"Expected a model with a kl_weight, got {got}. Set kl_weights to null.")
+        if expected != last:
+            raise MisconfigurationException(
+                f"Expected the model's kl_weight, {expected}, as the last of kl_weights, got {last}. Set both alike: a "
+                "trained model keeps kl_weight."
+            )
 
     def _tell(self, max_steps: int, asked: int) -> None:
         """Print rescaled phases, and warn if ``refinement_steps`` differs from the first phase's I."""
-        if self.in_use != stretched(self.phases or {}, -1):
-            rank_zero_info(
-                f"The curriculum's {max(self.phases or {}):,} steps are rescaled to {max_steps:,}: {self.in_use}. "
-                "Warm-ups, half-lives and GECO's warm_start are not rescaled."
-            )
-        if asked != self.in_use[0]:
+        for given, used in ((self.phases or {}, self.in_use), (self.kl_weights or {}, self.weights_in_use)):
+            if used != stretched(given, -1):
+                rank_zero_info(
+                    f"The curriculum's {max(given):,} steps are rescaled to {max_steps:,}: {used}. "
+                    "Warm-ups, half-lives and GECO's warm_start are not rescaled."
+                )
+        if self.in_use and asked != self.in_use[0]:
             logger.warning(
                 "The curriculum starts at I = %d and overrides refinement_steps = %d.", self.in_use[0], asked
             )
 
     def _set(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step, module = max(self.step, trainer.global_step), cast(Any, pl_module)
         if self.in_use:
-            cast(SlotModule, pl_module).refinement_steps = self.value_at(max(self.step, trainer.global_step))
+            module.refinement_steps = self.value_at(step)
+        if self.weights_in_use:
+            module.network.kl_weight = self.kl_weight_at(step)
 
 
-def stretched(phases: dict[int, int | None], max_steps: int) -> dict[int, int]:
+def stretched(phases: Mapping[int, Any], max_steps: int) -> dict[int, Any]:
     """Return the phases of a run of ``max_steps`` steps, without the end.
 
     >>> stretched({0: 1, 26_000: 3, 36_000: 0, 40_000: None}, 10_000)
@@ -116,19 +170,16 @@ def stretched(phases: dict[int, int | None], max_steps: int) -> dict[int, int]:
     }
 
 
-def _check(phases: dict[int, int | None]) -> None:
+def _check(name: str, phases: Mapping[int, int | float | None]) -> None:
     starts = list(phases)
     if not starts or starts[0] != 0:
         first = f"the first starts at {starts[0]}" if starts else "there is none"
-        raise MisconfigurationException(f"Expected 'phases' to start at step 0, but {first}. Add a phase '0: I'.")
+        value = "I" if name == "phases" else "WEIGHT"
+        raise MisconfigurationException(f"Expected {name!r} to start at step 0, but {first}. Add a phase '0: {value}'.")
     if starts != sorted(starts):
-        raise MisconfigurationException(f"Expected 'phases' in the order of their steps, got {starts}. Sort them.")
+        raise MisconfigurationException(f"Expected {name!r} in the order of their steps, got {starts}. Sort them.")
     *values, last = phases.values()
     if None in values or (starts == [0] and last is None):
         raise MisconfigurationException(
-            f"Expected null in 'phases' only at the end, after a phase, got {phases}. Use 0 for none."
-        )
-    if min(value for value in phases.values() if value is not None) < 0:
-        raise MisconfigurationException(
-            f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement."
+            f"Expected null in {name!r} only at the end, after a phase, got {phases}. Use 0 for none."
         )

@@ -111,6 +111,15 @@ class EfficientMORL(SlotModel):
         initialization()(self)
 
     @property
+    def kl_weight(self) -> float:
+        """Weight of the KL terms in the loss, and so in the gradients that refinement reads."""
+        return self.objective.kl_weight
+
+    @kl_weight.setter
+    def kl_weight(self, weight: float) -> None:
+        self.objective.kl_weight = weight
+
+    @property
     def term_names(self) -> tuple[str, ...]:
         """Names of the KL terms of layers 1 .. L, whose sum is the KL of stage 0."""
         return tuple(f"kl_layers/{layer}" for layer in range(1, self.bottom_up.num_layers + 1))
