@@ -3,11 +3,12 @@
 import pytest
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import LambdaCallback
 
 import tiny
 from emorl.callbacks import RefinementCurriculum
 from emorl.callbacks.curriculum import stretched
-from emorl.model import SlotAttention
+from emorl.model import IODINE, EfficientMORL, SlotAttention
 from emorl.module import SlotModule
 
 
@@ -162,3 +163,84 @@ def test_two_curricula_are_refused(shards, tmp_path):
     trainer = tiny.trainer(tmp_path, callbacks=[RefinementCurriculum({0: 2}), RefinementCurriculum({0: 1})])
     with pytest.raises(MisconfigurationException, match=r"one curriculum, got phases \{0: 2\} and \{0: 1\}"):
         trainer.fit(tiny.module(), tiny.data(shards))
+
+
+class WatchWeight(Callback):
+    """Keeps the weight of the KL in training batches, as it is logged, and in validation batches."""
+
+    def __init__(self):
+        self.training, self.logged, self.validation = [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.training.append(pl_module.network.objective.kl_weight)
+        self.logged.append(trainer.callback_metrics["train/kl_weight"].item())
+
+    def on_validation_batch_start(self, trainer, pl_module, *_):
+        self.validation.append(pl_module.network.objective.kl_weight)
+
+
+def test_the_weight_of_the_kl_changes_by_a_constant_factor():
+    curriculum = RefinementCurriculum(kl_weights={0: 0.1, 10: 0.1, 20: 1.0, 30: 0.01})
+    expected = {0: 0.1, 9: 0.1, 10: 0.1, 15: 0.1**0.5, 20: 1.0, 25: 0.1, 30: 0.01, 10**9: 0.01}
+    for step, weight in expected.items():
+        assert curriculum.kl_weight_at(step) == pytest.approx(weight)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({500: 0.1}, r"Expected 'kl_weights' to start at step 0, .* Add a phase '0: WEIGHT'"),
+        ({0: 0.1, 20: 1.0, 10: 0.1}, r"Expected 'kl_weights' in the order of their steps"),
+        ({0: 0.1, 10: None, 20: 1.0}, "Expected null in 'kl_weights' only at the end"),
+        ({0: 0.1, 10: 0.0}, "Expected 'kl_weights' above 0, got"),
+        ({0: float("nan")}, "Expected 'kl_weights' above 0, got"),
+    ],
+)
+def test_bad_weights_are_refused(weights, message):
+    with pytest.raises(MisconfigurationException, match=message):
+        RefinementCurriculum(kl_weights=weights)
+
+
+@pytest.mark.parametrize("weights", [{0: 1.0, 40: 0.0625, 80: None}, {0: 1.0, 2: 0.0625}])
+def test_training_and_validation_have_the_weight_of_their_step(weights, shards, tmp_path, caplog):
+    caplog.set_level("INFO")
+    watch, curriculum = WatchWeight(), RefinementCurriculum(kl_weights=weights)
+    options = {"val_check_interval": 1, "check_val_every_n_epoch": None, "limit_val_batches": 1}
+    trainer = tiny.trainer(tmp_path, max_steps=4, callbacks=[curriculum, watch], **options)
+    module = tiny.module(network=tiny.network(kl_weight=0.0625))
+    trainer.fit(module, tiny.data(shards))
+    assert watch.training == watch.logged == [1.0, 0.25, 0.0625, 0.0625]
+    assert watch.validation == [0.25, 0.0625, 0.0625, 0.0625]
+    assert ("The curriculum's 80 steps are rescaled to 4: {0: 1.0, 2: 0.0625}" in caplog.text) == (80 in weights)
+
+
+def test_a_training_that_is_stopped_leaves_the_model_its_own_weight(shards, tmp_path):
+    curriculum = RefinementCurriculum(kl_weights={0: 1.0, 100: 0.5})
+    trainer = tiny.trainer(tmp_path, max_steps=1, callbacks=curriculum, limit_val_batches=0)
+    module = tiny.module(network=tiny.network(kl_weight=0.5))
+    trainer.fit(module, tiny.data(shards))
+    assert module.network.kl_weight == 0.5
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (SlotAttention, "Expected a model with a kl_weight, got SlotAttention. Set kl_weights to null"),
+        (EfficientMORL, r"Expected the model's kl_weight, 1\.0, as the last of kl_weights, got 0\.1\. Set both alike"),
+    ],
+)
+def test_weights_that_do_not_fit_the_model_are_refused(model, message, shards, tmp_path):
+    trainer = tiny.trainer(tmp_path, max_steps=1, callbacks=RefinementCurriculum(kl_weights={0: 0.1}))
+    with pytest.raises(MisconfigurationException, match=message):
+        trainer.fit(SlotModule(model(slot_dim=8, feature_dim=8)), tiny.data(shards))
+
+
+def test_iodine_has_a_weight_of_the_kl_too(shards, tmp_path):
+    watch = []
+    curriculum = RefinementCurriculum(kl_weights={0: 0.1, 1: 1.0})
+    trainer = tiny.trainer(tmp_path, max_steps=2, callbacks=curriculum, limit_val_batches=0)
+    trainer.callbacks.append(
+        LambdaCallback(on_train_batch_end=lambda _, module, *__: watch.append(module.network.kl_weight))
+    )
+    trainer.fit(SlotModule(IODINE(num_slots=4, slot_dim=8), refinement_steps=1), tiny.data(shards))
+    assert watch == [0.1, 1.0]
