@@ -159,9 +159,10 @@ def test_another_number_asked_of_the_model_is_answered(first, shards, tmp_path, 
     assert ("The curriculum starts at I = 2 and overrides refinement_steps = 1" in caplog.text) == (first == 2)
 
 
-def test_two_curricula_are_refused(shards, tmp_path):
-    trainer = tiny.trainer(tmp_path, callbacks=[RefinementCurriculum({0: 2}), RefinementCurriculum({0: 1})])
-    with pytest.raises(MisconfigurationException, match=r"one curriculum, got phases \{0: 2\} and \{0: 1\}"):
+@pytest.mark.parametrize("second", [{"phases": {0: 1}}, {"kl_weights": {0: 1.0}}])
+def test_two_curricula_are_refused(second, shards, tmp_path):
+    trainer = tiny.trainer(tmp_path, callbacks=[RefinementCurriculum({0: 2}), RefinementCurriculum(**second)])
+    with pytest.raises(MisconfigurationException, match=r"one curriculum, got \{0: 2\} and \{0: 1"):
         trainer.fit(tiny.module(), tiny.data(shards))
 
 

@@ -68,14 +68,16 @@ class RefinementCurriculum(Callback):
         """Rescale the phases to the length of the run.
 
         Raises:
-            MisconfigurationException: if the I of a phase is below the model's minimum; or if there is a second
-                curriculum, as in the ``callbacks`` of an old configuration without the key ``curriculum``.
+            MisconfigurationException: if the I of a phase is below the model's minimum; if ``kl_weights`` do not end with
+                the model's ``kl_weight``, or it has none; or if there is a second curriculum, as in the ``callbacks``
+                of an old configuration without the key ``curriculum``.
         """
         self.step = 0
-        curricula = [part for part in trainer.callbacks if isinstance(part, RefinementCurriculum) and part.phases]  # type: ignore[attr-defined]
-        if len(curricula) > 1:
-            found = " and ".join(str(part.phases) for part in curricula)
-            raise MisconfigurationException(f"Expected one curriculum, got phases {found}. Leave one of them out.")
+        curricula = [part for part in trainer.callbacks if isinstance(part, RefinementCurriculum)]  # type: ignore[attr-defined]
+        used = [part.phases or part.kl_weights for part in curricula if part.phases or part.kl_weights]
+        if len(used) > 1:
+            found = " and ".join(map(str, used))
+            raise MisconfigurationException(f"Expected one curriculum, got {found}. Leave one of them out.")
         self.in_use = stretched(self.phases or {}, trainer.max_steps)
         self.weights_in_use = stretched(self.kl_weights or {}, trainer.max_steps)
         if stage in ("fit", "validate"):
