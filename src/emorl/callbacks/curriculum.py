@@ -68,9 +68,9 @@ class RefinementCurriculum(Callback):
         """Rescale the phases to the length of the run.
 
         Raises:
-            MisconfigurationException: if the I of a phase is below the model's minimum; if ``kl_weights`` do not end with
-                the model's ``kl_weight``, or it has none; or if there is a second curriculum, as in the ``callbacks``
-                of an old configuration without the key ``curriculum``.
+            MisconfigurationException: if the I of a phase is below the model's minimum; if ``kl_weights`` do not end
+                with the model's ``kl_weight``, or it has none; or if there is a second curriculum, as in the
+                ``callbacks`` of an old configuration without the key ``curriculum``.
         """
         self.step = 0
         curricula = [part for part in trainer.callbacks if isinstance(part, RefinementCurriculum)]  # type: ignore[attr-defined]
