@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from emorl.module import SlotModule
 
 logger = logging.getLogger(__name__)
+_SMALL = "Use a small weight, such as 0.001, for nearly none."
 
 
 class RefinementCurriculum(Callback):
@@ -49,15 +50,15 @@ class RefinementCurriculum(Callback):
         self, phases: dict[int, int | None] | None = None, kl_weights: dict[int, float | None] | None = None
     ) -> None:
         if phases is not None:
-            _check("phases", phases)
+            _check("phases", phases, "I", "Use 0 for none.")
             if min(value for value in phases.values() if value is not None) < 0:
                 raise MisconfigurationException(
                     f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement."
                 )
         if kl_weights is not None:
-            _check("kl_weights", kl_weights)
+            _check("kl_weights", kl_weights, "WEIGHT", _SMALL)
             if not min(value for value in kl_weights.values() if value is not None) > 0:
-                raise MisconfigurationException(f"Expected 'kl_weights' above 0, got {kl_weights}.")
+                raise MisconfigurationException(f"Expected 'kl_weights' above 0, got {kl_weights}. {_SMALL}")
         self.phases = phases
         self.kl_weights = kl_weights
         self.in_use: dict[int, int] = stretched(phases or {}, -1)
@@ -74,7 +75,7 @@ class RefinementCurriculum(Callback):
         """
         self.step = 0
         curricula = [part for part in trainer.callbacks if isinstance(part, RefinementCurriculum)]  # type: ignore[attr-defined]
-        used = [part.phases or part.kl_weights for part in curricula if part.phases or part.kl_weights]
+        used = list(filter(None, (part.phases or part.kl_weights for part in curricula)))
         if len(used) > 1:
             found = " and ".join(map(str, used))
             raise MisconfigurationException(f"Expected one curriculum, got {found}. Leave one of them out.")
@@ -108,7 +109,7 @@ class RefinementCurriculum(Callback):
         """Set I and the weight of the KL for the next step."""
         self._set(trainer, pl_module)
         if self.weights_in_use:
-            weight = torch.full((), self.kl_weight_at(trainer.global_step), device=pl_module.device)
+            weight = torch.full((), cast(Any, pl_module).network.kl_weight, device=pl_module.device)
             pl_module.log("train/kl_weight", weight)  # a number would be copied: a wait
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -172,16 +173,15 @@ def stretched(phases: Mapping[int, Any], max_steps: int) -> dict[int, Any]:
     }
 
 
-def _check(name: str, phases: Mapping[int, int | float | None]) -> None:
+def _check(name: str, phases: Mapping[int, int | float | None], value: str, instead_of_null: str) -> None:
     starts = list(phases)
     if not starts or starts[0] != 0:
         first = f"the first starts at {starts[0]}" if starts else "there is none"
-        value = "I" if name == "phases" else "WEIGHT"
         raise MisconfigurationException(f"Expected {name!r} to start at step 0, but {first}. Add a phase '0: {value}'.")
     if starts != sorted(starts):
         raise MisconfigurationException(f"Expected {name!r} in the order of their steps, got {starts}. Sort them.")
     *values, last = phases.values()
     if None in values or (starts == [0] and last is None):
         raise MisconfigurationException(
-            f"Expected null in {name!r} only at the end, after a phase, got {phases}. Use 0 for none."
+            f"Expected null in {name!r} only at the end, after a phase, got {phases}. {instead_of_null}"
         )
