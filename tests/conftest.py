@@ -1,5 +1,6 @@
 """Fixtures of all tests: small data sets, and the command `emorl` within the process."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, beside each other
@@ -15,6 +16,11 @@ settings.load_profile("patient")
 torch.set_num_threads(1)  # the same sums whatever the machine, and no crowd of threads in subprocesses
 
 # emorl is imported inside the fixtures: this file is loaded before jaxtyping's import hook, which checks its shapes.
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector from visiting what lives as long as the process: torch, Lightning and the tests."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,6 @@ def test_the_record_of_a_model_in_a_report_is_read(own):
 
 
 @pytest.mark.parametrize("load", [load_pretrained, load_module])
-@pytest.mark.usefixtures("unchecked")
 def test_functions_take_it(load, own):
     assert type(load(own, classes=imported("own_model.SoftKMeans")).network).__name__ == "SoftKMeans"
     with pytest.raises(TypeError, match="Expected a list of classes, got"):

@@ -393,7 +393,6 @@ def test_a_license_is_text(value, folder):
         lambda model: model.network.register_buffer("more", torch.ones(2).to_sparse()),
     ],
 )
-@pytest.mark.usefixtures("unchecked")
 def test_a_model_that_could_not_be_loaded_is_not_saved(folder, change):
     before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes")
     change(model)
@@ -481,7 +480,6 @@ def test_an_edited_card_is_kept_with_a_warning(folder, record):
 
 @pytest.mark.parametrize("killed", [False, True])  # by Ctrl-C, or without any cleanup
 @pytest.mark.parametrize("before", range(10))
-@pytest.mark.usefixtures("unchecked")
 def test_an_interrupted_save_leaves_the_former_or_the_new_model(before, killed, folder, monkeypatch):
     done = []
 
@@ -663,7 +661,6 @@ def test_deeply_nested_json_is_refused(folder, content):
 
 @pytest.mark.parametrize("classes", [SmallDecoder, "own.Decoder", ["own.Decoder"], [SmallDecoder, None]])
 @pytest.mark.parametrize("name", ["tetrominoes", "user/repo"])
-@pytest.mark.usefixtures("unchecked")
 def test_classes_are_a_list_of_classes(name, classes):
     with pytest.raises(TypeError, match=r"^Expected a list of classes, got [^\n]*\. Give it as classes="):
         emorl.from_pretrained(name, classes=classes)

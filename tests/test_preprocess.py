@@ -79,7 +79,6 @@ def test_what_is_no_picture_is_refused_in_one_line(bad):
         *((b"", "bytes"), ({}.values(), "dict_values"), ([[PIXELS]], "list"), (3, "int")),
     ],
 )
-@pytest.mark.usefixtures("unchecked")
 def test_an_object_of_another_type_is_refused_with_the_types_that_are_not(bad, kind):
     with pytest.raises(ValueError, match=rf"or a list of them, got picture 0, an object of type {kind}\.$"):
         preprocess(bad, 12, "square")

@@ -159,7 +159,6 @@ def test_the_settings_of_a_card_are_those_of_the_module():
     "setting",
     [{"refinement_steps": "x"}, {"test_draws": 0}, {"optimizer": {"class_path": "emorl.optim.Lion"}}],
 )
-@pytest.mark.usefixtures("unchecked")
 def test_settings_that_do_not_fit_are_one_line(setting, trained, shards, emorl, capsys):
     rewritten(trained[1], lambda model: model.update(setting, later=1))
     with pytest.raises(SystemExit) as ended:
@@ -171,7 +170,6 @@ def test_settings_that_do_not_fit_are_one_line(setting, trained, shards, emorl, 
 
 @pytest.mark.parametrize("load", [load_pretrained, load_module, package.from_pretrained])
 @pytest.mark.parametrize("value", [None, 3, ["tetrominoes"]])
-@pytest.mark.usefixtures("unchecked")
 def test_what_is_neither_text_nor_a_path_is_told(load, value):
     with pytest.raises(
         TypeError, match=r"^Expected the name of shipped weights, or the path of [^\n]*, got [^\n]*\. Names are"

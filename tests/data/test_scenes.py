@@ -39,7 +39,7 @@ def test_it_has_the_scenes_of_a_split_by_index(root):
     assert len(list(Scenes(root, "test"))) == 3
 
 
-def test_an_index_is_an_integer_of_any_type(root, unchecked):
+def test_an_index_is_an_integer_of_any_type(root):
     scenes = Scenes(root)
     for index in (np.int64(3), torch.tensor(3)):
         assert scenes[index]["index"] == 3
@@ -63,7 +63,6 @@ def test_scenes_with_factors_are_batches_of_a_loader(root, num_workers):
 
 
 @pytest.mark.parametrize("labels", ["factors", "segmentation", None, 3, {"factors"}])
-@pytest.mark.usefixtures("unchecked")
 def test_labels_are_a_tuple(root, labels):
     told = rf"^labels: expected a tuple of segmentation, factors, got {re.escape(repr(labels))}; give a tuple, such as"
     with pytest.raises(DataError, match=told):
@@ -112,7 +111,7 @@ def test_an_index_out_of_range_names_both_bounds(root, past):
             scenes[index]
 
 
-def test_an_unknown_label_is_an_error(root, unchecked):
+def test_an_unknown_label_is_an_error(root):
     with pytest.raises(DataError, match="expected labels among segmentation, factors, got mask; leave it out"):
         Scenes(root, "train", labels=("segmentation", "mask"))
 

@@ -113,7 +113,7 @@ def test_version_1_draws_these_scenes():
     assert digest.hexdigest() == "ecf6393b74eb5b9f9b7d5f4f024700b3959ef839e9509c248ac083dd91dec501"
 
 
-def test_statistics_are_those_of_the_real_data_set(monkeypatch, unchecked):
+def test_statistics_are_those_of_the_real_data_set(monkeypatch):
     """In the published set, an object is no S or Z with a probability of 0.5033. Nothing is drawn, which takes long.
 
     Uniform shapes without the rejection of overlaps, or with that of single objects, would give (15 / 19)^3 = 0.4921.

@@ -10,8 +10,8 @@ import torch
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Return a context without autocast."""
-    if not torch.amp.is_autocast_available(device.type):
+    """Return a context without autocast, which leaves no trace in a recorded program unless there is one to end."""
+    if not (torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
