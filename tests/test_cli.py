@@ -422,6 +422,16 @@ def test_a_run_keeps_its_record(command, run, emorl):
     assert (run / command / "config.yaml").exists()
 
 
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_a_run_keeps_its_record_when_it_is_tested_within_its_folder(command, run, emorl, monkeypatch, shards):
+    (last,) = run.glob("**/*.ckpt")
+    record = (run / "config.yaml").read_bytes()
+    monkeypatch.chdir(run)
+    emorl(command, f"--ckpt_path={last}", f"--data.root={shards}", "--trainer.logger=false", *QUIET)
+    assert (run / "config.yaml").read_bytes() == record
+    assert (run / command / "config.yaml").exists()
+
+
 def test_a_run_that_began_with_weights_goes_on(run, here, emorl):
     (last,) = run.glob("**/*.ckpt")
     (here / "pre.ckpt").unlink()

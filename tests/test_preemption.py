@@ -13,7 +13,7 @@ import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, LambdaCallback, ModelCheckpoint
 
 import tiny
 import warm
@@ -278,6 +278,20 @@ def test_a_finished_run_can_be_made_longer_exactly(shards, tmp_path):
     longer = run(tmp_path / "short", 7, ckpt_path=tmp_path / "short" / "last.ckpt")
     at_once = run(tmp_path / "at_once", 7)
     assert all(torch.equal(value, longer[name]) for name, value in at_once.items())
+
+
+@pytest.mark.parametrize("ending", [{"max_steps": 3}, {"max_steps": 4}, {"max_epochs": 1}])
+def test_the_last_checkpoint_has_the_current_weights_beside_their_average(ending, shards, tmp_path):
+    average = EMAWeightAveraging(decay=0.9, use_buffers=False)
+    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=2)
+    trainer = tiny.trainer(tmp_path, callbacks=[average, Preemption(), keep], enable_checkpointing=True, **ending)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    saved = torch.load(tmp_path / "last.ckpt")
+    assert saved["global_step"] == trainer.global_step
+    current, averaged = (
+        saved[name]["network.refinement.mean.weight"] for name in ("current_model_state", "state_dict")
+    )
+    assert not torch.equal(current, averaged)
 
 
 def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import ReduceLROnPlateau
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR
@@ -187,6 +187,61 @@ def test_the_patience_of_early_stopping_is_the_checkpoints(patience, shards, tmp
         return trainer
 
     fit(1, 1)
-    told = "EarlyStopping.patience = 1, got 50"
+    told = r"EarlyStopping\(val/mse\).patience = 1, got 50"
     with nullcontext() if patience == 1 else pytest.raises(MisconfigurationException, match=told):
         fit(patience, 2, tmp_path / "step=1.ckpt")
+
+
+def test_each_early_stopping_keeps_its_patience(shards, tmp_path):
+    def fit(patience, steps, resume=None):
+        keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        stops = [EarlyStopping("val/mse", patience=patience), EarlyStopping("val/nll", patience=5)]
+        limits = {"max_steps": steps, "limit_val_batches": 1, "check_val_every_n_epoch": None, "val_check_interval": 1}
+        trainer = tiny.trainer(tmp_path, callbacks=[keep, *stops], enable_checkpointing=True, **limits)
+        trainer.fit(tiny.module(**PARTS), tiny.data(shards), ckpt_path=resume)
+
+    fit(3, 1)
+    with pytest.raises(MisconfigurationException, match=r"EarlyStopping\(val/mse\).patience = 3, got 50"):
+        fit(50, 2, tmp_path / "step=1.ckpt")
+
+
+class Score(Callback):
+    """Sets the score of each validation, by its step, and fails in a later step."""
+
+    def __init__(self, scores, fails=None):
+        self.scores, self.fails = scores, fails
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.fails:
+            raise RuntimeError("power cut")
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        pl_module.log("score", self.scores[trainer.global_step])
+
+
+def test_what_a_validation_decided_is_resumed(shards, tmp_path):
+    """The learning rate that follows a score, and the best checkpoint."""
+    scores = {2: 0.5, 4: 0.9, 6: 0.7, 8: 0.6}
+
+    def run(folder, fails=None, resume=None):
+        keep = ModelCheckpoint(folder, save_last=True, every_n_train_steps=2)
+        best = ModelCheckpoint(folder, "best", monitor="score", mode="max", enable_version_counter=False)
+        scheduler = partial(ReduceLROnPlateau, monitor="score", mode="max", factor=0.5, patience=0, eps=0.0)
+        trainer = tiny.trainer(
+            folder,
+            callbacks=[Score(scores, fails), keep, best],
+            enable_checkpointing=True,
+            max_steps=8,
+            val_check_interval=2,
+            check_val_every_n_epoch=None,
+            limit_val_batches=1,
+        )
+        module = tiny.module(optimizer=partial(SGD, lr=1e-9), scheduler=scheduler)
+        with pytest.raises(RuntimeError, match="power cut") if fails else nullcontext():
+            trainer.fit(module, tiny.data(shards), ckpt_path=resume)
+        return trainer.optimizers[0].param_groups[0]["lr"], torch.load(folder / "best.ckpt")["global_step"]
+
+    for fails in (5, 7):
+        run(tmp_path / str(fails), fails)
+        assert run(tmp_path / str(fails), None, tmp_path / str(fails) / "last.ckpt") == (2.5e-10, 4)
+    assert run(tmp_path / "whole") == (2.5e-10, 4)

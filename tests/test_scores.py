@@ -17,7 +17,14 @@ from emorl.metrics.functional import (
     resize_masks,
     segmentation_covering,
 )
-from emorl.model import Components, EfficientMORL, GaussianLikelihood, ImageNoise, MixtureLikelihood, SlotAttention
+from emorl.model import (
+    Components,
+    GaussianLikelihood,
+    GaussianPixels,
+    ImageNoise,
+    MixtureLikelihood,
+    SlotAttention,
+)
 from emorl.scores import Scores
 
 SEGMENTATION = {  # and whether they leave out the background
@@ -167,8 +174,14 @@ def test_log_likelihood_is_that_of_torch_distributions(likelihood):
     else:
         joint = Normal(rgb, likelihood.scale).log_prob(image.unsqueeze(1)).exp() * components.masks
         density = joint.sum(1).log()
-    value = -likelihood(components, image).double() - EfficientMORL.nll_constant * 3 * 4 * 5
+    value = -likelihood(components, image).double() - likelihood.constant * 3 * 4 * 5
     torch.testing.assert_close(value, density.double().sum((1, 2, 3)), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", [GaussianLikelihood, MixtureLikelihood, GaussianPixels])
+def test_the_constant_of_the_log_likelihood_is_counted_once(likelihood):
+    model = tiny.network(likelihood=likelihood)
+    assert model.nll_constant == (0 if likelihood is GaussianPixels else math.log(2 * math.pi) / 2)
 
 
 def test_active_slots_match_a_loop():

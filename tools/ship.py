@@ -50,12 +50,14 @@ def ship(run: Path, name: str, data: str) -> None:
         data: Folder of the shards that the run was trained on.
     """
     checkpoint, folder = run / "checkpoints" / "last.ckpt", Path(str(WEIGHTS))
-    (folder / name).parent.mkdir(exist_ok=True)
-    save_pretrained(checkpoint, name, folder, card(run, checkpoint, Manifest.load(data)))
+    described = card(run, checkpoint, Manifest.load(data))
     with TemporaryDirectory() as temporary:
         history = Path(temporary, "metrics.csv")
-        history.write_text(whole_history(trainings(load_card(name))))
-        write_figure(training_figure({name: [history]}), folder, name)
+        history.write_text(whole_history(trainings(described)))
+        figure = training_figure({name: {int(described["seed"]): history}})
+    (folder / name).parent.mkdir(exist_ok=True)
+    save_pretrained(checkpoint, name, folder, described)
+    write_figure(figure, folder, name)
     decomposed(name, data)
 
 
@@ -91,13 +93,19 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
     } | record
 
 
-def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[str, Any] | str | None:
-    """Return the origin on the card of the shipped weights that a run started from, or the path of a checkpoint.
+def origin(weights: str | None, versions: dict[str, Any], steps: int) -> dict[str, Any] | None:
+    """Return the origin on the card of the shipped weights that a run started from; None if it started from nothing.
 
     If the run itself made these weights and is shipped again, the card keeps their origin.
+
+    Raises:
+        DataError: if it started from other weights, whose training would be missing on the card.
     """
+    if weights is None:
+        return None
     if weights not in names():
-        return weights
+        remedy = "ship these weights first, and start the run from them by name"
+        raise DataError.of("pretrained", expected="the name of shipped weights", got=weights, remedy=remedy)
     shipped = load_card(weights)
     if (shipped["versions"], shipped["steps"]) == (versions, steps):
         return shipped["started_from"]  # type: ignore[no-any-return]

@@ -262,8 +262,8 @@ class EmorlCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer, without callbacks that would have no effect.
 
-        Without a logger, no learning rate is logged; a trial run (``fast_dev_run``) writes no files. Logs of a test or
-        a prediction are written to a separate folder next to the results.
+        Without a logger, no learning rate is logged; a trial run (``fast_dev_run``) writes no files. Logs and record of
+        a test or a prediction are written to a separate folder next to the results.
         """
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
         curve = self.subcommand == "fit" and trainer["logger"] is not False
@@ -276,10 +276,10 @@ class EmorlCLI(LightningCLI):
             keys[:] = [key for key in keys if key not in ("report", "predictions")]
         if isinstance(trainer["callbacks"], list):
             trainer["callbacks"] = [part for part in trainer["callbacks"] if not isinstance(part, idle)]
-        if self.subcommand in ("test", "predict") and output_dir:
-            kwargs["default_root_dir"] = Path(output_dir, str(self.subcommand))
-            if trainer["logger"] is None:  # Lightning's default, which would repeat the report's numbers in a folder
-                kwargs["logger"] = False
+        if output_dir and trainer["logger"] is None:  # Lightning's default, which would repeat the report's numbers
+            kwargs["logger"] = False
+        if self.subcommand != "fit" and (output_dir or trainer["logger"] is False):  # not over the record of a training
+            kwargs["default_root_dir"] = Path(output_dir or trainer["default_root_dir"] or "", str(self.subcommand))
         checkpoint = self._get(self.config, "ckpt_path")
         if self.subcommand == "fit" and checkpoint and checkpoint not in LIGHTNINGS and trainer["logger"]:
             loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]

@@ -38,7 +38,7 @@ from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.provenance import record_of, training
 from emorl.ranges import at_least, whole
 from emorl.renamed import current
-from emorl.resume import check_optimizers, check_resumed
+from emorl.resume import check_optimizers, check_resumed, keepers, save_last
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
@@ -337,7 +337,9 @@ class SlotModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_validation_end(self) -> None:
-        """Step a `ReduceLROnPlateau`.
+        """Step a `ReduceLROnPlateau`, and save what callbacks have learned from a validation in ``last.ckpt``.
+
+        A run that resumes does not repeat the validation.
 
         Raises:
             MisconfigurationException: if its metric is not logged.
@@ -352,6 +354,8 @@ class SlotModule(LightningModule):
                     f"Choose one of {', '.join(metrics)}."
                 )
             scheduler.step(metrics[monitor])
+        if fitting and keepers(self.trainer):
+            save_last(self.trainer)
 
     def setup(self, stage: str) -> None:
         """Check that model, data and trainer fit together, see `check_surroundings`; on CPU, tune the process."""

@@ -1,19 +1,37 @@
-"""Checks of a run that resumes: settings that its checkpoint restores, and whether steps remain."""
+"""The checkpoint that a run resumes from, and checks: settings that it restores, and whether steps remain."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import LambdaLR
 
 _MODEL = ("optimizer", "scheduler")
 _DATA = ("seed", "window")  # of the order of training
 _OPTIONS = {"data.seed": "seed_everything"}  # options of the command line with another name
+
+
+def keepers(trainer: Trainer) -> list[ModelCheckpoint]:
+    """Return the callbacks that define the path of ``last.ckpt``."""
+    callbacks = trainer.checkpoint_callbacks
+    return [callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.save_last]
+
+
+def save_last(trainer: Trainer) -> Path:
+    """Overwrite the last checkpoint, from which the run resumes, and return its path."""
+    keeper = keepers(trainer)[0]
+    assert keeper.dirpath is not None
+    path = keeper.last_model_path or f"{keeper.dirpath}/{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
+    keeper.last_model_path = path  # else its next file would be last-v1.ckpt
+    trainer.save_checkpoint(path, weights_only=False)
+    return Path(path)
 
 
 def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
@@ -38,7 +56,8 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     now = dict(_kept(module.hparams, data))
     before = dict(_kept(checkpoint.get("hyper_parameters", {}), checkpoint.get("datamodule_hyper_parameters", {})))
     for part in module.trainer.early_stopping_callbacks:
-        name, state = f"{type(part).__name__}.patience", checkpoint.get("callbacks", {}).get(part.state_key, {})
+        state = checkpoint.get("callbacks", {}).get(part.state_key, {})
+        name = f"{type(part).__name__}({part.monitor}).patience"
         before[name], now[name] = state.get("patience", part.patience), part.patience
     changed = [name for name in before if name in now and now[name] != before[name]]
     if changed:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import LambdaCallback
 
 import tiny
 from emorl.callbacks import Cost, RefinementCurriculum
@@ -45,6 +46,15 @@ def test_time_is_that_of_the_steps_alone(shards, tmp_path, capsys, monkeypatch):
     assert len(capsys.readouterr().out.splitlines()) == 1  # never four steps without a validation among them
     fit(shards, tmp_path, cost, limit_val_batches=1, val_check_interval=5, check_val_every_n_epoch=None)
     assert "0.5 s a step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("warm", [0, 1])
+def test_a_step_of_a_second_takes_a_second(warm, shards, tmp_path, capsys, monkeypatch):
+    watch = SimpleNamespace(seconds=0)
+    monkeypatch.setattr("emorl.callbacks.cost._now", lambda _: watch.seconds)
+    count = LambdaCallback(on_train_batch_end=lambda *_: setattr(watch, "seconds", watch.seconds + 1))
+    fit(shards, tmp_path, count, Cost(warm=warm, steps=4))
+    assert "1 s a step" in capsys.readouterr().out
 
 
 def test_steps_are_counted_not_batches(shards, tmp_path, capsys):

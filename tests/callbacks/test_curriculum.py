@@ -1,5 +1,7 @@
 """The curriculum: phases, their checks, and how they scale with the length of a run."""
 
+from contextlib import nullcontext
+
 import pytest
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
@@ -221,6 +223,20 @@ def test_a_training_that_is_stopped_leaves_the_model_its_own_weight(shards, tmp_
     module = tiny.module(network=tiny.network(kl_weight=0.5))
     trainer.fit(module, tiny.data(shards))
     assert module.network.kl_weight == 0.5
+
+
+def test_a_training_that_fails_leaves_the_model_its_own_weight(shards, tmp_path):
+    def fail(trainer, *_):
+        if trainer.global_step == 2:
+            raise RuntimeError("power cut")
+
+    module = tiny.module(network=tiny.network(kl_weight=0.5))
+    for callbacks in ([LambdaCallback(on_train_batch_end=fail)], []):
+        curriculum = RefinementCurriculum(kl_weights={0: 1.0, 100: 0.5})
+        trainer = tiny.trainer(tmp_path, max_steps=3, callbacks=[curriculum, *callbacks], limit_val_batches=0)
+        with pytest.raises(RuntimeError, match="power cut") if callbacks else nullcontext():
+            trainer.fit(module, tiny.data(shards))
+        assert module.network.kl_weight == 0.5
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from importlib.metadata import version
 import pytest
 import wandb
 import yaml
+from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import CSVLogger
 
 import emorl as package
 import tiny
 import warm
-from emorl.callbacks.record import by_class
+from emorl.callbacks.record import RunRecord, by_class
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
 from emorl.files import locked
@@ -25,6 +26,21 @@ QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--
 def git(folder, *arguments):
     command = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_folder_above_the_working_directory_is_that_of_another_run_too(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "scripts").mkdir()
+    monkeypatch.chdir(tmp_path / "scripts")
+    parser = LightningArgumentParser()
+    parser.add_argument("--ckpt_path", type=str | None)
+    for source, told in ((None, "Expected a new folder for a new run"), ("../checkpoints/last.ckpt", None)):
+        record = RunRecord(parser, parser.parse_object({"ckpt_path": source}))
+        record.folder, record.named = tmp_path, False
+        with record.held:
+            error = record._hold()
+        assert error is None if told is None else error.startswith(told)
 
 
 @pytest.mark.parametrize("logger", ["false", "pytorch_lightning.loggers.CSVLogger", "TensorBoardLogger"])

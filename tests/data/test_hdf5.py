@@ -9,6 +9,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from emorl.data.cli import main
 from emorl.data.generate.tetrominoes import Tetrominoes
@@ -303,6 +304,21 @@ def test_export_and_convert_commands_are_inverse(tmp_path, tetrominoes, capsys):
     assert replace(one, source={}, splits={}) == replace(two, source={}, splits={})
     for split, described in one.splits.items():
         assert two.splits[split].shards == described.shards  # the same bytes
+
+
+def test_the_crop_of_the_images_survives_export_and_conversion(tmp_path):
+    folder, file = tmp_path / "photos", tmp_path / "cropped.h5"
+    folder.mkdir()
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(folder / "a.png")
+    assert not main(["convert", "folder", str(folder), str(tmp_path / "one"), "--size", "8", "--crop", "center"])
+    export_hdf5(tmp_path / "one", file)
+    assert not main(["convert", "hdf5", str(file), str(tmp_path / "two")])
+    assert [Manifest.load(tmp_path / each).crop_left("center") for each in ("one", "two")] == ["square", "square"]
+    with h5py.File(file, "r+") as written:  # as written by earlier versions
+        described = json.loads(written.attrs["emorl"])
+        del described["crop"]
+        written.attrs["emorl"] = json.dumps(described)
+    assert "crop" not in HDF5File(file).provenance
 
 
 def test_the_exported_layout_is_the_authors(tmp_path, tetrominoes):

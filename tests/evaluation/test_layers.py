@@ -54,6 +54,15 @@ def test_layers_decode_the_samples_of_the_bottom_up_pass(module, scenes):
         assert reading.components is stage.components
 
 
+def test_with_several_draws_a_batch_has_the_same_readings_whichever_draws_win(scenes):
+    module = tiny.module(network=tiny.lively(tiny.network(num_layers=2)), test_refinement_steps=1, test_draws=4).eval()
+    network, _, inference = look(module, scenes.batch([0, 1, 2, 3]))
+    assert not inference.layers[-1].slots.equal(inference.stages[0].slots)  # or the test would say nothing
+    readings = read(network, inference)
+    assert [(reading.name, reading.step) for reading in readings] == [("layer 1", None), ("layer 2", 0), ("step 1", 1)]
+    assert readings[1].components is inference.stages[0].components
+
+
 def test_each_iteration_of_slot_attention_is_a_layer_equal_to_its_stage(scenes):
     module = tiny.module(network=tiny.lively(tiny.network(cls=SlotAttention)), test_refinement_steps=3).eval()
     network, batch, inference = look(module, scenes.batch([0, 3]))

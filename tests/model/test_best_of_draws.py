@@ -46,13 +46,14 @@ def test_every_stage_of_every_image_is_that_of_its_lowest_bound(name):
 
 @EACH
 @torch.no_grad()
-def test_layers_and_terms_are_those_of_the_last_stage(name):
+def test_layers_are_those_of_the_last_stage_and_terms_of_the_first(name):
     found = inferences(tiny.lively(tiny.FAMILY[name]()).eval(), 4)
     best = best_of(4, found.__getitem__, IMAGES)
-    draws = torch.stack([bound(one.stages[-1], IMAGES) for one in found]).argmin(0).tolist()
-    for image, draw in enumerate(draws):
-        ours, theirs = ([each[image] for each in tensors([one.layers, one.terms])] for one in (best, found[draw]))
-        assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    for stage, part in ((-1, "layers"), (0, "terms")):
+        draws = torch.stack([bound(one.stages[stage], IMAGES) for one in found]).argmin(0).tolist()
+        for image, draw in enumerate(draws):
+            ours, theirs = ([each[image] for each in tensors(getattr(one, part))] for one in (best, found[draw]))
+            assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
 
 
 @EACH

@@ -24,6 +24,15 @@ def test_a_program_that_dynamo_records_computes_what_the_model_does():
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_traced_program_takes_any_batch_whatever_the_groups(unchecked):
+    model = tiny.network(decode_chunk=2).eval().requires_grad_(False)
+    program = torch.jit.trace(lambda images: model.encode(images).slots, torch.rand(4, 3, 12, 12), check_trace=False)
+    for batch in (1, 6):
+        images = torch.rand(batch, 3, 12, 12)
+        torch.testing.assert_close(program(images), model.encode(images).slots)
+
+
 def test_tensors_without_data_have_the_same_shapes(unchecked):
     compare_shapes()
 

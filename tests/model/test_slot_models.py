@@ -141,6 +141,14 @@ class Single(SlotAttention):
         return super().initial(*args).float()
 
 
+class Late(EfficientMORL):
+    """Layers that end before the slots of the first stage."""
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        return inference._replace(layers=inference.layers[:-1])
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
@@ -153,11 +161,19 @@ class Single(SlotAttention):
         (Bright, "attention that sums to one"),
         (Single, "in float64: Any batch"),
         (Zero, "a first stage of no steps"),
+        (Late, "a last layer with the slots of the stage of no steps"),
     ],
 )
 def test_a_model_that_breaks_the_contract_is_told_how(broken, told):
     with pytest.raises(AssertionError, match=told):
         check_slot_model(partial(broken, **SIZES))
+
+
+@pytest.mark.parametrize("num_slots", [2, 3])
+@pytest.mark.parametrize("width", [4, 8])
+def test_few_slots_that_know_their_number_are_told(num_slots, width):
+    with pytest.raises(AssertionError, match="order of their draws"):
+        check_slot_model(partial(Numbered, num_slots=num_slots, slot_dim=width, feature_dim=4), 8)
 
 
 def test_what_is_no_slot_model_is_told():

@@ -41,7 +41,7 @@ class Cost(Callback):
         module = cast(SlotModule, pl_module)
         size = sum(parameter.numel() for parameter in module.network.parameters())
         _say(trainer, f"{size:,} parameters; time and memory follow after {self.warm + self.steps} steps")
-        self._begin(trainer, module.refinement_steps)
+        self._begin(trainer, module.refinement_steps, module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -49,7 +49,7 @@ class Cost(Callback):
         """Measure the step, and print the cost after the last measured one."""
         refinement_steps = cast(SlotModule, pl_module).refinement_steps
         if refinement_steps != self.refinement_steps:
-            self._begin(trainer, refinement_steps)
+            self._begin(trainer, refinement_steps, pl_module.device)
         taken = trainer.global_step - self.first
         if self.mark is None and taken >= self.warm:
             self.mark = _now(pl_module.device)
@@ -60,11 +60,11 @@ class Cost(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure again after validation."""
         if not self.told:
-            self._begin(trainer, self.refinement_steps)
+            self._begin(trainer, self.refinement_steps, pl_module.device)
 
-    def _begin(self, trainer: Trainer, refinement_steps: int) -> None:
+    def _begin(self, trainer: Trainer, refinement_steps: int, device: torch.device) -> None:
         self.refinement_steps, self.first = refinement_steps, trainer.global_step
-        self.mark, self.told = None, False
+        self.mark, self.told = None if self.warm else _now(device), False
 
     def _sentence(self, trainer: Trainer, pl_module: LightningModule, seconds: float) -> str:
         measured = f"{seconds:.3g} s a step at I = {self.refinement_steps}, peak memory {memory(pl_module.device)}"

@@ -64,6 +64,7 @@ class RefinementCurriculum(Callback):
         self.in_use: dict[int, int] = stretched(phases or {}, -1)
         self.weights_in_use: dict[int, float] = stretched(kl_weights or {}, -1)
         self.step = 0  # of the checkpoint, or 0
+        self.changed = False  # whether the model has a weight of the KL that is not its own
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Rescale the phases to the length of the run.
@@ -118,8 +119,16 @@ class RefinementCurriculum(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the model with its own weight of the KL."""
-        if self.weights_in_use:
+        self._leave(pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the model with its own weight of the KL, for the next training in this process."""
+        self._leave(pl_module)
+
+    def _leave(self, pl_module: LightningModule) -> None:
+        if self.changed:
             cast(Any, pl_module).network.kl_weight = self._last_weight
+            self.changed = False
 
     def _check_model(self, module: SlotModule) -> None:
         try:
@@ -158,6 +167,7 @@ class RefinementCurriculum(Callback):
             module.refinement_steps = self.value_at(step)
         if self.weights_in_use:
             module.network.kl_weight = self.kl_weight_at(step)
+            self.changed = True
 
 
 def stretched(phases: Mapping[int, Any], max_steps: int) -> dict[int, Any]:

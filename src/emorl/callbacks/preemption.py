@@ -14,7 +14,9 @@ from typing import Any
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint
+
+from emorl.resume import keepers, save_last
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Preemption(Checkpoint):
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.step = 0
+        self.step = self.kept = 0
         self.saved: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -53,7 +55,7 @@ class Preemption(Checkpoint):
         environment = trainer._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False
-        if stage == "fit" and not _keepers(trainer):
+        if stage == "fit" and not keepers(trainer):
             raise MisconfigurationException(
                 "Expected a ModelCheckpoint with 'save_last: true' with Preemption, got none. Add one."
             )
@@ -64,6 +66,7 @@ class Preemption(Checkpoint):
         A background job, for which the shell ignores Ctrl-C, continues to ignore it.
         """
         self.received = self.saved = None
+        self.kept = 0
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         for number in (signal.SIGUSR1, signal.SIGTERM):
@@ -92,15 +95,23 @@ class Preemption(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if any process received a signal, except while gradients accumulate and after the last step."""
-        unfinished = self.step < trainer.global_step != trainer.max_steps
-        if unfinished and _any(trainer, self.received is not None):
-            self.saved = save(trainer)
+        """Save after the last step, and if any process received a signal, except while gradients accumulate.
+
+        In ``on_train_end`` the weights may already be replaced by their average.
+        """
+        if trainer.fast_dev_run or self.step == trainer.global_step:  # type: ignore[attr-defined]
+            return
+        if _last(trainer):
+            save_last(trainer)
+            self.kept = trainer.global_step
+        elif _any(trainer, self.received is not None):
+            self.saved = save_last(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if `ModelCheckpoint` has not saved at the last step, except in a trial run."""
-        if not trainer.fast_dev_run and _keepers(trainer)[0]._last_global_step_saved != trainer.global_step:  # type: ignore[attr-defined]
-            save(trainer)
+        """Save the last step of a training that was stopped after `on_train_batch_end`, except in a trial run."""
+        kept = {self.kept, *(keeper._last_global_step_saved for keeper in keepers(trainer))}
+        if not trainer.fast_dev_run and trainer.global_step not in kept:  # type: ignore[attr-defined]
+            save_last(trainer)
 
     def _go(self, trainer: Trainer) -> None:
         """End the process if the last step was saved."""
@@ -112,16 +123,6 @@ class Preemption(Checkpoint):
             if number == signal.SIGUSR1 and (job := slurm_job()):
                 queue_again(job)
         raise SystemExit(128 + number)
-
-
-def save(trainer: Trainer) -> Path:
-    """Overwrite the last checkpoint, from which the run resumes, and return its path."""
-    keeper = _keepers(trainer)[0]
-    assert keeper.dirpath is not None
-    path = keeper.last_model_path or f"{keeper.dirpath}/{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
-    keeper.last_model_path = path  # else its next file would be last-v1.ckpt
-    trainer.save_checkpoint(path, weights_only=False)
-    return Path(path)
 
 
 def slurm_job() -> str | None:
@@ -140,9 +141,10 @@ def queue_again(job: str) -> None:
         logger.warning("'scontrol requeue %s' failed with status %d: submit the job again to resume", job, status)
 
 
-def _keepers(trainer: Trainer) -> list[ModelCheckpoint]:
-    callbacks = trainer.checkpoint_callbacks
-    return [callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.save_last]
+def _last(trainer: Trainer) -> bool:
+    """Return whether training ends after this step."""
+    epochs = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+    return trainer.should_stop or epochs or trainer.global_step == trainer.max_steps
 
 
 def _any(trainer: Trainer, decision: bool) -> bool:

@@ -67,7 +67,8 @@ class RunRecord(SaveConfigCallback):
         except (DataError, OSError) as error:
             return str(error)
         last = self.folder / "checkpoints" / "last.ckpt"
-        own = self.source in LIGHTNINGS or self.folder.resolve() in Path(self.source or "").resolve().parents
+        resumed = self.source is not None and self.folder.resolve() in Path(self.source).resolve().parents
+        own = self.source in LIGHTNINGS or resumed
         if last.exists() and not own:
             other = "--trainer.logger.version NEW" if self.named else "another --trainer.default_root_dir"
             remedy = f"To resume that run, give --ckpt_path {last}; to start a new run, {other}."

@@ -19,9 +19,9 @@ def best_of(draws: int, infer: Callable[[int], Inference], image: Float[Tensor, 
     """Return each image's best inference among several draws, stage by stage.
 
     A stage is scored by its bound, nll + KL, or by its squared error if the model has no likelihood. The lowest score
-    wins; no label is used. So stage i equals the last stage of ``best_of`` with i steps. Layers and terms are those of
-    the draw that wins the last stage. An image's result does not depend on the rest of its batch. Time grows with the
-    number of draws, memory does not.
+    wins; no label is used. So stage i equals the last stage of ``best_of`` with i steps. Terms are those of the draw
+    that wins the first stage, layers those of the draw that wins the last one. An image's result does not depend on the
+    rest of its batch. Time grows with the number of draws, memory does not.
 
     Args:
         draws: number N of inferences of each image.
@@ -58,12 +58,12 @@ def bound(stage: Stage, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, " 
 
 def _better(best: Inference, found: Inference, image: Tensor) -> Inference:
     nothing = image.new_full((), torch.nan)  # for losses, which are defined for a batch, not for an image
-    stages = []
+    stages, wins = [], []
     for old, new in zip(best.stages, found.stages, strict=True):
-        takes = bound(new, image) < bound(old, image)
+        wins.append(takes := bound(new, image) < bound(old, image))
         chosen = {name: _choose(takes, getattr(old, name), getattr(new, name)) for name in _OF_AN_IMAGE}
         stages.append(Stage(step=old.step, mean_nll=None, loss=nothing, **chosen))
-    layers, terms = (_choose(takes, *pair) for pair in ((best.layers, found.layers), (best.terms, found.terms)))
+    layers, terms = _choose(wins[-1], best.layers, found.layers), _choose(wins[0], best.terms, found.terms)
     return Inference(stages, layers, terms, nothing)
 
 

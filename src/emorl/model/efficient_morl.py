@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from math import log, pi
 from typing import Any, ClassVar, cast
 
 import torch
@@ -25,7 +24,7 @@ from emorl.model.objective import Objective, stage_weight
 from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian, slot_kl
 from emorl.model.prior import Prior, ReversedPlusPlusPrior
-from emorl.model.recording import refuse_recording
+from emorl.model.recording import jit_traced, refuse_recording
 from emorl.model.recurrent import DualGRU, PosteriorCell
 from emorl.model.refinement import Refinement, as_leaf
 from emorl.model.slot_model import SlotModel
@@ -72,7 +71,6 @@ class EfficientMORL(SlotModel):
     min_steps: ClassVar[int] = 0
     score_names: ClassVar[tuple[str, ...]] = ("nll", "kl")
     objective_names: ClassVar[tuple[str, ...]] = ("objective.",)
-    nll_constant: ClassVar[float] = 0.5 * log(2 * pi)
 
     gradient_batch: Tensor
 
@@ -118,6 +116,11 @@ class EfficientMORL(SlotModel):
     @kl_weight.setter
     def kl_weight(self, weight: float) -> None:
         self.objective.kl_weight = weight
+
+    @property
+    def nll_constant(self) -> float:
+        """Constant that the nll omits for each channel-pixel, in nats: that of the likelihood."""
+        return self.likelihood.constant
 
     @property
     def term_names(self) -> tuple[str, ...]:
@@ -169,7 +172,8 @@ class EfficientMORL(SlotModel):
     def bottom_up_pass(self, image: Tensor, num_slots: int, noise: Noise) -> BottomUpPass:
         """Infer q(z^l | z^{l-1}, x), l = 1..L, from images in [0, 1]."""
         draws = self.bottom_up.draws(image.shape[0], num_slots, noise)
-        chunk = None if torch.compiler.is_compiling() else self.decode_chunk  # it would fix the number of groups
+        fixed = torch.compiler.is_compiling() or jit_traced()  # a program would have a fixed number of groups
+        chunk = None if fixed else self.decode_chunk
         if chunk is None or image.shape[0] <= chunk:
             return self.encode_group(image, draws)
         groups = zip(torch.split(image, chunk), torch.split(draws, chunk, dim=1), strict=True)

@@ -55,7 +55,7 @@ class Inference(NamedTuple):
     """
 
     stages: list[Stage]  # at least one; the last is the result
-    layers: list[Layer]  # empty for a model without attention
+    layers: list[Layer]  # empty for a model without attention; the last one has the slots of a stage of no steps
     terms: dict[str, Float[Tensor, " batch"]]  # further values of each image, by the names in ``term_names``
     loss: Float[Tensor, ""]  # to minimize in training
 

@@ -1,12 +1,13 @@
 """Pixel likelihoods p(x | z) of an image given its components.
 
-Both are unnormalized: they omit the constant 0.5 log 2 pi of each channel-pixel, as does the authors' code.
+Both omit the constant 0.5 log 2 pi of each channel-pixel, as does the authors' code.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from math import log
+from math import log, pi
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -28,6 +29,8 @@ class Likelihood(Described, ABC):
     >>> isinstance(GaussianLikelihood(scale=0.3), Likelihood)
     True
     """
+
+    constant: ClassVar[float] = 0.5 * log(2 * pi)  # that the nll omits for each channel-pixel, in nats
 
     def __init__(self, scale: float) -> None:
         super().__init__()

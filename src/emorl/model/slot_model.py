@@ -56,12 +56,16 @@ class SlotModel(Described, ABC):
     score_names: ClassVar[tuple[str, ...]] = ()  # which of ``nll`` and ``kl`` a stage has
     objective_names: ClassVar[tuple[str, ...]] = ()  # prefixes of buffers that belong to the training, not to the model
     has_attention: ClassVar[bool] = True  # whether an inference has layers
-    nll_constant: ClassVar[float] = 0.0  # constant that the nll omits for each channel-pixel, in nats
 
     @property
     def term_names(self) -> tuple[str, ...]:
         """The keys of ``terms`` in `Inference`."""
         return ()
+
+    @property
+    def nll_constant(self) -> float:
+        """Constant that the nll omits for each channel-pixel, in nats."""
+        return 0.0
 
     @abstractmethod
     def forward(
@@ -90,8 +94,9 @@ class SlotModel(Described, ABC):
     ) -> Encoding:
         """Infer the slots of images [B, 3, H, W], 8-bit or float in [0, 1], by `PosteriorMeans`.
 
-        An image always has the same slots: they depend neither on the call nor on the rest of the batch. Images are not
-        resized; decompositions may be poor at sizes that differ from those of training.
+        In evaluation mode, a trained model always gives an image the same slots: they depend neither on the call nor on
+        the rest of the batch. In training mode the batch counts as one of the training, see ``end_step``. Images are
+        not resized; decompositions may be poor at sizes that differ from those of training.
 
         Args:
             images: the images.

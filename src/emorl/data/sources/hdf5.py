@@ -54,6 +54,7 @@ class Contents:
         variant: variant of the data set.
         factors: factors of the objects.
         columns: names of the columns of the array `factors`: the factors and `visibility`.
+        crop: the crop that the images show, if not whole frames; earlier versions did not record it.
 
     >>> PUBLISHED["clevr6"].columns[-1]
     'visibility'
@@ -63,6 +64,7 @@ class Contents:
     variant: str
     factors: tuple[Factor, ...]
     columns: tuple[str, ...]
+    crop: str | None = None
 
 
 _CLEVR_FACTORS = tuple(factor for factor in FACTORS if factor.name in CLEVR_COLUMNS)
@@ -122,7 +124,7 @@ class HDF5File(Source):
         _, entities, height, width, _ = masks[0]
         stops = itertools.accumulate((shape[0] for shape in masks), initial=0)
         self.splits = dict(zip(groups, itertools.starmap(range, itertools.pairwise(stops)), strict=True))
-        self.dataset, self.variant = contents.dataset, contents.variant
+        self.dataset, self.variant, self._crop = contents.dataset, contents.variant, contents.crop
         self.image_size, self.max_objects = (height, width), entities - 1
         if self.path.name.startswith("clevr6"):  # even if the file has masks of more
             self.max_objects = min(6, self.max_objects)
@@ -130,8 +132,8 @@ class HDF5File(Source):
 
     @cached_property
     def provenance(self) -> dict[str, str | int]:
-        """Name and checksum of the file."""
-        return file_provenance(self.path)
+        """Name and checksum of the file, and the crop that its images show."""
+        return file_provenance(self.path) | ({} if self._crop is None else {"crop": self._crop})
 
     def records(self, start: int = 0) -> Iterator[Record]:
         """Yield the scenes from index `start` on.
@@ -178,7 +180,7 @@ def _contents(file: h5py.File, path: Path) -> Contents:
             value = json.loads(file.attrs[ATTRIBUTE])
         except (TypeError, ValueError, RecursionError) as error:
             raise DataError.of(where, expected="JSON", got=f"{error}", remedy=_REMEDY) from error
-        contents: Contents = parse(Contents, value, where)
+        contents: Contents = parse(Contents, {"crop": None} | value if isinstance(value, dict) else value, where)
         return contents
     known = (contents for name, contents in PUBLISHED.items() if path.name.startswith(name))
     return next(known, Contents(path.stem, "standard", (), ()))

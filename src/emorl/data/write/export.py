@@ -52,7 +52,9 @@ def export_hdf5(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
     manifest, path = Manifest.load(root), Path(path)
     if path.exists():
         raise DataError.of(path, expected="a new file", got="an existing file", remedy="delete it or choose another")
-    contents = Contents(manifest.dataset, manifest.variant, manifest.factors, _columns(manifest))
+    crop = manifest.source.get("crop")
+    shown = None if crop is None else str(crop)
+    contents = Contents(manifest.dataset, manifest.variant, manifest.factors, _columns(manifest), shown)
     samples = sum(split.samples for split in manifest.splits.values())
     with _create_file(path) as (file, output), tqdm(total=samples, unit="scene", disable=None) as bar:
         file.attrs[ATTRIBUTE] = json.dumps(asdict(contents))

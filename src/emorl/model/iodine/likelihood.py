@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import log, pi
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
@@ -44,6 +44,8 @@ class PixelMixture(Likelihood):
     >>> isinstance(GaussianPixels(), PixelMixture)
     True
     """
+
+    constant: ClassVar[float] = 0.0
 
     @abstractmethod
     def log_density(
