@@ -300,8 +300,8 @@ def test_shipped_weights_are_of_recipes_in_the_repository(name, built):
         known = {name: value for name, value in training["model"].items() if name not in ("network", "scheduler")}
         assert left == {"test_draws": 1} | known
         assert on_record(in_use(cli)) == phases
-        length = training["model"]["scheduler"]["init_args"]["total_steps"]
-        assert cli.trainer.max_steps == training["steps"] == length
+        length = training["model"]["scheduler"]["init_args"]["total_steps"]  # of earlier cards
+        assert cli.trainer.max_steps == training["steps"] == (length or training["steps"])
 
 
 @pytest.mark.parametrize("name", BASELINES)
