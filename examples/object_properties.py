@@ -38,7 +38,7 @@ def objects(scenes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     cut = F.adaptive_avg_pool2d(images[pairs.scene] * mask[pairs.scene, pairs.slot], 16)
     places = zip(pairs.scene.tolist(), pairs.label.tolist(), strict=True)
     shapes = np.array([records[scene].factors[label - 1]["shape"] for scene, label in places])
-    return slot[pairs.scene, pairs.slot].numpy(), cut.flatten(1).numpy(), shapes, pairs.scene.numpy()
+    return slot[pairs.scene, pairs.slot].numpy(), cut.flatten(1).double().numpy(), shapes, pairs.scene.numpy()
 
 
 def main(scenes: int) -> dict[str, float]:
