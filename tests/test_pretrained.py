@@ -20,7 +20,7 @@ from emorl.model import FourierPosition, Geco, PosteriorMeans, SlotAttention, sc
 from emorl.model.describe import describe
 from emorl.pretrained import assembled
 from emorl.saved import Weights
-from emorl.stored import save_pretrained
+from emorl.stored import load_card, save_pretrained
 
 ROOT = Path(__file__).parents[1]
 CLAIMED = {  # scores and digits in the tables of docs/results.md, by data set
@@ -207,6 +207,11 @@ def test_the_results_are_those_of_the_card(name):
             known = f"{score}_sd" in row
             cells.append(f"{row[score]:.{digits}f} ± {row[f'{score}_sd']:.{digits}f}" if known else "-")
         assert f"| {' | '.join(cells)} |" in results
+
+
+@pytest.mark.parametrize("name", stored.names())
+def test_cards_name_no_folder_of_the_machine_that_trained(name):
+    assert not re.findall(r'"[a-z_]+": "/[^"]*"', json.dumps(load_card(name)))
 
 
 def test_the_readme_quotes_the_cards():

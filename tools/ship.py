@@ -38,6 +38,7 @@ HISTORY = (
     *(name for _, columns, _ in TRAINING.values() for name in columns.values()),
 )
 ORIGIN = ("seed", "steps", "minutes", "started_from", "history", "versions", "trainer", "curriculum", "model")
+FOLDERS = ("default_root_dir", "logger")  # settings that name folders of the machine that trained
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -84,9 +85,9 @@ def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:
         "versions": versions,
         "tests": {folder.name: tested(folder) for folder in sorted((run / "tests").iterdir())},
         "draws": {folder.name: drawn(folder) for folder in sorted((run / "draws").iterdir())},
-        "trainer": config["trainer"],
+        "trainer": {name: value for name, value in config["trainer"].items() if name not in FOLDERS},
         "curriculum": config["curriculum"],
-        "data": config["data"],
+        "data": config["data"] | {"root": f"data/{Path(config['data']['root']).name}"},
     }
     return {
         f"total_{unit}": sum(training[unit] for training in trainings(record)) for unit in ("steps", "minutes")
