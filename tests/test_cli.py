@@ -64,6 +64,8 @@ def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
     assert torch.load(last)["global_step"] == 4
     assert list(here.rglob("pictures/*.png"))
     assert list(here.rglob("metrics.csv"))
+    if not recipe.stem.endswith("-fast"):  # a published recipe differs in what is trained, not in what follows
+        return
     emorl("test", *configs(recipe), *common, f"--ckpt_path={last}", "--output_dir=tested")
     stages = json.loads((here / "tested" / "metrics.json").read_text())
     assert {scores["mse"]["images"] for scores in stages.values()} == {2}
@@ -287,20 +289,19 @@ def test_a_folder_has_one_run(shards, here, emorl, capsys):
     assert (record["ckpt_path"], record["trainer"]["max_steps"]) == (None, 2)  # which repeats the run from its start
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("version", ["a", "b"])
-def test_a_finished_run_has_nothing_to_train(version, steps, shards, here, emorl, capsys):
+def test_a_finished_run_has_nothing_to_train(shards, here, emorl, capsys):
     small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
     arguments = (*configs(TETROMINOES), *small, f"--data.root={shards}", *QUIET)
     emorl("fit", *arguments, "--trainer.logger.version=a", "--trainer.max_steps=2")
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     capsys.readouterr()
-    again = ("--ckpt_path=runs/a/checkpoints/last.ckpt", f"--trainer.logger.version={version}")
-    line = error_of(emorl, capsys, "fit", *arguments, *again, f"--trainer.max_steps={steps}")
-    told = f"nothing to train: the checkpoint is at step 2, max_steps is {steps}; raise --trainer.max_steps"
-    assert line == f"emorl: error: {told}"
-    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
-    assert [path.name for path in (here / "runs").iterdir()] == ["a"]
+    for version, steps in (("a", 1), ("b", 2)):
+        again = ("--ckpt_path=runs/a/checkpoints/last.ckpt", f"--trainer.logger.version={version}")
+        line = error_of(emorl, capsys, "fit", *arguments, *again, f"--trainer.max_steps={steps}")
+        told = f"nothing to train: the checkpoint is at step 2, max_steps is {steps}; raise --trainer.max_steps"
+        assert line == f"emorl: error: {told}"
+        assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+        assert [path.name for path in (here / "runs").iterdir()] == ["a"]
 
 
 def test_a_run_that_is_refused_names_no_folder(shards, here, emorl, capsys):
@@ -413,22 +414,17 @@ def run(shards, here, emorl, request):
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
-def test_a_run_keeps_its_record(command, run, emorl):
+def test_a_run_keeps_its_record(command, run, emorl, monkeypatch, shards):
+    """Also if a command runs within its folder, without a logger."""
     (last,) = run.glob("**/*.ckpt")
     record = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert {path.name for path in record} == {"config.yaml", "hparams.yaml", "metrics.csv", "versions.json"}
     emorl(command, "-c", f"{run}/config.yaml", "--pretrained=null", f"--ckpt_path={last}")
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
-    assert (run / command / "config.yaml").exists()
-
-
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
-def test_a_run_keeps_its_record_when_it_is_tested_within_its_folder(command, run, emorl, monkeypatch, shards):
-    (last,) = run.glob("**/*.ckpt")
-    record = (run / "config.yaml").read_bytes()
+    (run / command / "config.yaml").unlink()
     monkeypatch.chdir(run)
     emorl(command, f"--ckpt_path={last}", f"--data.root={shards}", "--trainer.logger=false", *QUIET)
-    assert (run / "config.yaml").read_bytes() == record
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
     assert (run / command / "config.yaml").exists()
 
 
@@ -470,9 +466,8 @@ def test_weights_may_be_named_in_a_configuration(checkpoint, shards, here, emorl
     assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
-def test_an_untrained_model_is_named_one(command, shards, here, emorl, caplog):
-    emorl(command, f"--data.root={shards}", *QUIET)
+def test_an_untrained_model_is_named_one(shards, here, emorl, caplog):
+    emorl("predict", f"--data.root={shards}", *QUIET)
     assert "the model is untrained" in caplog.text
 
 

@@ -26,10 +26,10 @@ CASES = {  # kind of model, whether with GECO, further arguments, steps
 }
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+@pytest.fixture(params=CASES)
 def case(request):
     """Return a network and its steps."""
-    name, geco, arguments, steps = request.param
+    name, geco, arguments, steps = CASES[request.param]
     return tiny.FAMILY[name](**arguments | ({"geco": Geco("auto", warm_start=1)} if geco else {})), steps
 
 
@@ -114,6 +114,7 @@ class Meta(CPUAccelerator):
         """Take any device."""
 
 
+@pytest.mark.parametrize("case", ["EfficientMORL, I = 2", "Slot Attention", "IODINE"], indirect=True)
 def test_a_trainer_asks_for_one_answer_a_step(case, tmp_path, monkeypatch):
     network, steps = case
     answers = []  # what the host would wait for, but a step later
