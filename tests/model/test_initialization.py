@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from emorl.model import (
+    IODINE,
     BalancedInitialization,
     BigDecoder,
     EfficientMORL,
@@ -117,3 +118,15 @@ def test_balanced_attention_and_posteriors_start_at_unit_scale():
     posterior = model.bottom_up_pass(torch.rand(8, 3, 35, 35), 4, gaussian_noise)[0][0]
     assert scale(posterior.rho).mean().item() == pytest.approx(0.4, abs=0.1)
     assert model.refinement.mean.weight.std().item() == pytest.approx(0.1 * (2 / 32) ** 0.5, rel=0.1)
+
+
+def test_balanced_slots_of_iodine_start_dark_and_move_little():
+    torch.manual_seed(0)
+    model = IODINE(initialization=BalancedInitialization)
+    start, moved = (stage.posterior for stage in model(torch.rand(4, 3, 16, 16), steps=1).stages)
+    assert not start.mean.any()
+    assert start.distribution.scale.detach().unique().item() == pytest.approx(0.36, abs=0.01)
+    assert 0.01 < moved.mean.detach().std().item() < 0.3
+    colors, logits = model.decoder.draw(0.35 * torch.randn(8, 4, 32), (16, 16))
+    assert 0.05 < colors.std().item() < 0.5
+    assert 0.05 < logits.std().item() < 0.5

@@ -79,8 +79,8 @@ class BalancedInitialization(Initialization):
     a thousandth of their scale. This one has He-normal weights; attention logits of standard deviation about 1; values
     twice as large; small residual MLPs, which would otherwise add the same large offset to all slots; posterior and
     prior scales of about 0.35; dark and equal colors of all slots, and of all pixels of a strided decoder's position
-    (Aitken et al., 2017); small refinement steps. Position projections, LayerNorms and recurrent cells keep PyTorch's
-    defaults.
+    (Aitken et al., 2017); small refinement steps. Position projections, LayerNorms and recurrent cells keep the values
+    of their construction.
 
     >>> from emorl.model import EfficientMORL
     >>> model = EfficientMORL(initialization=BalancedInitialization)
@@ -97,36 +97,39 @@ class BalancedInitialization(Initialization):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         with torch.no_grad():
             for part in model.modules():
-                _balance(part)
+                balance(part)
 
 
 @singledispatch
-def _balance(part: nn.Module) -> None:
-    """Adjust a part whose layers have He-normal weights; without a rule for its class it keeps them."""
+def balance(part: nn.Module) -> None:
+    """Adjust a part whose layers have He-normal weights; without a rule for its class it keeps them.
+
+    A model of other parts registers rules for their classes.
+    """
 
 
-@_balance.register
+@balance.register
 def _(part: SlotAttend) -> None:
     for projection, scale in ((part.to_query, 1.0), (part.to_key, 1.0), (part.to_value, 2.0)):
         nn.init.normal_(projection.weight, std=scale * projection.in_features**-0.5)
 
 
-@_balance.register
+@balance.register
 def _(part: ResidualMLP) -> None:
     cast(nn.Linear, part[-1]).weight.mul_(0.2)
 
 
-@_balance.register
+@balance.register
 def _(part: BottomUp) -> None:
     nn.init.constant_(cast(nn.Linear, part.rho_mlp[-1]).bias, RHO)
 
 
-@_balance.register
+@balance.register
 def _(part: ConditionalPrior) -> None:
     nn.init.constant_(part.rho.bias, RHO)
 
 
-@_balance.register
+@balance.register
 def _(part: BroadcastDecoder) -> None:
     last = _weighted(part.layers)[-1]
     last.weight.mul_(0.3)
@@ -136,7 +139,7 @@ def _(part: BroadcastDecoder) -> None:
     cast(Tensor, last.bias).view(4, -1)[:3].fill_(-2.5)  # color: sigmoid(-2.5) is 0.08
 
 
-@_balance.register
+@balance.register
 def _(part: Refinement) -> None:
     part.mean.weight.mul_(0.1)
     part.rho.weight.mul_(0.1)

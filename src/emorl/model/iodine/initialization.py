@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
-from emorl.model.initialization import Initialization
-from emorl.model.iodine.refinement import truncated_normal
+from emorl.model.initialization import Initialization, balance
+from emorl.model.iodine.decoder import IodinePixelDecoder
+from emorl.model.iodine.refinement import IodineRefinement, truncated_normal
 
 
 class IodineInitialization(Initialization):
@@ -28,3 +31,13 @@ class IodineInitialization(Initialization):
                 truncated_normal(layer.weight, fan_in=layer.weight[0].numel())
                 if layer.bias is not None:
                     torch.nn.init.zeros_(layer.bias)
+
+
+@balance.register
+def _(part: IodinePixelDecoder) -> None:
+    cast(nn.Conv2d, part.layers[-1]).weight.mul_(0.3)
+
+
+@balance.register
+def _(part: IodineRefinement) -> None:
+    part.update.weight.mul_(0.1)

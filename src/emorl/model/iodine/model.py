@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from emorl.model.decode_pass import decode_pass
 from emorl.model.decoder import Components
 from emorl.model.inference import Encoding, Inference, Stage, encoding
-from emorl.model.initialization import Initialization
+from emorl.model.initialization import RHO, Initialization, balance
 from emorl.model.iodine.decoder import Drawing, IodinePixelDecoder
 from emorl.model.iodine.drawing_pass import drawing_pass
 from emorl.model.iodine.gradient import OwnGradient, RefinementGradient
@@ -188,6 +188,13 @@ class IODINE(SlotModel):
     def prior(self, like: Tensor) -> Normal:
         """Return p(z) = N(0, prior_variance) over the same slots."""
         return Normal(torch.zeros_like(like), torch.full_like(like, self.prior_variance**0.5), validate_args=False)
+
+
+@balance.register
+def _(part: IODINE) -> None:
+    mean, rho = part.initial.chunk(2)
+    mean.zero_()
+    rho.fill_(RHO)
 
 
 def step_weight(step: int, steps: int) -> float:
