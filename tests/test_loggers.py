@@ -1,8 +1,10 @@
 """The CSV logger that appends to the curve of a resumed run."""
 
 import csv
+from unittest.mock import Mock
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from pytorch_lightning.loggers import CSVLogger
 
 import tiny
@@ -43,6 +45,26 @@ def test_a_last_line_that_is_not_whole_makes_way(tmp_path):
     second.log_metrics({"a": 2.0}, step=1)
     second.finalize("success")
     assert rows(tmp_path) == [{"a": "1.0", "step": "0"}, {"a": "2.0", "step": "1"}]
+
+
+def test_a_run_that_is_killed_as_it_takes_a_column_keeps_its_curve(tmp_path, monkeypatch):
+    first = logger(tmp_path)
+    first.log_metrics({"a": 1.0}, step=0)
+    first.save()
+    monkeypatch.setattr(csv.DictWriter, "writerows", Mock(side_effect=KeyboardInterrupt))
+    first.log_metrics({"b": 2.0}, step=1)
+    with pytest.raises(KeyboardInterrupt):
+        first.save()
+    assert rows(tmp_path) == [{"a": "1.0", "step": "0"}]
+
+
+def test_a_run_that_is_killed_as_it_drops_a_line_keeps_its_curve(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("a,step\n1.0,0\n2.5e-")
+    monkeypatch.setattr(LocalFileSystem, "mv", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        logger(tmp_path).log_metrics({"a": 2.0}, step=1)
+    assert rows(tmp_path)[0] == {"a": "1.0", "step": "0"}
 
 
 def test_a_file_without_content_is_no_obstacle(tmp_path):

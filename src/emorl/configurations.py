@@ -66,11 +66,11 @@ def settings(path: Path) -> Any:
     """Return the content of a YAML file.
 
     Raises:
-        DataError: if it cannot be read, or if it is not a mapping.
+        DataError: if it cannot be read, if it is not a mapping, or if a mapping has a key twice.
     """
     remedy = "check the path; a checkpoint is given as --ckpt_path or --pretrained"
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         got = "a file that is not text" if isinstance(error, UnicodeDecodeError) else reason(error)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
@@ -80,6 +80,18 @@ def settings(path: Path) -> Any:
         got = "an empty file" if content is None else f"a {type(content).__name__}"
         raise DataError.of(path, expected="a YAML file of keys and values", got=got, remedy=remedy)
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would keep the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key.value in [other.value for other in keys[:place]]:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} is there twice", problem_mark=key.start_mark)
+        return node
 
 
 def maker_of(root: str | Path) -> str | None:

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 import emorl
 from emorl.errors import DataError
-from emorl.files import atomic
+from emorl.files import atomic, to_write
 from emorl.finite import check_weights
 from emorl.model import Components, SlotModel
 from emorl.model_card import license_of
@@ -113,7 +112,7 @@ def export(
     path_like(path=path)
     if not (isinstance(methods, list | tuple) and methods and all(method in PARTS for method in methods)):
         raise ValueError(f"Expected methods as a list of {', '.join(sorted(PARTS))}, got {methods!r}.")
-    path = Path(expanduser(path))
+    path = to_write(path)
     write = {".onnx": _onnx, ".pt2": _archive}.get(path.suffix)
     if write is None:
         raise DataError.of(

@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -12,6 +12,29 @@ from uuid import uuid4
 from emorl.errors import DataError, reason
 
 _held: set[BinaryIO] = set()  # locks held by this process
+
+
+def is_url(root: str | os.PathLike[str]) -> bool:
+    """Return whether a file or folder is at a URL, such as `https://`, `s3://` or `file://`, rather than at a path.
+
+    >>> is_url("s3://bucket/tetrominoes"), is_url("data/tetrominoes")
+    (True, False)
+    """
+    return "://" in os.fspath(root)
+
+
+def to_write(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file or folder to write, in which `~` is expanded.
+
+    Raises:
+        DataError: if it is a URL, since files are written to local folders only.
+
+    >>> to_write("data/mine").name
+    'mine'
+    """
+    if is_url(path):
+        raise DataError.of(path, expected="a local path to write to", got="a URL", remedy="write locally and upload it")
+    return Path(os.path.expanduser(path))
 
 
 @contextmanager
@@ -26,6 +49,25 @@ def locked(folder: Path) -> Iterator[int]:
         DataError: if another process holds the lock, or the folder is not writable.
     """
     lock = folder / ".lock"
+    with ExitStack() as stack:
+        while True:
+            stream = stack.enter_context(_lock(lock))
+            if _is_at(stream, lock):
+                break
+            stack.close()  # the former holder removed the file after it was opened here
+        _held.add(stream)
+        try:
+            yield stream.fileno()
+        finally:
+            _held.discard(stream)
+            if _is_at(stream, lock):  # not if the folder was removed, and another process locked a new one
+                lock.unlink()
+
+
+@contextmanager
+def _lock(lock: Path) -> Iterator[BinaryIO]:
+    """Open and lock a file."""
+    folder = lock.parent
     try:
         stream = lock.open("wb")
     except OSError as error:
@@ -38,12 +80,15 @@ def locked(folder: Path) -> Iterator[int]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
                 raise
-        _held.add(stream)
-        try:
-            yield stream.fileno()
-        finally:
-            _held.discard(stream)
-            lock.unlink(missing_ok=True)
+        yield stream
+
+
+def _is_at(stream: BinaryIO, path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _let_go() -> None:

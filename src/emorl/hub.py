@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
-from os.path import expanduser
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # `HTTPError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from emorl.errors import DataError, did_you_mean, reason
+from emorl.files import to_write
 from emorl.folder import CARD, DESCRIBING, change_of, files_of, write
 from emorl.pretrained import Pretrained, assembled, from_pretrained
 from emorl.ranges import path_like
@@ -89,7 +89,7 @@ class HubModel(ModelHubMixin, Pretrained, library_name="emorl"):
             TypeError: if a part of the model is a function, see `emorl.model.describe`, or the folder is not a path.
         """
         path_like(folder=folder)
-        write(Path(expanduser(folder)), files_of(self, **{"repo_id": repo_id} | (model_card_kwargs or {})))
+        write(to_write(folder), files_of(self, **{"repo_id": repo_id} | (model_card_kwargs or {})))
         return self.push_to_hub(repo_id, model_card_kwargs=model_card_kwargs, **options) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger
@@ -29,6 +30,8 @@ class AppendingCSVLogger(CSVLogger):
 
 
 class _AppendingWriter(ExperimentWriter):
+    """Writes the file anew, with a new column or without an incomplete line, in one step: a killed run keeps it."""
+
     def _check_log_dir_exists(self) -> None:
         """Keep the existing file, except an incomplete last line; Lightning deletes the file here."""
         if self._fs.isfile(self.metrics_file_path):
@@ -37,5 +40,19 @@ class _AppendingWriter(ExperimentWriter):
             if whole := text[: text.rfind("\n") + 1]:
                 self.metrics_keys = next(csv.reader(whole.splitlines()))
             if whole != text:
-                with self._fs.open(self.metrics_file_path, "w", newline="") as file:
-                    file.write(whole)
+                self._replace(whole)
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with self._fs.open(self.metrics_file_path, "r", newline="") as file:
+            rows = list(csv.DictReader(file))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames)
+        writer.writeheader()
+        writer.writerows(rows)
+        self._replace(text.getvalue())
+
+    def _replace(self, text: str) -> None:
+        temporary = f"{self.metrics_file_path}.tmp"
+        with self._fs.open(temporary, "w", newline="") as file:
+            file.write(text)
+        self._fs.mv(temporary, self.metrics_file_path)

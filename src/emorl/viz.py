@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from emorl.files import atomic
+from emorl.files import atomic, to_write
 from emorl.palette import COLORS as COLORS
 from emorl.renamed import former_attributes
 
@@ -357,7 +357,7 @@ def save_labels(labels: Integer[Tensor, "height width"], path: str | os.PathLike
 
 
 def _save(picture: Image.Image, path: str | os.PathLike[str]) -> None:
-    with atomic(Path(path)) as stream:
+    with atomic(to_write(path)) as stream:
         picture.save(stream, format="PNG")
 
 

@@ -244,6 +244,32 @@ def test_damaged_files(tmp_path):
         list(HDF5File(path).records())
 
 
+def blank(path, number, entities):
+    masks = np.zeros((number, entities, 8, 8, 1), np.uint8)
+    masks[:, :1] = 255
+    return write(path, {"train": {"imgs": np.zeros((number, 8, 8, 3), np.uint8), "masks": masks}})
+
+
+def test_a_file_without_scenes_is_an_error(tmp_path, capsys):
+    path = blank(tmp_path / "a.h5", number=0, entities=2)
+    assert main(["convert", "hdf5", str(path), str(tmp_path / "out")]) == 2
+    assert "nothing to write" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_backgrounds_is_converted(tmp_path):
+    path = blank(tmp_path / "a.h5", number=2, entities=1)
+    assert not main(["convert", "hdf5", str(path), str(tmp_path / "out"), "--processes", "1"])
+    assert Manifest.load(tmp_path / "out").max_objects == 1
+
+
+@pytest.mark.parametrize("entities", [0, 257])
+def test_a_number_of_entities_that_shards_do_not_have_names_the_file(tmp_path, entities):
+    path = blank(tmp_path / "a.h5", number=1, entities=entities)
+    with pytest.raises(DataError, match=rf"a\.h5: expected masks of 1 to 256 entities, .* got {entities}; give"):
+        HDF5File(path)
+
+
 class Listed(Source):
     """The records of a list."""
 
@@ -276,10 +302,10 @@ def records_of(folder, split):
 
 @pytest.mark.parametrize("factors", [ODD_FACTORS, ()])
 def test_unusual_scenes_survive_export_and_conversion(tmp_path, factors):
-    source = Listed(odd_scenes(factors), factors, 5)
+    source = Listed(odd_scenes(factors), factors, 7)
     manifest = write_shards({"train": Selection(source, range(2))}, tmp_path / "one")
-    export_hdf5(tmp_path / "one", tmp_path / "one.h5")
-    back = HDF5File(tmp_path / "one.h5")
+    export_hdf5(tmp_path / "one", tmp_path / "clevr6_odd.h5")  # its description counts, not its name
+    back = HDF5File(tmp_path / "clevr6_odd.h5")
     for name in ("dataset", "variant", "image_size", "max_objects", "factors"):
         assert getattr(back, name) == getattr(manifest, name)
     for record, expected in zip(back.records(), source.list, strict=True):
@@ -410,6 +436,13 @@ def test_a_source_can_be_pickled(tmp_path):
     source = HDF5File(write(tmp_path / "clevr6.h5", {"train": group(3, factors=True)}))
     for record, expected in zip(pickle.loads(pickle.dumps(source)).records(1), list(source.records())[1:], strict=True):
         assert_same(record, expected)
+
+
+def test_export_does_not_write_to_a_url(tmp_path, tetrominoes, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"s3://bucket/t\.h5: expected a local path to write to, got a URL"):
+        export_hdf5(tetrominoes, "s3://bucket/t.h5")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_export_overwrites_nothing_and_leaves_no_partial_file(tmp_path, tetrominoes, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emorl.data.transforms import BOXES, fit
+from emorl.data.transforms import BOXES, crop_box, fit
 from emorl.errors import DataError
 
 
@@ -41,6 +41,15 @@ def test_square_is_centered_whichever_side_is_longer(height, width, rows, column
     image = coordinates(height, width)
     side = min(height, width)
     np.testing.assert_array_equal(fit(image, "square", side, Image.Resampling.BICUBIC), image[rows, columns])
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 8), (8, 5), (6, 8), (7, 7)])
+def test_the_box_of_padding_says_where_the_image_is(height, width):
+    image = coordinates(height, width) + 1
+    left, upper, right, lower = crop_box(height, width, "pad")
+    square = fit(image, "pad", right - left, Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(square[-upper : height - upper, -left : width - left], image)
+    assert right - left == lower - upper == max(height, width)
 
 
 @pytest.mark.parametrize("crop", ["square", "center", "emorl"])

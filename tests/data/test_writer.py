@@ -1,13 +1,16 @@
 """Writing of shards: atomic, resumable, and with equal bytes for equal records."""
 
 import errno
+import fcntl
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -186,8 +189,9 @@ def test_a_source_read_in_order_is_read_once(tmp_path):
 
 
 def test_nothing_to_write(tmp_path):
-    with pytest.raises(DataError, match="every split has 0 scenes; ask for at least one"):
-        write_shards(consecutive(Tetrominoes(1), {"train": 0}), tmp_path / "out")
+    for selections in (consecutive(Tetrominoes(1), {"train": 0}), {"train": Selection(Tetrominoes(1), range(0))}):
+        with pytest.raises(DataError, match="every split has 0 scenes; ask for at least one"):
+            write_shards(selections, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -207,12 +211,26 @@ def test_source_that_ends_early(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_shards_that_a_smaller_split_does_not_need_are_removed(tmp_path):
+def test_shards_that_a_smaller_split_does_not_need_are_removed(tmp_path, caplog):
     with pytest.raises(DataError, match="choose smaller splits"):
         write_shards(consecutive(Tetrominoes(7), {"train": 10}), tmp_path, shard_size=2)
     write_shards(consecutive(Tetrominoes(7), {"train": 3}), tmp_path, shard_size=2)
+    assert caplog.messages == [f"{tmp_path}: removing shards that these splits do not need: train-000002.tar"]
     assert sorted(contents(tmp_path)) == ["manifest.json", "train-000000.tar", "train-000001.tar"]
     assert verify(tmp_path) == []
+
+
+def test_files_of_others_stay(tmp_path):
+    with pytest.raises(DataError, match="choose smaller splits"):
+        write_shards(consecutive(Tetrominoes(1), {"train": 2}), tmp_path)
+    others = {"originals.tar": b"a", ".notes.tmp": b"b", "photos-202601.tar": b"c"}
+    for name, content in others.items():
+        (tmp_path / name).write_bytes(content)
+    for name in ("folder.tar", "train-000009.tar", ".folder.tmp"):
+        (tmp_path / name).mkdir()
+    write_shards(consecutive(Tetrominoes(1), {"train": 1}), tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in others} == others
+    assert (tmp_path / "train-000009.tar").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -337,6 +355,40 @@ def test_one_writer_at_a_time(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lock_is_taken_again_if_its_file_was_removed_in_between(tmp_path, monkeypatch):
+    """By the process that held it."""
+    flock = fcntl.flock
+
+    def late(stream, operation):
+        monkeypatch.undo()
+        (tmp_path / ".lock").unlink()
+        flock(stream, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locked(tmp_path):
+        with pytest.raises(DataError, match="another process writes there"), locked(tmp_path):
+            pass
+        assert (tmp_path / ".lock").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_of_another_process_on_a_new_folder_stays(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with locked(folder):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / ".lock").touch()
+    assert (folder / ".lock").exists()
+
+
+def test_a_url_is_not_written_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="s3://bucket/mine: expected a local path to write to, got a URL; write"):
+        write_shards(TRAIN_7_VAL_2, "s3://bucket/mine")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_refuses_a_folder_of_something_else(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(DataError, match=r"expected a new or empty folder, got thesis\.tex .*; choose another folder"):
@@ -381,7 +433,7 @@ def test_writing_again_repairs(tmp_path):
     before = contents(tmp_path)
     (tmp_path / "train-000001.tar").unlink()
     (tmp_path / "val-000000.tar").write_bytes(b"")
-    (tmp_path / ".val-000000.tar.0.tmp").write_bytes(b"left by a repair that was killed")
+    (tmp_path / f".{uuid4().hex}.tmp").write_bytes(b"left by a repair that was killed")
     assert len(verify(tmp_path)) == 2
     write_shards(TRAIN_7_VAL_2, tmp_path, shard_size=3)
     assert contents(tmp_path) == before

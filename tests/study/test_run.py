@@ -142,6 +142,19 @@ def test_a_run_whose_training_is_finished_is_tested_alone(step, called, tmp_path
     assert calls == called
 
 
+def test_a_training_that_ended_early_is_not_resumed(tmp_path, monkeypatch):
+    """As by `EarlyStopping`; the study was stopped in the test that followed."""
+    calls, statuses = [], iter([0, 1, 0])
+    monkeypatch.setattr(study, "_call", lambda command, *_: calls.append(command[3]) or next(statuses))
+    (tmp_path / "checkpoints").mkdir()
+    progress = {"fit_loop": {"epoch_progress": {"current": {"processed": 0}}}}
+    torch.save({"global_step": 1, "loops": progress}, tmp_path / "checkpoints" / "last.ckpt")
+    (tmp_path / "config.yaml").write_text("trainer: {max_steps: 2, max_epochs: -1}")
+    run = Run("a", (), 0, tmp_path)
+    assert [run.finish(lock=0), run.finish(lock=0)] == [False, True]
+    assert calls == ["fit", "test", "test"]
+
+
 def test_a_study_does_not_resume_with_other_options(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(study, "_call", lambda *_: 1)
     cases = tmp_path / "cases.yaml"
@@ -234,11 +247,37 @@ def test_what_is_common_comes_first_in_every_case(tmp_path):
     assert read_cases(tmp_path / "cases.yaml") == {"plain": ["-c", "a.yaml"], "wide": ["-c", "a.yaml", "--k=7"]}
 
 
-@pytest.mark.parametrize("content", ["- a", "a: b", "", "{", "common: [a]"])
-def test_invalid_cases_are_refused(tmp_path, content, capsys):
+@pytest.mark.parametrize("content", ["- a", "a: b", "", "{", "common: [a]", "null: []", "1: []", "../x: []", "..: []"])
+def test_invalid_cases_are_refused(tmp_path, content, capsys, monkeypatch):
+    monkeypatch.setattr(study, "_call", lambda *_: pytest.fail("ran"))
     (tmp_path / "cases.yaml").write_text(content)
     assert main([str(tmp_path / "cases.yaml"), str(tmp_path / "out")]) == 2
     assert "emorl-study: error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("one", "two"), [("a", "a"), ("1", "'1'")])
+def test_a_case_that_is_there_twice_is_named_with_its_line(one, two, tmp_path):
+    (tmp_path / "cases.yaml").write_text(f"{one}: [--x]\n{two}: [--y]")
+    with pytest.raises(DataError, match=rf"a mistake in line 2 \({one} is there twice\)"):
+        read_cases(tmp_path / "cases.yaml")
+
+
+def test_a_second_ctrl_c_ends_the_run(tmp_path, monkeypatch):
+    """Else it would train without the study's lock."""
+    wait, waits = subprocess.Popen.wait, []
+
+    def interrupted(process, *arguments):
+        waits.append(process)
+        while not log.tell():
+            time.sleep(0.01)
+        if len(waits) < 3:
+            raise KeyboardInterrupt
+        return wait(process, *arguments)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    with (tmp_path / "log.txt").open("a") as log, pytest.raises(KeyboardInterrupt):
+        study._call(["sh", "-c", "trap '' TERM; echo up; exec sleep 60"], log, log.fileno())
+    assert waits[0].returncode == -signal.SIGKILL
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from emorl.data.folders import Images, find_images, list_folder
 from emorl.data.images import IMAGE_SUFFIXES, read_size
 from emorl.data.records import Label, checked_labels
 from emorl.data.shards.manifest import MANIFEST, Manifest
-from emorl.data.shards.remote import is_url
 from emorl.data.stream.loader import EvaluationLoader, TrainingLoader
 from emorl.data.stream.plan import Order
 from emorl.data.stream.scenes import ImageReader, ShardReader
 from emorl.data.transforms import Crop, crop_box, describe_cut
 from emorl.errors import DataError, printable
+from emorl.files import is_url
 from emorl.ranges import path_like
 
 _log = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from torch.utils.data import Dataset, default_collate
 from emorl.data.records import Label, checked_labels
 from emorl.data.shards.cache import REMEDY, fetch_shard
 from emorl.data.shards.manifest import Manifest, Shard
-from emorl.data.shards.remote import is_url
 from emorl.data.shards.samples import Sample, read_parts
 from emorl.data.transforms import Crop, fit
 from emorl.errors import DataError
+from emorl.files import is_url
 from emorl.ranges import at_least, path_like, whole
 
 Places = list[tuple[str, dict[str, tuple[int, int]]]]  # per scene: its key, and offset and size of each member

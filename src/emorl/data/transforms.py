@@ -151,5 +151,5 @@ the crop 'pad' keeps it whole"
 
 
 def _centered(height: int, width: int, side: int) -> Box:
-    left, upper = (width - side) // 2, (height - side) // 2
+    left, upper = (int((edge - side) / 2) for edge in (width, height))  # also if negative, rounded to 0 as in `fit`
     return left, upper, left + side, upper + side

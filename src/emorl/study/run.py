@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,6 +47,11 @@ class Run(NamedTuple):
         """The log file, which exists once the run has started."""
         return self.folder / "log.txt"
 
+    @property
+    def ended(self) -> Path:
+        """The empty file that exists once training has ended by itself, also before its last step or epoch."""
+        return self.folder / ".ended"
+
     def commands(self) -> Iterator[list[str]]:
         """Yield the command that trains, or resumes training, and the one that tests, in float32."""
         last = self.folder / "checkpoints" / "last.ckpt"
@@ -61,10 +67,12 @@ class Run(NamedTuple):
         yield ["test", *self.options, *test, f"--ckpt_path={last}", "--pretrained=null"]
 
     def trained(self) -> bool:
-        """Return whether training is finished, in which case ``emorl fit`` refuses to resume it."""
+        """Return whether training is finished: it ended by itself, or ``emorl fit`` refuses to resume it."""
         last, config = self.folder / "checkpoints" / "last.ckpt", self.folder / "config.yaml"
         if not (last.exists() and config.exists()):
             return False
+        if self.ended.exists():
+            return True
         import torch  # slow to import, and not needed otherwise
 
         from emorl.released import UNREADABLE
@@ -103,7 +111,11 @@ class Run(NamedTuple):
             return True
         commands = islice(self.commands(), 1 if self.trained() else 0, None)
         with self.log.open("a") as log:
-            return all(_call([sys.executable, "-m", "emorl", *command], log, lock) == 0 for command in commands)
+            for command in commands:
+                if _call([sys.executable, "-m", "emorl", *command], log, lock) != 0:
+                    return False
+                self.ended.touch()
+        return True
 
     def scored(self, failed: bool) -> Scored:
         """Return the run's scores by I and name; empty if it is not finished."""
@@ -165,8 +177,11 @@ def read_cases(path: Path) -> dict[str, list[str]]:
     if not lists or not set(cases) - {COMMON}:
         remedy = "write 'name: [-c, RECIPE, ...]' for each case"
         raise DataError.of(path, expected="lists of options by name", got=f"{cases!r:.100}", remedy=remedy)
+    if unfit := [case for case in cases if not (isinstance(case, str) and re.fullmatch(r"[^/]*[^/.][^/]*", case))]:
+        expected, remedy = "names of cases that are names of folders", "choose another, in quotes if it is a number"
+        raise DataError.of(path, expected=expected, got=f"{unfit[0]!r}", remedy=remedy)
     common = cases.pop(COMMON, [])
-    return {str(case): [_word(option) for option in (*common, *options)] for case, options in cases.items()}
+    return {case: [_word(option) for option in (*common, *options)] for case, options in cases.items()}
 
 
 def _word(option: Any) -> str:
@@ -189,12 +204,17 @@ def histories(runs: Iterable[Run]) -> dict[str, dict[int, Path]]:
 def _call(command: list[str], log: IO[str], lock: int) -> int:
     """Run a command; if this process is stopped, also by Ctrl-C, send it SIGTERM, so that it saves and ends.
 
-    The command also holds the lock, so that no second study starts while it runs if this process is killed.
+    A second Ctrl-C ends the command without saving, as it does in ``emorl fit``. The command also holds the lock, so
+    that no second study starts while it runs if this process is killed.
     """
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0, pass_fds=[lock])
     try:
         return process.wait()
     except BaseException:
         process.terminate()
-        process.wait()
+        try:
+            process.wait()
+        finally:
+            process.kill()  # does nothing if it has ended
+            process.wait()
         raise

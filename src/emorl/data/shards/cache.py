@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from emorl.data.shards.manifest import Shard
-from emorl.data.shards.remote import fetch, is_url, locate
+from emorl.data.shards.remote import fetch, locate
 from emorl.errors import DataError
-from emorl.files import atomic
+from emorl.files import atomic, is_url
 
 REMEDY = "fetch the shard again, or delete it and run the emorl-data command that writes it"
 

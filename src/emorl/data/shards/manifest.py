@@ -11,9 +11,10 @@ from emorl.configurations import maker_of
 from emorl.data.records import Factor
 from emorl.data.runs import count, parse_runs
 from emorl.data.schema import parse, require
-from emorl.data.shards.remote import fetch, is_url, locate
+from emorl.data.shards.remote import fetch, locate
 from emorl.data.transforms import Crop
 from emorl.errors import DataError
+from emorl.files import is_url
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1

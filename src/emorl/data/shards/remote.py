@@ -15,6 +15,7 @@ import aiohttp
 import fsspec  # type: ignore[import-untyped]
 
 from emorl.errors import DataError, reason
+from emorl.files import is_url
 
 TRIES = 6
 BACKOFF = 1.0  # maximum wait in seconds before the second try; doubles with each further try, 31 seconds in total
@@ -28,15 +29,6 @@ _LATER = "check the network and the server, and run the same command again"
 
 _dice = random.SystemRandom()  # separate from the seeded generators of an experiment
 _log = logging.getLogger(__name__)
-
-
-def is_url(root: str | os.PathLike[str]) -> bool:
-    """Return whether a data set is at a URL, such as `https://`, `s3://` or `file://`, rather than at a path.
-
-    >>> is_url("s3://bucket/tetrominoes"), is_url("data/tetrominoes")
-    (True, False)
-    """
-    return "://" in os.fspath(root)
 
 
 def locate(root: str | os.PathLike[str], name: str) -> str:

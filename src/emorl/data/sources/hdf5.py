@@ -32,6 +32,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from emorl.data.generate.clevr_scene import FACTORS
+from emorl.data.images import MAX_LABEL
 from emorl.data.records import Factor, Record, Source, Value, file_provenance, label_map
 from emorl.data.schema import parse
 from emorl.errors import DataError, reason
@@ -109,7 +110,7 @@ class HDF5File(Source):
     def __init__(self, path: str | PathLike[str], factors: bool = True) -> None:
         self.path = Path(path)
         with _open(self.path) as file:
-            contents = _contents(file, self.path)
+            contents, described = _contents(file, self.path), ATTRIBUTE in file.attrs
             groups = [split for split in SPLITS if split in file]
             self.left_out = [name for name in file if name not in SPLITS]
             has_factors = factors and any(f"{split}/factors" in file for split in groups)
@@ -122,11 +123,14 @@ class HDF5File(Source):
             expected, got = f"groups of {', '.join(SPLITS)} with masks of one shape", f"groups {groups} with {masks}"
             raise DataError.of(self.path, expected=expected, got=got, remedy=_REMEDY)
         _, entities, height, width, _ = masks[0]
+        if not 0 < entities <= MAX_LABEL + 1:
+            expected, got = f"masks of 1 to {MAX_LABEL + 1} entities, with the background", f"{entities}"
+            raise DataError.of(self.path, expected=expected, got=got, remedy=_REMEDY)
         stops = itertools.accumulate((shape[0] for shape in masks), initial=0)
         self.splits = dict(zip(groups, itertools.starmap(range, itertools.pairwise(stops)), strict=True))
         self.dataset, self.variant, self._crop = contents.dataset, contents.variant, contents.crop
-        self.image_size, self.max_objects = (height, width), entities - 1
-        if self.path.name.startswith("clevr6"):  # even if the file has masks of more
+        self.image_size, self.max_objects = (height, width), max(1, entities - 1)
+        if self.path.name.startswith("clevr6") and not described:  # even if the file has masks of more
             self.max_objects = min(6, self.max_objects)
         self.factors = contents.factors if has_factors else ()
 

@@ -22,7 +22,7 @@ from emorl.data.shards.manifest import Manifest
 from emorl.data.shards.samples import read_record, read_shard
 from emorl.data.sources.hdf5 import ATTRIBUTE, CLEVR_COLUMNS, Contents
 from emorl.errors import DataError
-from emorl.files import atomic
+from emorl.files import atomic, to_write
 
 
 def export_hdf5(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
@@ -33,10 +33,10 @@ def export_hdf5(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
 
     Args:
         root: folder of the data set: a local path or a URL.
-        path: the file, which is written atomically.
+        path: the local file, which is written atomically.
 
     Raises:
-        DataError: if the data set is damaged, or if the file exists or cannot be written.
+        DataError: if the data set is damaged, or if the file is a URL, exists or cannot be written.
 
     >>> import tempfile
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
@@ -49,7 +49,7 @@ def export_hdf5(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
     >>> HDF5File(folder / "tetrominoes.h5").splits
     {'test': range(0, 2)}
     """
-    manifest, path = Manifest.load(root), Path(path)
+    manifest, path = Manifest.load(root), to_write(path)
     if path.exists():
         raise DataError.of(path, expected="a new file", got="an existing file", remedy="delete it or choose another")
     crop = manifest.source.get("crop")

@@ -6,10 +6,12 @@ A folder without a manifest is unfinished. Its progress file is the manifest of 
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from emorl.data.folders import some
 from emorl.data.runs import Runs, count, format_runs, join_runs, parse_runs, to_runs
 from emorl.data.shards.manifest import MANIFEST, Manifest, Shard, Split
 from emorl.data.write.selection import ShardTask
@@ -18,6 +20,9 @@ from emorl.errors import DataError
 from emorl.files import atomic
 
 PROGRESS = ".progress.json"
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")  # as `atomic` names files
+_SHARD = re.compile(r"(train|val|test)-\d{6}\.tar")
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +51,8 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, Shard]:
     """Return the planned shards that are already in the folder and undamaged, by name.
 
+    Removes what an earlier call left and this one does not need; files of others stay.
+
     Raises:
         DataError: if the folder contains anything else.
     """
@@ -66,10 +73,16 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
         got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset}{source}"
         remedy = "choose another folder, or delete this one"
         raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
-    _remove(folder.glob(".*.tmp"))  # left by a killed process
+    files = [path for path in folder.iterdir() if path.is_file()]
+    _remove([path for path in files if _TEMPORARY.fullmatch(path.name)])  # left by a killed process
     if not finished:
-        names = {task.name for task in tasks}
-        _remove(path for path in folder.glob("*.tar") if path.name not in names)  # left by a call with larger splits
+        written = {shard.name for split in previous.splits.values() for shard in split.shards}
+        written |= {path.name for path in files if _SHARD.fullmatch(path.name)}
+        unneeded = sorted(path for path in files if path.name in written - {task.name for task in tasks})
+        if unneeded:  # left by a call with larger splits
+            names = some([path.name for path in unneeded])
+            logger.warning("%s: removing shards that these splits do not need: %s", folder, names)
+            _remove(unneeded)
     whole = (shard for key, shard in found.items() if key in planned and _is_whole(folder, shard))
     return {shard.name: shard for shard in whole}
 
@@ -108,6 +121,6 @@ def _require_empty(folder: Path) -> None:
         raise DataError.of(folder, expected="a new or empty folder", got=got, remedy=remedy)
 
 
-def _remove(paths: Iterable[Path]) -> None:
-    for path in list(paths):
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
         path.unlink()

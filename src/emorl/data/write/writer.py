@@ -14,7 +14,7 @@ from emorl.data.write.resume import PROGRESS, resume, with_shards, write_manifes
 from emorl.data.write.selection import Selection, ShardTask, shard_tasks, streams
 from emorl.data.write.shard_writer import write_shard
 from emorl.errors import DataError
-from emorl.files import locked
+from emorl.files import locked, to_write
 
 SHARD_SIZE = 1000
 
@@ -28,8 +28,8 @@ def write_shards(
     """Write a data set; resume an interrupted call, and rewrite damaged shards.
 
     Args:
-        selections: records of each split, not empty; the sources may differ only in properties of the split.
-        out: folder of the data set: new, empty, or left by an earlier, equal call.
+        selections: records of each split; the sources may differ only in properties of the split.
+        out: local folder of the data set: new, empty, or left by an earlier, equal call.
         shard_size: scenes per shard; the last shard of a split may have fewer.
         processes: number of processes that write if the sources have random access; other sources are read by this
             process only. The shards are equal for any number.
@@ -38,9 +38,9 @@ def write_shards(
         The manifest, which is written last.
 
     Raises:
-        DataError: if the folder contains anything else or another process writes to it, if a source ends early or
-            yields an invalid record, if the disk is full, or if a process dies. Finished shards are kept for the next
-            call.
+        DataError: if there is nothing to write, if the folder is a URL, contains anything else or another process
+            writes to it, if a source ends early or yields an invalid record, if the disk is full, or if a process dies.
+            Finished shards are kept for the next call.
 
     >>> import tempfile
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
@@ -49,7 +49,7 @@ def write_shards(
     >>> [shard.name for shard in manifest.splits["train"].shards]
     ['train-000000.tar', 'train-000001.tar', 'train-000002.tar']
     """
-    folder, header = Path(os.path.expanduser(out)), _header(selections)
+    folder, header = to_write(out), _header(selections)
     tasks = [task for split, selection in selections.items() for task in shard_tasks(split, selection, shard_size)]
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
@@ -71,9 +71,10 @@ def write_shards(
 
 def _header(selections: Mapping[str, Selection]) -> Manifest:
     """Return the manifest without splits."""
-    if not selections:
+    sources = [selection.source for selection in selections.values() if len(selection.indices)]
+    if not sources:
         raise DataError("nothing to write: every split has 0 scenes; ask for at least one scene")
-    source = next(iter(selections.values())).source
+    source = sources[0]
     return Manifest(
         dataset=source.dataset,
         variant=source.variant,
