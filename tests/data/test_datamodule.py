@@ -257,6 +257,12 @@ def test_prediction_reports_skipped_files_and_reads_subfolders_if_recursive(fold
     assert keys(module.predict_dataloader()) == ["a", "b", "c", "sub/deep/a"]
 
 
+def test_a_manifest_of_another_program_is_to_be_moved(folder):
+    (folder / "manifest.json").write_text('{"name": "gallery", "icons": []}')
+    with pytest.raises(DataError, match=r"manifest\.json: .* got a file of another program; .* move it to another"):
+        data(folder, stage="predict")
+
+
 def test_prediction_reads_a_single_image(folder):
     assert keys(data(folder / "a.JPG", stage="predict", batch_size=1).predict_dataloader()) == ["a"]
 

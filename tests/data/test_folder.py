@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -137,9 +138,26 @@ def test_objects_that_cannot_be_counted(images, masks):
 
 
 def test_more_objects_than_max_objects(images, masks):
-    source = ImageFolder(images, masks, max_objects=2)
-    with pytest.raises(DataError, match="at most 2, got label 3 of 3 objects"):
-        check_record(list(source.records())[2], source)
+    with pytest.raises(DataError, match=r"masks: expected at most 2 objects in an image, got 3; raise --max_objects"):
+        ImageFolder(images, masks, max_objects=2)
+
+
+def test_a_file_to_which_the_crop_does_not_apply_is_named(images, masks):
+    save(masks / "b.png", labels()[1:])
+    with pytest.raises(DataError, match=r"masks: b: crop 'emorl': expected CLEVR frames"):
+        ImageFolder(images, masks, size=8, crop="emorl")
+    save(images / "b.png", PIXELS["b"][1:])
+    with pytest.raises(DataError, match=r"b\.png: crop 'emorl': expected CLEVR frames"):
+        list(ImageFolder(images, size=8, crop="emorl").records())
+
+
+def test_masks_have_the_names_of_images_in_any_form_of_unicode(tmp_path):
+    save(tmp_path / "photos" / normalize("NFD", "\u00e9.png"), PIXELS["a"])
+    save(tmp_path / "photos" / normalize("NFC", "\u00fc.png"), PIXELS["a"])
+    save(tmp_path / "masks" / normalize("NFC", "\u00e9.png"), labels((1, 0, 0)))
+    save(tmp_path / "masks" / normalize("NFD", "\u00fc") / "0.png", labels((1, 0, 0)))
+    source = ImageFolder(tmp_path / "photos", tmp_path / "masks")
+    assert [record.segmentation.max() for record in source.records()] == [1, 1]
 
 
 def test_a_picture_too_large_for_shards(images, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -371,6 +372,16 @@ def test_at_most_255_objects(tmp_path, objects):
     else:
         with pytest.raises(DataError, match="expected at most 255 objects, got 256; check that"):
             renumber(labels, tmp_path / "a.png")
+
+
+def test_provenance_is_the_same_for_any_path_to_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    (tmp_path / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    folders = [tmp_path / "photos", tmp_path / "link", Path()]
+    first, *others = [files_provenance(folder, [folder / "a.png"]) for folder in folders]
+    assert others == [first, first]
 
 
 def test_provenance_follows_names_and_contents(tmp_path):

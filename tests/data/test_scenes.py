@@ -130,6 +130,14 @@ def test_errors_are_one_line(root):
     assert json.loads((root / "manifest.json").read_text())["dataset"] == "tetrominoes"
 
 
+def test_a_shard_that_is_gone_is_named(root):
+    scenes = Scenes(root)
+    assert scenes[0]["index"] == 0
+    next(root.glob("*train*0.tar")).unlink()
+    with pytest.raises(DataError, match=r"train-000000\.tar: expected a shard, got No such file or directory; fetch"):
+        scenes[0]
+
+
 def test_no_scenes_are_no_batch():
     with pytest.raises(ValueError, match=r"^Expected one scene or more, got none\.$"):
         Scenes.collate([])

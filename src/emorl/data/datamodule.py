@@ -202,7 +202,9 @@ class MultiObjectDataModule(LightningDataModule):
         return self.scoring_dataloader("test")
 
     def scoring_dataloader(self, split: str, samples: int | None = None) -> EvaluationLoader:
-        """Stream any split as ``test`` does: in storage order, with segmentations of the size for scoring.
+        """Stream any split as ``test`` does: every scene once, with segmentations of the size for scoring.
+
+        The order is that of storage with one worker or none; several workers take turns.
 
         Args:
             split: name of the split.

@@ -119,10 +119,13 @@ def describe_left_out(root: Path, listing: Listing, strays: Sequence[Path] = ())
     >>> describe_left_out(Path("photos"), Listing((), (Path("photos/notes.txt"),), ()))
     'skipped 1 file without an image suffix (notes.txt)'
     """
+    links = [path for path in listing.folders if path.is_symlink()]
+    folders = [path for path in listing.folders if not path.is_symlink()]
     kinds = (
         (listing.others, "file", "without an image suffix ({})"),
         (strays, "mask", "without an image ({})"),
-        (listing.folders, "subfolder", "({}; the option recursive reads them)"),
+        (folders, "subfolder", "({}; the option recursive reads them)"),
+        (links, "subfolder", "({}; symbolic links to folders are not followed)"),
     )
     parts = []
     for paths, noun, why in kinds:

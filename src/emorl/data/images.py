@@ -227,7 +227,8 @@ def files_provenance(folder: Path, paths: Sequence[Path]) -> dict[str, str | int
     """
     checksum = hashlib.sha256()
     for path in tqdm(paths, "checksum", unit="file", disable=None, leave=False):
-        checksum.update(os.fsencode(f"{path.parent.name}/{path.name} {file_provenance(path)['sha256']}\n"))
+        parent = path.parent.resolve().name  # the same for any path to the folder
+        checksum.update(os.fsencode(f"{parent}/{path.name} {file_provenance(path)['sha256']}\n"))
     return {"folder": folder.resolve().name, "files": len(paths), "sha256": checksum.hexdigest()}
 
 

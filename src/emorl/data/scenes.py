@@ -21,7 +21,7 @@ from emorl.data.shards.cache import REMEDY, fetch_shard
 from emorl.data.shards.manifest import Manifest, Shard
 from emorl.data.shards.samples import Sample, read_parts
 from emorl.data.transforms import Crop, fit
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 from emorl.files import is_url
 from emorl.ranges import at_least, path_like, whole
 
@@ -149,10 +149,13 @@ class Scenes(Dataset[dict[str, Any]]):
         shard, key, members = self._locate(index)
         path = self.root / shard.name
         sample: dict[str, Any] = {"__key__": key, "__url__": str(path)}
-        with path.open("rb") as stream:
-            for name, (start, size) in members.items():
-                stream.seek(start)
-                sample[name] = stream.read(size)
+        try:
+            with path.open("rb") as stream:
+                for name, (start, size) in members.items():
+                    stream.seek(start)
+                    sample[name] = stream.read(size)
+        except OSError as error:
+            raise DataError.of(path, expected="a shard", got=reason(error), remedy=REMEDY) from error
         return cast(Sample, sample)
 
 

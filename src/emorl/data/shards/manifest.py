@@ -130,6 +130,10 @@ class Manifest:
             DataError: if the values are not a valid manifest of this format version.
         """
         require(isinstance(value, dict), "manifest", "a JSON object", value)
+        if not {"format_version", "splits"} & value.keys():
+            expected, got = "that of a data set", "a file of another program"
+            remedy = "to read the images of its folder, move it to another one"
+            raise DataError.of("manifest", expected=expected, got=got, remedy=remedy)
         expected = f"{FORMAT_VERSION}, the version that this emorl reads"
         require(value.get("format_version") == FORMAT_VERSION, "format_version", expected, value.get("format_version"))
         slots = parse(int, value.get("slots"), "slots")

@@ -46,8 +46,8 @@ class ImageFolder(Source):
         survey: statistics of the masks; None without masks.
 
     Raises:
-        DataError: if there are no images, the first image or a mask cannot be read, options are inconsistent, or no
-            label map contains the label to ignore.
+        DataError: if there are no images, the first image or a mask cannot be read, options are inconsistent, no label
+            map contains the label to ignore, or an image has more than `max_objects` objects.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -80,7 +80,7 @@ class ImageFolder(Source):
         self.masks = None if masks is None else Masks(Path(masks), self._keys, ignore)
         self.dataset = self.folder.resolve().name
         self.image_size = self._image_size()
-        self.survey = self._read_masks()
+        self.survey = self._read_masks(max_objects)
         self.max_objects = max_objects or (1 if self.survey is None else max(1, self.survey.most))
 
     @cached_property
@@ -119,17 +119,21 @@ class ImageFolder(Source):
         if self.masks is not None:
             remedy = "save masks in the size of their image"
             require_size(f"{self.masks.folder}: {key}", labels, image.shape[:2], remedy)
-        segmentation, objects = renumber(self._crop(labels, Image.Resampling.NEAREST), path)
-        image = self._crop(image, Image.Resampling.BICUBIC)
+        segmentation, objects = renumber(self._crop(labels, f"{path}"), path)
+        image = self._crop(image, f"{path}", Image.Resampling.BICUBIC)
         require_size(f"{path}", image, self.image_size, _ONE_SIZE)
         return Record(image, segmentation, [{} for _ in objects])
 
     def _crop(
         self,
         pixels: UInt8[np.ndarray, "height width *channels"],
+        where: str,
         resample: Image.Resampling = Image.Resampling.NEAREST,
     ) -> UInt8[np.ndarray, "new_height new_width *channels"]:
-        return pixels if self.size is None else fit(pixels, self.crop, self.size, resample)
+        try:
+            return pixels if self.size is None else fit(pixels, self.crop, self.size, resample)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
 
     def _check_options(self, masks: str | PathLike[str] | None, max_objects: int | None, recursive: bool) -> None:
         if max_objects is not None and max_objects > MAX_LABEL:
@@ -152,8 +156,12 @@ class ImageFolder(Source):
             raise DataError.of(self.folder, expected=expected, got=got, remedy="choose a smaller size with --size")
         return height, width
 
-    def _read_masks(self) -> Survey | None:
+    def _read_masks(self, max_objects: int | None) -> Survey | None:
         if self.masks is None:
             return None
         bar = tqdm(self._keys, "counting objects", unit="image", disable=None, leave=False)
-        return Survey.of(self.masks, bar, self._crop)
+        survey = Survey.of(self.masks, bar, self._crop)
+        if max_objects is not None and survey.most > max_objects:
+            expected, remedy = f"at most {max_objects} objects in an image", "raise --max_objects, or leave it out"
+            raise DataError.of(self.masks.folder, expected=expected, got=f"{survey.most}", remedy=remedy)
+        return survey

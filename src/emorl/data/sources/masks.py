@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -45,12 +46,12 @@ class Masks:
     def __init__(self, folder: Path, keys: Sequence[str], ignore: int | None = None) -> None:
         self.folder = folder
         self.ignore = ignore
-        self._maps: dict[str, list[Path]] = {key: [] for key in keys}
-        self._objects: dict[str, list[Path]] = {key: [] for key in keys}
+        self._maps: dict[str, list[Path]] = {_composed(key): [] for key in keys}
+        self._objects: dict[str, list[Path]] = {key: [] for key in self._maps}
         strays = []
         listing = list_folder(folder, recursive=True)
         for path in listing.images:
-            key, parent = key_of(path, folder), path.parent.relative_to(folder).as_posix()
+            key, parent = map(_composed, (key_of(path, folder), path.parent.relative_to(folder).as_posix()))
             if key in self._maps:
                 self._maps[key].append(path)
             elif parent in self._objects:
@@ -63,7 +64,7 @@ class Masks:
 
     def is_label_map(self, key: str) -> bool:
         """Return whether an image has a label map rather than masks of its objects."""
-        return bool(self._maps[key])
+        return bool(self._maps[_composed(key)])
 
     def read(self, key: str) -> tuple[UInt8[np.ndarray, "height width"], list[int], int]:
         """Return the segmentation of an image, the original labels of its objects, and the number of void pixels.
@@ -72,7 +73,7 @@ class Masks:
             DataError: if the image has no mask or several label maps, or if masks are damaged, overlap, differ in size
                 or contain more than 255 objects.
         """
-        maps, objects = self._maps[key], self._objects[key]
+        maps, objects = self._maps[_composed(key)], self._objects[_composed(key)]
         if len(maps) + bool(objects) > 1:
             expected = f"one label map of {key}, or a folder of its masks"
             got = some([path.name for path in (*maps, *objects)])
@@ -114,13 +115,13 @@ class Survey(NamedTuple):
     labels: tuple[int, ...]
 
     @classmethod
-    def of(cls, masks: Masks, keys: Iterable[str], crop: Callable[[np.ndarray], np.ndarray]) -> Survey:
+    def of(cls, masks: Masks, keys: Iterable[str], crop: Callable[[np.ndarray, str], np.ndarray]) -> Survey:
         """Read the masks of all images.
 
         Args:
             masks: the masks.
             keys: keys of the images.
-            crop: function that crops a segmentation.
+            crop: function that crops a segmentation, given also its name for error messages.
 
         Raises:
             DataError: as `Masks.read`, or if no label map contains the label to ignore.
@@ -129,7 +130,7 @@ class Survey(NamedTuple):
         for key in keys:
             whole, former, ignored = masks.read(key)
             void += ignored
-            segmentation = crop(whole)
+            segmentation = crop(whole, f"{masks.folder}: {key}")
             seen = np.bincount(segmentation.ravel(), minlength=len(former) + 1)[1:]
             counts.append(int((seen > 0).sum()))
             if masks.is_label_map(key):
@@ -158,6 +159,11 @@ class Survey(NamedTuple):
                 f"the label {void} is counted as an object, and labels are unevenly spaced ({_listed(self.labels)}): "
                 f"if it marks pixels without a label, add --ignore {void}."
             )
+
+
+def _composed(key: str) -> str:
+    """Return a key with each accent in one character with its letter; macOS separates them, other systems do not."""
+    return normalize("NFC", key)
 
 
 def _listed(labels: Sequence[int]) -> str:
