@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import tiny
 from emorl import load_pretrained
 from emorl.data.images import read_image
 from emorl.errors import DataError
@@ -20,6 +21,7 @@ from emorl.explore import bundle
 from emorl.explore.build import build
 from emorl.explore.bundle import bundle_key
 from emorl.explore.gallery import example_scenes
+from emorl.module import SlotModule
 
 PAGE = resources.files("emorl.explore") / "page"
 
@@ -102,6 +104,14 @@ def test_the_cache_key_depends_on_weights_and_scenes():
     assert key != bundle_key(model, gallery)
 
 
+def test_the_cache_key_depends_on_the_configuration_of_a_model_with_the_same_weights(tmp_path):
+    gallery, keys = example_scenes(35), []
+    for num_slots in (4, 6):
+        module = SlotModule(tiny.network(num_slots=num_slots), image_size=35)
+        keys.append(bundle_key(load_pretrained(tiny.saved(module, tmp_path / f"{num_slots}.ckpt")), gallery))
+    assert keys[0] != keys[1]
+
+
 def test_a_folder_of_images_replaces_generated_scenes(tmp_path, pictures):
     build(tmp_path / "site", ["tetrominoes"], pictures)
     (entry,) = json.loads((tmp_path / "site" / "meta.json").read_text())["models"]
@@ -130,21 +140,40 @@ def test_a_model_of_another_size_needs_images():
         example_scenes(48, "mine")
 
 
-def test_an_explorer_is_replaced_and_other_files_are_not(tmp_path):
+def test_an_explorer_is_replaced_and_other_files_stay(tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()  # an empty folder is allowed
     build(folder, ["tetrominoes"])
-    (folder / "old.txt").write_text("of an older page")
+    for name in (".git", "models/1"):
+        (folder / name).mkdir()
+    (folder / "CNAME").write_text("slots.example.org")
     build(folder, ["tetrominoes"])
-    assert not (folder / "old.txt").exists()
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "thesis.tex").write_text("precious")
-    with pytest.raises(DataError, match="expected a new or empty folder, got one with other files"):
-        build(other, ["tetrominoes"])
-    with pytest.raises(DataError, match="expected a new or empty folder"):
-        build(other / "thesis.tex", ["tetrominoes"])
-    assert (other / "thesis.tex").read_text() == "precious"
+    assert [path.name for path in (folder / "models").iterdir()] == ["0"]
+    assert (folder / "CNAME").read_text() == "slots.example.org"
+    assert (folder / ".git").is_dir()
+
+
+@pytest.mark.parametrize("meta", [None, "", "[]", '{"version": 1}', '{"models": []}'])
+def test_a_folder_of_something_else_is_not_replaced(meta, tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_text("precious")
+    if meta is not None:
+        (folder / "meta.json").write_text(meta)
+    for path in (folder, folder / "index.html"):
+        with pytest.raises(DataError, match="expected a new or empty folder, got one with other files"):
+            build(path, ["tetrominoes"])
+    assert (folder / "index.html").read_text() == "precious"
+
+
+@pytest.mark.parametrize("out", [".", "link"])
+def test_the_working_directory_and_a_link_are_folders(out, tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "link").symlink_to("site")
+    monkeypatch.chdir(tmp_path / ("site" if out == "." else ""))
+    for _ in range(2):
+        build(Path(out), ["tetrominoes"])
+        assert (tmp_path / "site/models/0/model.json").is_file()
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):

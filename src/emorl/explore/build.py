@@ -30,7 +30,8 @@ def build(
     """Write the page with its models and scenes; nothing is written until all models are exported.
 
     Args:
-        folder: output folder; it must not exist, or be empty, or contain an explorer, which is replaced.
+        folder: output folder; it must not exist, or be empty, or contain an explorer, whose files are replaced. Other
+            files beside them stay, such as those of a repository.
         models: names of shipped weights, or paths of folders of ``save_pretrained`` or checkpoints.
         images: a folder of images to show as scenes, for all models; by default test scenes of the data set with the
             model's image size.
@@ -43,9 +44,9 @@ def build(
     _check(folder)
     bundles = {name: _bundle(name, images, classes) for name in models}
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder / "models", ignore_errors=True)
         with resources.as_file(resources.files("emorl.explore") / "page") as page:
-            shutil.copytree(page, folder)
+            shutil.copytree(page, folder, dirs_exist_ok=True)
         entries = []
         for number, (name, bundle) in enumerate(bundles.items()):
             place = f"models/{number}"
@@ -69,8 +70,15 @@ def _bundle(name: str, images: Path | None, classes: Sequence[type]) -> Path:
 
 def _check(folder: Path) -> None:
     """Raise an error if the folder contains anything but an explorer."""
-    if folder.is_dir() and (folder / _MARK).is_file() and (folder / "index.html").is_file():
-        return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and (_has_explorer(folder) or not any(folder.iterdir()))):
         got, remedy = "one with other files", "choose another folder"
         raise DataError.of(folder, expected="a new or empty folder", got=got, remedy=remedy)
+
+
+def _has_explorer(folder: Path) -> bool:
+    """Return whether the metadata are those that `build` writes; other web sites have a file of that name, too."""
+    try:
+        meta = json.loads((folder / _MARK).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(meta, dict) and meta.keys() == {"version", "models"}

@@ -16,6 +16,7 @@ from emorl import __version__
 from emorl.explore.gallery import SHOWN, Gallery
 from emorl.explore.latents import dimensions, objects
 from emorl.model import Reconstruction
+from emorl.model.describe import describe as model_description
 from emorl.pretrained import Pretrained
 
 _BATCH = 16  # images that are reconstructed together
@@ -80,9 +81,15 @@ def first_scenes(errors: Float[Tensor, " scenes"], counts: Int[Tensor, " scenes"
 
 
 def bundle_key(model: Pretrained, gallery: Gallery) -> str:
-    """Return the cache key of a bundle: a checksum of its model, scenes and versions."""
-    checksum = hashlib.sha256(f"{_FORMAT} {__version__} {torch.__version__} {gallery.title}".encode())
-    for name, value in model.network.state_dict().items():
+    """Return the cache key of a bundle: a checksum of its model, scenes and versions.
+
+    Models with the same weights may differ in their configuration, such as K.
+    """
+    network = model.network
+    configuration = json.dumps(model_description(network), sort_keys=True)
+    about = f"{_FORMAT} {__version__} {torch.__version__} {configuration} {network.default_steps} {gallery.title}"
+    checksum = hashlib.sha256(about.encode())
+    for name, value in network.state_dict().items():
         checksum.update(f"{name} {list(value.shape)}".encode())
         checksum.update(value.contiguous().cpu().numpy().tobytes())
     checksum.update(gallery.images.tobytes())
