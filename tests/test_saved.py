@@ -43,6 +43,17 @@ def trained(tmp_path):
     return checkpoint, tmp_path / "folder"
 
 
+@pytest.fixture
+def unnamed(tmp_path, monkeypatch):
+    """The name of a module that can be imported, and configurations of its class in the working directory."""
+    (tmp_path / "unnamed.py").write_text("from emorl.model import SmallDecoder\n\n\nclass D(SmallDecoder):\n    pass\n")
+    (tmp_path / "unnamed.yaml").write_text("class_path: unnamed.D\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield "unnamed"
+    sys.modules.pop("unnamed", None)
+
+
 def rewritten(folder, change):
     config = json.loads((folder / "config.json").read_text())
     change(config["about"]["model"])
@@ -131,6 +142,67 @@ def test_a_class_of_another_package_is_not_imported(folder, trained, monkeypatch
     line = error_of(emorl, capsys, "test", f"--pretrained={trained[1]}", f"--data.root={shards}")
     assert "expected classes of emorl.model, got subprocess.Popen; if you trust it" in line
     assert "--classes subprocess.Popen of a command" in line
+
+
+def with_decoder(value):
+    return lambda network: network["init_args"].update(decoder=value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_decoder("unnamed.D"),
+        with_decoder(["unnamed.D"]),
+        with_decoder("{class_path: unnamed.D}"),
+        with_decoder("unnamed.yaml"),
+        with_decoder({"position": "unnamed.D"}),
+        with_decoder({"init_args": {"position": "unnamed.D"}}),
+        lambda network: network["init_args"].update({"decoder.class_path": "unnamed.D"}),
+        lambda network: network.update({"init_args.decoder": "unnamed.D"}),
+        lambda network: network.update(dict_kwargs={"decoder": "unnamed.D"}),
+        lambda network: network.update(init_args="{decoder: unnamed.D}"),
+        lambda network: network.pop("class_path"),
+    ],
+)
+def test_a_class_that_a_network_names_otherwise_is_not_imported(change, trained, unnamed):
+    config = json.loads((trained[1] / "config.json").read_text())
+    change(config["model"]["network"])
+    (trained[1] / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=r"expected classes of emorl.model, got [^\n]*; if you trust it"):
+        load_module(trained[1])
+    assert unnamed not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optimizer", "unnamed.D"),
+        ("optimizer", {"class_path": "torch.optim.Adam", "init_args.lr": "unnamed.D"}),
+        ("scheduler", {"class_path": "emorl.optim.Warmup", "init_args": {"decay": "unnamed.D"}}),
+        ("scheduler", {"class_path": "torch.optim.lr_scheduler.LambdaLR", "init_args": {"lr_lambda": "unnamed.D"}}),
+    ],
+)
+def test_a_class_that_a_setting_names_otherwise_is_not_imported(name, value, trained, unnamed):
+    rewritten(trained[1], lambda model: model.update({name: value}))
+    assert name not in read_weights(trained[1]).model
+    load_module(trained[1])
+    assert unnamed not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["optimizer", "network.init_args.decoder"])
+def test_the_model_in_a_configuration_has_no_other_settings(name, trained, unnamed):
+    config = json.loads((trained[1] / "config.json").read_text())
+    config["model"][name] = "unnamed.D"
+    (trained[1] / "config.json").write_text(json.dumps(config))
+    load_module(trained[1])
+    assert unnamed not in sys.modules
+
+
+def test_settings_of_data_are_taken(trained):
+    init_args = {"max_lr": 0.1, "total_steps": 10, "anneal_strategy": "linear"}
+    scheduler = {"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": init_args}
+    rewritten(trained[1], lambda model: model.update(scheduler=scheduler))
+    assert read_weights(trained[1]).model["scheduler"] == scheduler
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, shards, emorl, capsys):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
@@ -13,15 +14,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+import emorl.model
 from emorl.errors import DataError, reason
 from emorl.finite import check_weights
+from emorl.model.build import takes_class
 from emorl.model.describe import describe
-from emorl.model_card import foreign
 from emorl.renamed import current
 
 CONFIG = "config.json"  # of a folder or a repository
 WEIGHTS = "model.safetensors"
 STAGED = ".model.{}.safetensors"  # weights of a save that was interrupted, by their SHA-256
+_MODEL = "image_size", "crop", "network"  # arguments of `SlotModule` that are taken from a configuration
 _STEPS = "refinement_steps", "test_refinement_steps", "test_means", "test_draws", "score_attention"
 SETTINGS = *_STEPS, "optimizer", "scheduler"  # arguments of `SlotModule` that are taken from a card
 _TRAINERS = "emorl.optim.", "torch.optim."  # optimizers and schedulers that a card may name
@@ -60,7 +63,9 @@ def from_files(name: str | Path, content: Callable[[str], bytes], classes: Seque
     if checksum != config["sha256"]:
         expected, remedy = f"weights with SHA-256 {config['sha256']}", "fetch or save them again"
         raise DataError.of(name, expected=expected, got=checksum, remedy=remedy)
-    if unknown := sorted(foreign(config["model"]) - {describe(each)["class_path"] for each in classes}):
+    model = {name: config["model"][name] for name in _MODEL if name in config["model"]}
+    known = {f"emorl.model.{each}" for each in emorl.model.__all__} | {describe(each)["class_path"] for each in classes}
+    if unknown := sorted({*_unknown(model.get("network"), known.__contains__)}):
         listed = ", ".join(unknown)
         option = f"--classes {quote(f'[{listed}]' if len(unknown) > 1 else listed)}"
         remedy = f"if you trust it, name it: {option} of a command, or from_pretrained(..., classes=[{listed}])"
@@ -70,7 +75,7 @@ def from_files(name: str | Path, content: Callable[[str], bytes], classes: Seque
     except SafetensorError as error:
         raise DataError.of(name, expected="safetensors", got=f"{error}", remedy="save them again") from error
     check_weights(state, name)
-    return Weights(str(name), _training(config["about"]) | config["model"], state, config["about"])
+    return Weights(str(name), _training(config["about"]) | model, state, config["about"])
 
 
 def read_folder(folder: Path, classes: Sequence[type] = ()) -> Weights:
@@ -102,8 +107,52 @@ def _parsed(name: str | Path, content: bytes) -> dict[str, Any]:
 def _training(card: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of `SlotModule` in a card, which are defaults of commands.
 
-    A class of another package is left out, because a file that could name any class could run any code.
+    What names a class of another package is left out, because a file that could name any class could run any code.
     """
     arguments = card.get("model")
     given = {name: arguments[name] for name in SETTINGS if name in arguments} if isinstance(arguments, dict) else {}
-    return {name: value for name, value in given.items() if all(path.startswith(_TRAINERS) for path in foreign(value))}
+    trainers = "optimizer", "scheduler"
+    return {name: value for name, value in given.items() if not any(_unknown(value, _is_trainer, name in trainers))}
+
+
+def _is_trainer(path: str) -> bool:
+    return path.startswith(_TRAINERS)
+
+
+def _unknown(value: Any, known: Callable[[str], bool], is_class: bool = True) -> Iterator[str]:
+    """Yield what jsonargparse would import for a value, or may, and is not known.
+
+    That is not only a ``class_path``, but also text for a parameter that takes a class (a path, a configuration or a
+    file of one) and a key other than those of `describe`, such as ``init_args.decoder``.
+
+    Args:
+        value: an argument in a configuration.
+        known: tells whether the path of a class is known.
+        is_class: whether the argument's parameter takes a class.
+    """
+    if isinstance(value, list):
+        for each in value:
+            yield from _unknown(each, known, is_class)
+    elif isinstance(value, dict) and (is_class or "class_path" in value):
+        path, arguments = str(value.get("class_path", value)), value.get("init_args") or {}
+        yield from value.keys() - {"class_path", "init_args"}
+        if not known(path):
+            yield path
+        if not isinstance(arguments, dict):
+            yield str(arguments)
+            return
+        for name, argument in arguments.items():
+            if not name.isidentifier():
+                yield name
+            yield from _unknown(argument, known, known(path) and _takes_class(path, name))
+    elif isinstance(value, dict):
+        yield from _unknown([*value.values()], known, is_class)
+    elif is_class and isinstance(value, str) and not known(value):
+        yield value
+
+
+def _takes_class(path: str, name: str) -> bool:
+    """Return whether a parameter of a class takes a class, or may, because nothing has imported the class yet."""
+    module, _, cls = path.rpartition(".")
+    found = getattr(sys.modules.get(module), cls, None)
+    return not isinstance(found, type) or takes_class(found, name)

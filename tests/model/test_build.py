@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ import torch
 import tiny
 from emorl import pretrained, stored
 from emorl.model import EfficientMORL, FourierPosition, Geco, PlainGRU, SmallDecoder
-from emorl.model.build import build
+from emorl.model.build import build, takes_class
 from emorl.model.describe import describe
 
 
@@ -102,3 +102,23 @@ def test_shipped_weights_need_neither_lightning_nor_the_compiler():
     code = f"import sys, emorl; emorl.load_pretrained('tetrominoes'); print(set({modules}) & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "set()"
+
+
+class OfText(Passing):
+    """A model with parameters that take data."""
+
+    def __init__(self, kind="soft", form: "Literal['a.b', 1] | None" = None, sizes: Sequence[int] = (), **kwargs: Any):
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize("cls", [Passing, Unannotated, OfType, OfAlias, OfText])
+def test_a_parameter_that_takes_a_class_is_known_by_its_annotation(cls):
+    assert takes_class(cls, "decoder")
+    assert takes_class(cls, "geco")
+    assert takes_class(cls, "passed_on_elsewhere")
+    assert not takes_class(cls, "num_slots")
+
+
+@pytest.mark.parametrize("name", ["kind", "form", "sizes", "extra"])
+def test_a_parameter_of_data_takes_any_text(name):
+    assert not takes_class(OfText, name)

@@ -11,6 +11,11 @@ from typing import Any
 
 from emorl.renamed import current
 
+_DATA = {  # words in the annotations of parameters that take data alone
+    *("class", "int", "float", "bool", "str", "None", "NoneType", "Any", "Union", "Optional", "Literal"),
+    *("tuple", "Tuple", "list", "List", "dict", "Dict", "Sequence", "Mapping", "collections", "abc", "typing"),
+    *("pathlib", "Path"),
+}
 _FACTORY = re.compile(r"\b(Callable|[Tt]ype)\b")  # in the annotation of a parameter that takes a class
 
 
@@ -34,6 +39,19 @@ def build(description: Mapping[str, Any]) -> Any:
     return _factory(current(description))()
 
 
+def takes_class(cls: type, name: str) -> bool:
+    """Return whether a parameter may take a class or an object, where jsonargparse would import a text.
+
+    One without annotation takes data, but it may be passed on if the class does not name it.
+
+    >>> from emorl.model import SlotAttention
+    >>> takes_class(SlotAttention, "decoder"), takes_class(SlotAttention, "num_slots")
+    (True, False)
+    """
+    words = re.findall(r"[^\W\d]\w*", re.sub(r"Literal\[.*?\]", "", str(_annotation(cls, name))))
+    return not (_declared(cls, name) and _DATA.issuperset(words))
+
+
 def _factory(description: Mapping[str, Any]) -> partial[Any]:
     module, _, name = description["class_path"].rpartition(".")
     cls = getattr(import_module(module), name)
@@ -55,12 +73,14 @@ def _argument(cls: type, name: str, value: Any) -> Any:
 
 def _annotation(cls: type, name: str) -> Any:
     """Return the annotation of a parameter in the nearest class that has one; None if no class has one."""
-    for base in cls.__mro__:
-        if (init := vars(base).get("__init__")) is not None:
-            parameter = _signature(init).parameters.get(name)
-            if parameter is not None and parameter.annotation is not parameter.empty:
-                return parameter.annotation
-    return None
+    found = [parameter.annotation for parameter in _declared(cls, name)]
+    return next((annotation for annotation in found if annotation is not inspect.Parameter.empty), None)
+
+
+def _declared(cls: type, name: str) -> list[inspect.Parameter]:
+    """Return a parameter in a class and its base classes, as far as they name it."""
+    signatures = [_signature(vars(base)["__init__"]) for base in cls.__mro__ if "__init__" in vars(base)]
+    return [signature.parameters[name] for signature in signatures if name in signature.parameters]
 
 
 def _signature(function: Any) -> inspect.Signature:
