@@ -21,6 +21,7 @@ from emorl import stored
 from emorl.errors import DataError, reason
 from emorl.folder import files_of
 from emorl.model import SlotAttention, SmallDecoder
+from emorl.model.build import build
 from emorl.results import with_error
 from hub_server import serving
 
@@ -397,6 +398,40 @@ def test_a_model_that_could_not_be_loaded_is_not_saved(folder, change):
     before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes")
     change(model)
     with pytest.raises(DataError, match=r"^[^\n]*: expected [^\n]*; [^\n]*$"):
+        model.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(("name", "stored"), [("num_slots", 4), ("slot_dim", 64)])
+def test_a_number_that_would_not_be_loaded_is_not_saved(name, stored, folder):
+    before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes")
+    setattr(model.network, name, 6)
+    told = rf"^model: expected {name} = {stored} of its construction, got 6; build a SlotAttention with {name}=6, and"
+    with pytest.raises(DataError, match=told):
+        model.save_pretrained(folder)
+    assert contents(folder) == before
+
+
+def test_the_weights_of_a_shipped_model_with_another_configuration_have_no_scores(tmp_path):
+    shipped = emorl.load_pretrained("slot_attention/tetrominoes")
+    arguments = shipped.card["model"]["network"]["init_args"] | {"num_slots": 6}
+    network = build({"class_path": "emorl.model.SlotAttention", "init_args": arguments})
+    network.load_state_dict(shipped.network.state_dict())
+    emorl.pretrained.Pretrained(network, shipped.image_size, shipped.card, shipped.crop).eval().save_pretrained(
+        tmp_path
+    )
+    card = (tmp_path / "README.md").read_text()
+    assert "K = 6 slots" in card
+    assert "None are recorded." in card
+    again = emorl.from_pretrained(tmp_path)
+    assert (again.network.num_slots, again.card) == (6, {"base_weights": "slot_attention/tetrominoes"})
+
+
+def test_weights_that_become_infinite_when_they_are_loaded_are_not_stored(folder):
+    before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes").double()
+    with torch.no_grad():
+        model.network.decoder.layers[0].weight[0, 0] = 1e300
+    with pytest.raises(DataError, match=r"^weights: expected finite numbers, got a NaN or an infinity in 1 of"):
         model.save_pretrained(folder)
     assert contents(folder) == before
 

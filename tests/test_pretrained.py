@@ -277,6 +277,34 @@ def test_weights_come_from_a_checkpoint_alone(tmp_path):
     assert not list(tmp_path.glob("bad.[js]*"))
 
 
+@pytest.mark.parametrize(
+    ("path", "got"),
+    [
+        ("unknown://a.ckpt", "ValueError: Protocol not known: unknown"),
+        ("http://127.0.0.1:9/a.ckpt", "ConnectionRefusedError: Connect call failed .*"),
+        ("broken://a.ckpt", "RuntimeError: no credentials"),
+    ],
+)
+def test_a_url_that_cannot_be_opened_is_told_with_its_reason(path, got, monkeypatch):
+    import fsspec
+
+    class Broken(fsspec.AbstractFileSystem):
+        def _open(self, *_, **__):
+            raise RuntimeError("no credentials.")
+
+    fsspec.register_implementation("broken", Broken, clobber=True)
+    remedy = "install the package of the protocol, or check the address and the access"
+    with pytest.raises(DataError, match=f"^{path}: expected a checkpoint, got {got}; {remedy}$"):
+        load_pretrained(path)
+
+
+@pytest.mark.parametrize("load", [load_pretrained, emorl.from_pretrained])
+@pytest.mark.parametrize("name", ["x" * 300, Path("x" * 300), "a\0b"])
+def test_a_name_that_no_file_can_have_is_one_line(load, name):
+    with pytest.raises(DataError, match=r"^(x{300}|a\\x00b): expected a [^\n]*, got [^\n]*; [^\n]*$"):
+        load(name)
+
+
 def test_an_unknown_name_is_answered_with_those_that_exist(weights):
     with pytest.raises(DataError, match=r"large: expected a checkpoint, .* or the name of shipped weights: small"):
         load_pretrained("large")

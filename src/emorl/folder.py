@@ -51,8 +51,9 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
         metadata: metadata for the model card in addition to those of the model's card.
 
     Raises:
-        DataError: if a part of the model or its card cannot be stored, a weight is a NaN or an infinity, or a class
-            cannot be imported by others.
+        DataError: if a part of the model or its card cannot be stored, a weight is a NaN or an infinity or becomes one
+            when it is loaded, ``num_slots`` or ``slot_dim`` was changed after the construction, or a class cannot be
+            imported by others.
         TypeError: if a part of the model is a function, see `emorl.model.describe`.
 
     >>> sorted(files_of(emorl.load_pretrained("tetrominoes"), "user/mine"))
@@ -69,7 +70,13 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
             raise DataError.of(place, expected="a finite number", got=f"{value}", remedy="correct or remove it")
     weights = _weights(model)
     with torch.random.fork_rng(devices=[]):
-        assembled(Weights("model", json.loads(json.dumps(described)), load(weights), {}))
+        loaded = assembled(Weights("model", json.loads(json.dumps(described)), load(weights), {})).network
+    check_weights(loaded.state_dict())
+    for name in ("num_slots", "slot_dim"):
+        built, given = getattr(loaded, name), getattr(model.network, name)
+        if built != given:
+            remedy = f"build a {type(loaded).__name__} with {name}={given}, and load these weights into it"
+            raise DataError.of("model", expected=f"{name} = {built} of its construction", got=f"{given}", remedy=remedy)
     model = published(model)
     files = {CARD: _card(model, repo_id, metadata)}
     if picture := picture_of(model.card):
@@ -173,7 +180,6 @@ def _weights(model: Pretrained) -> bytes:
         if not isinstance(value, Tensor) or value.is_meta or value.layout != torch.strided:
             remedy = "give it values, such as with load_state_dict"
             raise DataError.of(name, expected="a dense tensor with values", got=_kind(value), remedy=remedy)
-    check_weights(state)
     try:
         return save({name: value.to("cpu", copy=True).contiguous() for name, value in state.items()})
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from importlib import import_module
-from os.path import expanduser
+from os.path import exists, expanduser, isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from emorl.data.transforms import BOXES
 from emorl.errors import DataError, did_you_mean, reason
 from emorl.model import Components, Encoding, Reconstruction, SlotModel
 from emorl.model.build import build
+from emorl.model.describe import describe
 from emorl.preprocess import Picture, preprocess
 from emorl.provenance import record_of
 from emorl.results import LABELS, rounded
@@ -174,9 +176,9 @@ def load_pretrained(name: str | Path, *, classes: Sequence[type] = ()) -> Pretra
 def published(model: Pretrained) -> Pretrained:
     """Return a model with the card to publish.
 
-    If shipped weights were changed, their scores, training, license and picture do not apply: the card contains their
-    name as ``base_weights``, and what the user added to it. Other weights keep their card. A conversion to another
-    precision is no change.
+    If shipped weights or their configuration, such as K, were changed, their scores, training, license and picture do
+    not apply: the card contains their name as ``base_weights``, and what the user added to it. Other weights keep their
+    card. A conversion to another precision is no change.
 
     >>> model = load_pretrained("tetrominoes")
     >>> _ = model.network.requires_grad_(False).apply(lambda part: [value.mul_(2) for value in part.parameters()])
@@ -199,7 +201,7 @@ def published(model: Pretrained) -> Pretrained:
 
 def _same(model: Pretrained, known: Pretrained) -> bool:
     ours, theirs = model.network.state_dict(), known.network.state_dict()
-    facts = [(type(each.network), each.image_size, each.crop) for each in (model, known)]
+    facts = [(json.dumps(describe(each.network)), each.image_size, each.crop) for each in (model, known)]
     return (
         facts[0] == facts[1]
         and ours.keys() == theirs.keys()
@@ -289,12 +291,12 @@ def from_pretrained(
         ```
     """
     classes = _checked(classes)
-    if not isinstance(name, str | Path) or name in names() or Path(expanduser(name)).is_dir():
+    if not isinstance(name, str | Path) or name in names() or isdir(expanduser(name)):
         return assembled(read_weights(name, classes))
-    exists = Path(expanduser(name)).exists()
-    if exists or isinstance(name, Path) or not _REPOSITORY.fullmatch(name):
-        got = "a file" if exists else "none of them"
-        remedy = "load a checkpoint with emorl.load_pretrained" if exists else "check the path"
+    is_file = exists(expanduser(name))
+    if is_file or isinstance(name, Path) or not _REPOSITORY.fullmatch(name):
+        got = "a file" if is_file else "none of them"
+        remedy = "load a checkpoint with emorl.load_pretrained" if is_file else "check the path"
         expected = f"a folder of save_pretrained, a repository user/repo of the hub, or one of {', '.join(names())}"
         raise DataError.of(name, expected=expected, got=got, remedy=remedy + did_you_mean(str(name), names()))
     return _hub().HubModel.from_pretrained(  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import load, save
@@ -88,7 +88,7 @@ def read_weights(reference: str | Path, classes: Sequence[type] = ()) -> Weights
             text = f"{reference} is the name of shipped weights, which are used; to load the folder, give ./{reference}"
             warnings.warn(text, stacklevel=3)
         return read_shipped(reference)
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # unlike `Path.is_dir`, also for a name that is too long
         return read_folder(Path(path), classes)
     return read_checkpoint(path if isinstance(reference, str) else Path(path))
 
@@ -146,26 +146,18 @@ def read_checkpoint(path: str | Path) -> Weights:
     variant) and ``started_from`` (the record of the weights of ``--pretrained``, see `emorl.provenance.record_of`).
 
     Raises:
-        DataError: if the file is not a checkpoint, or is one of another project.
+        DataError: if the file cannot be opened, is not a checkpoint, or is one of another project.
     """
-    import fsspec  # type: ignore[import-untyped]  # needed for checkpoints only
-
     from emorl.module import SlotModule
 
+    file = _opened(path)
     try:
-        with fsspec.open(str(path)) as file:
+        with file:
             content = torch.load(file, map_location="cpu", weights_only=True)
         arguments, state = content["hyper_parameters"], content["state_dict"]
     except (OSError, *UNREADABLE) as error:
         told = isinstance(error, OSError | RuntimeError)  # messages of other errors would mislead
-        got = reason(error) if told else "an empty file, or one of another kind"
-        shipped = f"the name of shipped weights: {', '.join(names())}"
-        remedy = f"give the path of a .ckpt file of emorl fit, of a folder of save_pretrained, or {shipped}"
-        remedy += did_you_mean(str(path), names())
-        if Path(path).is_dir() or path in names():  # as --ckpt_path
-            got = "a folder" if Path(path).is_dir() else "the name of shipped weights"
-            remedy = "give the path of a .ckpt file of emorl fit, or weights without the run's state as --pretrained"
-        raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
+        raise _no_checkpoint(path, reason(error) if told else "an empty file, or one of another kind") from error
     model = {name: current(value) for name, value in arguments.items() if not name.startswith("_")}
     if unknown := model.keys() - signature(SlotModule).parameters.keys():
         got, remedy = f"one with {', '.join(sorted(unknown))}", "use the version and project that it was made with"
@@ -174,6 +166,32 @@ def read_checkpoint(path: str | Path) -> Weights:
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
     steps = {"total_steps": content["global_step"]} if "global_step" in content else {}
     return Weights(str(path), model, network, {**steps, **content.get("training", {}), "model": model})
+
+
+def _opened(path: str | Path) -> IO[bytes]:
+    import fsspec  # type: ignore[import-untyped]  # needed for checkpoints only
+
+    try:
+        return fsspec.open(str(path)).open()  # type: ignore[no-any-return]
+    except Exception as error:  # of any package for a protocol
+        if "://" not in str(path):
+            raise _no_checkpoint(path, reason(error)) from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        got = f"{type(cause).__name__}: {reason(cause).rstrip('.')}"
+        remedy = "install the package of the protocol, or check the address and the access"
+        raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error
+
+
+def _no_checkpoint(path: str | Path, got: str) -> DataError:
+    shipped = f"the name of shipped weights: {', '.join(names())}"
+    remedy = f"give the path of a .ckpt file of emorl fit, of a folder of save_pretrained, or {shipped}"
+    remedy += did_you_mean(str(path), names())
+    if os.path.isdir(path) or path in names():  # as --ckpt_path
+        got = "a folder" if os.path.isdir(path) else "the name of shipped weights"
+        remedy = "give the path of a .ckpt file of emorl fit, or weights without the run's state as --pretrained"
+    return DataError.of(path, expected="a checkpoint", got=got, remedy=remedy)
 
 
 def class_path_of(model: dict[str, Any]) -> str:
