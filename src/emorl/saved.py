@@ -127,7 +127,7 @@ def _unknown(value: Any, known: Callable[[str], bool], is_class: bool = True) ->
 
     Args:
         value: an argument in a configuration.
-        known: tells whether the path of a class is known.
+        known: returns whether the path of a class is known.
         is_class: whether the argument's parameter takes a class.
     """
     if isinstance(value, list):
