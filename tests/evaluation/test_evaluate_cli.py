@@ -26,6 +26,17 @@ def test_a_bad_checkpoint_is_one_line_and_status_2(tmp_path, capsys):
     assert "none.ckpt: expected a checkpoint" in error
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(command, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file/out"):
+        assert main([command, "no model", "no data", str(out)]) == 2
+        told = f"{out}: expected a folder to write to, got {tmp_path / 'file'}, a file; choose another folder\n"
+        assert capsys.readouterr().err == f"emorl-evaluate: error: {told}"
+    assert main([command, "no model", "no data", str(tmp_path / "new/out")]) == 2
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [

@@ -1,9 +1,13 @@
 """Training curves for the report, from the files of a run."""
 
+import re
+
 import pytest
 import yaml
 
+import tiny
 from emorl import stored
+from emorl.errors import DataError
 from emorl.evaluation.report.run import Run, read_history, read_run
 
 
@@ -52,3 +56,33 @@ def test_shipped_weights_have_the_record_on_their_card():
     assert last == pytest.approx(card["tests"]["samples"]["scores"]["I=0"]["fg_ari"]["mean"], abs=0.02)
     assert run.switches == sorted(run.switches)
     assert len(run.switches) == 2
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with a record; returns its checkpoint."""
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    files = {"config.yaml": "model: {}", "versions.json": "{}", "metrics.csv": "step,train/a\n9,1\n"}
+    for name, text in files.items():
+        (tmp_path / "run" / name).write_text(text)
+    return tiny.saved(tiny.module(), tmp_path / "run/checkpoints/last.ckpt")
+
+
+def test_the_home_folder_is_expanded(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_run("~/run/checkpoints/last.ckpt") == read_run(run) == Run("model: {}", {}, {"train/a": [(9, 1.0)]})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", "name: Zürich".encode("latin-1")),
+        ("versions.json", b'{"torch": '),
+        ("metrics.csv", b"step,train/a\n9,one\n"),
+        ("metrics.csv", b"\xff\xff\n9,1\n"),
+    ],
+)
+def test_a_damaged_record_is_one_line_that_names_the_file(name, content, run, tmp_path):
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"^{re.escape(str(tmp_path / 'run' / name))}: expected [^\n]*, got [^\n]*; "):
+        read_run(run)

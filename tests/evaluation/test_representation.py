@@ -155,6 +155,8 @@ def test_factors_are_chosen_by_name():
         choose("data", FACTORS, ["x", "size"])
     with pytest.raises(DataError, match="got none"):
         choose("data", FACTORS, [])
+    with pytest.raises(DataError, match="factors: expected different names, got x, y more than once; name each once"):
+        choose("data", FACTORS, ["y", "x", "y", "color", "x"])
 
 
 def test_a_data_set_without_factors_is_refused():

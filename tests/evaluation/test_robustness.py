@@ -22,7 +22,7 @@ CHANGED = [UNMODIFIED, "new colors", "noise 0.5"]
 
 
 def test_the_changes_are_the_variants_and_noise_beside_the_test_scenes_of_the_unmodified_set(module):
-    draws = changes("tetrominoes", 2, 7, (0.1, 0.25))
+    draws = changes("tetrominoes, standard", 2, 7, (0.1, 0.25))
     variants = [name.replace("_", " ") for name in VARIANTS if name != "standard"]
     assert list(draws) == [UNMODIFIED, *variants, "noise 0.1", "noise 0.25"]
     unmodified, expected = as_seen(module, draws[UNMODIFIED]()), list(Tetrominoes(2, 7, "test").records())
@@ -32,7 +32,7 @@ def test_the_changes_are_the_variants_and_noise_beside_the_test_scenes_of_the_un
     assert unmodified.factors == [record.factors for record in expected]
     shapes = {one["shape"] for record in draws["pentominoes"]() for one in record.factors}
     assert shapes <= {*VARIANTS["pentominoes"][1]}
-    assert list(changes("multi_dsprites", 1)) == list(multi_dsprites_changes(1, 0))
+    assert list(changes("multi_dsprites, colored_on_grayscale", 1)) == list(multi_dsprites_changes(1, 0))
 
 
 def test_scenes_are_cropped_and_resized_for_the_model():
@@ -61,7 +61,7 @@ def test_noise_has_its_deviation_and_keeps_the_ground_truth():
 
 def test_there_is_a_slot_for_every_object(module):
     for change, objects, slots in ((UNMODIFIED, 3, 4), ("four objects", 4, 5)):
-        scenes = as_seen(module, changes("tetrominoes", 2)[change]())
+        scenes = as_seen(module, changes("tetrominoes, standard", 2)[change]())
         rows = by_steps(module, scenes, "x", 1)
         assert [(row["change"], row["objects"], row["K"], row["I"]) for row in rows] == [
             ("x", objects, slots, 0),
@@ -78,11 +78,11 @@ def test_rows_are_compared_with_the_unmodified_set_at_the_same_number_of_steps()
     assert [row["fg_ari_change"] for row in against_unmodified(rows)] == [0, 0, -0.25, -0.125]
 
 
-def test_a_data_set_that_is_not_generated_is_refused():
-    with pytest.raises(
-        DataError, match="data set: expected one of tetrominoes, multi_dsprites, got clevr; give shards"
-    ):
-        changes("clevr", 1)
+@pytest.mark.parametrize("title", ["clevr, standard", "tetrominoes, five_objects", "multi_dsprites, binarized"])
+def test_a_data_set_or_variant_that_is_not_the_unmodified_one_is_refused(title):
+    told = "data set: expected 'tetrominoes, standard' or 'multi_dsprites, colored_on_grayscale', got '{}'; give shards"
+    with pytest.raises(DataError, match=told.format(title)):
+        changes(title, 1)
 
 
 def test_the_command_compares_the_changes_of_the_data_set(module, shards, tmp_path, monkeypatch, capsys):

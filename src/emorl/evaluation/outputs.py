@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,12 +14,29 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from emorl.errors import DataError
 from emorl.files import atomic
 from emorl.results import label, rounded, with_error
 
 DPI = 150  # pixels per inch of a figure's `figsize`
 _SPREADS = "_se", "_sd"
 _WIDTH = 200  # characters per line if the output is not a terminal
+
+
+def check_out(out: Path) -> None:
+    """Check that the folder of a study can be written to, before anything is computed. It is not created yet.
+
+    Raises:
+        DataError: if it, or the folder to create it in, is a file or a folder that cannot be written to.
+
+    >>> check_out(Path("/dev/null/out"))
+    Traceback (most recent call last):
+    emorl.errors.DataError: /dev/null/out: expected a folder to write to, got /dev/null, a file; choose another folder
+    """
+    existing = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        got = f"{existing}, {'a read-only folder' if existing.is_dir() else 'a file'}"
+        raise DataError.of(out, expected="a folder to write to", got=got, remedy="choose another folder")
 
 
 def write_table(rows: Sequence[Mapping[str, object]], out: Path, name: str) -> tuple[Path, Path]:

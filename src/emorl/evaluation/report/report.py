@@ -14,7 +14,7 @@ import emorl
 from emorl.classes import ClassPaths
 from emorl.data.shards.manifest import Manifest
 from emorl.evaluation.inputs import Scenes, infer, load_model, load_scenes
-from emorl.evaluation.outputs import show
+from emorl.evaluation.outputs import check_out, show
 from emorl.evaluation.report import sections
 from emorl.evaluation.report.page import render
 from emorl.evaluation.report.paper import published
@@ -61,6 +61,7 @@ def report(
         emorl-evaluate report tetrominoes data/tetrominoes out
         ```
     """
+    check_out(out)
     module, manifest, run = load_model(model, test_draws, classes), Manifest.load(data), read_run(model, classes)
     scenes = load_scenes(data, module, split, count, score_size)
     readings = Readings.of(scored(module, scenes))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Callable
 from itertools import pairwise
+from os.path import expanduser
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import yaml
 
 from emorl.classes import ClassPaths, imported
+from emorl.errors import DataError, reason
 from emorl.history import Curve, history, read_history
 from emorl.stored import read_weights
+
+_T = TypeVar("_T")
 
 
 class Run(NamedTuple):
@@ -35,6 +41,9 @@ class Run(NamedTuple):
 def read_run(model: str, classes: ClassPaths = ()) -> Run:
     """Read the record of the run that trained a model: a checkpoint, RUN/checkpoints/NAME.ckpt, or weights with a card.
 
+    Raises:
+        DataError: if a file of the record is damaged, or as `emorl.stored.read_weights`.
+
     >>> "torch" in read_run("tetrominoes").versions
     True
     """
@@ -43,14 +52,20 @@ def read_run(model: str, classes: ClassPaths = ()) -> Run:
         parts = ("trainer", "curriculum", "model", "data")
         settings = {"seed_everything": card["seed"], **{part: card[part] for part in parts if part in card}}
         return Run(yaml.safe_dump(settings, sort_keys=False), card["versions"], history(card["history"].splitlines()))
-    checkpoint = Path(model).absolute()
+    checkpoint = Path(expanduser(model)).absolute()
     if checkpoint.parent.name != "checkpoints":
         return Run("", {}, {})
-    config, versions, metrics = (
-        checkpoint.parent.parent / name for name in ("config.yaml", "versions.json", "metrics.csv")
-    )
+    folder = checkpoint.parent.parent
     return Run(
-        config.read_text() if config.exists() else "",
-        json.loads(versions.read_text()) if versions.exists() else {},
-        read_history(metrics) if metrics.exists() else {},
+        _read(folder / "config.yaml", lambda path: path.read_text(encoding="utf-8"), ""),
+        _read(folder / "versions.json", lambda path: json.loads(path.read_text(encoding="utf-8")), {}),
+        _read(folder / "metrics.csv", read_history, {}),
     )
+
+
+def _read(path: Path, read: Callable[[Path], _T], missing: _T) -> _T:
+    try:
+        return read(path) if path.exists() else missing
+    except (ValueError, KeyError, AttributeError, csv.Error) as error:
+        got, remedy = f"{type(error).__name__}: {reason(error)}", "restore it, or move it away to leave it out"
+        raise DataError.of(path, expected="the record of a run in UTF-8", got=got, remedy=remedy) from error

@@ -38,8 +38,8 @@ def traversals(module: SlotModule, scenes: Scenes, place: int, out: Path) -> Sec
     frames = [traversal(module.network, slots[0], slot, dims, values[dims], size) for slot in range(slots.shape[1])]
     path = write_figure(traversal_figure(torch.stack(frames), dims), out, "traversals")
     text = (
-        "Decodings of one scene while one dimension of one slot is swept over its range in all scenes and slots, and"
-        " all others are fixed. Shown are the dimensions that change this scene's image most."
+        "Decodings of one scene while one dimension of one slot is swept over its range in the slots of the first"
+        f" {len(some)} scenes, and all others are fixed. Shown are the dimensions that change this scene's image most."
     )
     listed = ", ".join(map(str, dims))
     alt = f"Scene {place} decoded {STEPS} times for each slot and each of the dimensions {listed}."

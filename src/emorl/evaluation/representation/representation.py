@@ -16,7 +16,7 @@ from emorl.data.records import Factor
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
-from emorl.evaluation.outputs import show, tell, write_figure, write_table
+from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.representation.activeness import activeness, activeness_figure
 from emorl.evaluation.representation.dci import dci, importance_figure, importance_table, scores_table
 from emorl.evaluation.representation.matching import MIN_PIXELS, Codes, Matches, match
@@ -71,6 +71,7 @@ def representation(
         emorl-evaluate representation tetrominoes data/tetrominoes out
         ```
     """
+    check_out(out)
     chosen = choose(data, Manifest.load(data).factors, factors)
     module = load_model(model, test_draws, classes)
     refinements = chosen_steps(module, module.network.default_steps if steps is None else steps)
@@ -99,7 +100,7 @@ def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) ->
     """Return the factors with the given names, or all for None.
 
     Raises:
-        DataError: if the data set has no factors, or lacks one of the names.
+        DataError: if the data set has no factors, or lacks one of the names, or if a name is repeated.
 
     >>> factors = [Factor("x", "continuous"), Factor("y", "continuous")]
     >>> [factor.name for factor in choose("data/mine", factors, ["y"])]
@@ -113,6 +114,9 @@ def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) ->
     if unknown or names == []:
         got, remedy = ", ".join(unknown) or "none", "choose among them"
         raise DataError.of("factors", expected=f"names among {', '.join(by_name)}", got=got, remedy=remedy)
+    if repeated := [name for name in by_name if (names or ()).count(name) > 1]:
+        got, remedy = f"{', '.join(repeated)} more than once", "name each once"
+        raise DataError.of("factors", expected="different names", got=got, remedy=remedy)
     return [by_name[name] for name in names or by_name]
 
 

@@ -10,7 +10,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from emorl.classes import ClassPaths
 from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model, load_scenes
-from emorl.evaluation.outputs import show, tell, write_figure, write_table
+from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.figures import Figure
@@ -57,6 +57,7 @@ def draws(
         emorl-evaluate draws tetrominoes data/tetrominoes out --number 20
         ```
     """
+    check_out(out)
     module = load_model(model, test_draws, classes)
     module.test_means = module.test_means or means
     refinements = chosen_steps(module, steps)

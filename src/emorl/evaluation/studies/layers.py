@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emorl.classes import ClassPaths
 from emorl.evaluation.inputs import infer, load_model, load_scenes
-from emorl.evaluation.outputs import show, tell, write_table
+from emorl.evaluation.outputs import check_out, show, tell, write_table
 from emorl.evaluation.studies.scores import pair
 from emorl.metrics import ImageMean
 from emorl.metrics.functional import adjusted_rand_index, masks_to_labels, mean_squared_error, resize_masks
@@ -108,6 +108,7 @@ def layers(
         emorl-evaluate layers tetrominoes data/tetrominoes out
         ```
     """
+    check_out(out)
     module = load_model(model, classes=classes)
     network, steps = module.network, module.test_refinement_steps
     scenes = load_scenes(data, module, split, count)

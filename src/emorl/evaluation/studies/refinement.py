@@ -9,7 +9,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from emorl.classes import ClassPaths
 from emorl.evaluation.inputs import Scenes, chosen_steps, load_model, load_scenes
-from emorl.evaluation.outputs import show, tell, write_figure, write_table
+from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.figures import Figure
@@ -52,6 +52,7 @@ def refinement(
         emorl-evaluate refinement tetrominoes data/tetrominoes out --steps 6
         ```
     """
+    check_out(out)
     module = load_model(model, test_draws, classes)
     steps = chosen_steps(module, steps)
     rows = by_steps(module, load_scenes(data, module, split, count), steps)

@@ -17,7 +17,7 @@ from emorl.data.shards.manifest import Manifest
 from emorl.data.stream.scenes import collate, fitted
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model
-from emorl.evaluation.outputs import show, tell, write_figure, write_table
+from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.changes import UNMODIFIED, Draw, multi_dsprites_changes, tetrominoes_changes
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.figures import Figure, color
@@ -26,7 +26,10 @@ from emorl.results import LABELS
 
 SCORES = ("fg_ari", "ari", "fg_miou", "mse", "active_slots")
 DRAWN = SCORES[:4]
-CHANGES = {"tetrominoes": tetrominoes_changes, "multi_dsprites": multi_dsprites_changes}  # by data set
+CHANGES = {  # by the title of the manifest: a data set and its variant
+    "tetrominoes, standard": tetrominoes_changes,
+    "multi_dsprites, colored_on_grayscale": multi_dsprites_changes,
+}
 _COUNT = PositiveInt(320)
 _NOISE = tuple(map(NonNegativeFloat, (0.05, 0.1, 0.2)))
 
@@ -52,8 +55,8 @@ def robustness(
 
     Args:
         model: Checkpoint of emorl fit, folder of save_pretrained, or name of shipped weights.
-        data: Folder of shards of Tetrominoes or Multi-dSprites, which identifies the model's training set: a local path
-            or a URL. Its scenes are not read.
+        data: Folder of shards of Tetrominoes or Multi-dSprites, not of another variant, which identifies the model's
+            training set: a local path or a URL. Its scenes are not read.
         out: Folder of the table and the figure.
         count: Number of scenes of each set.
         seed: Seed of the scenes and the noise.
@@ -68,8 +71,9 @@ def robustness(
         emorl-evaluate robustness tetrominoes data/tetrominoes out
         ```
     """
+    check_out(out)
     module = load_model(model, test_draws, classes)
-    refinements, dataset = chosen_steps(module, steps), Manifest.load(data).dataset
+    refinements, dataset = chosen_steps(module, steps), Manifest.load(data).title
     rows = []
     for change, draw in changes(dataset, count, seed, noise).items():
         rows += by_steps(module, as_seen(module, draw()), change, refinements)
@@ -81,18 +85,21 @@ def robustness(
 def changes(dataset: str, count: int, seed: int = 0, noise: Sequence[float] = ()) -> dict[str, Draw]:
     """Return functions that generate the scenes of each change, starting with the unmodified ones.
 
-    Raises:
-        DataError: if there is no generator of the data set.
+    Args:
+        dataset: the data set and its variant, as `Manifest.title` has them.
+        count: number of scenes of each set.
+        seed: seed of the scenes and the noise.
+        noise: standard deviations of noise.
 
-    >>> list(changes("tetrominoes", count=1, noise=[0.1]))[-1]
+    Raises:
+        DataError: if there is no generator of the data set, or it is another variant.
+
+    >>> list(changes("tetrominoes, standard", count=1, noise=[0.1]))[-1]
     'noise 0.1'
     """
     if dataset not in CHANGES:
-        expected, remedy = (
-            f"one of {', '.join(CHANGES)}",
-            "give shards of one of these, which have a generator",
-        )
-        raise DataError.of("data set", expected=expected, got=dataset, remedy=remedy)
+        expected, remedy = " or ".join(f"'{title}'" for title in CHANGES), "give shards of one, which have a generator"
+        raise DataError.of("data set", expected=expected, got=f"'{dataset}'", remedy=remedy)
     draws = CHANGES[dataset](count, seed)
     plain = draws[UNMODIFIED]
     return draws | {f"noise {deviation:g}": partial(noisy, plain, deviation, seed) for deviation in noise}

@@ -13,7 +13,7 @@ from torch import Tensor
 from emorl.classes import ClassPaths
 from emorl.errors import DataError
 from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
-from emorl.evaluation.outputs import show, tell, write_figure, write_table
+from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells
 from emorl.figures import Figure
@@ -61,6 +61,7 @@ def slots(
     """
     if largest < smallest:
         raise DataError.of("largest", expected=f"{smallest} slots or more", got=f"{largest}", remedy="correct it")
+    check_out(out)
     module = load_model(model, test_draws, classes)
     refinements = chosen_steps(module, steps)
     scenes = load_scenes(data, module, split, count)
