@@ -227,6 +227,16 @@ def test_everything_can_be_undone_step_by_step_and_reset_at_once(visitor):
     assert different(pictures[0][1], visitor.picture(1))
 
 
+def test_a_slot_is_not_its_own_partner_after_a_reset(visitor):
+    reset = (
+        "async () => { const { numbered, reset } = await import('./slots.js');"
+        " const slots = numbered([[1], [2]]); const scene = { original: slots, slots };"
+        " return reset({ scenes: [scene], chosen: -1, partner: slots[0].id }) }"
+    )
+    found = visitor.page.evaluate(reset)
+    assert (found["chosen"], found["partner"]) == (found["scenes"][0]["slots"][0]["id"], None)
+
+
 def test_another_scene_replaces_one_alone(visitor):
     before = [visitor.picture(scene) for scene in (0, 1)]
     visitor.click(f"{visitor.scene(1)}.thumb >> nth=11")

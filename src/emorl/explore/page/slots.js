@@ -38,7 +38,7 @@ export function change(state, id, properties) {
 export function placeScene(state, number, scene) {
   const next = withScene(state, number, scene);
   const valid = (id) => (find(next, id) ? id : null);
-  return { ...next, chosen: valid(state.chosen) ?? scene.slots[0]?.id ?? null, partner: valid(state.partner) };
+  return choose({ ...next, partner: valid(state.partner) }, valid(state.chosen) ?? scene.slots[0]?.id ?? null);
 }
 
 export const choose = (state, id) => ({ ...state, chosen: id, partner: state.partner === id ? null : state.partner });
@@ -50,7 +50,7 @@ export function remove(state, id) {
   const { scene, place } = find(state, id);
   const slots = state.scenes[scene].slots.filter((slot) => slot.id !== id);
   const chosen = (slots[place] ?? slots.at(-1))?.id ?? state.scenes[1 - scene].slots[0]?.id ?? null;
-  return { ...withSlots(state, scene, slots), chosen, partner: state.partner === chosen ? null : state.partner };
+  return choose(withSlots(state, scene, slots), chosen);
 }
 
 /** Add a copy of a slot to a scene, which may be the slot's scene, and choose it. */
@@ -85,5 +85,5 @@ export function reset(state) {
   const scenes = state.scenes.map((scene) => ({ ...scene, slots: scene.original }));
   const next = { ...state, scenes };
   const valid = (id) => (find(next, id) ? id : null);
-  return { ...next, chosen: valid(state.chosen) ?? scenes[0].slots[0]?.id ?? null, partner: valid(state.partner) };
+  return choose({ ...next, partner: valid(state.partner) }, valid(state.chosen) ?? scenes[0].slots[0]?.id ?? null);
 }
