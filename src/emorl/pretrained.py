@@ -291,7 +291,7 @@ def from_pretrained(
         ```
     """
     classes = _checked(classes)
-    if not isinstance(name, str | Path) or name in names() or isdir(expanduser(name)):
+    if not isinstance(name, str | Path) or name in ("", *names()) or isdir(expanduser(name)):
         return assembled(read_weights(name, classes))
     is_file = exists(expanduser(name))
     if is_file or isinstance(name, Path) or not _REPOSITORY.fullmatch(name):
