@@ -53,7 +53,7 @@ def by_reading(rows: Sequence[Mapping[str, Any]], score: str, label: str) -> Fig
     """
     figure, axes = _chart("", label)
     means, errors = ([row[column] for row in rows] for column in (score, f"{score}_se"))
-    axes.errorbar([row["slots"] for row in rows], means, errors, marker="o", capsize=3)
+    axes.errorbar([row["slots"].replace(" ", "\n") for row in rows], means, errors, marker="o", capsize=3)
     return figure
 
 
