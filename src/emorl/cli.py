@@ -39,7 +39,7 @@ from emorl.command import with_values
 from emorl.configurations import with_paths
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.entry import DESCRIPTION, SUBCOMMANDS
-from emorl.errors import DataError, did_you_mean, printable, reason, refused
+from emorl.errors import DataError, did_you_mean, printable, reason, refused, root_cause
 from emorl.mistakes import ShortErrors
 from emorl.module import SlotModule
 from emorl.paths import command_line, expand_home, print_any_name
@@ -249,9 +249,7 @@ class EmorlCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            first: BaseException = error
-            while first.__cause__ is not None:  # jsonargparse wraps the error in one of many lines
-                first = first.__cause__
+            first = root_cause(error)  # jsonargparse wraps it in one of many lines
             if not isinstance(first, ValueError | MisconfigurationException):
                 raise
             raise MisconfigurationException(str(first)) from error

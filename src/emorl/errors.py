@@ -53,6 +53,19 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """Return the first of the errors that led to an error: libraries wrap it in other errors.
+
+    >>> outer = RuntimeError("parsing failed")
+    >>> outer.__cause__ = ValueError("no number")
+    >>> root_cause(outer)
+    ValueError('no number')
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def refused(command: str, error: Exception) -> int:
     """Print an error as a command's one line on stderr, the path first, and return the exit status, 2.
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 from emorl.errors import DataError, reason
 
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")  # names of files that `atomic` is writing
 _held: set[BinaryIO] = set()  # locks held by this process
 
 

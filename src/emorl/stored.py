@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load, save
 
 from emorl.classes import module_of
-from emorl.errors import DataError, did_you_mean, reason
-from emorl.files import atomic
+from emorl.errors import DataError, did_you_mean, reason, root_cause
+from emorl.files import atomic, is_url
 from emorl.finite import check_weights
 from emorl.model import SlotModel
 from emorl.model.describe import difference
@@ -174,11 +174,9 @@ def _opened(path: str | Path) -> IO[bytes]:
     try:
         return fsspec.open(str(path)).open()  # type: ignore[no-any-return]
     except Exception as error:  # of any package for a protocol
-        if "://" not in str(path):
+        if not is_url(path):
             raise _no_checkpoint(path, reason(error)) from error
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = root_cause(error)
         got = f"{type(cause).__name__}: {reason(cause).rstrip('.')}"
         remedy = "install the package of the protocol, or check the address and the access"
         raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy) from error

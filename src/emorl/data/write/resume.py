@@ -17,11 +17,10 @@ from emorl.data.shards.manifest import MANIFEST, Manifest, Shard, Split
 from emorl.data.write.selection import ShardTask
 from emorl.data.write.shard_writer import describe
 from emorl.errors import DataError
-from emorl.files import atomic
+from emorl.files import TEMPORARY, atomic
 
 PROGRESS = ".progress.json"
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")  # as `atomic` names files
 _SHARD = re.compile(r"(train|val|test)-\d{6}\.tar")
 
 logger = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
         remedy = "choose another folder, or delete this one"
         raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
     files = [path for path in folder.iterdir() if path.is_file()]
-    _remove([path for path in files if _TEMPORARY.fullmatch(path.name)])  # left by a killed process
+    _remove([path for path in files if TEMPORARY.fullmatch(path.name)])  # left by a killed process
     if not finished:
         written = {shard.name for split in previous.splits.values() for shard in split.shards}
         written |= {path.name for path in files if _SHARD.fullmatch(path.name)}

@@ -36,9 +36,13 @@ export function change(state, id, properties) {
 
 /** Show another image in a scene, and choose its first object if the chosen slot was in the replaced scene. */
 export function placeScene(state, number, scene) {
-  const next = withScene(state, number, scene);
-  const valid = (id) => (find(next, id) ? id : null);
-  return choose({ ...next, partner: valid(state.partner) }, valid(state.chosen) ?? scene.slots[0]?.id ?? null);
+  return choosePresent(withScene(state, number, scene), scene);
+}
+
+/** Keep the choices of slots that are still there; else choose the first slot of a scene, and no partner. */
+function choosePresent(state, scene) {
+  const present = (id) => (find(state, id) ? id : null);
+  return choose({ ...state, partner: present(state.partner) }, present(state.chosen) ?? scene.slots[0]?.id ?? null);
 }
 
 export const choose = (state, id) => ({ ...state, chosen: id, partner: state.partner === id ? null : state.partner });
@@ -83,7 +87,5 @@ export function mix(state, id, other, t) {
 /** Undo all edits of both scenes. */
 export function reset(state) {
   const scenes = state.scenes.map((scene) => ({ ...scene, slots: scene.original }));
-  const next = { ...state, scenes };
-  const valid = (id) => (find(next, id) ? id : null);
-  return choose({ ...next, partner: valid(state.partner) }, valid(state.chosen) ?? scenes[0].slots[0]?.id ?? null);
+  return choosePresent({ ...state, scenes }, scenes[0]);
 }
