@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 from torch.optim import SGD
 
+from emorl.callbacks import CollapseAlarm, Cost, LogReconstructions, ProgressBar, WandbSegmentations
 from emorl.data import Scenes
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
@@ -48,6 +49,24 @@ REFUSED = [
     (partial(WarmupExponentialDecay, OPTIMIZER), "half_life", 0.0),
     (partial(Muon, nn.Linear(1, 1).parameters()), "lr", -1.0),
     (SlotModule, "image_size", 0),
+    (Cost, "steps", 0),
+    (Cost, "warm", -1),
+    *((callback, "images", images) for callback in (LogReconstructions, WandbSegmentations) for images in (0, -1)),
+    *((ProgressBar, "minutes", minutes) for minutes in (-1.0, float("nan"))),
+    *((CollapseAlarm, name, -1.0) for name in ("unused_share", "largest_share", "kl_per_dimension", "unexplained")),
+    (CollapseAlarm, "unexplained", float("nan")),
+]
+PARTLY = [
+    *((EfficientMORL, name) for name in ("num_slots", "slot_dim", "num_layers", "encoder_stride", "decode_chunk")),
+    *((SlotAttention, name) for name in ("num_slots", "hidden_dim", "encoder_stride")),
+    *((partial(IodinePixelDecoder, 8), name) for name in ("channels", "kernel", "layers", "stride")),
+    *((partial(IodineRefinement, 8), name) for name in ("channels", "kernel", "convolutions", "lstm")),
+    (partial(SmallDecoder, 8), "stride"),
+    (FourierPosition, "frequencies"),
+    (partial(Geco, -1.0), "warm_start"),
+    (partial(WarmupExponentialDecay, OPTIMIZER), "warmup_steps"),
+    (Cost, "steps"),
+    (LogReconstructions, "images"),
 ]
 
 
@@ -56,6 +75,12 @@ def test_a_number_out_of_range_is_named(build, name, value):
     argument = "warmup" if name == "warmup_steps" and build.func is WarmupCosineDecay else name
     with pytest.raises(ValueError, match=f"Expected {name} (of . or more|above 0), got {value}"):
         build(**{argument: value})
+
+
+@pytest.mark.parametrize(("build", "name"), PARTLY, ids=lambda value: getattr(value, "__name__", None))
+def test_a_part_of_a_thing_is_refused_by_name(build, name, unchecked):
+    with pytest.raises(ValueError, match=f"Expected {name} to be a whole number, such as 1, got 1.5"):
+        build(**{name: 1.5})
 
 
 @pytest.mark.parametrize("use", [MultiObjectDataModule, Scenes, partial(export, None)])

@@ -36,7 +36,7 @@ from emorl.model.draws import best_of, checked_draws
 from emorl.model.inference import encoding
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.provenance import record_of, training
-from emorl.ranges import at_least, whole
+from emorl.ranges import counts, whole
 from emorl.renamed import current
 from emorl.resume import check_optimizers, check_resumed, keepers, save_last
 from emorl.scores import Scores, log_scores
@@ -121,8 +121,7 @@ class SlotModule(LightningModule):
             raise MisconfigurationException(
                 f"Expected a model with attention to score, got {name}. Set score_attention to false."
             )
-        whole(image_size=image_size)
-        at_least(1, image_size=image_size)
+        counts(1, image_size=image_size)
         self.image_size = image_size
         self.crop = crop
         steps = self.network.training_steps

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from emorl.ranges import above, at_least
+from emorl.ranges import above, at_least, counts
 
 __all__ = ["Muon", "Warmup", "WarmupCosineDecay", "WarmupExponentialDecay", "warm_up"]
 
@@ -43,7 +43,7 @@ class Warmup(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, decay: Callable[[int], float]) -> None:
-        at_least(0, warmup_steps=warmup_steps)
+        counts(0, warmup_steps=warmup_steps)
         self.warmup_steps = warmup_steps
         super().__init__(optimizer, lambda step: warm_up(step, warmup_steps) * decay(step))
 
@@ -96,7 +96,8 @@ class WarmupCosineDecay(Warmup):
     def __init__(
         self, optimizer: Optimizer, total_steps: int | None = None, warmup: int = 100, hold: float = 0.0
     ) -> None:
-        at_least(1, total_steps=total_steps)
+        if total_steps is not None:
+            counts(1, total_steps=total_steps)
         at_least(0, hold=hold)
         if hold >= 1:
             raise ValueError(f"Expected hold below 1, got {hold!r}.")

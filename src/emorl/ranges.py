@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from numbers import Integral, Real
+from typing import cast
 
 from emorl.errors import DataError
 
@@ -38,6 +39,21 @@ def whole(**values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, Integral):
             raise ValueError(f"Expected {name} to be a whole number, such as 1, got {value!r}.")
+
+
+def counts(lowest: int, **values: object) -> None:
+    """Check that numbers are whole and not below a bound.
+
+    Raises:
+        ValueError: if one is not.
+
+    >>> counts(1, stride=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: Expected stride of 1 or more, got 0.
+    """
+    whole(**values)
+    at_least(lowest, **cast(dict[str, int], values))
 
 
 def path_like(**values: object) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emorl.metrics.functional import active_slots, masks_to_labels, mean_squared_error
 from emorl.model import Inference, unit_range
+from emorl.ranges import at_least
 from emorl.types import Batch
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ class CollapseAlarm(Callback):
         kl_per_dimension: threshold in nats; below it the posterior equals the prior.
         unexplained: threshold; above it a reconstruction is no better than the image's mean color.
 
+    Raises:
+        ValueError: if a threshold is negative or NaN.
+
     >>> alarm = CollapseAlarm()
     >>> alarm.warnings({"val/unused_share": 0.0, "val/largest_share": 1.0, "val/unexplained": 0.5})
     ['one slot wins nearly every pixel: start with more refinement steps, or another seed']
@@ -65,6 +69,8 @@ class CollapseAlarm(Callback):
         kl_per_dimension: float = 0.01,
         unexplained: float = 0.95,
     ) -> None:
+        at_least(0, unused_share=unused_share, largest_share=largest_share)
+        at_least(0, kl_per_dimension=kl_per_dimension, unexplained=unexplained)
         self.unused_share = unused_share
         self.largest_share = largest_share
         self.kl_per_dimension = kl_per_dimension

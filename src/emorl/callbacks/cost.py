@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from emorl.module import SlotModule
+from emorl.ranges import counts
 
 
 class Cost(Callback):
@@ -24,6 +25,9 @@ class Cost(Callback):
         warm: number of excluded steps.
         steps: number of measured steps.
 
+    Raises:
+        ValueError: if ``warm`` is negative, ``steps`` is below 1, or one is not whole.
+
     >>> from pytorch_lightning import Trainer
     >>> trainer = Trainer(callbacks=[Cost(warm=3, steps=8)], logger=False, accelerator="cpu", max_steps=100)
     >>> any(isinstance(callback, Cost) for callback in trainer.callbacks)
@@ -31,6 +35,8 @@ class Cost(Callback):
     """
 
     def __init__(self, warm: int = 3, steps: int = 8) -> None:
+        counts(0, warm=warm)
+        counts(1, steps=steps)
         self.warm = warm
         self.steps = steps
         self.mark: float | None = None  # start time of the measured steps

@@ -14,6 +14,7 @@ from torch import Tensor
 from emorl.callbacks.folder import run_folder
 from emorl.model import ImageNoise, Inference, unit_range
 from emorl.module import SlotModule
+from emorl.ranges import counts
 from emorl.types import Batch
 from emorl.viz import attention, decomposition, save_png
 
@@ -28,6 +29,9 @@ class LogReconstructions(Callback):
         images: number of scenes in a picture, from the first validation batch without padding. A run that ends before
             its first validation shows scenes of its last training batch.
 
+    Raises:
+        ValueError: if ``images`` is below 1 or not whole.
+
     >>> from pytorch_lightning import Trainer
     >>> trainer = Trainer(callbacks=[LogReconstructions(images=4)], logger=False, accelerator="cpu", max_steps=100)
     >>> any(isinstance(callback, LogReconstructions) for callback in trainer.callbacks)
@@ -35,6 +39,7 @@ class LogReconstructions(Callback):
     """
 
     def __init__(self, images: int = 8) -> None:
+        counts(1, images=images)
         self.images = images
         self.unseen: Batch | None = None  # the last training batch, until the first picture
 

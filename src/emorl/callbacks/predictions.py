@@ -18,7 +18,7 @@ from emorl.errors import DataError, printable
 from emorl.files import atomic, too_long
 from emorl.metrics.functional import masks_to_labels
 from emorl.module import Prediction
-from emorl.ranges import at_least
+from emorl.ranges import counts
 from emorl.types import Batch
 from emorl.viz import decomposition, save_labels, save_png, sheet, summary_tiles
 
@@ -42,7 +42,7 @@ class PredictionWriter(Callback):
         overview: number of images in ``overview.png``; 0 for no overview.
 
     Raises:
-        ValueError: if ``overview`` is negative.
+        ValueError: if ``overview`` is negative or not whole.
 
     >>> from pytorch_lightning import Trainer
     >>> trainer = Trainer(callbacks=[PredictionWriter("out", overview=4)], logger=False, accelerator="cpu")
@@ -51,7 +51,7 @@ class PredictionWriter(Callback):
     """
 
     def __init__(self, output_dir: str | None = None, arrays: bool = True, overview: int = 12) -> None:
-        at_least(0, overview=overview)
+        counts(0, overview=overview)
         self.output_dir = output_dir
         self.arrays = arrays
         self.overview = overview

@@ -10,6 +10,7 @@ from pytorch_lightning import LightningModule, Trainer, callbacks
 from emorl.callbacks.cost import duration
 from emorl.callbacks.display import Bars, Lines, is_terminal
 from emorl.module import SlotModule
+from emorl.ranges import at_least
 
 
 class ProgressBar(callbacks.ProgressBar):
@@ -22,6 +23,9 @@ class ProgressBar(callbacks.ProgressBar):
     Args:
         minutes: minutes between two lines if the output is not a terminal; another line follows each validation.
 
+    Raises:
+        ValueError: if ``minutes`` is negative or NaN.
+
     >>> from pytorch_lightning import Trainer
     >>> trainer = Trainer(callbacks=[ProgressBar(minutes=1.0)], logger=False, accelerator="cpu", max_steps=100)
     >>> any(isinstance(callback, ProgressBar) for callback in trainer.callbacks)
@@ -29,6 +33,7 @@ class ProgressBar(callbacks.ProgressBar):
     """
 
     def __init__(self, minutes: float = 5.0) -> None:
+        at_least(0, minutes=minutes)
         super().__init__()
         self.minutes = minutes
         self.enabled = True

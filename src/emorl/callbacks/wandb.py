@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from emorl.callbacks.pictures import first_scenes
 from emorl.metrics.functional import masks_to_labels
 from emorl.model import Inference
+from emorl.ranges import counts
 from emorl.types import Batch
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class WandbSegmentations(Callback):
     Args:
         images: number of scenes, from the first validation batch without padding.
 
+    Raises:
+        ValueError: if ``images`` is below 1 or not whole.
+
     >>> from pytorch_lightning import Trainer
     >>> trainer = Trainer(callbacks=[WandbSegmentations(images=4)], logger=False, accelerator="cpu", max_steps=100)
     >>> any(isinstance(callback, WandbSegmentations) for callback in trainer.callbacks)
@@ -34,6 +38,7 @@ class WandbSegmentations(Callback):
     """
 
     def __init__(self, images: int = 8) -> None:
+        counts(1, images=images)
         self.images = images
 
     def on_validation_batch_end(

@@ -23,7 +23,7 @@ from emorl.data.shards.samples import Sample, read_parts
 from emorl.data.transforms import Crop, fit
 from emorl.errors import DataError, reason
 from emorl.files import is_url
-from emorl.ranges import at_least, path_like, whole
+from emorl.ranges import counts, path_like
 
 Places = list[tuple[str, dict[str, tuple[int, int]]]]  # per scene: its key, and offset and size of each member
 
@@ -73,8 +73,7 @@ class Scenes(Dataset[dict[str, Any]]):
     ) -> None:
         path_like(root=root)
         if image_size is not None:
-            whole(image_size=image_size)
-            at_least(1, image_size=image_size)
+            counts(1, image_size=image_size)
         if is_url(root):
             remedy = "copy the folder, or stream it with MultiObjectDataModule"
             raise DataError.of(root, expected="a local folder", got="a URL", remedy=remedy)

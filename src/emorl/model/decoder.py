@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from emorl.model.position import PositionCode, PositionEmbedding, RampPosition
 from emorl.model.recording import jit_traced
-from emorl.ranges import at_least
+from emorl.ranges import counts
 
 
 class Components(NamedTuple):
@@ -193,7 +193,7 @@ class SmallDecoder(ConvolutionalDecoder):
     """
 
     def __init__(self, slot_dim: int, position: Callable[[], PositionCode] = RampPosition, stride: int = 1) -> None:
-        at_least(1, stride=stride)
+        counts(1, stride=stride)
         self.stride = stride
         super().__init__(slot_dim, position)
 

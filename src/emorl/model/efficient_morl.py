@@ -28,7 +28,7 @@ from emorl.model.recording import jit_traced, refuse_recording
 from emorl.model.recurrent import DualGRU, PosteriorCell
 from emorl.model.refinement import Refinement, as_leaf
 from emorl.model.slot_model import SlotModel
-from emorl.ranges import at_least, whole
+from emorl.ranges import counts
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +92,9 @@ class EfficientMORL(SlotModel):
         decode_chunk: int | None = None,
     ) -> None:
         super().__init__()
-        whole(num_slots=num_slots, slot_dim=slot_dim, num_layers=num_layers)
-        at_least(1, num_slots=num_slots, slot_dim=slot_dim, num_layers=num_layers, decode_chunk=decode_chunk)
+        counts(1, num_slots=num_slots, slot_dim=slot_dim, num_layers=num_layers)
+        if decode_chunk is not None:
+            counts(1, decode_chunk=decode_chunk)
         self.num_slots = num_slots
         self.slot_dim = slot_dim
         self.encoder = ImageEncoder(feature_dim, position, encoder_stride)

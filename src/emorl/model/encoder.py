@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emorl.model.position import PositionCode, PositionEmbedding, RampPosition
-from emorl.ranges import at_least
+from emorl.ranges import counts
 
 
 class ImageEncoder(nn.Module):
@@ -30,7 +30,7 @@ class ImageEncoder(nn.Module):
         self, feature_dim: int = 64, position: Callable[[], PositionCode] = RampPosition, stride: int = 1
     ) -> None:
         super().__init__()
-        at_least(1, feature_dim=feature_dim, encoder_stride=stride)
+        counts(1, feature_dim=feature_dim, encoder_stride=stride)
         self.stride = stride
         channels, strides = [3, *[feature_dim] * 4], (stride, 1, 1, 1)
         self.convolutions = nn.Sequential(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emorl.distributed import rank_mean
 from emorl.model.describe import Described
-from emorl.ranges import at_least
+from emorl.ranges import at_least, counts
 
 START = 0.55  # of zeta: softplus(0.55) is about 1
 
@@ -57,7 +57,8 @@ class Geco(Described):
         lowest_zeta: float = START,
     ) -> None:
         super().__init__()
-        at_least(0, alpha=alpha, step_size=step_size, acceleration=acceleration, warm_start=warm_start)
+        at_least(0, alpha=alpha, step_size=step_size, acceleration=acceleration)
+        counts(0, warm_start=warm_start)
         self.target = target
         self.alpha = alpha
         self.step_size = step_size

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emorl.model.describe import Described
-from emorl.ranges import at_least
+from emorl.ranges import counts
 
 
 class PositionCode(Described, ABC):
@@ -62,7 +62,7 @@ class FourierPosition(PositionCode):
 
     def __init__(self, frequencies: int = 4) -> None:
         super().__init__()
-        at_least(0, frequencies=frequencies)
+        counts(0, frequencies=frequencies)
         self.frequencies = frequencies
         self.channels = 4 + 4 * frequencies
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from emorl.model.posterior import Gaussian
 from emorl.model.recurrent import advance
+from emorl.ranges import counts
 
 
 class Refined(NamedTuple):
@@ -39,6 +40,7 @@ class Refinement(nn.Module):
 
     def __init__(self, slot_dim: int, hidden_dim: int = 128) -> None:
         super().__init__()
+        counts(1, hidden_dim=hidden_dim)
         self.slot_dim = slot_dim
         self.encoding = nn.Sequential(nn.Linear(4 * slot_dim, hidden_dim), nn.ELU(), nn.Linear(hidden_dim, slot_dim))
         self.recurrence = nn.GRUCell(slot_dim, slot_dim)

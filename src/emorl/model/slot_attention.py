@@ -19,7 +19,7 @@ from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian
 from emorl.model.recurrent import ResidualMLP, advance
 from emorl.model.slot_model import SlotModel
-from emorl.ranges import at_least, whole
+from emorl.ranges import counts
 
 
 class SlotAttention(SlotModel):
@@ -60,8 +60,7 @@ class SlotAttention(SlotModel):
         initialization: Callable[[], Initialization] = ReferenceDecoderInitialization,
     ) -> None:
         super().__init__()
-        whole(num_slots=num_slots, slot_dim=slot_dim, hidden_dim=hidden_dim)
-        at_least(1, num_slots=num_slots, slot_dim=slot_dim, hidden_dim=hidden_dim)
+        counts(1, num_slots=num_slots, slot_dim=slot_dim, hidden_dim=hidden_dim)
         self.num_slots = num_slots
         self.slot_dim = slot_dim
         self.encoder = ImageEncoder(feature_dim, position, encoder_stride)

@@ -15,7 +15,7 @@ from emorl.model.decoder import Components, Decoder, one_hot, place
 from emorl.model.iodine.convolution import SameConv2d, same_convolution, same_padding
 from emorl.model.iodine.coordinates import ramps
 from emorl.model.position import PositionCode
-from emorl.ranges import at_least
+from emorl.ranges import counts
 
 CONSTANT = 5.0  # constant input channel of the authors' code
 
@@ -71,7 +71,7 @@ class IodinePixelDecoder(Decoder):
         position: Callable[[], PositionCode] | None = None,
     ) -> None:
         super().__init__()
-        at_least(1, channels=channels, kernel=kernel, layers=layers, stride=stride)
+        counts(1, channels=channels, kernel=kernel, layers=layers, stride=stride)
         self.constants = constants
         self.stride = stride
         self.position = None if position is None else position()

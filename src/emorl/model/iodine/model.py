@@ -25,7 +25,7 @@ from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.posterior import SoftplusGaussian, slot_kl
 from emorl.model.recording import refuse_recording
 from emorl.model.slot_model import SlotModel
-from emorl.ranges import above, at_least, whole
+from emorl.ranges import above, at_least, counts
 
 KEPT = 1  # the last drawings of a training step, which keep their activations for the backward pass
 
@@ -87,8 +87,7 @@ class IODINE(SlotModel):
         kl_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        whole(num_slots=num_slots, slot_dim=slot_dim)
-        at_least(1, num_slots=num_slots, slot_dim=slot_dim)
+        counts(1, num_slots=num_slots, slot_dim=slot_dim)
         at_least(0, kl_weight=kl_weight)
         above(0, prior_variance=prior_variance)
         self.num_slots = num_slots

@@ -15,7 +15,7 @@ from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates
 from emorl.model.iodine.inputs import CAPACITY, PixelInputs
 from emorl.model.posterior import SoftplusGaussian
 from emorl.model.precision import full_precision
-from emorl.ranges import at_least
+from emorl.ranges import counts
 
 
 class State(NamedTuple):
@@ -89,7 +89,9 @@ class IodineRefinement(nn.Module):
         constants: bool = False,
     ) -> None:
         super().__init__()
-        at_least(1, channels=channels, kernel=kernel, convolutions=convolutions, lstm=lstm)
+        counts(1, channels=channels, kernel=kernel, convolutions=convolutions)
+        if lstm is not None:
+            counts(1, lstm=lstm)
         self.inputs = PixelInputs(coordinates(), constants)
         widths = [self.inputs.channels, *[channels] * convolutions]
         self.convolutions = nn.Sequential(
