@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from functools import partial
-from pathlib import Path
 
 import pytest
 from background import serving
 
+import tiny
 import warm
+from emorl.pretrained import Pretrained
 
-ROOT = Path(__file__).parents[2]
+SMALL = {"four_slots": (4, 35), "six_slots": (6, 64)}  # name: K and side of the images in pixels
 SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # if Playwright has no browser installed
 
 
@@ -23,16 +24,36 @@ def module(tmp_path_factory):
     own = tmp_path_factory.getbasetemp()
     cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"  # one for all of pytest's processes
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "XDG_CACHE_HOME": str(cache)}
-    return partial(warm.module, cwd=ROOT, environment=environment)
+    return partial(warm.module, environment=environment)
 
 
 @pytest.fixture(scope="session")
-def site(module, tmp_path_factory):
-    """The page with both shipped models of the explorer, as ``emorl explore --out`` writes it."""
-    folder = tmp_path_factory.mktemp("explorer") / "site"
-    ended = module("emorl", "explore", "--out", folder)
-    assert (ended.returncode, ended.stderr) == (0, "")
+def models(tmp_path_factory):
+    """The folder of the small models `SMALL`; shipped weights for images of 64 pixels take a browser many seconds."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, (slots, size) in SMALL.items():
+        network = tiny.network(num_slots=slots, slot_dim=24, num_layers=1)
+        Pretrained(tiny.lively(network), size, {}).eval().save_pretrained(folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def explorer(module, models, tmp_path_factory):
+    """Write a page as ``emorl explore MODEL ... --out`` does; return its folder."""
+
+    def explorer(*names):
+        folder = tmp_path_factory.mktemp("explorer") / "site"
+        ended = module("emorl", "explore", *names, "--out", folder, cwd=models)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return folder
+
+    return explorer
+
+
+@pytest.fixture(scope="session")
+def site(explorer):
+    """The page with shipped weights and a small model."""
+    return explorer("tetrominoes", "six_slots")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from background import serving
 from PIL import Image
 from visitor import Visitor
 
@@ -21,8 +22,20 @@ def audit(page):
     return page.evaluate(AUDIT, FINGER if page.viewport_size["width"] < 500 else 0)
 
 
+@pytest.fixture(scope="session")
+def site(explorer):
+    """The page with small models: its look does not depend on what they compute."""
+    return explorer("four_slots", "six_slots")
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    with serving(site) as found:
+        yield found
+
+
 @pytest.fixture
-def opened(browser, address):
+def opened(browser):
     """Open a page with options of the browser; the model is not loaded yet."""
     contexts = []
 
@@ -37,7 +50,7 @@ def opened(browser, address):
 
 @pytest.mark.parametrize(
     ("width", "scheme", "model"),
-    [(360, "light", "Multi-dSprites"), (390, "dark", "Tetrominoes"), (1280, "light", "Multi-dSprites")],
+    [(360, "light", "six_slots"), (390, "dark", "four_slots"), (1280, "light", "six_slots")],
 )
 def test_everything_is_readable_and_within_reach_in_every_state(opened, address, tmp_path, width, scheme, model):
     page = opened(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -95,7 +108,7 @@ def test_it_says_that_it_loads_and_takes_no_actions_meanwhile(opened, address):
     page, held = opened(viewport={"width": 390, "height": 800}), []
     page.route("**/models/0/encode.onnx", lambda route: held.append(route))
     page.goto(address)
-    page.wait_for_selector("text=Loading Tetrominoes…")
+    page.wait_for_selector("text=Loading four_slots…")
     assert page.locator("#about").bounding_box()["y"] < 800, "without scrolling"
     assert page.evaluate("document.querySelector('main').inert")
     held[0].continue_()

@@ -14,7 +14,7 @@ from emorl import load_pretrained
 
 pytestmark = pytest.mark.slow
 
-MODELS = {"Tetrominoes": "tetrominoes", "Multi-dSprites": "multi_dsprites"}
+MODELS = {"Tetrominoes": "tetrominoes", "six_slots": "six_slots"}  # names by their titles on the page
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,8 @@ def different(before, after):
 
 
 @pytest.mark.parametrize("title", MODELS)
-def test_it_computes_what_torch_does(visit, site, title):
+def test_it_computes_what_torch_does(visit, site, models, monkeypatch, title):
+    monkeypatch.chdir(models)
     visitor = visit(title)
     got = visitor.page.evaluate(
         "async () => { const { current } = await import('./app.js'); const { about, model } = current();"
@@ -71,7 +72,8 @@ def test_it_computes_what_torch_does(visit, site, title):
 
 
 @pytest.mark.parametrize("title", MODELS)
-def test_it_shows_the_sum_of_masks_times_colors(visit, title):
+def test_it_shows_the_sum_of_masks_times_colors(visit, models, monkeypatch, title):
+    monkeypatch.chdir(models)
     visitor = visit(title)
     values = torch.tensor([slot["values"] for slot in visitor.state()[0]])
     with torch.inference_mode():
@@ -397,7 +399,7 @@ def test_a_missing_model_is_reported_and_the_first_remains(browser, address):
     page = context.new_page()
     page.route("**/models/1/decode.onnx", lambda route: route.fulfill(status=404))
     visitor = Visitor(page, address)
-    visitor.page.get_by_role("button", name="Multi-dSprites").click()
+    visitor.page.get_by_role("button", name="six_slots").click()
     visitor.page.wait_for_selector("#message:not([hidden])")
     assert "models/1/decode.onnx is missing on the server." in visitor.message()
     visitor.wait()

@@ -13,16 +13,16 @@ PATIENCE = 60_000  # milliseconds
 
 
 class Visitor:
-    """A page of a browser, with Tetrominoes or the model of another title."""
+    """A page of a browser, with its first model or the one of a title."""
 
-    def __init__(self, page, address, model="Tetrominoes"):
+    def __init__(self, page, address, model=None):
         self.page = page
         self.failures = []
         page.on("pageerror", lambda error: self.failures.append(str(error)))
         page.on("console", lambda told: self.failures.append(told.text) if told.type == "error" else None)
         page.goto(address)
         self.wait()
-        if model != "Tetrominoes":
+        if model is not None:
             self.open(model)
 
     def open(self, model):
