@@ -64,7 +64,7 @@ def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
     assert torch.load(last)["global_step"] == 4
     assert list(here.rglob("pictures/*.png"))
     assert list(here.rglob("metrics.csv"))
-    if not recipe.stem.endswith("-fast"):  # a published recipe differs in what is trained, not in what follows
+    if recipe.stem != "tetrominoes-fast":  # recipes of a model differ in what is trained, not in what follows
         return
     emorl("test", *configs(recipe), *common, f"--ckpt_path={last}", "--output_dir=tested")
     stages = json.loads((here / "tested" / "metrics.json").read_text())
@@ -413,19 +413,20 @@ def run(shards, here, emorl, request):
     return folder
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
-def test_a_run_keeps_its_record(command, run, emorl, monkeypatch, shards):
+def test_a_run_keeps_its_record(run, here, emorl, monkeypatch, shards):
     """Also if a command runs within its folder, without a logger."""
     (last,) = run.glob("**/*.ckpt")
     record = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert {path.name for path in record} == {"config.yaml", "hparams.yaml", "metrics.csv", "versions.json"}
-    emorl(command, "-c", f"{run}/config.yaml", "--pretrained=null", f"--ckpt_path={last}")
-    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
-    (run / command / "config.yaml").unlink()
-    monkeypatch.chdir(run)
-    emorl(command, f"--ckpt_path={last}", f"--data.root={shards}", "--trainer.logger=false", *QUIET)
-    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
-    assert (run / command / "config.yaml").exists()
+    for command in ("validate", "test", "predict"):
+        monkeypatch.chdir(here)
+        emorl(command, "-c", f"{run}/config.yaml", "--pretrained=null", f"--ckpt_path={last}")
+        assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
+        (run / command / "config.yaml").unlink()
+        monkeypatch.chdir(run)
+        emorl(command, f"--ckpt_path={last}", f"--data.root={shards}", "--trainer.logger=false", *QUIET)
+        assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
+        assert (run / command / "config.yaml").exists()
 
 
 def test_a_run_that_began_with_weights_goes_on(run, here, emorl):
