@@ -260,3 +260,14 @@ def test_a_failed_write_leaves_the_old_picture_alone(tmp_path, monkeypatch):
         viz.save_png(torch.ones(3, 2, 2, dtype=torch.uint8), tmp_path / "scene.png")
     assert (tmp_path / "scene.png").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16])
+def test_outlines_do_not_depend_on_the_type_of_labels(dtype):
+    labels, image = torch.zeros(8, 8, dtype=torch.long), torch.zeros(3, 8, 8, dtype=torch.uint8)
+    labels[2:7, 2:7] = 1
+    assert torch.equal(viz.outlined(image, labels.to(dtype), 1), viz.outlined(image, labels, 1))
+
+
+def test_a_column_may_have_a_name_like_that_of_a_slot():
+    assert viz.sheet(torch.zeros(1, 1, 3, 8, 8, dtype=torch.uint8), ["slot mean"]).any()

@@ -60,7 +60,7 @@ class SegmentationScores(nn.Module):
         if masks.shape[-2:] != true.shape[-2:]:
             masks = resize_masks(masks, *true.shape[-2:])
         predicted = masks_to_labels(masks)[real]
-        objects = (true > 0).any(dim=(1, 2))
+        objects = true.bool().any(dim=(1, 2))
         for name in NEED_TRUTH:
             chosen = objects if name in FOREGROUND else torch.ones_like(objects)
             getattr(self, name).update(predicted[chosen], true[chosen])

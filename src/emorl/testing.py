@@ -103,12 +103,19 @@ def _limits(model: SlotModel, images: Tensor) -> None:
 
 def _slots_alike(model: SlotModel, images: Tensor) -> None:
     """Permuted draws of ``z0`` permute the slots, and different draws give different slots."""
-    order = torch.arange(model.num_slots).roll(1)  # moves each slot
+    numbers = torch.arange(model.num_slots)
+    swapped = numbers.clone()
+    swapped[:2] = numbers[:2].flip(0)
     noise = _named(images)
     found = model(images, noise=noise).stages[-1]
-    permuted = model(images, noise=lambda name, like: noise(name, like)[:, order]).stages[-1]
-    _expect(_close(permuted.slots, found.slots[:, order]), "slots in the order of their draws", "other slots")
-    _expect(_close(permuted.loss, found.loss), "a loss that does not depend on the order of slots", permuted.loss)
+    for order in (numbers.roll(1), swapped):  # all orders are sequences of these two
+        permuted = model(images, noise=lambda name, like, order=order: noise(name, like)[:, order]).stages[-1]
+        _expect(_close(permuted.slots, found.slots[:, order]), "slots in the order of their draws", "other slots")
+        same = _close(permuted.components.masks, found.components.masks[:, order])
+        _expect(same, "masks in the order of the draws", "other masks")
+        _expect(_close(permuted.loss, found.loss), "a loss that does not depend on the order of slots", permuted.loss)
+    shown = model.decode(found.slots, (images.shape[-2], images.shape[-1])).masks
+    _expect(_close(found.components.masks, shown), "the masks of the slots, as decode gives them", "others")
     slots = model.encode(images).slots
     apart = (slots[:, 1:] - slots[:, :1]).abs().amax((0, 2))
     _expect(bool((apart > EQUAL).all()), "slots that differ by the draw named 'z0'", "equal slots")
@@ -131,7 +138,8 @@ def _gradients(model: SlotModel, images: Tensor) -> None:
     """Every parameter gets a finite gradient."""
     model.zero_grad()
     model(images, model.training_steps, noise=_named(images)).loss.backward()
-    missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    trained = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
+    missing = [name for name, gradient in trained.items() if gradient is None or not gradient.isfinite().all()]
     _expect(not missing, "a finite gradient of every parameter", f"none for {missing}")
     model.zero_grad()
 
@@ -143,7 +151,9 @@ def _no_graph(model: SlotModel, images: Tensor) -> None:
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             found = evaluated(images, model.training_steps, noise=_named(images))
-        _expect(not any(t.requires_grad for t in tensors(found)), f"no graph under {mode.__name__}", "one")
+            encoding = evaluated.encode(images)
+        graph = any(t.requires_grad for t in tensors((found, encoding)))
+        _expect(not graph, f"no graph under {mode.__name__}", "one")
         _expect(
             _close(found.stages[-1].slots, expected.stages[-1].slots), "the slots of a call with gradients", "others"
         )
@@ -156,6 +166,11 @@ def _encoding(model: SlotModel, images: Tensor) -> None:
         slots = evaluated(images, noise=PosteriorMeans()).stages[-1].slots
     _expect(_close(evaluated.encode(images).slots, slots), "the slots of forward from encode", "others")
     _expect(_close(evaluated.encode(images[1:2]).slots, slots[1:2]), "slots that depend only on the image", "others")
+    more = model.num_slots + 1
+    _expect(evaluated.encode(images, num_slots=more).slots.shape[1] == more, f"{more} slots from encode", "others")
+    together = evaluated(images, noise=ImageNoise(torch.arange(len(images)))).stages[-1].slots
+    alone = evaluated(images[1:2], noise=ImageNoise(torch.tensor([1]))).stages[-1].slots
+    _expect(_close(together[1:2], alone), "slots that depend only on the image and its noise", "others")
     for stage in evaluated(images, model.training_steps, noise=PosteriorMeans()).stages:
         if stage.step >= model.min_steps:
             fewer = evaluated(images, stage.step, noise=PosteriorMeans()).stages[-1]

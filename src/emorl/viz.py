@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -120,7 +121,7 @@ def outlined(
     >>> outlined(torch.zeros(3, 16, 16, dtype=torch.uint8), labels, width=1).any(dim=0)[0].nonzero().flatten().tolist()
     [7, 8]
     """
-    both = torch.stack((labels, -labels)).flatten(0, -3)[:, None].float()
+    both = torch.stack((labels.float(), -labels.float())).flatten(0, -3)[:, None]
     highest, lowest = max_pool2d(both, 2 * width + 1, stride=1, padding=width).view(2, *labels.shape)
     return torch.where((highest != -lowest).unsqueeze(-3), colorize(labels), image)
 
@@ -194,8 +195,8 @@ def sheet(
     for place, name in enumerate(columns):
         x = left + _GAP + place * width
         draw.text((x + (width - _GAP) / 2, _GAP + size / 2), name, _INK, font, anchor="mm")
-        if name.startswith("slot "):
-            color = COLORS[(int(name[5:]) - 1) % len(COLORS)]
+        if slot := re.fullmatch(r"slot (\d+)", name):
+            color = COLORS[(int(slot[1]) - 1) % len(COLORS)]
             draw.rectangle((x, top - _SWATCH, x + width - _GAP - 1, top - 1), color)
     for place, name in enumerate(names):
         draw.text((_GAP, top + _GAP + (place + 0.5) * height), name, _INK, font, anchor="lm")

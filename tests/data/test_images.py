@@ -307,6 +307,14 @@ def test_a_mask_is_where_pixels_are_above_half(tmp_path, kind, white):
         np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), MASK)
 
 
+@pytest.mark.parametrize("colors", [(0, 255), (255, 0)])
+def test_a_mask_with_a_palette_is_read_by_its_colors(tmp_path, colors):
+    image = Image.fromarray((np.uint8(MASK) * 255 == colors[1]).astype(np.uint8), "L").convert("P")
+    image.putpalette([level for color in colors for level in 3 * [color]])
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), MASK)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_a_mask_may_be_compressed_with_loss(tmp_path, kind, mode):

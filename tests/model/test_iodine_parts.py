@@ -17,6 +17,7 @@ from emorl.model import (
     LogisticPixels,
 )
 from emorl.model.iodine.convolution import SameConv2d, same_padding
+from emorl.model.iodine.drawing_pass import drawing_pass
 from emorl.model.iodine.inputs import JointLayerNorm, counterfactual, leave_one_out, mask_posterior
 from emorl.model.iodine.refinement import State
 
@@ -120,6 +121,16 @@ def test_the_gradient_is_autograds(likelihood):
     expected = torch.autograd.grad(explained.nll.sum(), leaf, retain_graph=True)
     for found, part in zip(likelihood.gradient(leaf, explained, image), expected, strict=True):
         torch.testing.assert_close(found, part)
+
+
+@LIKELIHOODS
+def test_a_drawing_pass_has_the_gradient_of_an_image(likelihood):
+    decoder = IodinePixelDecoder(8, channels=4, kernel=3)
+    slots, image = torch.randn(2, 3, 8), torch.rand(2, 3, 6, 6, requires_grad=True)
+    nll = likelihood.explain(decoder.draw(slots, (6, 6)), image).nll
+    expected = torch.autograd.grad(nll.square().sum(), image)
+    found = torch.autograd.grad(drawing_pass(decoder, likelihood, slots, image).nll.square().sum(), image)
+    torch.testing.assert_close(found, expected)
 
 
 @LIKELIHOODS

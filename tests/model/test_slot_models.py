@@ -14,6 +14,7 @@ from emorl.model import (
     EfficientMORL,
     FourierPosition,
     Geco,
+    ImageNoise,
     IodineDecoder,
     IodinePixelDecoder,
     IodineRefinement,
@@ -149,9 +150,46 @@ class Late(EfficientMORL):
         return inference._replace(layers=inference.layers[:-1])
 
 
+class Cyclic(SlotAttention):
+    """Slots that depend on their neighbors in the order of draws."""
+
+    def initial(self, *args):
+        z = super().initial(*args)
+        return z + 0.5 * z.roll(1, 1) * z.roll(2, 1).sigmoid()
+
+
+class Centered(SlotAttention):
+    """Draws that depend on those of the batch."""
+
+    def initial(self, *args):
+        z = super().initial(*args)
+        return z - 0.5 * z.mean(0)
+
+
+class Flipped(SlotAttention):
+    """Masks of other slots."""
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        last = inference.stages[-1]
+        other = last.components._replace(log_masks=last.components.log_masks.flip(1))
+        return inference._replace(stages=(*inference.stages[:-1], last._replace(components=other)))
+
+
+class Deaf(SlotAttention):
+    """The same number of slots from encode, whatever it is asked for."""
+
+    def infer(self, image, steps, num_slots, noise):
+        return super().infer(image, steps, self.num_slots, noise)
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
+        (Cyclic, "order of their draws"),
+        (Centered, "depend only on the image and its noise"),
+        (Flipped, "masks in the order of the draws"),
+        (Deaf, "4 slots from encode"),
         (Numbered, "order of their draws"),
         (Crowded, "depend only on the image"),
         (Restless, "random numbers only from noise"),
@@ -167,6 +205,39 @@ class Late(EfficientMORL):
 def test_a_model_that_breaks_the_contract_is_told_how(broken, told):
     with pytest.raises(AssertionError, match=told):
         check_slot_model(partial(broken, **SIZES))
+
+
+def test_a_part_that_is_not_trained_needs_no_gradient():
+    def frozen():
+        model = SlotAttention(**SIZES)
+        model.encoder.requires_grad_(False)
+        return model
+
+    check_slot_model(frozen)
+
+
+@pytest.mark.parametrize("name", ["efficient_morl", "slot_attention"])
+def test_the_loss_has_the_gradient_of_an_image(name):
+    """Against a difference; without refinement, because what it reads of the loss's gradient is data."""
+    model = tiny.lively(tiny.FAMILY[name]()).double().eval()
+    images, steps = torch.rand(2, 3, 12, 12, dtype=torch.float64), model.min_steps
+    noise, way = ImageNoise(torch.arange(2)), torch.randn_like(images)
+
+    def loss(share):
+        return model(images + share * way, steps, noise=noise).loss
+
+    share = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(loss(share), share)
+    with torch.no_grad():
+        difference = (loss(1e-6) - loss(-1e-6)) / 2e-6
+    torch.testing.assert_close(found, difference, rtol=1e-5, atol=0)
+
+
+def test_a_decoder_may_have_a_part_that_it_does_not_use():
+    for build in (tiny.FAMILY["efficient_morl"], tiny.FAMILY["iodine"]):
+        model = build()
+        model.decoder.idle = torch.nn.Linear(2, 2)
+        model(torch.rand(2, 3, 12, 12), model.training_steps).loss.backward()
 
 
 @pytest.mark.parametrize("num_slots", [2, 3])

@@ -138,8 +138,8 @@ def read_labels(path: Path) -> Integer[np.ndarray, "height width"]:
 def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
     """Read the mask of one object: pixels above half of the largest value belong to it.
 
-    In JPEG and WebP, which may be lossy, the threshold is half of white. A mask may be saved as RGB if all colors are
-    gray, and with an opaque alpha channel.
+    In JPEG and WebP, which may be lossy, the threshold is half of white. A mask may be saved as RGB or with a palette
+    if all colors are gray, and with an opaque alpha channel.
 
     Returns:
         Whether each pixel belongs to the object.
@@ -157,7 +157,7 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
     def take(image: Image.Image, kind: str) -> np.ndarray:
         expected, remedy = "a black and white mask", "save the mask in black and white, as a PNG"
         lossy = kind in ("JPEG", "WEBP")
-        if image.mode in _LABELS and not lossy:
+        if image.mode in _LABELS and image.mode != "P" and not lossy:  # the indices of a palette may be in any order
             labels = _labels(path, image, expected, remedy)
             return np.asarray(labels > labels.max() / 2)
         _require_mode(path, image, _PICTURES, expected, remedy)

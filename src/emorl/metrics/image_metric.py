@@ -65,7 +65,7 @@ class ImageMetric(Metric, ABC):
     if TYPE_CHECKING:  # `torch.jit.script` reads annotations, and cannot resolve these
         moments: Float64[Tensor, "moments=3"]  # number of images, mean, and sum of squared deviations from it
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> ImageMetric:
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> ImageMetric:
         """Store the arguments, including those of subclasses."""
         metric = super().__new__(cls)
         metric.__dict__["_arguments"] = _written(cls.__init__, args, kwargs)

@@ -60,7 +60,7 @@ def decode_pass(
             components, nll = score(slots, image)
         return Decoded(components, nll, nll.mean())
     chunk = chunk or _even_chunk(len(image), slots.shape[1] * image[0, 0].numel())
-    if torch.is_grad_enabled() and (slots.requires_grad or weights):
+    if torch.is_grad_enabled() and (slots.requires_grad or image.requires_grad or weights):
         mean_nll, nll, *components = _GradientsNow.apply(score, chunk, image, slots, *weights)  # type: ignore[no-untyped-call]
         return Decoded(Components(*components), nll, mean_nll)
     with torch.no_grad():
@@ -74,28 +74,33 @@ class _GradientsNow(torch.autograd.Function):
     def forward(
         ctx: Any, score: Score, chunk: int, image: Tensor, slots: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        parts, slot_gradients = [], []
+        parts, slot_gradients, image_gradients = [], [], []
         weight_gradients = [torch.zeros_like(weight) for weight in weights]
+        of_image = ctx.needs_input_grad[2]
         for s, x in zip(torch.split(slots, chunk), torch.split(image, chunk), strict=True):
             with torch.enable_grad():
-                leaf = s.detach().requires_grad_()
-                components, nll = score(leaf, x)
+                leaf, pixels = s.detach().requires_grad_(), x.detach().requires_grad_(of_image)
+                components, nll = score(leaf, pixels)
                 share = nll.sum() / len(image)  # of the batch mean
             with full_precision(slots.device):
-                gradient, *new = torch.autograd.grad(share, (leaf, *weights))
+                inputs = (leaf, *weights, *([pixels] if of_image else []))
+                gradient, *new = torch.autograd.grad(share, inputs, materialize_grads=True)
             slot_gradients.append(gradient)
+            if of_image:
+                image_gradients.append(new.pop())
             for total, part in zip(weight_gradients, new, strict=True):
                 total += part
             parts.append((Components(*(part.detach() for part in components)), nll.detach()))
         components, nll = _join(parts)
-        ctx.save_for_backward(torch.cat(slot_gradients), *weight_gradients)
+        image_gradient = torch.cat(image_gradients) if of_image else None
+        ctx.save_for_backward(image_gradient, torch.cat(slot_gradients), *weight_gradients)
         ctx.mark_non_differentiable(nll, *components)
         return nll.mean(), nll, *components
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, *(scale * gradient for gradient in ctx.saved_tensors)
+        return None, None, *(None if gradient is None else scale * gradient for gradient in ctx.saved_tensors)
 
 
 def _even_chunk(images: int, slot_pixels: int) -> int:

@@ -21,7 +21,7 @@ class Described(nn.Module):
     {'factor': 2.0}
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Described:  # noqa: D102
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> Described:  # noqa: D102
         self = super().__new__(cls)
         arguments = _arguments(cls.__init__, self, *args, **kwargs)
         object.__setattr__(self, "_arguments", {k: v for k, v in arguments.items() if k != "self"})
@@ -74,7 +74,7 @@ def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
     return f"{len(names)} tensors that differ in name or shape, the first {names[0]!r}"
 
 
-def _arguments(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+def _arguments(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """Return the arguments of a call by name, including those of ``**``."""
     signature = inspect.signature(function)
     arguments: dict[str, Any] = signature.bind_partial(*args, **kwargs).arguments

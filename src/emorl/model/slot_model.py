@@ -133,7 +133,7 @@ class SlotModel(Described, ABC):
                 f"more, got {_described(slots)}. Use the slots of encode."
             )
         if not (isinstance(size, Sequence) and len(size) == 2 and all(map(_is_side, size))):
-            raise ValueError(f"Expected size as whole numbers (height, width), such as (64, 64), got {size!r}.")
+            raise ValueError(f"Expected size as whole numbers (height, width) above 0, such as (64, 64), got {size!r}.")
         return self.decoder(slots.to(next(self.parameters())), size)  # type: ignore[no-any-return]
 
     def reconstruct(
@@ -225,9 +225,11 @@ def unit_range(images: Tensor) -> Float[Tensor, "batch 3 h w"]:
 
 
 def _is_side(side: object) -> bool:
-    """Return whether it is a whole number; of an image that is traced it is a tensor, or a symbol."""
-    whole = isinstance(side, Integral | torch.SymInt)
-    return whole or (isinstance(side, Tensor) and side.ndim == 0 and not side.is_floating_point())
+    """Return whether it is a whole number above 0; of an image that is traced it is a tensor, or a symbol."""
+    if isinstance(side, Integral):
+        return int(side) > 0
+    traced = isinstance(side, Tensor) and side.ndim == 0 and not side.is_floating_point()
+    return traced or isinstance(side, torch.SymInt)
 
 
 def _described(value: object) -> str:

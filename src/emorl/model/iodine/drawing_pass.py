@@ -80,13 +80,21 @@ class _Drawn(torch.autograd.Function):
         weights = ctx.saved_tensors[4:]
         decoder, likelihood = ctx.parts
         drawing = Drawing(*fixed)
+        of_image = _image_gradient(likelihood, drawing, image, nll) if ctx.needs_input_grad[3] else None
         own = likelihood.gradient(drawing, likelihood.explain(drawing, image), image)
         scale = nll[:, None, None, None, None]
         outer = Drawing(colors + scale * own.colors, logits + scale * own.logits)
         with ctx.precision():
             leaf, again = ctx.kept or _draw(decoder, slots, image)
         ctx.kept = None
-        return None, None, None, None, *_gradients(again, (leaf, *weights), outer)
+        return None, None, None, of_image, *_gradients(again, (leaf, *weights), outer)
+
+
+def _image_gradient(likelihood: PixelMixture, drawing: Drawing, image: Tensor, nll: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = image.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(likelihood.explain(drawing, leaf).nll, leaf, nll)
+    return gradient
 
 
 def _draw(decoder: IodinePixelDecoder, slots: Tensor, image: Tensor) -> tuple[Tensor, Drawing]:
@@ -99,4 +107,5 @@ def _gradients(
     drawing: Drawing, inputs: tuple[Tensor, ...], outer: Drawing, retain_graph: bool = False
 ) -> tuple[Tensor, ...]:
     with torch.inference_mode(False), full_precision(outer.colors.device):
-        return torch.autograd.grad(drawing, inputs, [part.clone() for part in outer], retain_graph)
+        outputs = [part.clone() for part in outer]
+        return torch.autograd.grad(drawing, inputs, outputs, retain_graph, materialize_grads=True)
