@@ -134,6 +134,27 @@ def test_a_run_that_is_refused_leaves_nothing(logger, option, shards, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+def files_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+
+
+@pytest.mark.parametrize("run", ["new", "known"])
+def test_a_wandb_run_that_is_refused_leaves_what_was_there(run, tmp_path, monkeypatch, emorl, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_RUN_ID", run)
+    before = {"wandb/settings", "wandb/sweep-abc/config-1.yaml", "lightning_logs/known/checkpoints/a.ckpt"}
+    for name in before:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    refused(emorl, capsys, "fit", "--data.root=nowhere", "--trainer.logger=WandbLogger", *TRAIN)
+    wandb.teardown()
+    after = files_in(tmp_path)
+    assert after >= before
+    assert run == "known" or after == before
+
+
 def test_a_folder_that_was_there_stays(shards, tmp_path, monkeypatch, emorl, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
@@ -55,16 +56,19 @@ def stay_in_folder(loggers: Iterable[Logger], checkpoint: str) -> None:
 def removed_if_refused(trainer: Trainer) -> Iterator[None]:
     """Remove the new folder of a run, and its W&B run, if the run fails before ``config.yaml`` is written.
 
-    Loggers create their folders before model and data are checked.
+    Loggers create their folders before model and data are checked. What was there before remains.
     """
-    before = _own_folder(trainer)
+    before, begun = _own_folder(trainer), _wandb_run()
     missing = [folder for folder in (before, *before.parents) if not folder.exists()]
+    others = set(before.parent.glob("*"))
     try:
         yield
     except BaseException:
         folder = _own_folder(trainer)  # W&B chooses its name late
-        if missing and trainer.is_global_zero and not (folder / CONFIG).exists():
-            _remove_wandb(trainer)
+        new = missing and folder not in others
+        if new and trainer.is_global_zero and not (folder / CONFIG).exists():
+            if _wandb_run() is not begun:
+                _remove_wandb(trainer)
             _remove(folder)
             for parent in missing[1:]:
                 with suppress(OSError):  # other processes may write there
@@ -79,11 +83,21 @@ def _remove(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
+def _wandb_run() -> Any:
+    """Return the W&B run of this process, None if there is none."""
+    return sys.modules["wandb"].run if "wandb" in sys.modules else None
+
+
 def _remove_wandb(trainer: Trainer) -> None:
-    run = sys.modules["wandb"].run if "wandb" in sys.modules else None
-    if run is not None and any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-        files = Path(run.dir).parent
-        run.finish(exit_code=1)
-        shutil.rmtree(files, ignore_errors=True)
-        if not any(files.parent.glob("*run-*/")):  # only links and logs remain
-            shutil.rmtree(files.parent, ignore_errors=True)
+    """Remove the folder of the W&B run and the links into it; settings, sweeps and other runs lie beside it."""
+    run = _wandb_run()
+    if run is None or not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+        return
+    files = Path(run.dir).resolve().parent
+    run.finish(exit_code=1)
+    for path in files.parent.iterdir():
+        if path.is_symlink() and path.resolve().is_relative_to(files):
+            path.unlink()
+    shutil.rmtree(files, ignore_errors=True)
+    with suppress(OSError):  # it is not empty
+        files.parent.rmdir()
