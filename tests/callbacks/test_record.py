@@ -8,6 +8,8 @@ from importlib.metadata import version
 import pytest
 import wandb
 import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import CSVLogger
 
@@ -28,19 +30,68 @@ def git(folder, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def record(source=None, **options):
+    """Build the record of a run with options."""
+    parser = LightningArgumentParser()
+    for name in ("ckpt_path", *options):
+        parser.add_argument(f"--{name}")
+    return RunRecord(parser, parser.parse_object({"ckpt_path": source, **options}))
+
+
+def begin(folder, *callbacks, stage="fit", **options):
+    """Set up the record of a run in a folder, and return the record."""
+    begun = record(**options)
+    try:
+        begun.setup(tiny.trainer(folder, enable_checkpointing=True, callbacks=list(callbacks)), tiny.module(), stage)
+    finally:
+        begun.held.close()
+    return begun
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
 def test_a_folder_above_the_working_directory_is_that_of_another_run_too(tmp_path, monkeypatch):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    touch(tmp_path / "checkpoints" / "last.ckpt")
     (tmp_path / "scripts").mkdir()
     monkeypatch.chdir(tmp_path / "scripts")
-    parser = LightningArgumentParser()
-    parser.add_argument("--ckpt_path", type=str | None)
-    for source, told in ((None, "Expected a new folder for a new run"), ("../checkpoints/last.ckpt", None)):
-        record = RunRecord(parser, parser.parse_object({"ckpt_path": source}))
-        record.folder, record.named = tmp_path, False
-        with record.held:
-            error = record._hold()
-        assert error is None if told is None else error.startswith(told)
+    with pytest.raises(MisconfigurationException, match="Expected a new folder for a new run"):
+        begin(tmp_path)
+    begin(tmp_path, source="../checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize("place", ["run/checkpoints", "elsewhere"])
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_run_with_any_checkpoint_is_not_overwritten(place, name, tmp_path):
+    kept = touch(tmp_path / place / name)
+    keeper = ModelCheckpoint(dirpath=None if place == "run/checkpoints" else kept.parent)
+    with pytest.raises(MisconfigurationException, match=f"To resume that run, give --ckpt_path {kept}; to start a new"):
+        begin(tmp_path / "run", keeper)
+    begin(tmp_path / "run", keeper, source=str(kept))
+    touch(tmp_path / "other" / "last.ckpt")
+    with pytest.raises(MisconfigurationException, match="Expected a new folder"):
+        begin(tmp_path / "run", keeper, source=str(tmp_path / "other" / "last.ckpt"))
+
+
+def test_a_run_without_a_checkpoint_may_start_again_but_no_other_one_in_its_folder(tmp_path):
+    """As a job that is killed before its first checkpoint, and requeued."""
+    (tmp_path / "config.yaml").write_text(record(seed="1").training.text)
+    begin(tmp_path, seed="1")
+    with pytest.raises(MisconfigurationException, match="a run with other options"):
+        begin(tmp_path, seed="2")
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_other_subcommands_leave_the_record_of_a_training(stage, tmp_path):
+    """Also with a logger that continues a run, as W&B does."""
+    assert begin(tmp_path / "run", stage=stage).folder == tmp_path / "run"
+    touch(tmp_path / "run" / "config.yaml")
+    assert begin(tmp_path / "run", stage=stage).folder == tmp_path / "run" / stage
+    touch(tmp_path / "run" / stage / "config.yaml")
+    assert begin(tmp_path / "run" / stage, stage=stage).folder == tmp_path / "run" / stage  # which a CSVLogger names
 
 
 @pytest.mark.parametrize("logger", ["false", "pytorch_lightning.loggers.CSVLogger", "TensorBoardLogger"])

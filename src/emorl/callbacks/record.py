@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,8 @@ class RunRecord(SaveConfigCallback):
 
     ``config.yaml`` reproduces the run; `versions` defines the content of ``versions.json``. Loggers get the nested
     configuration, with lists of classes as in `by_class`, and the versions under ``versions``. Both are written after
-    all checks of the run have passed. Training locks its folder, so that no other process trains there.
+    all checks of the run have passed. Training locks its folder, so that no other process trains there. Other
+    subcommands write to a subfolder, such as ``test``, if the folder has a record.
 
     Args:
         parser: the parser of the subcommand.
@@ -47,7 +49,7 @@ class RunRecord(SaveConfigCallback):
         self.held = ExitStack()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lock the folder of a training.
+        """Lock the folder of a training; leave the record that is there to it.
 
         Raises:
             MisconfigurationException: if another process trains there, or if a new run would start in the folder of
@@ -55,24 +57,35 @@ class RunRecord(SaveConfigCallback):
         """
         self.folder, self.named = run_folder(trainer), bool(trainer.loggers)
         if stage == "fit":
-            error = self._hold() if trainer.is_global_zero else None
+            kept = [path for part in trainer.checkpoint_callbacks if (path := getattr(part, "dirpath", None))]
+            places = [self.folder / "checkpoints", *map(Path, kept)]
+            error = self._hold(places) if trainer.is_global_zero else None
             if error := trainer.strategy.broadcast(error):
                 raise MisconfigurationException(error)
+        elif self.folder.name != stage and (self.folder / CONFIG).exists():  # as of a run that W&B continues
+            self.folder /= stage
 
-    def _hold(self) -> str | None:
-        """Lock the folder; return the error message if that fails."""
+    def _hold(self, places: Sequence[Path]) -> str | None:
+        """Lock the folder; return the error message if that fails, or if another run has files in it or in places."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.held.enter_context(locked(self.folder))
         except (DataError, OSError) as error:
             return str(error)
-        last = self.folder / "checkpoints" / "last.ckpt"
-        resumed = self.source is not None and self.folder.resolve() in Path(self.source).resolve().parents
-        own = self.source in LIGHTNINGS or resumed
-        if last.exists() and not own:
-            other = "--trainer.logger.version NEW" if self.named else "another --trainer.default_root_dir"
-            remedy = f"To resume that run, give --ckpt_path {last}; to start a new run, {other}."
-            return f"Expected a new folder for a new run, got that of {last}. {remedy}"
+        source = None if self.source is None else Path(self.source).resolve()
+        resumed = source and any(source.is_relative_to(place.resolve()) for place in (self.folder, *places))
+        if self.source in LIGHTNINGS or resumed:
+            return None
+        other = "--trainer.logger.version NEW" if self.named else "another --trainer.default_root_dir"
+        for path in (path for place in places for path in _checkpoints(place)):
+            inside = path.is_relative_to(self.folder)
+            remedy = f"to start a new run, {other if inside else 'another dirpath of the checkpoints'}"
+            told = f"got that of {path}. To resume that run, give --ckpt_path {path}; {remedy}."
+            return f"Expected a new folder for a new run, {told}"
+        config = self.folder / CONFIG
+        if config.exists() and config.read_bytes() != self.training.text.encode():  # a killed run may start again
+            told = f"got that of {config}, a run with other options. Give {other}, or delete that run's folder."
+            return f"Expected a new folder for a new run, {told}"
         return None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,6 +122,11 @@ class RunRecord(SaveConfigCallback):
                 stream.write(text.encode())
         for logger in trainer.loggers:
             logger.log_hyperparams({**by_class(record.content), "versions": found})
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, the last one first."""
+    return sorted(folder.glob("*.ckpt"), key=lambda path: (path.name != "last.ckpt", path.name))
 
 
 class Record(NamedTuple):
