@@ -1,10 +1,12 @@
 """A resumed run equals the uninterrupted one."""
 
 import signal
+import tempfile
 from functools import partial
 
 import pytest
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import tiny
@@ -12,6 +14,7 @@ import warm
 from emorl.callbacks import RefinementCurriculum
 from emorl.module import SlotModule
 from emorl.optim import WarmupExponentialDecay
+from emorl.resume import save_atomically
 
 # The resumed runs of these tests save no checkpoints.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used")
@@ -138,6 +141,34 @@ def configured(folder, shards):
     path = folder.with_suffix(".yaml")
     path.write_text(CONFIG.format(root=shards, folder=folder))
     return f"--config={path}"
+
+
+def test_a_save_that_ends_in_its_middle_leaves_the_former_checkpoint(shards, tmp_path, monkeypatch):
+    """Without the folder of temporary files, which may be on another file system: a copy may end in its middle."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    last = tmp_path / "kept" / "last.ckpt"
+    trainer = tiny.trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    trainer.save_checkpoint(last)
+
+    def torn(checkpoint, stream):
+        stream.write(b"torn")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save_checkpoint(last)
+    assert list(last.parent.iterdir()) == [last]
+    assert torch.load(last, weights_only=True)["global_step"] == 1
+
+
+def test_a_way_to_save_of_your_own_remains(tmp_path):
+    class Own(TorchCheckpointIO):
+        pass
+
+    trainer = tiny.trainer(tmp_path, plugins=[Own()])
+    save_atomically(trainer)
+    assert type(trainer.strategy.checkpoint_io) is Own
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")

@@ -38,7 +38,7 @@ from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.provenance import record_of, training
 from emorl.ranges import counts, whole
 from emorl.renamed import current
-from emorl.resume import check_optimizers, check_resumed, keepers, save_last
+from emorl.resume import check_optimizers, check_resumed, keepers, save_atomically, save_last
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
@@ -357,8 +357,12 @@ class SlotModule(LightningModule):
             save_last(self.trainer)
 
     def setup(self, stage: str) -> None:
-        """Check that model, data and trainer fit together, see `check_surroundings`; on CPU, tune the process."""
+        """Check that model, data and trainer fit together, see `check_surroundings`.
+
+        Checkpoints are saved with `AtomicCheckpointIO`; on CPU, the process is tuned.
+        """
         check_surroundings(self, self.trainer, stage)
+        save_atomically(self.trainer)
         if self.trainer.strategy.root_device.type == "cpu":
             tune_cpu()
 

@@ -8,10 +8,14 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import LambdaLR
+
+from emorl.files import atomic, is_url
 
 _MODEL = ("optimizer", "scheduler")
 _DATA = ("seed", "window")  # of the order of training
@@ -22,6 +26,36 @@ def keepers(trainer: Trainer) -> list[ModelCheckpoint]:
     """Return the callbacks that define the path of ``last.ckpt``."""
     callbacks = trainer.checkpoint_callbacks
     return [callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.save_last]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Saves a checkpoint beside its final place, and then renames it: a killed process leaves the former one.
+
+    Lightning's own writes to the folder for temporary files, and copies if that is on another file system.
+
+    >>> from pytorch_lightning import Trainer
+    >>> trainer = Trainer(plugins=[AtomicCheckpointIO()], logger=False, accelerator="cpu", max_steps=100)
+    >>> type(trainer.strategy.checkpoint_io).__name__
+    'AtomicCheckpointIO'
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save a checkpoint; one at a URL is saved by Lightning.
+
+        Raises:
+            DataError: if the file cannot be written, such as on a full disk.
+        """
+        if storage_options is not None or is_url(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with atomic(Path(path)) as stream:
+            torch.save(checkpoint, stream)
+
+
+def save_atomically(trainer: Trainer) -> None:
+    """Have a trainer save its checkpoints with `AtomicCheckpointIO`, unless it was given another `CheckpointIO`."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
 
 def save_last(trainer: Trainer) -> Path:

@@ -84,6 +84,12 @@ def test_a_run_without_a_checkpoint_may_start_again_but_no_other_one_in_its_fold
         begin(tmp_path, seed="2")
 
 
+def test_a_training_removes_what_a_killed_process_left_half_written(tmp_path):
+    left, mine = (touch(tmp_path / "checkpoints" / name) for name in (f".{'0' * 32}.tmp", ".mine.tmp"))
+    begin(tmp_path)
+    assert (left.exists(), mine.exists()) == (False, True)
+
+
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_other_subcommands_leave_the_record_of_a_training(stage, tmp_path):
     """Also with a logger that continues a run, as W&B does."""
