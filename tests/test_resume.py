@@ -11,10 +11,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 import tiny
 import warm
-from emorl.callbacks import RefinementCurriculum
+from emorl.callbacks import Preemption, RefinementCurriculum
 from emorl.module import SlotModule
 from emorl.optim import WarmupExponentialDecay
-from emorl.resume import save_atomically
+from emorl.resume import save_safely
 
 # The resumed runs of these tests save no checkpoints.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used")
@@ -162,12 +162,23 @@ def test_a_save_that_ends_in_its_middle_leaves_the_former_checkpoint(shards, tmp
     assert torch.load(last, weights_only=True)["global_step"] == 1
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_trial_run_leaves_the_checkpoints_of_a_run(shards, tmp_path):
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(b"precious")
+    keeper = ModelCheckpoint(tmp_path, save_last=True, enable_version_counter=False)
+    callbacks = [keeper, Preemption()]
+    trainer = tiny.trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, fast_dev_run=True)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    assert last.read_bytes() == b"precious"
+
+
 def test_a_way_to_save_of_your_own_remains(tmp_path):
     class Own(TorchCheckpointIO):
         pass
 
     trainer = tiny.trainer(tmp_path, plugins=[Own()])
-    save_atomically(trainer)
+    save_safely(trainer)
     assert type(trainer.strategy.checkpoint_io) is Own
 
 

@@ -38,7 +38,7 @@ from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.provenance import record_of, training
 from emorl.ranges import counts, whole
 from emorl.renamed import current
-from emorl.resume import check_optimizers, check_resumed, keepers, save_atomically, save_last
+from emorl.resume import check_optimizers, check_resumed, keepers, save_last, save_safely
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
@@ -359,10 +359,10 @@ class SlotModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Check that model, data and trainer fit together, see `check_surroundings`.
 
-        Checkpoints are saved with `AtomicCheckpointIO`; on CPU, the process is tuned.
+        Checkpoints are saved as by `save_safely`; on CPU, the process is tuned.
         """
         check_surroundings(self, self.trainer, stage)
-        save_atomically(self.trainer)
+        save_safely(self.trainer)
         if self.trainer.strategy.root_device.type == "cpu":
             tune_cpu()
 

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from torch.optim.lr_scheduler import LambdaLR
 
 from emorl.files import atomic, is_url
@@ -52,10 +52,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, stream)
 
 
-def save_atomically(trainer: Trainer) -> None:
-    """Have a trainer save its checkpoints with `AtomicCheckpointIO`, unless it was given another `CheckpointIO`."""
+def save_safely(trainer: Trainer) -> None:
+    """Have a trainer save its checkpoints with `AtomicCheckpointIO`, and none in a trial run (``fast_dev_run``).
+
+    A trainer that was given another `CheckpointIO` keeps it. Callbacks that save are left out of a trial run, as in
+    ``emorl fit``: Lightning's replaces ``last.ckpt`` at the end of it.
+    """
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    if vars(trainer)["fast_dev_run"]:
+        callbacks = vars(trainer)["callbacks"]
+        callbacks[:] = [part for part in callbacks if not isinstance(part, Checkpoint)]
 
 
 def save_last(trainer: Trainer) -> Path:
