@@ -12,6 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.trainer.states import TrainerFn
 
 import emorl as package
 import tiny
@@ -90,14 +91,15 @@ def test_a_training_removes_what_a_killed_process_left_half_written(tmp_path):
     assert (left.exists(), mine.exists()) == (False, True)
 
 
-@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+@pytest.mark.parametrize("stage", [TrainerFn.VALIDATING, TrainerFn.TESTING, TrainerFn.PREDICTING])
 def test_other_subcommands_leave_the_record_of_a_training(stage, tmp_path):
     """Also with a logger that continues a run, as W&B does."""
     assert begin(tmp_path / "run", stage=stage).folder == tmp_path / "run"
     touch(tmp_path / "run" / "config.yaml")
-    assert begin(tmp_path / "run", stage=stage).folder == tmp_path / "run" / stage
-    touch(tmp_path / "run" / stage / "config.yaml")
-    assert begin(tmp_path / "run" / stage, stage=stage).folder == tmp_path / "run" / stage  # which a CSVLogger names
+    assert begin(tmp_path / "run", stage=stage).folder == tmp_path / "run" / stage.value
+    touch(tmp_path / "run" / stage.value / "config.yaml")
+    named = tmp_path / "run" / stage.value  # as a CSVLogger names it
+    assert begin(named, stage=stage).folder == named
 
 
 @pytest.mark.parametrize("logger", ["false", "pytorch_lightning.loggers.CSVLogger", "TensorBoardLogger"])

@@ -13,6 +13,7 @@ from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
+from pytorch_lightning.trainer.states import TrainerFn
 
 from emorl.callbacks.folder import CONFIG, LIGHTNINGS, run_folder
 from emorl.errors import DataError
@@ -62,8 +63,10 @@ class RunRecord(SaveConfigCallback):
             error = self._hold(places) if trainer.is_global_zero else None
             if error := trainer.strategy.broadcast(error):
                 raise MisconfigurationException(error)
-        elif self.folder.name != stage and (self.folder / CONFIG).exists():  # as of a run that W&B continues
-            self.folder /= stage
+            return
+        name = TrainerFn(stage).value
+        if self.folder.name != name and (self.folder / CONFIG).exists():  # as of a run that W&B continues
+            self.folder /= name
 
     def _hold(self, places: Sequence[Path]) -> str | None:
         """Lock the folder; return the error message if that fails, or if another run has files in it or in places."""
