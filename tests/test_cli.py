@@ -14,10 +14,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 
 import tiny
-from emorl.callbacks import LogReconstructions, RefinementCurriculum
+from emorl.callbacks import BestCheckpoint, LogReconstructions, RefinementCurriculum
 from emorl.model import EfficientMORL, MixtureLikelihood, SlotAttention
 from emorl.optim import WarmupCosineDecay
 
@@ -245,6 +245,33 @@ def test_a_configuration_does_not_take_weights_back(name, checkpoint, shards, he
 def test_a_checkpoint_to_be_found_is_found_in_training_alone(word, shards, here, emorl, capsys):
     line = error_of(emorl, capsys, "test", f"--ckpt_path={word}", f"--data.root={shards}", *QUIET)
     assert f"Expected the path of a checkpoint, got '{word}'" in line
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("best", "Expected the path of a checkpoint, got 'best'"), ("hpc", "Expected a file hpc_ckpt_N.ckpt in ")],
+)
+def test_a_checkpoint_that_cannot_be_found_is_one_line(word, told, shards, here, emorl, capsys):
+    assert told in error_of(emorl, capsys, "fit", f"--ckpt_path={word}", f"--data.root={shards}", *QUIET)
+
+
+@pytest.mark.parametrize("options", [["-c", WANDB], ["--trainer.callbacks+=emorl.callbacks.BestCheckpoint"]])
+def test_a_callback_that_is_there_twice_is_named(options, here, emorl, capsys):
+    best = "--trainer.callbacks+=emorl.callbacks.BestCheckpoint"
+    line = error_of(emorl, capsys, "fit", "-c", BASE, *options, "--trainer.logger=false", best, *QUIET)
+    assert "Expected each callback of the trainer once, got BestCheckpoint twice. Remove one" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "absent"),
+    [
+        (["--trainer.logger=false", "--trainer.callbacks=LearningRateMonitor"], LearningRateMonitor),
+        (["--trainer.logger=[]", "--trainer.callbacks=[LearningRateMonitor]"], LearningRateMonitor),
+        (["--trainer.fast_dev_run=1", "--trainer.callbacks=emorl.callbacks.BestCheckpoint"], BestCheckpoint),
+    ],
+)
+def test_a_callback_without_effect_is_left_out_however_it_is_given(options, absent, here, build):
+    assert not any(isinstance(part, absent) for part in build("fit", *options, *QUIET).trainer.callbacks)
 
 
 def test_a_checkpoint_of_a_url_has_its_configuration(checkpoint, shards, here, emorl):

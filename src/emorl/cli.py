@@ -16,12 +16,13 @@ from typing import Any, cast
 
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import AcceleratorRegistry
 from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from emorl import __version__
 from emorl.callbacks import (
@@ -214,7 +215,7 @@ class EmorlCLI(LightningCLI):
         if path is not None and pretrained is not None and subcommand != "fit":  # a run may have started from weights
             remedy = "Remove one of them; --pretrained null overrides that of a configuration."
             raise MisconfigurationException(f"Expected --ckpt_path or --pretrained, got both. {remedy}")
-        if path in LIGHTNINGS and subcommand != "fit":
+        if path == "best" or (path in LIGHTNINGS and subcommand != "fit"):  # of the same process is the best
             raise MisconfigurationException(f"Expected the path of a checkpoint, got '{path}'. Name the file.")
         if path is None or path in LIGHTNINGS:
             classes = [] if pretrained is None else imported(named_classes(words))
@@ -264,6 +265,8 @@ class EmorlCLI(LightningCLI):
         a test or a prediction are written to a separate folder next to the results.
         """
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
+        if trainer["logger"] == []:
+            trainer["logger"] = False
         curve = self.subcommand == "fit" and trainer["logger"] is not False
         idle: tuple[type, ...] = () if curve else (LearningRateMonitor,)
         keys = self._parser(self.subcommand).callback_keys
@@ -272,22 +275,23 @@ class EmorlCLI(LightningCLI):
         if trainer["fast_dev_run"]:
             idle += (Checkpoint, LogReconstructions)
             keys[:] = [key for key in keys if key not in ("report", "predictions")]
-        if isinstance(trainer["callbacks"], list):
-            trainer["callbacks"] = [part for part in trainer["callbacks"] if not isinstance(part, idle)]
+        trainer["callbacks"] = [part for part in _listed(trainer["callbacks"]) if not isinstance(part, idle)]
         if output_dir and trainer["logger"] is None:  # Lightning's default, which would repeat the report's numbers
             kwargs["logger"] = False
         if self.subcommand != "fit" and (output_dir or trainer["logger"] is False):  # not over the record of a training
             kwargs["default_root_dir"] = Path(output_dir or trainer["default_root_dir"] or "", str(self.subcommand))
         checkpoint = self._get(self.config, "ckpt_path")
-        if self.subcommand == "fit" and checkpoint and checkpoint not in LIGHTNINGS and trainer["logger"]:
-            loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]
-            stay_in_folder(loggers, checkpoint)
+        if self.subcommand == "fit" and checkpoint and checkpoint not in LIGHTNINGS:
+            stay_in_folder(_listed(trainer["logger"]), checkpoint)
         if self.subcommand == "fit" and trainer["max_steps"] > 0:  # a shorter run logs a line, too
             every = trainer["log_every_n_steps"]
             kwargs["log_every_n_steps"] = min(50 if every is None else every, trainer["max_steps"])
         try:
             built = super().instantiate_trainer(**kwargs)
-        except (TypeError, ValueError) as error:  # Lightning's errors about strategy, accelerator or devices
+        except (TypeError, ValueError, RuntimeError) as error:  # Lightning's, about strategy, devices or callbacks
+            if twice := _repeated(trainer["callbacks"]):
+                told = f"Expected each callback of the trainer once, got {twice} twice"
+                raise MisconfigurationException(f"{told}. Remove one; a recipe or overlay may have it.") from error
             known = {"strategy": ["auto", *StrategyRegistry], "accelerator": ["auto", "gpu", *AcceleratorRegistry]}
             for name, names_ in known.items():
                 if isinstance(trainer[name], str) and trainer[name] not in names_:
@@ -299,7 +303,16 @@ class EmorlCLI(LightningCLI):
         return built
 
     def run(self) -> None:
-        """Run the subcommand."""
+        """Run the subcommand.
+
+        Raises:
+            MisconfigurationException: if Lightning would not find the checkpoint ``hpc``.
+        """
+        hpc = self.subcommand == "fit" and self._get(self.config, "ckpt_path") == "hpc"
+        if hpc and self.trainer._checkpoint_connector._hpc_resume_path is None:
+            root = self.trainer.default_root_dir
+            told = f"Expected a file hpc_ckpt_N.ckpt in {root} with ckpt_path 'hpc', got none. Name the checkpoint."
+            raise MisconfigurationException(told)
         with removed_if_refused(self.trainer):
             super()._run_subcommand(str(self.subcommand))
 
@@ -308,6 +321,24 @@ class EmorlCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning's method lets the checkpoint override the command line; see `parse_arguments`."""
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return the objects of an option of the trainer that may be one, a list, true, false or null."""
+    if isinstance(value, bool) or value is None:
+        return []
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def _repeated(callbacks: Iterable[Callback]) -> str | None:
+    """Return the class of a callback that is there twice, of those whose state a checkpoint keeps; None if none is."""
+    seen = set()
+    for part in callbacks:
+        if is_overridden("state_dict", part, Callback):
+            if part.state_key in seen:
+                return type(part).__name__
+            seen.add(part.state_key)
+    return None
 
 
 class PrintCompletion(argparse.Action):
