@@ -228,6 +228,13 @@ def test_too_few_slots_for_the_data(shards, tmp_path, stage):
         getattr(tiny.trainer(tmp_path), stage)(module, datamodule=tiny.data(shards))
 
 
+@pytest.mark.parametrize(("stage", "limit"), [("validate", "val"), ("test", "test"), ("predict", "predict")])
+def test_a_stage_without_batches_is_refused(shards, tmp_path, stage, limit):
+    trainer = tiny.trainer(tmp_path, **{f"limit_{limit}_batches": 0})
+    with pytest.raises(MisconfigurationException, match=f"nothing to {stage}: limit_{limit}_batches is 0; raise"):
+        getattr(trainer, stage)(tiny.module(), datamodule=tiny.data(shards))
+
+
 def with_strategy(strategy):
     module = tiny.module()
     module.trainer = Trainer(strategy=strategy, accelerator="cpu", devices=1, logger=False)

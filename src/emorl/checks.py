@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.trainer.states import TrainerFn
 
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
@@ -28,7 +29,7 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
         DataError: if the scenes need more slots than K.
         MisconfigurationException: if the model needs more steps; if the device does not support float64, in which
             scores are accumulated; if the image size of the data differs from the model's, or the decoder cannot render
-            it; if the model cannot be trained with the precision or the strategy; if training would take no step; if a
+            it; if the model cannot be trained with the precision or the strategy; if the stage would take no step; if a
             number of the trainer is out of range; or if validation would never run at its interval.
     """
     network, strategy = module.network, trainer.strategy
@@ -52,8 +53,8 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
     except ValueError as error:
         raise MisconfigurationException(str(error)) from error
     _check_data(module, getattr(trainer, "datamodule", None))
+    _check_length(trainer, stage)
     if stage == "fit":
-        _check_length(trainer)
         _check_validation(trainer, getattr(trainer, "datamodule", None))
 
 
@@ -74,11 +75,18 @@ def _check_data(module: SlotModule, data: object) -> None:
         )
 
 
-def _check_length(trainer: Trainer) -> None:
-    """Check that training takes at least one step."""
-    for name in ("max_steps", "max_epochs", "limit_train_batches"):
+def _check_length(trainer: Trainer, stage: str) -> None:
+    """Check that a stage takes at least one step."""
+    limits = {
+        "fit": ("max_steps", "max_epochs", "limit_train_batches"),
+        "validate": ("limit_val_batches",),
+        "test": ("limit_test_batches",),
+        "predict": ("limit_predict_batches",),
+    }
+    for name in limits[stage]:
         if getattr(trainer, name) == 0:
-            raise MisconfigurationException(f"nothing to train: {name} is 0; raise --trainer.{name}")
+            what = "train" if stage == "fit" else TrainerFn(stage).value
+            raise MisconfigurationException(f"nothing to {what}: {name} is 0; raise --trainer.{name}")
 
 
 def _check_validation(trainer: Trainer, data: object) -> None:
