@@ -203,6 +203,18 @@ def test_what_an_earlier_prediction_has_left_is_told(shards, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == told
 
 
+def test_what_an_earlier_prediction_has_left_in_subfolders_is_told(tmp_path, capsys):
+    for name in ("c.png", "day/b.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 50)).save(tmp_path / "in" / name)
+    writer = PredictionWriter(str(tmp_path / "out"))
+    predict(tmp_path / "in", tmp_path, writer, data={"recursive": True})
+    (tmp_path / "in" / "day" / "b.png").unlink()
+    predict(tmp_path / "in", tmp_path, writer, data={"recursive": True})
+    told = "This folder also contains 3 files of an earlier prediction, such as day/b.npz"
+    assert capsys.readouterr().out.splitlines()[-1] == told
+
+
 def test_a_second_prediction_counts_anew(shards, tmp_path, capsys):
     writer = PredictionWriter(str(tmp_path / "out"))
     for _ in range(2):

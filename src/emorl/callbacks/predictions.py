@@ -125,9 +125,10 @@ class PredictionWriter(Callback):
         first = "it is" if written == 1 else f"the first {len(self.rows)} are"
         shown = f"; {first} in {OVERVIEW}" if self.rows else ""
         print(f"Wrote {what} of {images} to {self.folder.resolve()}{shown}")
-        left = [path.name for path, before in self.earlier.items() if path.exists() and version(path) == before]
+        left = [path for path, before in self.earlier.items() if path.exists() and version(path) == before]
         if left:
-            print(f"This folder also contains {len(left)} files of an earlier prediction, such as {printable(left[0])}")
+            first = printable(str(left[0].relative_to(self.folder)))
+            print(f"This folder also contains {len(left)} files of an earlier prediction, such as {first}")
 
     def _new(self, name: str) -> Path:
         """Return the path of a new file of this prediction."""
@@ -161,9 +162,9 @@ def split(prediction: Prediction) -> Iterator[dict[str, Tensor]]:
 
 
 def earlier_files(folder: Path) -> list[Path]:
-    """Return the files of earlier predictions in a folder, sorted by name."""
-    keys = [path.name.removesuffix(LABELS) for path in sorted(folder.glob(f"*{LABELS}"))]
-    paths = [folder / f"{key}{end}" for key in keys for end in (".npz", PICTURE, LABELS)]
+    """Return the files of earlier predictions in a folder and its subfolders, sorted by name."""
+    keys = [str(path).removesuffix(LABELS) for path in sorted(folder.rglob(f"*{LABELS}"))]
+    paths = [Path(f"{key}{end}") for key in keys for end in (ARRAYS, PICTURE, LABELS)]
     return [path for path in (*paths, folder / OVERVIEW) if path.exists()] if keys else []
 
 
