@@ -207,7 +207,8 @@ def test_a_wandb_run_that_is_refused_leaves_what_was_there(run, tmp_path, monkey
     for name in before:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    refused(emorl, capsys, "fit", "--data.root=nowhere", "--trainer.logger=WandbLogger", *TRAIN)
+    here = ("--trainer.logger=WandbLogger", "--trainer.logger.save_dir=.")
+    refused(emorl, capsys, "fit", "--data.root=nowhere", *here, *TRAIN)
     wandb.teardown()
     after = files_in(tmp_path)
     assert after >= before
