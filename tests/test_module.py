@@ -1,15 +1,19 @@
 """The LightningModule, with the defaults of a trainer."""
 
 import math
+from contextlib import nullcontext
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 from torch.optim import SGD
 
 import tiny
+from emorl.callbacks import CollapseAlarm
 from emorl.errors import DataError
 from emorl.model import (
     EfficientMORL,
@@ -81,6 +85,31 @@ def test_trainer_defaults_fit_validate_test_and_predict(shards, tmp_path):
     predictions = trainer.predict(module, data)
     assert all(isinstance(prediction, Prediction) for prediction in predictions)
     assert [key for prediction in predictions for key in prediction.key] == [f"test-{i:08d}" for i in range(5)]
+
+
+def test_what_follows_a_failure_starts_empty(shards, tmp_path):
+    """In a notebook, the module and the callbacks of a run that was stopped are used again."""
+    hooks = {"validate": "on_validation_batch_end", "test": "on_test_batch_end", "fit": "on_after_backward"}
+
+    def build():
+        torch.manual_seed(0)
+        return tiny.module(network=tiny.network(geco=Geco(-1.0, warm_start=0))), CollapseAlarm()
+
+    def run(module, alarm, failing):
+        found = {}
+        for method, hook in hooks.items():
+            fail = LambdaCallback(**{hook: Mock(side_effect=RuntimeError("a bad image") if failing else None)})
+            trainer = tiny.trainer(tmp_path, callbacks=[alarm, fail], max_steps=1, limit_val_batches=1)
+            data = tiny.data(shards, batch_size=3 if failing else 2)
+            module.train()  # Lightning leaves it as the failure found it, with a warning
+            with pytest.raises(RuntimeError, match="a bad image") if failing else nullcontext():
+                getattr(trainer, method)(module, data, **({} if method == "fit" else {"verbose": False}))
+            found |= trainer.callback_metrics
+        return found | {"geco": module.network.objective.geco.average}
+
+    again, fresh = build(), build()
+    run(*again, failing=True)
+    assert run(*again, failing=False) == run(*fresh, failing=False)
 
 
 def test_refinement_in_prediction_follows_its_gradients(shards, tmp_path):

@@ -160,8 +160,9 @@ class SlotModule(LightningModule):
         return self.network(unit_range(image).to(self.dtype), steps, num_slots, noise)  # type: ignore[no-any-return]
 
     def on_train_start(self) -> None:
-        """Warn of settings that do not fit the length of the run."""
+        """Warn of settings that do not fit the length of the run; forget a step that an error ended."""
         warn_of_lengths(self.network, self.trainer)
+        self.network.discard_step()
         self._finite = FiniteCheck()
 
     def on_train_end(self) -> None:
@@ -186,10 +187,18 @@ class SlotModule(LightningModule):
             )
 
     def on_validation_epoch_start(self) -> None:
-        """Restart the count of images, which numbers images without an index."""
+        """Start without scores, such as those of a validation that failed, and count images from 0."""
+        self.validation_scores.reset()
         self._evaluated = 0
 
-    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+    def on_test_epoch_start(self) -> None:
+        """Start without scores, such as those of a test that failed, and count images from 0."""
+        self.test_scores.reset()
+        self._evaluated = 0
+
+    def on_predict_epoch_start(self) -> None:
+        """Count images from 0, which numbers images without an index."""
+        self._evaluated = 0
 
     def _apply_batch_transfer_handler(self, batch: Any, *args: Any, **kwargs: Any) -> Batch:
         """Complete a batch of a user's loader, see `completed`. Overriding Lightning's public hooks would warn.

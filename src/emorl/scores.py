@@ -155,6 +155,11 @@ class Scores(nn.Module):
         if self.attention is not None:
             self.attention.update_masks(batch, inference.layers[-1].attention.unsqueeze(2))
 
+    def reset(self) -> None:
+        """Forget all batches."""
+        for metric in self.named("").values():
+            metric.reset()
+
     def named(self, prefix: str) -> dict[str, Metric]:
         """Return all metrics by the names under which they are logged."""
         metrics = {name: metric for name, metric in self.named_modules() if isinstance(metric, Metric)}

@@ -77,6 +77,10 @@ class CollapseAlarm(Callback):
         self.unexplained = unexplained
         self._sums: Tensor | None = None  # over images: their number and their `Symptoms`
 
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start without measurements, such as those of a validation that failed."""
+        self._sums = None
+
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
@@ -90,7 +94,6 @@ class CollapseAlarm(Callback):
         """Log the means over the batches of all processes."""
         if self._sums is not None:
             images, unused, largest, kl, error, spread = trainer.strategy.reduce(self._sums, reduce_op="sum")
-            self._sums = None
             pl_module.log("val/unused_share", unused / images)
             pl_module.log("val/largest_share", largest / images)
             if not kl.isnan():

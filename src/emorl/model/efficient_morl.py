@@ -254,6 +254,10 @@ class EfficientMORL(SlotModel):
         """Update GECO with the nll of the step's batches."""
         self.objective.end_step()
 
+    def discard_step(self) -> None:
+        """Forget the batches of a step that was not taken."""
+        self.objective.discard_step()
+
     def diagnostics(self, inference: Inference) -> dict[str, Tensor]:
         """Return nll and KL of the bottom-up pass, and GECO's state."""
         first, geco = inference.stages[0], self.objective.geco

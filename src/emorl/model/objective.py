@@ -55,4 +55,8 @@ class Objective(Described):
         if self._observed and self.geco is not None:
             nll, dims = zip(*self._observed, strict=True)
             self.geco.update(torch.stack(nll).mean(), dims[-1])
+        self.discard_step()
+
+    def discard_step(self) -> None:
+        """Forget the stored batches; call it before training, which an error may have ended within a step."""
         self._observed.clear()

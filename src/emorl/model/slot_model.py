@@ -151,6 +151,9 @@ class SlotModel(Described, ABC):
     def end_step(self) -> None:
         """Update the state of training; called after each optimizer step."""
 
+    def discard_step(self) -> None:
+        """Before training: forget the batches of an optimizer step that was not taken. By default there are none."""
+
     def diagnostics(self, inference: Inference) -> dict[str, Tensor]:
         """Return further values that training logs in addition to the loss and the last stage's nll and KL."""
         return {}
