@@ -1,5 +1,6 @@
 """A resumed run equals the uninterrupted one."""
 
+import shutil
 import signal
 import tempfile
 from functools import partial
@@ -7,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
 
 import tiny
 import warm
@@ -105,6 +106,25 @@ def test_with_another_batch_size_the_epochs_after_are_whole(shards, tmp_path, un
     module, _ = train(shards, tmp_path, folder / "step=1.ckpt", steps=1 + 10 + 12, batch_size=1)
     samples = [index for *_, batch in whole.seen[:1] + module.seen for index in batch]
     assert sorted(samples[:12]) == sorted(samples[12:]) == list(range(12))
+
+
+def test_a_validation_between_the_batches_of_a_step_is_saved_after_it(shards, tmp_path):
+    """Gradients that accumulate are not in a checkpoint."""
+
+    def fit(steps, resume=None):
+        module, keep = tiny.module(), ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=100)
+        copy = LambdaCallback(on_train_batch_start=lambda *_: shutil.copy(last, copied) if last.is_file() else None)
+        options = {"accumulate_grad_batches": 2, "val_check_interval": 3, "limit_val_batches": 1}
+        callbacks = [keep, copy] if resume is None else []
+        trainer = tiny.trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, max_steps=steps, **options)
+        trainer.fit(module, tiny.data(shards), ckpt_path=resume)
+        return state(module, trainer)
+
+    last, copied = tmp_path / "last.ckpt", tmp_path / "killed.ckpt"  # after the validation of batch 3
+    torch.manual_seed(0)
+    whole = fit(3)
+    assert torch.load(copied)["global_step"] == 2
+    assert different(fit(3, copied), whole) == []
 
 
 CONFIG = """

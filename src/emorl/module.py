@@ -38,7 +38,7 @@ from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.provenance import record_of, training
 from emorl.ranges import counts, whole
 from emorl.renamed import current
-from emorl.resume import check_optimizers, check_resumed, keepers, save_last, save_safely
+from emorl.resume import check_optimizers, check_resumed, keepers, save_last, save_safely, within_step
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
@@ -134,6 +134,7 @@ class SlotModule(LightningModule):
         self.scheduler = scheduler
         self.started_from: dict[str, Any] | None = None  # `record_of` the weights that training started from
         self._evaluated = 0  # images of this process in the epoch
+        self._unsaved = False  # whether last.ckpt lacks a validation
         self._finite = FiniteCheck()
         self._known_seed: int | None = None
         self._saved_optimizers: list[dict[str, Any]] = []  # of a checkpoint that is being resumed
@@ -163,7 +164,12 @@ class SlotModule(LightningModule):
         """Warn of settings that do not fit the length of the run; forget a step that an error ended."""
         warn_of_lengths(self.network, self.trainer)
         self.network.discard_step()
+        self._unsaved = False
         self._finite = FiniteCheck()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Save a validation that came between two batches of this step."""
+        self._save_validation()
 
     def on_train_end(self) -> None:
         """Check the last step, see `FiniteCheck`."""
@@ -347,7 +353,7 @@ class SlotModule(LightningModule):
     def on_validation_end(self) -> None:
         """Step a `ReduceLROnPlateau`, and save what callbacks have learned from a validation in ``last.ckpt``.
 
-        A run that resumes does not repeat the validation.
+        A run that resumes does not repeat the validation. One between two batches of a step is saved after the step.
 
         Raises:
             MisconfigurationException: if its metric is not logged.
@@ -362,7 +368,12 @@ class SlotModule(LightningModule):
                     f"Choose one of {', '.join(metrics)}."
                 )
             scheduler.step(metrics[monitor])
-        if fitting and keepers(self.trainer):
+        self._unsaved = fitting and bool(keepers(self.trainer))
+        self._save_validation()
+
+    def _save_validation(self) -> None:
+        if self._unsaved and not within_step(self.trainer):
+            self._unsaved = False
             save_last(self.trainer)
 
     def setup(self, stage: str) -> None:

@@ -75,6 +75,20 @@ def save_last(trainer: Trainer) -> Path:
     return Path(path)
 
 
+def within_step(trainer: Trainer) -> bool:
+    """Return whether training continues with a batch whose gradients are added to those so far.
+
+    A checkpoint does not contain these gradients: a run does not resume exactly from one that is saved now.
+    """
+    loop = trainer.fit_loop
+    return loop.epoch_loop._should_accumulate() and not stopping(trainer)
+
+
+def stopping(trainer: Trainer) -> bool:
+    """Return whether training was asked to stop and will; until ``min_steps`` and ``min_epochs`` it continues."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
 def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
     """Check that a training that resumes is configured as the checkpoint's was, where the checkpoint decides.
 
