@@ -3,6 +3,7 @@
 import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import LambdaCallback
 from torch.utils.data import DataLoader, TensorDataset
 
 import tiny
@@ -44,6 +45,17 @@ def test_scores_do_not_depend_on_the_batch_size(tmp_path):
     found = [completed(dicts(IMAGES)[0] | {"image": IMAGES[:2]}, first)["index"] for first in (0, 2)]
     draws = [ImageNoise(index)("z0", torch.zeros(2, 4, 8)) for index in found]
     assert not torch.equal(*draws)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(2, [0, 1, 2, 3, 0, 1]), (4, [0, 1, 2, 3, 4, 5])])
+def test_images_of_a_step_are_numbered_through_its_batches(size, expected, tmp_path):
+    """Else the batches of a step would share their noise. A validation between them has its own numbers."""
+    seen = []
+    watch = LambdaCallback(on_train_batch_start=lambda _, __, batch, ___: seen.extend(batch["index"].tolist()))
+    options = {"accumulate_grad_batches": 2, "val_check_interval": 1, "limit_val_batches": 1, "max_epochs": 1}
+    data = loader(dicts(IMAGES), size)
+    tiny.trainer(tmp_path, callbacks=watch, **options).fit(tiny.module(), data, data)
+    assert seen == expected
 
 
 @pytest.mark.filterwarnings("ignore:Total length of `.*Loader` across ranks is zero")

@@ -134,6 +134,7 @@ class SlotModule(LightningModule):
         self.scheduler = scheduler
         self.started_from: dict[str, Any] | None = None  # `record_of` the weights that training started from
         self._evaluated = 0  # images of this process in the epoch
+        self._trained = 0  # images of this process in the optimizer step
         self._unsaved = False  # whether last.ckpt lacks a validation
         self._finite = FiniteCheck()
         self._known_seed: int | None = None
@@ -210,7 +211,8 @@ class SlotModule(LightningModule):
         """Complete a batch of a user's loader, see `completed`. Overriding Lightning's public hooks would warn.
 
         Without ``index`` an image is numbered by its position: in evaluation within the epoch, so that scores do not
-        depend on the batch size; in training within the batch of all processes, because noise depends on the step too.
+        depend on the batch size; in training within the batches of the step of all processes, because noise depends on
+        the step too.
         Indices stay on the CPU, which draws the noise, unless a hook is overridden, which may reorder images.
         """
         index = batch.get("index") if isinstance(batch, Mapping) else None
@@ -218,10 +220,20 @@ class SlotModule(LightningModule):
         parts = (self, self.trainer.datamodule)  # type: ignore[attr-defined]
         if index is not None and not any(is_overridden(hook, part) for hook in TRANSFER for part in parts):
             batch = {**batch, "index": index}
-        before = 0 if self.trainer.training else self._evaluated * self.trainer.world_size
-        whole = completed(batch, before, self.trainer.global_rank)
-        self._evaluated += len(whole["image"])
+        whole = completed(batch, self._before() * self.trainer.world_size, self.trainer.global_rank)
+        if self.trainer.training:
+            self._trained += len(whole["image"])
+        else:
+            self._evaluated += len(whole["image"])
         return whole
+
+    def _before(self) -> int:
+        """Return the images of this process before a batch: in the optimizer step, or in the epoch of an evaluation."""
+        if not self.trainer.training:
+            return self._evaluated
+        if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready % self.trainer.accumulate_grad_batches == 0:
+            self._trained = 0
+        return self._trained
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the model's loss."""
