@@ -14,6 +14,7 @@ from torch.optim import SGD
 
 import tiny
 from emorl.callbacks import CollapseAlarm
+from emorl.checks import check_surroundings
 from emorl.errors import DataError
 from emorl.model import (
     EfficientMORL,
@@ -282,6 +283,11 @@ def test_plain_data_parallelism_is_refused_in_training():
 )
 def test_other_strategies_are_fine(strategy, stage):
     with_strategy(strategy).setup(stage)
+
+
+@pytest.mark.parametrize("interval", ["00:00:00:30", {"seconds": 30}])
+def test_validation_at_an_interval_of_time(interval, tmp_path):
+    check_surroundings(tiny.module(), tiny.trainer(tmp_path, val_check_interval=interval), "fit")
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true", "bf16-true"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
@@ -91,7 +91,8 @@ def _check_length(trainer: Trainer, stage: str) -> None:
 
 def _check_validation(trainer: Trainer, data: object) -> None:
     """Check that validation would run at its interval."""
-    every, epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch
+    every: Any = getattr(trainer, "val_check_interval", None)  # Lightning sets none if the interval is a time
+    epochs = trainer.check_val_every_n_epoch
     for name, value in (("val_check_interval", every), ("check_val_every_n_epoch", epochs)):
         if isinstance(value, int) and value < 1:
             raise MisconfigurationException(
