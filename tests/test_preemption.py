@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import create_autospec
 
@@ -172,6 +173,15 @@ def test_workers_outlive_the_signal(name, step, validation, last, shards, slurm,
     status, saved = stop(shards, tmp_path, name, step, workers=1, validation=validation, val_check_interval=2)
     assert status == 128 + signal.Signals[name]
     assert saved["global_step"] == last
+
+
+def test_in_a_thread_training_saves_its_last_step(shards, tmp_path):
+    """Python handles signals in the main thread only."""
+    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=3)
+    trainer = tiny.trainer(tmp_path, callbacks=[Preemption(), keep], enable_checkpointing=True, max_steps=1)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(trainer.fit, tiny.module(), tiny.data(shards)).result()
+    assert torch.load(tmp_path / "last.ckpt")["global_step"] == 1
 
 
 def test_a_second_interrupt_stops_at_once(shards, tmp_path):

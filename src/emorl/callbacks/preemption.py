@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -63,11 +64,13 @@ class Preemption(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install the signal handlers, except in a trial run; Lightning restores the old ones when training ends.
 
-        A background job, for which the shell ignores Ctrl-C, continues to ignore it.
+        In a thread other than the main one, Python allows none: a signal then does what it did before. A background
+        job, for which the shell ignores Ctrl-C, continues to ignore it.
         """
         self.received = self.saved = None
         self.kept = 0
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]
+        if trial or threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGUSR1, signal.SIGTERM):
             signal.signal(number, self._receive)
