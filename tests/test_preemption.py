@@ -275,6 +275,21 @@ def test_the_last_step_is_kept_whatever_the_interval(ending, last, shards, tmp_p
     assert torch.load(tmp_path / "last.ckpt")["global_step"] == trainer.global_step == last
 
 
+@pytest.mark.parametrize(
+    ("least", "last"),
+    [({"min_steps": 3, "min_epochs": 0}, 3), ({"min_epochs": 1}, 6), ({"max_time": "00:01:00:00"}, 1)],
+)
+def test_a_run_that_has_to_continue_is_saved_at_its_end(least, last, shards, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr("emorl.callbacks.preemption.save_last", lambda trainer: saved.append(trainer.global_step))
+    stop = LambdaCallback(on_train_batch_end=lambda trainer, *_: setattr(trainer, "should_stop", True))
+    callbacks = [stop, Preemption(), ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=100)]
+    options = {"max_steps": 9, "limit_val_batches": 0, "enable_checkpointing": True}
+    trainer = tiny.trainer(tmp_path, callbacks=callbacks, **options, **least)
+    trainer.fit(tiny.module(), tiny.data(shards))
+    assert saved == [trainer.global_step] == [last]
+
+
 def test_a_finished_run_can_be_made_longer_exactly(shards, tmp_path):
     def run(folder, steps, **arguments):
         callbacks = [Preemption(), ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)]

@@ -80,13 +80,17 @@ def within_step(trainer: Trainer) -> bool:
 
     A checkpoint does not contain these gradients: a run does not resume exactly from one that is saved now.
     """
-    loop = trainer.fit_loop
-    return loop.epoch_loop._should_accumulate() and not stopping(trainer)
+    return trainer.fit_loop.epoch_loop._should_accumulate() and not stopping(trainer)
 
 
 def stopping(trainer: Trainer) -> bool:
-    """Return whether training was asked to stop and will; until ``min_steps`` and ``min_epochs`` it continues."""
-    return trainer.should_stop and trainer.fit_loop._can_stop_early
+    """Return whether training was asked to stop and will, after this batch or its validation.
+
+    Until ``min_steps`` and ``min_epochs`` it continues.
+    """
+    epochs = trainer.current_epoch + trainer.is_last_batch
+    enough = trainer.global_step >= (trainer.min_steps or 0) and epochs >= (trainer.min_epochs or 0)
+    return trainer.should_stop and enough
 
 
 def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:

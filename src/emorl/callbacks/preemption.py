@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from emorl.resume import keepers, save_last
+from emorl.resume import keepers, save_last, stopping
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def queue_again(job: str) -> None:
 def _last(trainer: Trainer) -> bool:
     """Return whether training ends after this step."""
     epochs = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
-    return trainer.should_stop or epochs or trainer.global_step == trainer.max_steps
+    return stopping(trainer) or epochs or trainer.global_step == trainer.max_steps
 
 
 def _any(trainer: Trainer, decision: bool) -> bool:
