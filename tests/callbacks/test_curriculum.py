@@ -54,10 +54,16 @@ def test_a_phase_starts_at_its_step(step, value):
         ({0: 3, 20: 1, 10: 0}, r"in the order of their steps, got \[0, 20, 10\]\. Sort them"),
         ({0: None}, "Expected null in 'phases' only at the end, after a phase, got .* Use 0 for none"),
         ({0: 3, 10: None, 20: 0}, "Expected null in 'phases' only at the end"),
-        ({0: 3, 10: -1}, "Expected every I in 'phases' to be 0 or more, got .* Use 0 for no refinement"),
+        ({0: 3, 10: -1}, "Expected every I in 'phases' to be a whole number of 0 or more, got .* Use 0 for no refine"),
+        ({0: 1.5}, "Expected every I in 'phases' to be a whole number"),
+        ({0: "3"}, "Expected every I in 'phases' to be a whole number"),
+        (
+            {"0": 3, "10": 1},
+            r"Expected whole numbers as the steps of 'phases', got \['0', '10'\]\. Keys read from JSON",
+        ),
     ],
 )
-def test_bad_phases_are_refused(phases, message):
+def test_bad_phases_are_refused(phases, message, unchecked):
     with pytest.raises(MisconfigurationException, match=message):
         RefinementCurriculum(phases)
 
@@ -195,11 +201,12 @@ def test_the_weight_of_the_kl_changes_by_a_constant_factor():
         ({500: 0.1}, r"Expected 'kl_weights' to start at step 0, .* Add a phase '0: WEIGHT'"),
         ({0: 0.1, 20: 1.0, 10: 0.1}, r"Expected 'kl_weights' in the order of their steps"),
         ({0: 0.1, 10: None, 20: 1.0}, "Expected null in 'kl_weights' only at the end"),
-        ({0: 0.1, 10: 0.0}, "Expected 'kl_weights' above 0, got"),
-        ({0: float("nan")}, "Expected 'kl_weights' above 0, got"),
+        ({0: 0.1, 10: 0.0}, "Expected 'kl_weights' above 0 and finite, got"),
+        *(({0: 1.0, 5: float(value)}, "Expected 'kl_weights' above 0 and finite, got") for value in ("nan", "inf")),
+        ({0: "1"}, "Expected 'kl_weights' above 0 and finite, got"),
     ],
 )
-def test_bad_weights_are_refused(weights, message):
+def test_bad_weights_are_refused(weights, message, unchecked):
     with pytest.raises(MisconfigurationException, match=message):
         RefinementCurriculum(kl_weights=weights)
 

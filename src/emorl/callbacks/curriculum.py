@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from itertools import pairwise
+from math import inf
+from numbers import Integral, Real
 from typing import Any, cast
 
 import torch
@@ -36,8 +38,8 @@ class RefinementCurriculum(Callback):
             ``phases``, the first is at step 0, and a last null marks the end of the run.
 
     Raises:
-        MisconfigurationException: if the phases do not start at step 0 or are out of order, if an I is negative, or a
-            weight not above 0, or if a phase other than the last is null.
+        MisconfigurationException: if the phases do not start at step 0 or are out of order, if a step or an I is no
+            whole number, an I negative, or a weight not above 0 and finite, or if a phase other than the last is null.
 
     >>> curriculum = RefinementCurriculum({0: 3, 100_000: 1, 180_000: 0}, {0: 0.1, 100_000: 0.1, 200_000: 10.0})
     >>> [curriculum.value_at(step) for step in (0, 99_999, 100_000, 200_000)]
@@ -51,14 +53,15 @@ class RefinementCurriculum(Callback):
     ) -> None:
         if phases is not None:
             _check("phases", phases, "I", "Use 0 for none.")
-            if min(value for value in phases.values() if value is not None) < 0:
+            if not all(isinstance(value, Integral) and int(value) >= 0 for value in _given(phases)):
                 raise MisconfigurationException(
-                    f"Expected every I in 'phases' to be 0 or more, got {phases}. Use 0 for no refinement."
+                    f"Expected every I in 'phases' to be a whole number of 0 or more, got {phases}. Use 0 for no "
+                    "refinement."
                 )
         if kl_weights is not None:
             _check("kl_weights", kl_weights, "WEIGHT", _SMALL)
-            if not min(value for value in kl_weights.values() if value is not None) > 0:
-                raise MisconfigurationException(f"Expected 'kl_weights' above 0, got {kl_weights}. {_SMALL}")
+            if not all(isinstance(value, Real) and 0 < float(value) < inf for value in _given(kl_weights)):
+                raise MisconfigurationException(f"Expected 'kl_weights' above 0 and finite, got {kl_weights}. {_SMALL}")
         self.phases = phases
         self.kl_weights = kl_weights
         self.in_use: dict[int, int] = stretched(phases or {}, -1)
@@ -183,8 +186,17 @@ def stretched(phases: Mapping[int, Any], max_steps: int) -> dict[int, Any]:
     }
 
 
+def _given(phases: Mapping[int, Any]) -> list[Any]:
+    return [value for value in phases.values() if value is not None]
+
+
 def _check(name: str, phases: Mapping[int, int | float | None], value: str, instead_of_null: str) -> None:
     starts = list(phases)
+    if not all(isinstance(start, Integral) for start in starts):
+        raise MisconfigurationException(
+            f"Expected whole numbers as the steps of {name!r}, got {starts}. Keys read from JSON are text: convert "
+            "them with int()."
+        )
     if not starts or starts[0] != 0:
         first = f"the first starts at {starts[0]}" if starts else "there is none"
         raise MisconfigurationException(f"Expected {name!r} to start at step 0, but {first}. Add a phase '0: {value}'.")
