@@ -22,18 +22,28 @@ class Clock(Callback):
 
     def __init__(self) -> None:
         self.earlier = 0.0  # minutes of the sessions before this one
-        self.started = time.monotonic()
+        self.started: float | None = None  # time at which this session started; None between sessions
         self._restart()
 
     @property
     def minutes(self) -> float:
         """Minutes of training so far."""
-        return self.earlier + (time.monotonic() - self.started) / 60
+        return self.earlier + (0.0 if self.started is None else (time.monotonic() - self.started) / 60)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock: from 0 in a new run, else from the minutes of its earlier sessions."""
+        if trainer.global_step == 0:
+            self.earlier = 0.0
         self.started = time.monotonic()
         self._restart()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop the clock of a session that is stopped."""
+        self._stop()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -47,6 +57,9 @@ class Clock(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exclude validation from the rate."""
         self._restart()
+
+    def _stop(self) -> None:
+        self.earlier, self.started = self.minutes, None
 
     def _restart(self) -> None:
         self.mark, self.images = time.monotonic(), 0
