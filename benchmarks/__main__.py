@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import auto_cli
+from jsonargparse.typing import NonNegativeInt, Path_fc, PositiveInt
 from rich.console import Console
 from rich.table import Table
 
@@ -26,19 +27,23 @@ from benchmarks.cases import CASES, STEPS
 from benchmarks.device import Device, where
 from emorl.cpu import tune_cpu
 from emorl.errors import DataError, refused
+from emorl.mistakes import ShortErrors
+from emorl.pretrained import load_pretrained
 
+Case = Literal["clevr6", "multi_dsprites", "tetrominoes"]
 SIZES = 64, 96
+FIGURES = {name: Path_fc(f"{name}.png") for name in ("models", "memory")}
 DATA = "tetrominoes", "multi-dsprites", "clevr6"  # that have fast recipes
 
 
 def engine(
-    case: str = "clevr6",
-    batch: int | None = None,
-    steps: int | None = None,
-    rounds: int = 5,
+    case: Case = "clevr6",
+    batch: PositiveInt | None = None,
+    steps: NonNegativeInt | None = None,
+    rounds: PositiveInt = 5,
     model: Literal["efficient_morl", "iodine"] = "efficient_morl",
     device: Device = "cpu",
-    json: Path | None = None,
+    json: Path_fc | None = None,
 ) -> None:
     """Measure one training step of one case: plain, engine in float32, engine in bf16.
 
@@ -59,12 +64,12 @@ def engine(
 
 def models(
     sizes: tuple[int, ...] = SIZES,
-    batch: int = 4,
-    rounds: int = 3,
+    batch: PositiveInt = 4,
+    rounds: PositiveInt = 3,
     precision: Literal["float32", "bf16"] = "float32",
     device: Device = "cpu",
-    figure: Path = Path("models.png"),
-    json: Path | None = None,
+    figure: Path_fc = FIGURES["models"],
+    json: Path_fc | None = None,
 ) -> None:
     """Measure time and memory of inference and training of EfficientMORL, Slot Attention and IODINE.
 
@@ -77,12 +82,14 @@ def models(
         figure: image file to write.
         json: file to write the numbers to.
     """
+    if not sizes or any(size < 1 or size % 16 for size in sizes):
+        raise DataError.of("--sizes", expected="multiples of 16", got=str([*sizes]), remedy="such as '[64, 96]'")
     results = _models(sizes, batch, rounds, precision, device)
-    models_benchmark.plot(results, figure)
+    models_benchmark.plot(results, Path(figure))
     _write(results, json)
 
 
-def inference(case: str = "clevr6", json: Path | None = None) -> None:
+def inference(case: Case = "clevr6", json: Path_fc | None = None) -> None:
     """Measure zero-step inference in images per second.
 
     Args:
@@ -94,7 +101,7 @@ def inference(case: str = "clevr6", json: Path | None = None) -> None:
     _write(result, json)
 
 
-def memory(case: str = "clevr6", figure: Path = Path("memory.png"), json: Path | None = None) -> None:
+def memory(case: Case = "clevr6", figure: Path_fc = FIGURES["memory"], json: Path_fc | None = None) -> None:
     """Measure and plot peak memory against I and against the batch size.
 
     Args:
@@ -102,12 +109,12 @@ def memory(case: str = "clevr6", figure: Path = Path("memory.png"), json: Path |
         figure: image file to write.
         json: file to write the numbers to.
     """
-    result = memory_benchmark.memory(case, figure)
+    result = memory_benchmark.memory(case, Path(figure))
     Console().print(result)
     _write(result, json)
 
 
-def precision(checkpoint: str, json: Path | None = None) -> None:
+def precision(checkpoint: str, json: Path_fc | None = None) -> None:
     """Compare the direction of bf16 gradients with float32, for each part of a trained Tetrominoes model.
 
     Args:
@@ -119,7 +126,7 @@ def precision(checkpoint: str, json: Path | None = None) -> None:
     _write(result, json)
 
 
-def strides(case: str = "tetrominoes", steps: int = 1, json: Path | None = None) -> None:
+def strides(case: Case = "tetrominoes", steps: NonNegativeInt = 1, json: Path_fc | None = None) -> None:
     """Measure the speedup of coarser grids in encoder and decoder.
 
     Args:
@@ -132,7 +139,9 @@ def strides(case: str = "tetrominoes", steps: int = 1, json: Path | None = None)
     _write(result, json)
 
 
-def recipes(data: Literal["tetrominoes", "multi-dsprites", "clevr6"] = "tetrominoes", json: Path | None = None) -> None:
+def recipes(
+    data: Literal["tetrominoes", "multi-dsprites", "clevr6"] = "tetrominoes", json: Path_fc | None = None
+) -> None:
     """Measure a training step of each model's fast recipe, without reading data, and print the steps per hour.
 
     Args:
@@ -144,7 +153,7 @@ def recipes(data: Literal["tetrominoes", "multi-dsprites", "clevr6"] = "tetromin
     _write(result, json)
 
 
-def data(case: str = "tetrominoes", json: Path | None = None) -> None:
+def data(case: Literal["tetrominoes", "multi_dsprites"] = "tetrominoes", json: Path_fc | None = None) -> None:
     """Measure reading of shards against HDF5 and raw arrays, and the fraction of time that training waits for data.
 
     Args:
@@ -156,7 +165,9 @@ def data(case: str = "tetrominoes", json: Path | None = None) -> None:
     _write(result, json)
 
 
-def export(weights: tuple[str, ...] = export_benchmark.COMPARED, rounds: int = 5, json: Path | None = None) -> None:
+def export(
+    weights: tuple[str, ...] = export_benchmark.COMPARED, rounds: PositiveInt = 5, json: Path_fc | None = None
+) -> None:
     """Measure images per second of shipped weights: eager, torch.compile, onnxruntime, at batch 1 and 32.
 
     Args:
@@ -164,6 +175,8 @@ def export(weights: tuple[str, ...] = export_benchmark.COMPARED, rounds: int = 5
         rounds: number of measurements of each runtime.
         json: file to write the numbers to.
     """
+    for name in weights:
+        load_pretrained(name)  # an unknown name is refused before the measurement
     results = [export_benchmark.rates(name, rounds) for name in weights]
     table = Table(title="reconstruct, images per second: larger is better")
     for column in ("weights", "steps", "batch", "eager", "torch.compile", "onnxruntime"):
@@ -176,7 +189,7 @@ def export(weights: tuple[str, ...] = export_benchmark.COMPARED, rounds: int = 5
     _write(results, json)
 
 
-def formats(root: Path, weights: str = "tetrominoes", rounds: int = 3, json: Path | None = None) -> None:
+def formats(root: Path, weights: str = "tetrominoes", rounds: PositiveInt = 3, json: Path_fc | None = None) -> None:
     """Score exported ONNX programs in float32, float16 and int8, and measure their sizes and speeds.
 
     Args:
@@ -196,7 +209,7 @@ def formats(root: Path, weights: str = "tetrominoes", rounds: int = 3, json: Pat
     _write(result, json)
 
 
-def all_cases(json: Path | None = None) -> None:
+def all_cases(json: Path_fc | None = None) -> None:
     """Measure every case with I = 0, 1, 3, inference, and the fast recipes; print recorded minutes to a FG-ARI.
 
     Args:
@@ -248,12 +261,12 @@ def _show(results: list[dict[str, Any]]) -> None:
             )
             share = f"{r['share_of_convolution_peak'][v]:.2f}"
             table.add_row(r["case"], str(r["batch"]), str(r["refinement_steps"]), v, *numbers, share)
-    Console(width=120).print(table)
+    Console(width=150).print(table)
 
 
-def _write(result: Any, path: Path | None) -> None:
+def _write(result: Any, path: Path_fc | None) -> None:
     if path is not None:
-        path.write_text(json_.dumps(result, indent=2) + "\n")
+        Path(path).write_text(json_.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
@@ -262,6 +275,6 @@ if __name__ == "__main__":
     commands |= {"strides": strides, "recipes": recipes, "data": data, "export": export, "formats": formats}
     commands["all"] = all_cases
     try:
-        auto_cli(commands)
-    except DataError as error:
+        auto_cli(commands, prog="python -m benchmarks", parser_class=ShortErrors)
+    except (DataError, OSError) as error:
         sys.exit(refused("benchmarks", error))

@@ -22,7 +22,7 @@ def engine(
 ) -> dict[str, Any]:
     """Measure one case; ratios are plain / variant, larger is better, except the ratio of memory to a single step's."""
     named, variants = name_of(device), VARIANTS[device]
-    batch = batch or MODELS[model][case].batch
+    batch = MODELS[model][case].batch if batch is None else batch
     common = {"case": case, "batch": batch, "steps": steps, "model": model, "device": device}
     arguments: dict[str, dict[str, object]] = {variant: common | {"variant": variant} for variant in variants}
     with workers(arguments) as started:

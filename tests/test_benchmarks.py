@@ -212,6 +212,34 @@ def test_minutes_to_a_score_are_those_of_the_cards() -> None:
     assert len(list(recorded.table(recorded.minutes_to()).columns[0].cells)) == len(rows)
 
 
+def test_machines_are_those_of_the_minutes() -> None:
+    xeon, epyc = "Intel(R) Xeon(R) Processor, 2 cores", "AMD EPYC, 2 cores"
+    rows = {(row["weights"], row["steps"]): row["machines"] for row in recorded.minutes_to()}
+    assert rows["efficient_morl/multi_dsprites", "I = 0"] == [xeon]  # later trainings, on another, reach no next level
+    assert rows["efficient_morl/tetrominoes", "I = 0"] == [epyc]
+    assert epyc in str([*recorded.table(recorded.minutes_to()).columns[-1].cells])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["inference", "--case=foo"], "--case: expected one of clevr6, multi_dsprites, tetrominoes, got 'foo'"),
+        (["engine", "--rounds=0"], "--rounds: expected a whole number above 0, got 0"),
+        (["engine", "--batch=0"], "--batch: expected a whole number above 0 or null, got 0"),
+        (["all", "--json=no/x.json"], "--json: expected a file in a folder that exists or null, got "),
+        (["memory", "--figure=no/x.png"], "--figure: expected a file in a folder that exists, got "),
+        (["models", "--sizes=[64, 17]"], "--sizes: expected multiples of 16, got [64, 17]; such as '[64, 96]'"),
+        (["export", "--weights=[tetrominoes, tetrominos]"], "tetrominos: expected a checkpoint"),
+        (["precision", "no.ckpt"], "no.ckpt: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_measured_or_written_is_refused_first(words: list[str], told: str) -> None:
+    ran = warm.module("benchmarks", *words)
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert told in line
+
+
 def test_recipes_of_a_data_set_that_not_all_models_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipes, "interleaved", lambda calls, *_: dict.fromkeys(calls, 2.0))
     assert recipes.recipes("clevr6")["seconds"] == {"efficient_morl": pytest.approx(2)}

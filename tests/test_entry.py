@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import emorl as package
+from emorl.entry import OTHERS, SUBCOMMANDS
 
 COMMANDS = {
     "emorl": "emorl.entry",
@@ -29,8 +30,6 @@ print(status, [name for name in {heavy} if name in sys.modules], file=sys.stderr
 
 
 def test_the_documentation_lists_every_command():
-    from emorl.entry import OTHERS, SUBCOMMANDS
-
     table = (Path(__file__).parents[1] / "docs/cli.md").read_text()
     for name in (*(f"emorl {name}" for name in (*SUBCOMMANDS, *OTHERS)), *COMMANDS):
         assert name == "emorl" or f"\n| `{name}` |" in table, name
@@ -47,6 +46,12 @@ def run(command, words, heavy=HEAVY):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_version(command):
     assert run(command, ["--version"]) == (f"{command} {package.__version__}\n", [], "0 []")
+
+
+@pytest.mark.parametrize("name", ["fit", *OTHERS])
+def test_a_subcommand_has_the_version_too(name):
+    text, errors, _ = run("emorl", [name, "--version"])
+    assert (text, errors) == (f"emorl {name} {package.__version__}\n", [])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -158,6 +158,13 @@ def test_emorl_says_what_was_meant(words, expected, emorl, capsys):
     assert expected in error_of(capsys)
 
 
+@pytest.mark.parametrize("words", ["fit strayword", "validate strayword", "fit --outptu_dir x"])
+def test_an_option_that_the_subcommand_refuses_is_not_suggested(words, emorl, capsys):
+    with pytest.raises(SystemExit):
+        emorl(*words.split())
+    assert "output_dir" not in error_of(capsys)
+
+
 @pytest.mark.parametrize(("main", "words", "expected"), OTHERS, ids=[words for _, words, _ in OTHERS])
 def test_the_other_commands_say_what_was_meant(main, words, expected, capsys):
     try:

@@ -57,6 +57,11 @@ def test_the_list_has_every_file(printed):
     assert {known[name] for name in listed if name in known} == {*files().values()} - {FOLDER / "base.yaml"}
 
 
+def test_help_shows_the_order_of_words_that_the_command_accepts(printed):
+    assert printed("--help").startswith("usage: emorl recipes [copy] ...")
+    assert printed("copy", "--help").startswith("usage: emorl recipes copy [--out OUT] [NAME ...]")
+
+
 def test_copies_are_the_files_in_their_folders(printed):
     assert "33 of 33" not in printed("copy", "tetrominoes-fast")
     assert filecmp.cmp("configs/efficient_morl/tetrominoes-fast.yaml", recipes()["tetrominoes-fast"], shallow=False)

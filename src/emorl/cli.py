@@ -61,6 +61,9 @@ _WITHOUT_FILES = {  # subcommands without the files of --output_dir, and the rem
     "validate": "Remove it; validate writes no scores, but test does.",
 }
 
+_BASE = "base.yaml first, the settings of every run; the defaults below are those without it."
+_LOADED = dict.fromkeys(SUBCOMMANDS, f"A recipe by name loads {_BASE}") | {"fit": f"fit loads {_BASE}"}
+
 EPILOGS = {
     "fit": "To fine-tune trained weights on your data, which emorl-data convert folder makes of a folder of images: "
     "emorl fit --pretrained multi_dsprites --data.root data/mine --trainer.max_steps 5000 --model.optimizer.lr 2e-4"
@@ -100,6 +103,9 @@ class EmorlCLI(LightningCLI):
         """Describe the subcommands, and add the option for shell completion if shtab is installed."""
         super().setup_parser(*args, **kwargs)
         _count_batches_in_integers(self._subcommand_parsers.values())
+        for name in _WITHOUT_FILES:
+            if refused_there := self._subcommand_parsers[name]._option_string_actions.get("--output_dir"):
+                refused_there.help = argparse.SUPPRESS
         for action in self.parser._subcommands_action._choices_actions:  # type: ignore[union-attr]
             action.help = SUBCOMMANDS[action.dest]
         for subparser in self._subcommand_parsers.values():
@@ -387,7 +393,14 @@ def build(args: list[str] | None = None) -> EmorlCLI:
             "prog": "emorl",
             "description": DESCRIPTION,
             "version": __version__,
-            **{name: {"description": text, "epilog": EPILOGS.get(name)} for name, text in SUBCOMMANDS.items()},
+            **{
+                name: {
+                    "description": f"{text} {_LOADED[name]}",
+                    "epilog": EPILOGS.get(name),
+                    "version": __version__,
+                }
+                for name, text in SUBCOMMANDS.items()
+            },
         },
     )
 

@@ -27,11 +27,12 @@ _PATH = re.compile(r"dot import path string: (\S+)")
 _ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _MODULE = re.compile(r"given class_path '([^']+)':\s+No module named|No module named .*?Got value: ([\w.]+)", re.DOTALL)
 _NUMBER = re.compile(r"Not of type (\w+): (?:(\S+) does not conform|[^:\n]*: '(.*)')?")
-_NUMBERS = {
+_RESTRICTED = {
     "PositiveInt": "a whole number above 0",
     "NonNegativeInt": "a whole number, 0 or more",
     "PositiveFloat": "a number above 0",
     "NonNegativeFloat": "a number, 0 or more",
+    "Path_fc": "a file in a folder that exists",
 }
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
 _OUTPUTS = "output", "output_dir"  # options that users often give as a last argument
@@ -54,14 +55,22 @@ class ShortErrors(ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"parser_mode": _MODE, **kwargs})
 
+    @property
+    def prog(self) -> str:
+        """The command, without the ``[options]`` that jsonargparse puts before a subcommand: options follow it."""
+        return self._prog
+
+    @prog.setter
+    def prog(self, name: str) -> None:
+        self._prog = name.replace(" [options]", "")
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit."""
         if not self.exit_on_error:  # a nested parser
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         words = getattr(self, "args", None) or getattr(getattr(self, "parent_parser", None), "args", sys.argv[1:])
-        prog = parser.prog.replace(" [options]", "")
-        print(f"{prog}: error: {explain(message, parser, words)}", file=sys.stderr)
+        print(f"{parser.prog}: error: {explain(message, parser, words)}", file=sys.stderr)
         self.exit(2)
         raise AssertionError  # not reached: `exit` does not return
 
@@ -155,7 +164,7 @@ def _takes_list(action: argparse.Action) -> bool:
 
 
 def _help(parser: argparse.ArgumentParser) -> str:
-    return f"see {parser.prog.replace(' [options]', '')} --help"
+    return f"see {parser.prog} --help"
 
 
 def _meant(name: str, known: dict[str, str]) -> str | None:
@@ -182,7 +191,8 @@ def _likeness(parts: Sequence[str], others: Sequence[str]) -> float:
 def _options(parser: argparse.ArgumentParser, words: Sequence[str], depth: int = _DEPTH) -> Iterator[str]:
     """Yield the options of a parser and of the classes that are chosen for them."""
     for action in parser._actions:
-        names = [option[2:] for option in action.option_strings if option.startswith("--")]
+        offered = action.option_strings if action.help != argparse.SUPPRESS else ()
+        names = [option[2:] for option in offered if option.startswith("--")]
         yield from (name for name in names if not name.endswith(".help"))
         path = _chosen(action.dest, action.default, words)
         if depth and names and path and (part := _parser_of(path)):
@@ -234,7 +244,7 @@ def _value(message: str, action: Any) -> str:
         return f"expected a class that defines all abstract methods of its base class, got {got!r}; define them"
     numbers = list(_NUMBER.finditer(message))
     types = [one or other for one, other in _TYPE.findall(message)]
-    wanted = [_NUMBERS.get(number[1], number[1]) for number in numbers]
+    wanted = [_RESTRICTED.get(number[1], number[1]) for number in numbers]
     wanted += [name for name in types if name not in ("Literal", "NoneType")]
     wanted += [f"one of {', '.join(dict.fromkeys(choices))}"] if choices else []
     wanted += ["null"] if "NoneType" in types else []

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from emorl import __version__
 from emorl.configurations import (
     BASE,
     FOLDER,
@@ -121,11 +122,12 @@ def _trainings(copies: Mapping[Path, Path]) -> Iterator[str]:
 
 def _parser() -> ShortErrors:
     about = (main.__doc__ or "").partition("\n")[0]
-    parser = ShortErrors(prog="emorl recipes", description=about)
+    parser = ShortErrors(prog="emorl recipes", description=about, version=__version__)
     copies = ShortErrors(description="Copy files of the package for editing, with base.yaml; none is overwritten.")
     copies.add_argument("names", nargs="*", metavar="NAME", default=[], help="what to copy; by default all files")
     copies.add_argument("--out", type=Path, default=Path("configs"), help="folder for the copies")
-    parser.add_subcommands(required=False, dest="action").add_subcommand("copy", copies, help=copies.description)
+    places = parser.add_subcommands(required=False, dest="action", metavar="[copy]")
+    places.add_subcommand("copy", copies, help=copies.description)
     return parser
 
 

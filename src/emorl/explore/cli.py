@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from emorl import __version__
 from emorl.classes import ClassPaths, imported
 from emorl.errors import DataError, refused
 from emorl.explore.build import MODELS, build
@@ -58,7 +59,8 @@ def _show(options: Namespace) -> None:
 
 
 def _parser() -> ShortErrors:
-    parser = ShortErrors(prog="emorl explore", description=(main.__doc__ or "").partition("\n")[0])
+    description = (main.__doc__ or "").partition("\n")[0]
+    parser = ShortErrors(prog="emorl explore", description=description, version=__version__)
     about = "name of shipped weights, or path of a folder of save_pretrained or a checkpoint"
     parser.add_argument("models", nargs="*", metavar="MODEL", default=[*MODELS], help=about)
     parser.add_argument("--images", type=Path, help="folder of images to show instead of test scenes of the data set")

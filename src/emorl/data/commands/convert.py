@@ -34,7 +34,7 @@ def tetrominoes(
     test: NonNegativeInt | None = None,
     shard_size: PositiveInt = SHARD_SIZE,
 ) -> None:
-    """Convert DeepMind's Tetrominoes: the splits are taken from the file in order, first train, then val, then test.
+    """Convert DeepMind's Tetrominoes: the paper's splits, or the first scenes for train, then val, then test.
 
     The default splits are the paper's: the first 60000 scenes for training, the next 320 for testing, and 320 more for
     validation. A file too short for them becomes one test split.
@@ -42,9 +42,10 @@ def tetrominoes(
     Args:
         source: The file gs://multi-object-datasets/tetrominoes/tetrominoes_train.tfrecords, compressed or not.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        train: Number of training scenes.
-        val: Number of validation scenes.
-        test: Number of test scenes.
+        train: Number of training scenes, the first of the file; null means none, or 60000 without all three numbers.
+        val: Number of validation scenes, which follow; null means none, or 320, the last, without all three numbers.
+        test: Number of test scenes, the last; null means none, or 320 after training without all three numbers. Without
+            them a file of less than 60640 scenes becomes one test split.
         shard_size: Scenes in a shard.
 
     Example:
@@ -64,7 +65,7 @@ def multi_dsprites(
     test: NonNegativeInt | None = None,
     shard_size: PositiveInt = SHARD_SIZE,
 ) -> None:
-    """Convert DeepMind's Multi-dSprites: the splits are taken from the file in order, first train, then val, then test.
+    """Convert DeepMind's Multi-dSprites: the paper's splits, or the first scenes for train, then val, then test.
 
     The default splits are the paper's: the first 60000 scenes for training, the next 320 for testing, and 320 more for
     validation. A file too short for them becomes one test split.
@@ -73,9 +74,10 @@ def multi_dsprites(
         source: The file gs://multi-object-datasets/multi_dsprites/multi_dsprites_VARIANT.tfrecords, compressed or not.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
         variant: Variant of the file.
-        train: Number of training scenes.
-        val: Number of validation scenes.
-        test: Number of test scenes.
+        train: Number of training scenes, the first of the file; null means none, or 60000 without all three numbers.
+        val: Number of validation scenes, which follow; null means none, or 320, the last, without all three numbers.
+        test: Number of test scenes, the last; null means none, or 320 after training without all three numbers. Without
+            them a file of less than 60640 scenes becomes one test split.
         shard_size: Scenes in a shard.
 
     Example:
@@ -105,7 +107,9 @@ def clevr(
         source: The file gs://multi-object-datasets/clevr_with_masks/clevr_with_masks_train.tfrecords, compressed or
             not.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        preset: Rule of the splits.
+        preset: Splits, each with 320 scenes for validation and 320 for testing. clevr6: scenes of at most 6 objects,
+            the first 50000 for training. clevr10: the first 70000 scenes for training, 7 to 10 objects in testing.
+            clevr6_slot_attention: as clevr6, but those among the first 70000 records for training.
         shard_size: Scenes in a shard.
 
     Example:
@@ -136,9 +140,11 @@ def hdf5(
     Args:
         source: The file, with its name at https://zenodo.org/records/4895643, which identifies the data set.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        train: Number of training scenes, from the start of the group train.
-        val: Number of validation scenes, of the group val or, if it does not exist, after train in the group train.
-        test: Number of test scenes, from the start of the group test.
+        train: Number of training scenes, from the start of the group train; null means all, or none if val or test is
+            given.
+        val: Number of validation scenes, of the group val or, if it does not exist, after train in the group train;
+            null means all of the group val, or none if train or test is given.
+        test: Number of test scenes, from the start of the group test; null means all, or none if train or val is given.
         factors: Whether to read the factors, if the file has any.
         shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
@@ -175,9 +181,10 @@ def clevrtex(
         source: The unpacked folder of the variant, such as clevrtex_full, from
             https://www.robots.ox.ac.uk/~vgg/data/clevrtex.
         out: Folder of the data set, new or empty. After an interruption the same command resumes.
-        train: Number of training scenes, from the start of the published split.
-        val: Number of validation scenes, likewise.
-        test: Number of test scenes, likewise.
+        train: Number of training scenes, from the start of the published split; null means all, or none if val or test
+            is given.
+        val: Number of validation scenes, likewise; null means all, or none if train or test is given.
+        test: Number of test scenes, likewise; null means all, or none if train or val is given.
         shard_size: Scenes in a shard.
         processes: Number of processes that convert. The bytes are the same for any number.
 
