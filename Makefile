@@ -16,7 +16,7 @@ CPU := $(if $(filter Darwin,$(shell uname -s)),--trainer.accelerator=cpu)
 .PHONY: help setup blender demo demo-data test quick lint types coverage dist docs golden seeds bench runtime clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' '$(strip $(MAKEFILE_LIST))'
 
 setup: $(VENV)/.installed  ## create a virtual environment with the tested versions
 

@@ -209,6 +209,19 @@ def test_the_results_are_those_of_the_card(name):
         assert f"| {' | '.join(cells)} |" in results
 
 
+@pytest.mark.parametrize(
+    ("title", "name", "unit", "digits"),
+    [("Tetrominoes", "tetrominoes", 4, 1), ("Multi-dSprites", "multi_dsprites", 3, 2)],
+)
+def test_the_table_of_draws_has_the_scores_of_the_card(title, name, unit, digits):
+    page, tests = (ROOT / "docs/models.md").read_text(), stored.load_card(name)["tests"]
+    for steps in tests["samples"]["scores"]:
+        (row,) = re.findall(rf"^\| {title} \| {steps.removeprefix('I=')} \|(.*)\|$", page, re.MULTILINE)
+        for kind, cell in zip(("samples", "means"), row.split(" | ")[::2], strict=True):  # N = 1
+            fg_ari, mse = (tests[kind]["scores"][steps][score]["mean"] for score in ("fg_ari", "mse"))
+            assert cell.strip() == f"{fg_ari:.3f} / {mse * 10**unit:.{digits}f}e-{unit}".removeprefix("0")
+
+
 @pytest.mark.parametrize("name", stored.names())
 def test_cards_name_no_folder_of_the_machine_that_trained(name):
     assert not re.findall(r'"[a-z_]+": "/[^"]*"', json.dumps(load_card(name)))

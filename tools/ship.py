@@ -3,8 +3,8 @@
 RUN is the folder of an ``emorl fit``. Every ``RUN/tests/TEST`` is an output of ``emorl test --trainer.logger false
 --ckpt_path RUN/checkpoints/last.ckpt --output_dir RUN/tests/TEST``, and every ``RUN/draws/TEST`` an output of
 ``emorl-evaluate draws``. Writes the weights (``NAME.safetensors``), their card (``NAME.json``) and the training curve
-(``NAME.png``) to ``src/emorl/weights``, and decompositions of four test scenes to ``docs/images/NAME.png``. If a run
-started from shipped weights, its card and curve include their training.
+(``NAME.png``) to ``src/emorl/weights``, decompositions of four test scenes to ``docs/images/NAME.png``, and the picture
+of the README anew. If a run started from shipped weights, its card and curve include their training.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import slots_figure
 import torch
 import yaml
 from jsonargparse import auto_cli
@@ -60,6 +61,7 @@ def ship(run: Path, name: str, data: str) -> None:
     save_pretrained(checkpoint, name, folder, described)
     write_figure(figure, folder, name)
     decomposed(name, data)
+    slots_figure.main()
 
 
 def card(run: Path, checkpoint: Path, manifest: Manifest) -> dict[str, Any]:

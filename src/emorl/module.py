@@ -79,7 +79,7 @@ class SlotModule(LightningModule):
             default the model's ``training_steps``. `RefinementCurriculum` changes it over time.
         test_refinement_steps: I in ``test`` and ``predict``; by default the model's ``training_steps``.
         test_means: whether ``test`` decodes the means of posteriors instead of samples, as ``predict`` and
-            `load_pretrained` always do (see `PosteriorMeans`): better reconstructions, but no ELBO.
+            `load_pretrained` always do (see `PosteriorMeans`). They have no ELBO.
         test_draws: number N of draws in ``test`` and ``predict``; of each image, the draw with the lowest bound,
             nll + KL, is kept (without a likelihood, with the lowest squared error). The time grows N-fold.
         score_attention: whether ``test`` also scores the attention of the last layer as masks, under ``attention/``.
