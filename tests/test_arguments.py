@@ -38,7 +38,7 @@ def test_numbers_of_an_inference(model, value):
 def test_the_size_of_a_decoded_image(model, size):
     slots = model.encode(IMAGES).slots
     with pytest.raises(
-        ValueError, match=r"^Expected size as whole numbers \(height, width\), such as \(64, 64\), got "
+        ValueError, match=r"^Expected size as whole numbers \(height, width\) above 0, such as \(64, 64\), got "
     ):
         model.decode(slots, size)
     assert model.decode(slots, [16, 16]).rgb.shape == model.decode(slots).rgb.shape

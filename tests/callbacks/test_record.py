@@ -209,7 +209,7 @@ def test_a_wandb_run_that_is_refused_leaves_what_was_there(run, tmp_path, monkey
         (tmp_path / name).touch()
     here = ("--trainer.logger=WandbLogger", "--trainer.logger.save_dir=.")
     refused(emorl, capsys, "fit", "--data.root=nowhere", *here, *TRAIN)
-    wandb.teardown()
+    wandb.finish()
     after = files_in(tmp_path)
     assert after >= before
     assert run == "known" or after == before
