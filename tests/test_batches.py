@@ -49,7 +49,7 @@ def test_scores_do_not_depend_on_the_batch_size(tmp_path):
 
 @pytest.mark.parametrize(("size", "expected"), [(2, [0, 1, 2, 3, 0, 1]), (4, [0, 1, 2, 3, 4, 5])])
 def test_images_of_a_step_are_numbered_through_its_batches(size, expected, tmp_path):
-    """Else the batches of a step would share their noise. A validation between them has its own numbers."""
+    """Batches of a step must not share noise. A validation between them numbers its images from 0."""
     seen = []
     watch = LambdaCallback(on_train_batch_start=lambda _, __, batch, ___: seen.extend(batch["index"].tolist()))
     options = {"accumulate_grad_batches": 2, "val_check_interval": 1, "limit_val_batches": 1, "max_epochs": 1}

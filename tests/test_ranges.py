@@ -78,7 +78,7 @@ def test_a_number_out_of_range_is_named(build, name, value):
 
 
 @pytest.mark.parametrize(("build", "name"), PARTLY, ids=lambda value: getattr(value, "__name__", None))
-def test_a_part_of_a_thing_is_refused_by_name(build, name, unchecked):
+def test_a_fraction_is_refused_by_name(build, name, unchecked):
     with pytest.raises(ValueError, match=f"Expected {name} to be a whole number, such as 1, got 1.5"):
         build(**{name: 1.5})
 
