@@ -17,7 +17,7 @@ from PIL import Image
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 
 import tiny
-from emorl.callbacks import BestCheckpoint, LogReconstructions, RefinementCurriculum
+from emorl.callbacks import LogReconstructions, RefinementCurriculum
 from emorl.model import EfficientMORL, MixtureLikelihood, SlotAttention
 from emorl.optim import WarmupCosineDecay
 
@@ -267,7 +267,6 @@ def test_a_callback_that_is_there_twice_is_named(options, here, emorl, capsys):
     [
         (["--trainer.logger=false", "--trainer.callbacks=LearningRateMonitor"], LearningRateMonitor),
         (["--trainer.logger=[]", "--trainer.callbacks=[LearningRateMonitor]"], LearningRateMonitor),
-        (["--trainer.fast_dev_run=1", "--trainer.callbacks=emorl.callbacks.BestCheckpoint"], BestCheckpoint),
     ],
 )
 def test_a_callback_without_effect_is_left_out_however_it_is_given(options, absent, here, build):

@@ -20,7 +20,7 @@ import warm
 from emorl import stored
 from emorl.errors import DataError, reason
 from emorl.folder import files_of
-from emorl.model import SlotAttention, SmallDecoder
+from emorl.model import MixtureLikelihood, SlotAttention, SmallDecoder
 from emorl.model.build import build
 from emorl.results import with_error
 from hub_server import serving
@@ -406,10 +406,33 @@ def test_a_model_that_could_not_be_loaded_is_not_saved(folder, change):
 def test_a_number_that_would_not_be_loaded_is_not_saved(name, stored, folder):
     before, model = contents(folder), emorl.load_pretrained("slot_attention/tetrominoes")
     setattr(model.network, name, 6)
-    told = rf"^model: expected {name} = {stored} of its construction, got 6; build a SlotAttention with {name}=6, and"
+    told = rf"^model: expected {name} = {stored} of its construction, got 6; build the model with {name}=6, and"
     with pytest.raises(DataError, match=told):
         model.save_pretrained(folder)
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda network: setattr(network, "kl_weight", 0.5), "kl_weight = 0.03 of its construction, got 0.5"),
+        (
+            lambda network: setattr(network.likelihood, "scale", 0.2),
+            "likelihood.scale = 0.3 of its construction, got 0.2",
+        ),
+        (
+            lambda network: setattr(network, "likelihood", MixtureLikelihood()),
+            "likelihood = GaussianLikelihood of its construction, got MixtureLikelihood",
+        ),
+    ],
+    ids=["weight", "number of a part", "part"],
+)
+def test_a_part_that_would_not_be_loaded_is_not_saved(change, told, folder):
+    """They determine the gradients that refinement reads, and so the slots."""
+    model = emorl.load_pretrained("tetrominoes")
+    change(model.network)
+    with pytest.raises(DataError, match=f"^model: expected {told}; build the model with"):
+        model.save_pretrained(folder)
 
 
 def test_the_weights_of_a_shipped_model_with_another_configuration_have_no_scores(tmp_path):

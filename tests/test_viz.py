@@ -239,6 +239,13 @@ def test_a_label_map_keeps_its_labels_and_is_shown_in_the_colors_of_pictures(tmp
     assert np.array_equal(shown, viz.colorize(labels).permute(1, 2, 0).numpy())
 
 
+@pytest.mark.parametrize("label", [-1, 256])
+def test_a_label_that_a_label_map_cannot_store_is_refused(label, tmp_path):
+    with pytest.raises(ValueError, match=r"^Expected labels from 0 to 255, got (-1 to 0|0 to 256)\.$"):
+        viz.save_labels(torch.tensor([[0, label]]), tmp_path / "labels.png")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_png_round_trip(tmp_path, scene):
     picture = viz.decomposition(*scene)
     viz.save_png(picture, tmp_path / "scene.png")

@@ -18,7 +18,7 @@ from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import AcceleratorRegistry
-from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -26,7 +26,6 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from emorl import __version__
 from emorl.callbacks import (
-    LogReconstructions,
     NextSteps,
     PredictionWriter,
     ProgressBar,
@@ -267,21 +266,20 @@ class EmorlCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer, without callbacks that would have no effect.
 
-        Without a logger, no learning rate is logged; a trial run (``fast_dev_run``) writes no files. Logs and record of
-        a test or a prediction are written to a separate folder next to the results.
+        Without a logger, no learning rate is logged; a trial run (``fast_dev_run``) writes no scores and predictions.
+        Logs and record of a test or a prediction are written to a separate folder next to the results.
         """
         trainer, output_dir = (self._get(self.config_init, name) for name in ("trainer", "output_dir"))
         if trainer["logger"] == []:
             trainer["logger"] = False
         curve = self.subcommand == "fit" and trainer["logger"] is not False
-        idle: tuple[type, ...] = () if curve else (LearningRateMonitor,)
         keys = self._parser(self.subcommand).callback_keys
         if trainer["enable_progress_bar"] is False:
             keys.remove("progress")
         if trainer["fast_dev_run"]:
-            idle += (Checkpoint, LogReconstructions)
             keys[:] = [key for key in keys if key not in ("report", "predictions")]
-        trainer["callbacks"] = [part for part in _listed(trainer["callbacks"]) if not isinstance(part, idle)]
+        parts = _listed(trainer["callbacks"])
+        trainer["callbacks"] = [part for part in parts if curve or not isinstance(part, LearningRateMonitor)]
         if output_dir and trainer["logger"] is None:  # Lightning's default, which would repeat the report's numbers
             kwargs["logger"] = False
         if self.subcommand != "fit" and (output_dir or trainer["logger"] is False):  # not over the record of a training

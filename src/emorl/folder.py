@@ -20,7 +20,7 @@ import emorl
 from emorl.errors import DataError, reason
 from emorl.files import atomic
 from emorl.finite import check_weights
-from emorl.model.describe import describe
+from emorl.model.describe import describe, settings
 from emorl.model_card import PICTURE, foreign, model_card
 from emorl.pretrained import Pretrained, assembled, published
 from emorl.saved import CONFIG, STAGED, WEIGHTS, Weights
@@ -52,8 +52,8 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
 
     Raises:
         DataError: if a part of the model or its card cannot be stored, a weight is a NaN or an infinity or becomes one
-            when it is loaded, ``num_slots`` or ``slot_dim`` was changed after the construction, or a class cannot be
-            imported by others.
+            when it is loaded, a number or part such as ``kl_weight`` or ``likelihood`` was changed after the
+            construction, or a class cannot be imported by others.
         TypeError: if a part of the model is a function, see `emorl.model.describe`.
 
     >>> sorted(files_of(emorl.load_pretrained("tetrominoes"), "user/mine"))
@@ -72,10 +72,10 @@ def files_of(model: Pretrained, /, repo_id: str = "user/repo", **metadata: Any) 
     with torch.random.fork_rng(devices=[]):
         loaded = assembled(Weights("model", json.loads(json.dumps(described)), load(weights), {})).network
     check_weights(loaded.state_dict())
-    for name in ("num_slots", "slot_dim"):
-        built, given = getattr(loaded, name), getattr(model.network, name)
-        if built != given:
-            remedy = f"build a {type(loaded).__name__} with {name}={given}, and load these weights into it"
+    now = settings(model.network)
+    for name, built in settings(loaded).items():
+        if (given := now.get(name, built)) != built:
+            remedy = f"build the model with {name}={given}, and load these weights into it"
             raise DataError.of("model", expected=f"{name} = {built} of its construction", got=f"{given}", remedy=remedy)
     model = published(model)
     files = {CARD: _card(model, repo_id, metadata)}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from emorl.model import ImageNoise, Inference, Noise, PosteriorMeans, SlotModel
 from emorl.model.describe import describe
+from emorl.ranges import counts
 
 Build = Callable[[], SlotModel]
 ROUNDING = 1e-7  # of values of order one in float64, after gradients and exponentials
@@ -35,12 +36,18 @@ def check_slot_model(build: Build, size: int = 16) -> None:
 
     Raises:
         AssertionError: if a part of the contract is violated; the message names it.
+        ValueError: if ``size`` is below 5, or not whole.
 
     >>> from emorl.model import SlotAttention
     >>> check_slot_model(lambda: SlotAttention(num_slots=2, slot_dim=8, feature_dim=8), size=8)
     """
-    torch.manual_seed(0)
-    model = build()
+    counts(5, size=size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _check(build(), size)
+
+
+def _check(model: SlotModel, size: int) -> None:
     _expect(isinstance(model, SlotModel), "a function that builds a SlotModel", type(model).__name__)
     model = _enlivened(model)
     images = torch.rand(3, 3, size, size, dtype=torch.float64)

@@ -345,6 +345,7 @@ def save_labels(labels: Integer[Tensor, "height width"], path: str | os.PathLike
 
     Raises:
         DataError: if it cannot be written.
+        ValueError: if a label is below 0 or above 255.
 
     >>> import tempfile
     >>> save_labels(torch.tensor([[0, 1], [2, 3]]), path := Path(tempfile.mkdtemp(), "labels.png"))
@@ -352,6 +353,8 @@ def save_labels(labels: Integer[Tensor, "height width"], path: str | os.PathLike
     b'PNG'
     """
     pixels = labels.to(torch.uint8).cpu().numpy()
+    if not (labels == labels.to(torch.uint8)).all():
+        raise ValueError(f"Expected labels from 0 to 255, got {labels.min()} to {labels.max()}.")
     picture = Image.frombytes("P", pixels.shape[::-1], pixels.tobytes())
     picture.putpalette(colorize(torch.arange(256)[None]).movedim(0, -1).flatten().tolist())
     _save(picture, path)

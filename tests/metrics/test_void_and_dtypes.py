@@ -142,3 +142,10 @@ def test_masks_of_any_type(dtype):
     resized = resize_masks(masks.to(dtype), 4, 4)
     torch.testing.assert_close(resized.double(), resize_masks(masks.double(), 4, 4))
     assert resized.dtype == (dtype if dtype.is_floating_point else torch.float32)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 4, 4), (2, 3, 4, 4), (2, 3, 3, 4, 4)])
+def test_masks_of_another_shape_are_refused(shape, unchecked):
+    for work in (masks_to_labels, lambda masks: resize_masks(masks, 2, 2)):
+        with pytest.raises(ValueError, match=r"^Expected masks \[batch, slots, 1, height, width\], got shape \("):
+            work(torch.zeros(shape))

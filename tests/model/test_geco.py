@@ -162,3 +162,8 @@ def test_a_target_below_the_floor_of_the_likelihood_is_warned_of(target, warned,
 def test_a_target_of_its_own_wants_a_multiplier_that_can_fall(lowest, warned, caplog):
     EfficientMORL(num_slots=2, slot_dim=4, feature_dim=4, geco=Geco("auto", lowest_zeta=lowest))
     assert ("its multiplier cannot fall" in caplog.text) == warned
+
+
+def test_an_average_that_would_diverge_is_refused():
+    with pytest.raises(ValueError, match=r"^Expected alpha in \[0, 1\), got 1\.0\.$"):
+        Geco(-1.0, alpha=1.0)

@@ -60,6 +60,21 @@ def test_a_frozen_model_is_refined_at_test_time():
     assert_same(inference, tiny_model()(images(), 2, noise=named_noise()), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("head", ["mean_mlp", "rho_mlp"])
+def test_a_head_of_a_single_layer_is_trained_alone_as_with_the_others(head):
+    gradients = []
+    for alone in (False, True):
+        model = tiny_model(num_layers=1)
+        trained = getattr(model.bottom_up, head)
+        if alone:
+            model.requires_grad_(False)
+            trained.requires_grad_()
+        model(images(), 2, noise=named_noise()).loss.backward()
+        gradients.append([parameter.grad for parameter in trained.parameters()])
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 class Ledger:
     """Counts the bytes that autograd holds: now, and at most."""
 

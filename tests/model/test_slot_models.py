@@ -247,6 +247,19 @@ def test_few_slots_that_know_their_number_are_told(num_slots, width):
         check_slot_model(partial(Numbered, num_slots=num_slots, slot_dim=width, feature_dim=4), 8)
 
 
+def test_the_check_draws_random_numbers_of_its_own():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    check_slot_model(partial(SlotAttention, **SIZES), 8)
+    assert torch.rand(1) == expected
+
+
+def test_a_size_too_small_for_two_is_refused():
+    with pytest.raises(ValueError, match="Expected size of 5 or more, got 4"):
+        check_slot_model(partial(SlotAttention, **SIZES), 4)
+
+
 def test_what_is_no_slot_model_is_told():
     with pytest.raises(AssertionError, match="a function that builds a SlotModel, got Linear"):
         check_slot_model(lambda: torch.nn.Linear(2, 2))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,6 +59,24 @@ def describe(part: Any) -> Any:
     return part
 
 
+def settings(network: nn.Module) -> dict[str, Any]:
+    """Return the class of each part, and those of its arguments that are numbers or text, as its attributes are now.
+
+    >>> from emorl.model import SlotAttention
+    >>> settings(SlotAttention(num_slots=3))["num_slots"]
+    3
+    """
+    found: dict[str, Any] = {}
+    for path, part in network.named_modules():
+        found[path or "class"] = type(part).__name__
+        constructors = [signature(cls.__init__) for cls in type(part).__mro__ if issubclass(cls, nn.Module)]
+        for name in {name for constructor in constructors for name in constructor.parameters}:
+            value = getattr(part, name, None)
+            if isinstance(value, bool | int | float | str):
+                found[f"{path}.{name}".lstrip(".")] = value
+    return found
+
+
 def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
     """Return a short description of the names and shapes in which two state dictionaries differ.
 
@@ -76,9 +94,9 @@ def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
 
 def _arguments(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """Return the arguments of a call by name, including those of ``**``."""
-    signature = inspect.signature(function)
-    arguments: dict[str, Any] = signature.bind_partial(*args, **kwargs).arguments
-    for name, parameter in signature.parameters.items():
+    declared = signature(function)
+    arguments: dict[str, Any] = declared.bind_partial(*args, **kwargs).arguments
+    for name, parameter in declared.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments |= arguments.pop(name, {})
     return arguments

@@ -26,7 +26,7 @@ from emorl.model.posterior import Gaussian, slot_kl
 from emorl.model.prior import Prior, ReversedPlusPlusPrior
 from emorl.model.recording import jit_traced, refuse_recording
 from emorl.model.recurrent import DualGRU, PosteriorCell
-from emorl.model.refinement import Refinement, as_leaf
+from emorl.model.refinement import Refinement, as_leaf, differentiable
 from emorl.model.slot_model import SlotModel
 from emorl.ranges import counts
 
@@ -199,8 +199,8 @@ class EfficientMORL(SlotModel):
     ) -> Inference:
         """Decode the last layer's slots and refine them ``steps`` times."""
         posteriors = bottom_up.posteriors
-        if steps and not posteriors[-1].mean.requires_grad:  # g needs a leaf at test time and with frozen weights
-            posteriors = [as_leaf(posterior) for posterior in posteriors]
+        if steps and not all(part.requires_grad for part in posteriors[-1]):  # at test time, or with frozen weights
+            posteriors = [differentiable(posterior) for posterior in posteriors]  # g needs leaves
         prior = self.prior(posteriors, noise)  # p(z^l | z^{l+1}), p(z^L)
         epsilon = noise(f"z{len(posteriors)}", posteriors[-1].mean)
         stages = [self.stage(image, 0, posteriors[-1], epsilon, torch.stack(prior.kl).sum(dim=0), training)]

@@ -58,6 +58,8 @@ class Geco(Described):
     ) -> None:
         super().__init__()
         at_least(0, alpha=alpha, step_size=step_size, acceleration=acceleration)
+        if alpha >= 1:
+            raise ValueError(f"Expected alpha in [0, 1), got {alpha!r}.")
         counts(0, warm_start=warm_start)
         self.target = target
         self.alpha = alpha

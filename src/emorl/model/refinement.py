@@ -56,6 +56,11 @@ class Refinement(nn.Module):
         return Refined(Gaussian(posterior.mean + self.mean(step), posterior.rho + self.rho(step)), state)
 
 
-def as_leaf(posterior: Gaussian, requires_grad: bool = True) -> Gaussian:
-    """Return a copy that is detached from the graph, so that gradients can be taken with respect to it."""
+def differentiable(posterior: Gaussian) -> Gaussian:
+    """Return a posterior with a leaf in the place of each parameter that needs no gradient, such as at test time."""
+    return Gaussian(*(part if part.requires_grad else part.detach().clone().requires_grad_() for part in posterior))
+
+
+def as_leaf(posterior: Gaussian, requires_grad: bool) -> Gaussian:
+    """Return a copy that is detached from the graph."""
     return Gaussian(*(part.detach().clone().requires_grad_(requires_grad) for part in posterior))

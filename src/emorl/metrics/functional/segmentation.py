@@ -21,9 +21,13 @@ def masks_to_labels(
     Returns:
         Slot indices in 0, ..., K - 1. No index is reserved for the background.
 
+    Raises:
+        ValueError: if the masks have another shape.
+
     >>> masks_to_labels(torch.tensor([0.2, 0.8, 0.5, 0.5]).reshape(2, 2, 1, 1, 1)).flatten()
     tensor([1, 0])
     """
+    _check_masks(masks)
     comparable = masks if masks.is_floating_point() else masks.long()
     return comparable.squeeze(2).argmax(dim=1)
 
@@ -41,11 +45,20 @@ def resize_masks(
         height: height of the result, in pixels.
         width: width of the result, in pixels.
 
+    Raises:
+        ValueError: if the masks have another shape.
+
     >>> resize_masks(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 1, 2), 1, 4).flatten()
     tensor([0.0000, 0.2500, 0.7500, 1.0000])
     """
+    _check_masks(masks)
     soft = masks if masks.is_floating_point() else masks.float()
     return F.interpolate(soft.squeeze(2), (height, width), mode="bilinear", align_corners=False).unsqueeze(2)
+
+
+def _check_masks(masks: Tensor) -> None:
+    if masks.ndim != 5 or masks.shape[2] != 1:
+        raise ValueError(f"Expected masks [batch, slots, 1, height, width], got shape {tuple(masks.shape)}.")
 
 
 @also_called(predicted="preds", true="target")
