@@ -28,7 +28,8 @@ def check_slot_model(build: Build, size: int = 16) -> None:
     The model must accept any batch, image size, K and number of steps; be equivariant to permutations of slots, which
     differ only by ``z0``; draw every random number from ``noise``, by name; give every parameter a gradient; be rebuilt
     from the output of `describe`, and resume bit for bit; build no graph under ``torch.inference_mode``; and infer
-    slots that depend on the image only. Weights are enlarged first, in float64, so that every part has an effect.
+    slots that depend on the image only. Weights are enlarged first, in float64, so that every part has an effect; a
+    step in float32 must work, too.
 
     Args:
         build: builds a small model, the same each time except for its random weights.
@@ -51,14 +52,25 @@ def _check(model: SlotModel, size: int) -> None:
     _expect(isinstance(model, SlotModel), "a function that builds a SlotModel", type(model).__name__)
     model = _enlivened(model)
     images = torch.rand(3, 3, size, size, dtype=torch.float64)
-    for check in (_shapes, _limits, _noise, _slots_alike, _gradients, _no_graph, _encoding, _rebuilt, _resumed):
+    for check in (
+        _shapes,
+        _limits,
+        _noise,
+        _slots_alike,
+        _gradients,
+        _no_graph,
+        _encoding,
+        _rebuilt,
+        _resumed,
+        _single,
+    ):
         try:
             check(model, images)
         except AssertionError:
             raise
         except Exception as error:
-            held = (check.__doc__ or "").rstrip(".")
-            raise AssertionError(f"Expected in float64: {held}; got {type(error).__name__}: {error}") from error
+            held, precision = (check.__doc__ or "").rstrip("."), "float32" if check is _single else "float64"
+            raise AssertionError(f"Expected in {precision}: {held}; got {type(error).__name__}: {error}") from error
 
 
 def _shapes(model: SlotModel, images: Tensor) -> None:
@@ -91,6 +103,8 @@ def _shapes(model: SlotModel, images: Tensor) -> None:
         _expect(same, "a last layer with the slots of the stage of no steps", "other slots")
         for value in (last.nll, last.kl, *found.terms.values()):
             _expect(value is None or value.shape == (len(image),), "nll, kl and terms one an image, [B]", value)
+        averaged = last.nll is None or (last.mean_nll is not None and _close(last.mean_nll, last.nll.mean()))
+        _expect(averaged, "mean_nll, the mean of nll over images", last.mean_nll)
         for stage in found.stages:
             scored = tuple(name for name in ("nll", "kl") if getattr(stage, name) is not None)
             _expect(scored == model.score_names, f"stages with {model.score_names}", scored)
@@ -199,6 +213,14 @@ def _resumed(model: SlotModel, images: Tensor) -> None:
     ours, theirs = resumed[0].state_dict(), whole[0].state_dict()
     different = [name for name in theirs if not torch.equal(ours[name], theirs[name])]
     _expect(not different, "a resumed training to repeat an uninterrupted one", f"other {different}")
+
+
+def _single(model: SlotModel, images: Tensor) -> None:
+    """A training step, and slots from `encode`."""
+    single, given = copy.deepcopy(model).float(), images.float()
+    single(given, model.training_steps, noise=_named(images)).loss.backward()
+    dtype = single.encode(given).slots.dtype
+    _expect(dtype == torch.float32, "slots in float32 of a model in float32", dtype)
 
 
 def _train(model: SlotModel, images: Tensor, steps: range, state: Any = None) -> tuple[SlotModel, torch.optim.Adam]:

@@ -142,6 +142,21 @@ class Single(SlotAttention):
         return super().initial(*args).float()
 
 
+class Double(SlotAttention):
+    """A start in double precision."""
+
+    def initial(self, *args):
+        return super().initial(*args).double()
+
+
+class Rescaled(EfficientMORL):
+    """A loss of another mean than that of the images."""
+
+    def stage(self, *args):
+        stage = super().stage(*args)
+        return stage._replace(nll=2 * stage.nll)
+
+
 class Late(EfficientMORL):
     """Layers that end before the slots of the first stage."""
 
@@ -198,6 +213,8 @@ class Deaf(SlotAttention):
         (Scalar, "terms one an image"),
         (Bright, "attention that sums to one"),
         (Single, "in float64: Any batch"),
+        (Double, "in float32: A training step"),
+        (Rescaled, "mean_nll, the mean of nll"),
         (Zero, "a first stage of no steps"),
         (Late, "a last layer with the slots of the stage of no steps"),
     ],
