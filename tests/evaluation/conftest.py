@@ -14,3 +14,9 @@ def module():
 @pytest.fixture(scope="module")
 def scenes(module, shards):
     return load_scenes(str(shards), module)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the files of figures empty: drawing takes most of the time of a study."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)

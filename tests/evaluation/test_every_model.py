@@ -78,17 +78,20 @@ def test_a_stage_equals_the_result_of_its_number_of_steps(module, shards):
         torch.testing.assert_close(stage.slots, infer(module, batch, steps, 5, 7).stages[-1].slots)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_slots(module, study):
     rows = study("slots", "--largest=3", table="slots")
     assert [(row["K"], row["I"]) for row in rows] == [("2", f"{STEPS}"), ("3", f"{STEPS}")]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_draws(module, study):
     rows = study("draws", "--number=2", table="draws")
     assert [(row["draw"], row["I"]) for row in rows] == [(draw, i) for draw in "01" for i in compared(module)]
     assert rows[0]["mse"] != rows[-1]["mse"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_robustness(module, study, monkeypatch):
     every = robustness.changes
     monkeypatch.setattr(
@@ -120,6 +123,7 @@ def test_codes_are_posterior_means_or_the_slots_themselves(module, shards):
     assert labels.equal(last.components.masks.squeeze(2).argmax(1))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_representation(module, study, tmp_path, tmp_path_factory, monkeypatch):
     for name, fewer in {"SWEPT": 1, "STEPS": 3}.items():
         monkeypatch.setattr(f"emorl.evaluation.representation.representation.{name}", fewer)
@@ -129,12 +133,12 @@ def test_representation(module, study, tmp_path, tmp_path_factory, monkeypatch):
     assert (tmp_path / "traversals.gif").exists()
 
 
-@pytest.mark.parametrize("score_size", [None, 50])
-def test_the_report_has_the_scores_of_emorl_test(module, study, shards, tmp_path, score_size):
-    study("report", *([] if score_size is None else [f"--score_size={score_size}"]))
+def test_the_report_has_the_scores_of_emorl_test(module, study, shards, tmp_path, monkeypatch):
+    study("report", "--score_size=50", "--test_draws=2")
+    monkeypatch.setattr(module, "test_draws", 2)
     expected = tmp_path / "test"
     trainer = tiny.trainer(tmp_path, callbacks=TestReport(str(expected)))
-    trainer.test(module, tiny.data(shards, score_size=score_size), verbose=False)
+    trainer.test(module, tiny.data(shards, score_size=50), verbose=False)
     metrics, others = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, expected))
     assert list(metrics) == [f"I={i}" for i in compared(module)]
     assert metrics.keys() == others.keys()
@@ -150,14 +154,8 @@ def test_the_report_has_the_scores_of_emorl_test(module, study, shards, tmp_path
     ]
 
 
-def test_too_few_steps_are_one_line_and_status_2(module, checkpoint, shards, tmp_path, capsys):
-    for name in ("refinement", "slots", "draws", "robustness"):
-        status = main([name, checkpoint, str(shards), str(tmp_path), "--steps=0", *few(name)])
-        error = capsys.readouterr().err
-        assert status == (None if zero_step(module) else 2)
-        assert zero_step(module) or "steps: Expected 1 or more steps, got 0." in error
-
-
-def few(name):
-    """Return options that make a study fast."""
-    return {"slots": ["--largest=2"], "draws": ["--number=1"], "robustness": ["--count=1", "--noise=[]"]}.get(name, [])
+@pytest.mark.parametrize("module", ["SlotAttention", "IODINE"], indirect=True)
+@pytest.mark.parametrize("name", ["refinement", "slots", "draws", "robustness"])
+def test_too_few_steps_are_one_line_and_status_2(name, checkpoint, shards, tmp_path, capsys):
+    assert main([name, checkpoint, str(shards), str(tmp_path), "--steps=0"]) == 2
+    assert "steps: Expected 1 or more steps, got 0." in capsys.readouterr().err

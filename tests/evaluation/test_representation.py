@@ -110,6 +110,7 @@ def multi_dsprites(count):
     return Scenes(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), segmentation, [r.factors for r in records])
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("factors", "drawn"), [(MULTI_DSPRITES, multi_dsprites(40)), (CLEVR, clevr(60))], ids=["multi_dsprites", "clevr"]
 )
