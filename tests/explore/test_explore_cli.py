@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import urllib.request
+import os
 
 import pytest
 
+import warm
 from emorl.entry import main as emorl
 from emorl.explore import cli
 from emorl.explore.cli import main
@@ -41,28 +39,29 @@ def test_out_excludes_port_and_browser(tmp_path, capsys):
     assert "--out does not open the page" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_it_serves_the_page_until_interrupted(tmp_path):
-    code = (
-        "import signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell ignores it in the background
-        "from emorl.explore import bundle, cli\n"
-        "bundle.write_graphs = lambda model, folder: None\n"
-        "sys.exit(cli.main(['tetrominoes', '--browser=false']))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        process.stdout.readline()
-        line = process.stdout.readline()
-        address = next(word for word in line.split() if word.startswith("http"))
+VISIT = """
+import os, signal, sys, threading, urllib.request
+from emorl.explore import bundle, cli
+
+def visit(address):
+    try:
         with urllib.request.urlopen(address) as answer:
             assert "<h1>Slot explorer</h1>" in answer.read().decode()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=600) == 0
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
+bundle.write_graphs = lambda model, folder: None
+cli.webbrowser.open = lambda address: threading.Thread(target=visit, args=[address]).start()
+sys.exit(cli.main(["tetrominoes"]))
+"""
+
+
+@pytest.mark.slow
+def test_it_serves_the_page_until_interrupted(tmp_path):
+    ran = warm.run(VISIT, environment=os.environ | {"XDG_CACHE_HOME": str(tmp_path)})
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "The slot explorer is at http://127.0.0.1:" in ran.stdout
 
 
 def test_the_browser_is_opened_by_default(monkeypatch, tmp_path):
