@@ -25,7 +25,7 @@ def test_refinement_lowers_the_loss_of_images_not_trained_on():
     tiny = {"num_slots": 3, "slot_dim": 8, "num_layers": 1, "feature_dim": 8, "prior": ReversedPrior}
     model = enliven(EfficientMORL(**tiny, likelihood=partial(GaussianLikelihood, scale=0.1))).float()
     adam = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(90):
+    for _ in range(30):
         adam.zero_grad()
         model(squares(8, generator), steps=2).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
