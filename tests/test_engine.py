@@ -58,20 +58,20 @@ def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor],
         assert (found[name] - gradient).norm() <= allowed, name
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_engine_equals_plain_for_every_decoder_and_likelihood(decoder: str, likelihood: str, steps: int) -> None:
     assert_exact(*build(decoder, likelihood=LIKELIHOODS[likelihood]), steps)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize("prior", PRIORS)
 def test_engine_equals_plain_for_every_prior(prior: str, steps: int) -> None:
     assert_exact(*build(prior=PRIORS[prior]), steps)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize("warm_start", [0, 1000])
 def test_engine_equals_plain_with_geco(warm_start: int, steps: int) -> None:
     model, image = build(geco=m.Geco(-1.1, warm_start=warm_start))
@@ -80,7 +80,7 @@ def test_engine_equals_plain_with_geco(warm_start: int, steps: int) -> None:
     assert_exact(model, image, steps)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("chunk", [1, 2, 8])
 def test_engine_does_not_depend_on_the_decode_chunk(chunk: int) -> None:
     assert_exact(*build("iodine", decode_chunk=chunk), steps=2)
 
