@@ -19,14 +19,14 @@ from emorl.testing import tensors
 
 WITHOUT_GRAPHS = (torch.no_grad, torch.inference_mode)
 VARIANTS = [{"prior": BottomUpPrior}, {"prior": ReversedPrior, "likelihood": MixtureLikelihood}]
-VARIANTS += [{"num_layers": layers} for layers in (1, 2, 3)]
+VARIANTS += [{"num_layers": layers} for layers in (1, 3)]
 
 
 @pytest.mark.parametrize("without_graph", WITHOUT_GRAPHS)
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_same_numbers_without_gradients(variant, without_graph):
     model, image, noise = tiny_model(**variant), images(), named_noise()
-    for steps in (0, 3):
+    for steps in (0, 2):
         expected = model(image, steps, noise=noise)
         with without_graph():
             inference = model(image, steps, noise=noise)

@@ -64,7 +64,7 @@ def test_a_model_keeps_the_contract(name):
     check_slot_model(MODELS[name], SIDES.get(name, 16))
 
 
-@pytest.mark.parametrize(("num_slots", "slot_dim"), [(1, 8), (2, 4), (2, 8), (3, 8), (4, 16)])
+@pytest.mark.parametrize(("num_slots", "slot_dim"), [(1, 8), (2, 4), (3, 8)])
 def test_the_example_keeps_the_contract_at_any_size(num_slots, slot_dim, monkeypatch):
     """Its centers are drawn together: at (3, 8), the sizes of docs/models.md, to 5e-4."""
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
