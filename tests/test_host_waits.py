@@ -76,11 +76,10 @@ def step(network, image, steps, noise):
 
 def infer(network, image, steps, noise):
     network.eval()
+    draws = noise, PosteriorMeans(1)
     with torch.inference_mode():
-        network(image, steps, noise=noise)
-        network.encode(image.byte(), steps)
-        network.reconstruct(image.byte(), steps)
-        best_of(2, lambda number: network(image, steps, noise=PosteriorMeans(number)), image)
+        network.reconstruct(image.byte(), steps)  # which encodes with the draws of means
+        best_of(2, lambda number: network(image, steps, noise=draws[number]), image)
 
 
 @pytest.mark.parametrize("work", [step, infer])
@@ -114,7 +113,7 @@ class Meta(CPUAccelerator):
         """Take any device."""
 
 
-@pytest.mark.parametrize("case", ["EfficientMORL, I = 2", "Slot Attention", "IODINE"], indirect=True)
+@pytest.mark.parametrize("case", ["EfficientMORL, I = 2", "Slot Attention"], indirect=True)
 def test_a_trainer_asks_for_one_answer_a_step(case, tmp_path, monkeypatch):
     network, steps = case
     answers = []  # what the host would wait for, but a step later
