@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 from datetime import date
 from pathlib import Path
@@ -33,10 +34,16 @@ from emorl import hub
 FILES = {"model.safetensors", "config.json", "README.md", "picture.png"}
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shipped") / "saved"
+    emorl.load_pretrained("slot_attention/tetrominoes").save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
-    emorl.load_pretrained("slot_attention/tetrominoes").save_pretrained(tmp_path / "saved")
-    return tmp_path / "saved"
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "saved")
 
 
 def edited(folder, change):
