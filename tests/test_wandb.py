@@ -16,39 +16,72 @@ import offline
 import tiny
 from emorl.callbacks import WandbCheckpoints, WandbSegmentations
 from emorl.callbacks.wandb import checkpoints
+from emorl.entry import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COMPOSED = ("base", "overlays/wandb", "efficient_morl/tetrominoes", "overlays/smoke")
 OVERLAYS = [f"--config={CONFIGS / name}.yaml" for name in COMPOSED]
-SMALL = ("--model.network.init_args.slot_dim=8", "--model.network.init_args.feature_dim=8")
+SMALL = (
+    "--model.network.init_args.slot_dim=8",
+    "--model.network.init_args.feature_dim=8",
+    "--curriculum.phases={0: 2, 3: 1}",
+)
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+VARIABLES = {
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "WANDB_RUN_ID": "r1",
+    "PL_GLOBAL_SEED": "0",  # which training sets
+    "PL_SEED_WORKERS": "0",
+}
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:You are using `torch.load` with `weights_only=False`"),
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval"),
 ]
 
 
-@pytest.fixture
-def fit(shards, tmp_path, monkeypatch, emorl):
-    """Train offline in an empty folder; return what W&B got."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty folder, in which the run r1 trains offline."""
+    folder = tmp_path_factory.mktemp("offline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, value in VARIABLES.items():
+            patch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def fit(folder, shards):
+    """Train, and wait until W&B has written its last records."""
 
     def run(*arguments):
-        emorl("fit", *OVERLAYS, f"--data.root={shards}", *SMALL, *QUIET, *arguments)
+        main(["fit", *OVERLAYS, f"--data.root={shards}", *SMALL, *QUIET, *arguments])
         wandb.finish()
-        wandb.teardown()  # waits until the last records are written
+        wandb.teardown()
 
     return run
 
 
-@pytest.mark.filterwarnings("ignore:You are using `torch.load` with `weights_only=False`")
-def test_wandb_gets_everything_and_other_loggers_the_same_numbers(fit, shards, tmp_path):
-    board = ("--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=board")
-    fit("--curriculum.phases={0: 2, 3: 1}", *board)
-    run = offline.Offline(tmp_path)
+@pytest.fixture(scope="module")
+def trained(fit, folder):
+    """What W&B got of a run, and the steps of the checkpoints that are its artifacts."""
+    steps, add_file = [], wandb.Artifact.add_file
+
+    def add(artifact, path, **options):
+        steps.append(torch.load(path)["global_step"])
+        return add_file(artifact, path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb.Artifact, "add_file", add)
+        fit("--trainer.logger+=pytorch_lightning.loggers.TensorBoardLogger", "--trainer.logger.save_dir=board")
+    return offline.Offline(folder), steps
+
+
+def test_wandb_gets_everything_and_other_loggers_the_same_numbers(trained, folder):
+    run, _ = trained
     wanted = [
         "nll",
         "kl",
@@ -64,47 +97,39 @@ def test_wandb_gets_everything_and_other_loggers_the_same_numbers(fit, shards, t
     assert numbers <= {name for row in run.rows for name in row}
     assert run.column("train/refinement_steps") == [2, 2, 2, 1]
 
-    folder = tmp_path / "runs" / "version_0"
-    with (folder / "metrics.csv").open() as file:
+    version = folder / "runs" / "version_0"
+    with (version / "metrics.csv").open() as file:
         columns = set(next(csv.reader(file))) - {"epoch", "step"}
-    (events,) = (tmp_path / "board").rglob("events*")
+    (events,) = (folder / "board").rglob("events*")
     assert numbers <= columns
     assert columns <= set(EventAccumulator(str(events)).Reload().Tags()["scalars"])
     assert columns <= {name for row in run.rows for name in row}
 
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = yaml.safe_load((version / "config.yaml").read_text())
     for part in ("seed_everything", "model", "data"):
         assert run.config[part] == config[part]
     assert run.config["curriculum"]["phases"] == {"0": 2, "3": 1}
-    assert run.config["versions"] == json.loads((folder / "versions.json").read_text())
+    assert run.config["versions"] == json.loads((version / "versions.json").read_text())
 
     (*_, shown) = (row for row in run.rows if "segmentations.all_masks" in row)
     assert [masks.keys() for masks in shown["segmentations.all_masks"]] == [{"slots", "objects"}] * 2
 
 
-def test_checkpoints_are_artifacts_of_which_the_best_is_the_best_validated(fit, tmp_path, monkeypatch):
-    added = []
-    add_file = wandb.Artifact.add_file
-    monkeypatch.setattr(wandb.Artifact, "add_file", lambda *a, **k: (added.append(a[1]), add_file(*a, **k))[1])
-    fit()
-    run = offline.Offline(tmp_path)
+def test_checkpoints_are_artifacts_of_which_the_best_is_the_best_validated(trained):
+    run, steps = trained
     assert {name for name, _ in run.artifacts} == {f"model-{run.id}"}
     assert [set(aliases) for _, aliases in run.artifacts] == [{"best", "latest"}, {"latest"}]  # W&B moves 'latest' on
-    best, latest = added
     scores = run.column("val/fg_ari")
-    assert torch.load(best)["global_step"] == (2 if scores[0] >= scores[1] else 4)
-    assert torch.load(latest)["global_step"] == 4
+    assert steps == [2 if scores[0] >= scores[1] else 4, 4]
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed from")
-def test_a_resumed_run_goes_on_under_its_id(fit, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_RUN_ID", "r1")
-    fit("--trainer.max_steps=2")
-    fit(f"--ckpt_path={tmp_path / 'runs/version_0/checkpoints/last.ckpt'}")
-    files = sorted(tmp_path.rglob("run-r1.wandb"), key=lambda path: path.stat().st_mtime)
+def test_a_resumed_run_goes_on_under_its_id(trained, fit, folder):
+    fit(f"--ckpt_path={folder / 'runs/version_0/checkpoints/last.ckpt'}", "--trainer.max_steps=6")
+    files = sorted(folder.rglob("run-r1.wandb"), key=lambda path: path.stat().st_mtime)
     ids = [{record.run.run_id for record in offline.records(file) if record.HasField("run")} for file in files]
     assert ids == [{"r1"}, {"r1"}]
-    assert [max(offline.Offline(file.parent).column("trainer/global_step")) for file in files] == [2, 4]
+    assert [max(offline.Offline(file.parent).column("trainer/global_step")) for file in files] == [4, 6]
 
 
 def test_without_wandb_its_callbacks_do_nothing(shards, tmp_path):
