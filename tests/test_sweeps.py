@@ -56,17 +56,13 @@ def test_every_parameter_of_a_sweep_is_tested(path):
     assert read(path)["parameters"].keys() == DRAWN[path.stem].keys()
 
 
-@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
-@pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
-def test_a_seed_and_a_boolean_arrive(here, emorl):
+def test_a_seed_and_a_boolean_arrive(here, build):
     sweep = read(CONFIGS / "sweeps" / "seeds.yaml")
     drawn = DRAWN["seeds"] | {"model.optimizer.init_args.amsgrad": True}
-    emorl(*arguments(sweep, drawn, "--trainer.logger=false", "--trainer.callbacks=[]"))
-    (path,) = here.rglob("*.ckpt")
-    checkpoint = torch.load(path)
-    assert checkpoint["state_dict"]["noise_seed"] == 4
-    assert checkpoint["datamodule_hyper_parameters"]["seed"] == 4
-    assert checkpoint["optimizer_states"][0]["param_groups"][0]["amsgrad"] is True
+    cli = build(*arguments(sweep, drawn, "--trainer.logger=false", "--trainer.callbacks=[]"))
+    assert cli.model.noise_seed == cli.datamodule.seed == 4
+    (group,) = cli.model.optimizer(cli.model.network.parameters()).param_groups
+    assert group["amsgrad"] is True
 
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
