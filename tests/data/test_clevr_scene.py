@@ -146,8 +146,9 @@ def test_a_sphere_is_a_disc():
     assert depth > 10
 
 
-@pytest.mark.parametrize("shape", ["cube", "cylinder", "sphere"])
-@pytest.mark.parametrize("rotation", [0.0, 33.0, 200.0])
+@pytest.mark.parametrize(
+    ("shape", "rotation"), [("cube", 0.0), ("cube", 33.0), ("cube", 200.0), ("cylinder", 33.0), ("sphere", 33.0)]
+)
 def test_labels_equal_those_of_ray_marching(shape, rotation):
     """Take small steps along each ray and test by distance whether a point is in the shape, without Newton's method."""
     scene = alone(shape, x=1.0, y=-0.5, rotation=rotation)

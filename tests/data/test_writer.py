@@ -24,6 +24,7 @@ from emorl.errors import DataError
 from emorl.files import locked
 
 TRAIN_7_VAL_2 = {"train": Selection(Tetrominoes(7), range(7)), "val": Selection(Tetrominoes(2, split="val"), range(2))}
+TRAIN_400 = {"train": Selection(Tetrominoes(400), range(400))}
 
 
 class Counting(Tetrominoes):
@@ -257,10 +258,18 @@ def test_records_that_violate_their_source_specification(tmp_path, spoil, messag
     assert not (tmp_path / "train-000001.tar").exists()
 
 
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A folder of 400 scenes that were written without a pause."""
+    folder = tmp_path_factory.mktemp("clean")
+    write_shards(TRAIN_400, folder, shard_size=25)
+    return folder
+
+
 @pytest.mark.parametrize("processes", [1, 2])
-def test_resumes_after_a_kill(tmp_path, processes):
-    out, clean = tmp_path / "out", tmp_path / "clean"
-    command = f"generate tetrominoes {out} --train 600 --val 0 --test 0 --shard_size 50 --processes {processes}"
+def test_resumes_after_a_kill(tmp_path, clean, processes):
+    out = tmp_path / "out"
+    command = f"generate tetrominoes {out} --train 400 --val 0 --test 0 --shard_size 25 --processes {processes}"
     code = f"from emorl.data.cli import main; main({command.split()})"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     while len(recorded(out)) < 2:
@@ -271,10 +280,8 @@ def test_resumes_after_a_kill(tmp_path, processes):
     assert not (out / "manifest.json").exists()
     before = {out / shard.name: (out / shard.name).stat().st_mtime_ns for shard in recorded(out)}
 
-    selection = {"train": Selection(Tetrominoes(600), range(600))}
-    write_shards(selection, out, shard_size=50)
+    write_shards(TRAIN_400, out, shard_size=25)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    write_shards(selection, clean, shard_size=50)
     assert contents(out) == contents(clean)
 
 
