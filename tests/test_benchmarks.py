@@ -29,10 +29,10 @@ def parameters(step: Step) -> int:
 
 
 class InProcess:
-    """A worker without a process, for tiny images; its peak memory is its number of parameters."""
+    """A worker without a process, for tiny images of few objects; its peak memory is its number of parameters."""
 
     def __init__(self, **arguments: Any) -> None:
-        self.step = Step(**(arguments | {"size": 16, "batch": 1}))
+        self.step = Step(**(arguments | {"size": 16, "batch": 1, "num_slots": 2}))
         self.known = answers(self.step, before=0)
         self.known["memory"] = lambda: parameters(self.step)
         self.requests: list[str] = []
