@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 import tiny
 from emorl.callbacks import RefinementCurriculum
 from emorl.callbacks.curriculum import stretched
-from emorl.model import IODINE, EfficientMORL, SlotAttention
+from emorl.model import EfficientMORL, SlotAttention
 from emorl.module import SlotModule
 
 
@@ -266,5 +266,5 @@ def test_iodine_has_a_weight_of_the_kl_too(shards, tmp_path):
     trainer.callbacks.append(
         LambdaCallback(on_train_batch_end=lambda _, module, *__: watch.append(module.network.kl_weight))
     )
-    trainer.fit(SlotModule(IODINE(num_slots=4, slot_dim=8), refinement_steps=1), tiny.data(shards))
+    trainer.fit(SlotModule(tiny.FAMILY["iodine"](), refinement_steps=1), tiny.data(shards))
     assert watch == [0.1, 1.0]
