@@ -15,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
+import tiny
 import warm
 from emorl.errors import DataError
 from emorl.files import locked
@@ -96,7 +97,7 @@ def test_a_study_of_another_model(tmp_path, shards, monkeypatch, within):
     """Of a user's package."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(CONFIGS.parent / "examples")
-    own = [*SMOKE, "--model.network=own_model.SoftKMeans", "--curriculum.phases=null"]
+    own = [*SMOKE, "--model.network=own_model.SoftKMeans", "--model.network.slot_dim=8", "--curriculum.phases=null"]
     Path("cases.yaml").write_text(yaml.safe_dump({"own": own}))
     assert not main(["cases.yaml", "out", "--seeds=1", f"--options=['--data.root={shards}']"])
     with Path("out/scores.csv").open() as file:
@@ -104,10 +105,11 @@ def test_a_study_of_another_model(tmp_path, shards, monkeypatch, within):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_fine_tuning_starts_from_shipped_weights_once(tmp_path, shards, monkeypatch, within):
+def test_fine_tuning_starts_from_trained_weights_once(tmp_path, shards, monkeypatch, within):
     monkeypatch.chdir(tmp_path)
     options = [SMOKE[0], f"--data.root={shards}", "--data.batch_size=2", "--trainer.accelerator=cpu"]
-    options += ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--pretrained", "tetrominoes"]
+    options += ["--trainer.max_steps=1", "--trainer.limit_val_batches=0"]
+    options += ["--pretrained", tiny.saved(tiny.module(image_size=20), tmp_path / "trained.ckpt")]
     Path("cases.yaml").write_text(yaml.safe_dump({"tuned": options}))
     assert not main(["cases.yaml", "out", "--seeds=1"])
     resumed, _ = Run("tuned", tuple(options), 0, Path("out/tuned/seed_0")).commands()
