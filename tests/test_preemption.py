@@ -7,19 +7,19 @@ import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from unittest.mock import create_autospec
+from unittest.mock import Mock
 
 import pytest
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, LambdaCallback, ModelCheckpoint
 
 import tiny
 import warm
-from emorl.callbacks import Preemption
+from emorl.callbacks import LogReconstructions, Preemption
 from emorl.callbacks.preemption import _any
+from emorl.loggers import AppendingCSVLogger
 from preempted import Signal
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +78,7 @@ def small(shards, *more):
         "-c",
         "configs/overlays/smoke.yaml",
         "--trainer.max_steps=4",
+        "--model.image_size=20",
         f"--data.root={shards}",
         *more,
     ]
@@ -133,15 +134,30 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on_exactly(shards, slu
     assert_same(tmp_path / "runs" / "job_42", tmp_path / "whole" / "job_42")
 
 
-def test_a_validation_that_is_due_is_not_left_out(shards, slurm, tmp_path, emorl):
+def test_a_validation_that_is_due_is_not_left_out(shards, tmp_path):
     """After step 2, the one in which the signal comes."""
-    arguments = (*submitted(), *small(shards), "--trainer.val_check_interval=2")
+
+    def run(folder, *callbacks, resume=None):
+        keep = ModelCheckpoint(folder / "checkpoints", save_last=True, enable_version_counter=False)
+        trainer = tiny.trainer(
+            folder,
+            logger=AppendingCSVLogger(folder, name=None, version=""),
+            callbacks=[LogReconstructions(), Preemption(), *callbacks, keep],
+            enable_checkpointing=True,
+            max_steps=4,
+            val_check_interval=2,
+            check_val_every_n_epoch=None,
+            log_every_n_steps=1,
+        )
+        torch.manual_seed(0)  # of the noise, which the module keeps
+        trainer.fit(tiny.module(), tiny.data(shards), ckpt_path=resume)
+
     with pytest.raises(SystemExit):
-        emorl(*arguments, *signaled(1, "SIGUSR1"))
-    emorl(*arguments, "--ckpt_path=runs/job_42/checkpoints/last.ckpt")
-    emorl(*arguments, "--trainer.logger.save_dir=whole")
-    assert_same(tmp_path / "runs" / "job_42", tmp_path / "whole" / "job_42")
-    pictures = [{path.name for path in (tmp_path / run / "job_42" / "pictures").iterdir()} for run in ("runs", "whole")]
+        run(tmp_path / "runs", Signal(1, "SIGTERM"))
+    run(tmp_path / "runs", resume=tmp_path / "runs" / "checkpoints" / "last.ckpt")
+    run(tmp_path / "whole")
+    assert_same(tmp_path / "runs", tmp_path / "whole")
+    pictures = [{path.name for path in (tmp_path / run / "pictures").iterdir()} for run in ("runs", "whole")]
     assert pictures[0] == pictures[1]
 
 
@@ -166,8 +182,10 @@ def test_only_sigusr1_queues_again(name, requeued, shards, slurm, tmp_path):
     assert signal.getsignal(signal.Signals[name]) is before
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
-@pytest.mark.parametrize(("step", "validation", "last"), [(0, False, 1), (1, True, 3)])
+@pytest.mark.parametrize(
+    ("name", "step", "validation", "last"),
+    [("SIGTERM", 0, False, 1), ("SIGINT", 0, False, 1), ("SIGTERM", 1, True, 3), ("SIGUSR1", 1, True, 3)],
+)
 def test_workers_outlive_the_signal(name, step, validation, last, shards, slurm, tmp_path):
     """As where it goes to a whole group of processes; a validation is finished, and another step taken."""
     status, saved = stop(shards, tmp_path, name, step, workers=1, validation=validation, val_check_interval=2)
@@ -270,7 +288,8 @@ def test_the_last_step_is_kept_whatever_the_interval(ending, last, shards, tmp_p
         "early stopping": EarlyStopping("val/fg_ari", stopping_threshold=-1, mode="max"),
     }
     callbacks = [Preemption(), keep, *([ends[ending.pop("callbacks")]] if "callbacks" in ending else [])]
-    trainer = tiny.trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, **ending)
+    options = {"enable_checkpointing": True, "limit_val_batches": 1}
+    trainer = tiny.trainer(tmp_path, callbacks=callbacks, **options, **ending)
     trainer.fit(tiny.module(), tiny.data(shards))
     assert torch.load(tmp_path / "last.ckpt")["global_step"] == trainer.global_step == last
 
@@ -309,7 +328,8 @@ def test_a_finished_run_can_be_made_longer_exactly(shards, tmp_path):
 def test_the_last_checkpoint_has_the_current_weights_beside_their_average(ending, shards, tmp_path):
     average = EMAWeightAveraging(decay=0.9, use_buffers=False)
     keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=2)
-    trainer = tiny.trainer(tmp_path, callbacks=[average, Preemption(), keep], enable_checkpointing=True, **ending)
+    options = {"enable_checkpointing": True, "limit_val_batches": 1}
+    trainer = tiny.trainer(tmp_path, callbacks=[average, Preemption(), keep], **options, **ending)
     trainer.fit(tiny.module(), tiny.data(shards))
     saved = torch.load(tmp_path / "last.ckpt")
     assert saved["global_step"] == trainer.global_step
@@ -325,20 +345,18 @@ def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):
         trainer.fit(tiny.module(), tiny.data(shards))
 
 
-@pytest.mark.parametrize("command", ["fit", "test"])
-def test_lightning_queues_no_job_again(command, slurm, build):
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_lightning_queues_no_job_again(stage, slurm, tmp_path):
     """It would save a checkpoint that every later job in the folder starts from."""
-    cli = build(command, "-c", "configs/base.yaml", "--trainer.accelerator=cpu")
-    trainer = cli.trainer
-    (preemption,) = (callback for callback in trainer.callbacks if isinstance(callback, Preemption))
-    preemption.setup(trainer, cli.model, command)
+    trainer = tiny.trainer(tmp_path, callbacks=ModelCheckpoint(save_last=True), enable_checkpointing=True)
+    Preemption().setup(trainer, tiny.module(), stage)
     environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
 
 
 def test_one_process_that_gets_the_signal_is_enough():
-    trainer = create_autospec(Trainer, instance=True)
+    trainer = Mock()
     trainer.strategy.reduce_boolean_decision.return_value = True
     assert _any(trainer, True)
     trainer.strategy.reduce_boolean_decision.assert_called_once_with(True, all=False)
