@@ -38,11 +38,12 @@ class Recording(SlotModule):
 def train(shards, folder, resume=None, callbacks=(), seed=0, steps=STEPS, **data):
     """Train up to a number of steps; return the module and the trainer."""
     torch.manual_seed(seed)
-    module = tiny.module(Recording, scheduler=partial(WarmupExponentialDecay, warmup_steps=5, half_life=4.0))
+    scheduler = partial(WarmupExponentialDecay, warmup_steps=5, half_life=4.0)
+    module = tiny.module(Recording, image_size=20, scheduler=scheduler)
     callbacks = [RefinementCurriculum({0: 2, 2: 1, 5: 0, 7: 1}), *callbacks]
     checkpoints = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     trainer = tiny.trainer(folder, callbacks=callbacks, enable_checkpointing=checkpoints, max_steps=steps)
-    trainer.fit(module, tiny.data(shards, **data), ckpt_path=resume)
+    trainer.fit(module, tiny.data(shards, image_size=20, **data), ckpt_path=resume)
     return module, trainer
 
 
@@ -81,7 +82,7 @@ def test_the_uninterrupted_run_is_worth_resuming(uninterrupted):
     assert (geco.step, bool(geco.zeta > 0.55)) == (STEPS, True)
 
 
-@pytest.mark.parametrize("stop", [1, 3, 6, 7])
+@pytest.mark.parametrize("stop", [3, 6, 7])
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(shards, tmp_path, uninterrupted, stop):
     folder, data, (whole, trainer) = uninterrupted
     module, resumed = train(shards, tmp_path, folder / f"step={stop}.ckpt", seed=1, **data)
@@ -90,7 +91,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(shards, tmp_path, un
 
 
 @once
-@pytest.mark.parametrize("stop", [1, 6, 7])
+@pytest.mark.parametrize("stop", [1, 6])
 def test_with_other_workers_it_sees_what_is_left_of_the_epoch_and_then_the_next(shards, tmp_path, uninterrupted, stop):
     folder, _, (whole, _) = uninterrupted
     module, _ = train(shards, tmp_path, folder / f"step={stop}.ckpt", num_workers=2)
@@ -103,8 +104,8 @@ def test_with_other_workers_it_sees_what_is_left_of_the_epoch_and_then_the_next(
 @once
 def test_with_another_batch_size_the_epochs_after_are_whole(shards, tmp_path, uninterrupted):
     folder, _, (whole, _) = uninterrupted
-    module, _ = train(shards, tmp_path, folder / "step=1.ckpt", steps=1 + 10 + 12, batch_size=1)
-    samples = [index for *_, batch in whole.seen[:1] + module.seen for index in batch]
+    module, _ = train(shards, tmp_path, folder / "step=5.ckpt", steps=5 + 2 + 12, batch_size=1)
+    samples = [index for *_, batch in whole.seen[:5] + module.seen for index in batch]
     assert sorted(samples[:12]) == sorted(samples[12:]) == list(range(12))
 
 
@@ -131,6 +132,7 @@ CONFIG = """
 seed_everything: 0
 model:
   refinement_steps: 1
+  image_size: 20
   network:
     class_path: emorl.model.EfficientMORL
     init_args: {{slot_dim: 8, feature_dim: 8}}
