@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import emorl
-import tiny
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("setuptools", "77")
@@ -177,15 +176,17 @@ def test_links_become_addresses(text, expected):
     assert setup.absolute(text, "https://u") == expected
 
 
-def test_the_wheel_alone_trains_and_tests_a_recipe(wheel, tmp_path):
+def test_the_wheel_alone_trains_and_tests_a_recipe(wheel, shards, tmp_path):
     """In an empty folder, without the repository; in one process, because Lightning takes seconds to import."""
-    tiny.write(tmp_path / "data" / "tetrominoes", train=12, val=5, test=5)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tetrominoes").symlink_to(shards)
     options = "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"
+    small = "--model.network.slot_dim=8", "--model.network.feature_dim=8", "--model.image_size=20"
     last = "runs/version_0/checkpoints/last.ckpt"
     data = "--data.root=data/tetrominoes"
     commands = (
         ("recipes",),
-        ("fit", "-c", "tetrominoes-fast", "-c", "demo", "-c", "smoke", *options),
+        ("fit", "-c", "tetrominoes-fast", "-c", "demo", "-c", "smoke", *small, *options),
         ("test", "-c", "smoke", f"--ckpt_path={last}", data, "--output_dir=out", *options),
     )
     environment = os.environ | {"PYTHONPATH": str(wheel), "OMP_NUM_THREADS": "1"}
