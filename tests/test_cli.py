@@ -36,7 +36,10 @@ QUIET = (
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
 )
-NETWORK = {"num_slots": 4, "slot_dim": 8, "feature_dim": 8}
+SMALL = (
+    "--model.image_size=16",
+    *(f"--model.network.init_args.{name}" for name in ("num_slots=4", "slot_dim=8", "feature_dim=8")),
+)
 
 # Lightning's advice that short, quiet runs do not need.
 pytestmark = [
@@ -57,11 +60,18 @@ def configs(*paths):
 
 
 @each_recipe
-def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
-    common = (f"--data.root={shards}", "--model.crop=square", "--model.image_size=16", *QUIET)  # scenes here are small
-    emorl("fit", *configs(recipe), *common)
+def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl, build):
+    scenes = (f"--data.root={shards}", "--model.crop=square", "--model.image_size=16")  # those here are small
+    common = (*scenes, "--trainer.max_steps=3", *QUIET)  # enough for all phases
+    cli = build("fit", *configs(recipe), *common)
+    assert type(cli.model.network).__name__.lower() == recipe.parent.name.replace("_", "")  # that of the folder
+    assert cli.datamodule.image_size == cli.model.image_size
+    assert {ModelCheckpoint, LogReconstructions, RefinementCurriculum} <= set(parts(cli.trainer))
+    for steps in (cli.model.refinement_steps, cli.model.test_refinement_steps):
+        assert cli.model.network.checked_steps(steps) == steps
+    cli.run()
     (last,) = here.rglob("last.ckpt")
-    assert torch.load(last)["global_step"] == 4
+    assert torch.load(last)["global_step"] == 3
     assert list(here.rglob("pictures/*.png"))
     assert list(here.rglob("metrics.csv"))
     if recipe.stem != "tetrominoes-fast":  # recipes of a model differ in what is trained, not in what follows
@@ -74,10 +84,10 @@ def test_a_recipe_fits_tests_and_predicts(recipe, shards, here, emorl):
 
 
 def test_few_images_are_trained_without_lightnings_warning_of_the_logging_interval(shards, here, emorl):
-    small = f"--data.root={shards}", "--data.batch_size=6", "--data.num_workers=0", "--model.image_size=16"
+    data = f"--data.root={shards}", "--data.batch_size=6"
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "The number of training batches")
-        emorl("fit", *configs(TETROMINOES), *small, "--trainer.log_every_n_steps=4", *QUIET)
+        emorl("fit", *configs(TETROMINOES), *SMALL, *data, "--trainer.log_every_n_steps=4", *QUIET)
     (log,) = here.rglob("metrics.csv")
     assert "train/loss" in log.read_text()  # values are logged across epochs
 
@@ -121,7 +131,7 @@ def test_predictions_are_written_and_not_kept(checkpoint, folder, here, build):
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed from")
 def test_a_run_goes_on_where_its_folder_has_moved(shards, here, emorl):
-    options = ("fit", *configs(TETROMINOES), f"--data.root={shards}", *QUIET)
+    options = ("fit", *configs(TETROMINOES), *SMALL, f"--data.root={shards}", *QUIET)
     emorl(*options, "--trainer.max_steps=2")
     (here / "runs").rename(here / "moved")
     last = here / "moved" / "version_0" / "checkpoints" / "last.ckpt"
@@ -131,21 +141,19 @@ def test_a_run_goes_on_where_its_folder_has_moved(shards, here, emorl):
 
 
 @pytest.mark.parametrize(("command", "wrote"), [("test", {"metrics.json"}), ("predict", {"overview.png"})])
-def test_what_a_bare_command_leaves_is_what_was_asked_for(command, wrote, checkpoint, shards, here, emorl):
+def test_what_a_bare_command_leaves_is_what_was_asked_for(command, wrote, checkpoint, shards, here, emorl, capsys):
     emorl(command, f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
     assert {path.name for path in here.iterdir()} == {"out"}
     assert {path.name for path in (here / "out").glob("*") if not path.name.startswith("test-")} == {command} | wrote
     assert {path.name for path in (here / "out" / command).iterdir()} == {"config.yaml", "versions.json"}
-
-
-def test_bare_test_needs_only_checkpoint_and_root(checkpoint, shards, here, emorl, capsys):
-    emorl("test", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
-    assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
+    if command == "test":
+        assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
     assert "Test metric" not in capsys.readouterr().out  # Lightning's table, beside the report
 
 
 def test_progress_is_shown_unless_it_is_switched_off(checkpoint, shards, here, emorl, capsys):
-    arguments = ("predict", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--progress.minutes=0")
+    one = ("--data.batch_size=1", "--trainer.limit_predict_batches=1")
+    arguments = ("predict", f"--ckpt_path={checkpoint}", f"--data.root={shards}", *one, "--progress.minutes=0")
     emorl(*arguments)
     assert "predict: 1 of 1" in capsys.readouterr().out
     emorl(*arguments, "--trainer.enable_progress_bar=false")
@@ -160,15 +168,10 @@ def test_the_command_line_overrules_the_checkpoint(checkpoint, shards, here, emo
     assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=1"}
 
 
-def test_a_configuration_overrules_the_checkpoint(checkpoint, shards, here, emorl):
+def test_a_configuration_overrules_the_checkpoint(checkpoint, here, build):
     (here / "more.yaml").write_text("model:\n  test_refinement_steps: 3\n")
-    emorl("test", "-c", "more.yaml", f"--ckpt_path={checkpoint}", f"--data.root={shards}", "--output_dir=out", *QUIET)
-    assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=3"}
-
-
-def test_validation_by_itself(checkpoint, shards, here, emorl, capsys):
-    emorl("validate", f"--ckpt_path={checkpoint}", f"--data.root={shards}", *QUIET)
-    assert "val/fg_ari" in capsys.readouterr().out
+    cli = build("test", "-c", "more.yaml", f"--ckpt_path={checkpoint}", *QUIET)
+    assert (cli.model.test_refinement_steps, cli.model.image_size) == (3, 20)
 
 
 def test_the_module_runs_as_a_program():
@@ -279,11 +282,18 @@ def test_a_checkpoint_of_a_url_has_its_configuration(checkpoint, shards, here, e
     assert json.loads((here / "out" / "metrics.json").read_text()).keys() == {"I=0", "I=2"}
 
 
-@pytest.mark.parametrize("words", [["--data.recursive"], ["--data.recursive", "true"], ["--data.recursive=true"]])
-def test_a_boolean_option_may_be_a_flag(words, here, build):
-    for more in ([], ["--trainer.logger=false"]):
-        assert build("predict", "--data.root=photos", *words, *more, *QUIET).datamodule.recursive is True
-    assert build("predict", "--data.root=photos", "--data.recursive", "false", *QUIET).datamodule.recursive is False
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--data.recursive"], True),
+        (["--data.recursive", "--trainer.logger=false"], True),
+        (["--data.recursive", "true"], True),
+        (["--data.recursive=true"], True),
+        (["--data.recursive", "false"], False),
+    ],
+)
+def test_a_boolean_option_may_be_a_flag(words, value, here, build):
+    assert build("predict", "--data.root=photos", *words, *QUIET).datamodule.recursive is value
 
 
 def test_a_logger_that_refuses_its_arguments_is_one_line(shards, here, emorl, capsys):
@@ -301,9 +311,8 @@ def test_a_checkpoint_of_another_project(option, shards, here, emorl, capsys):
 
 
 def test_a_folder_has_one_run(shards, here, emorl, capsys):
-    small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
     named = ("--trainer.logger.version=a", "--trainer.max_steps=1", f"--data.root={shards}")
-    arguments = (*configs(TETROMINOES), *small, *named, *QUIET)
+    arguments = (*configs(TETROMINOES), *SMALL, *named, *QUIET)
     emorl("fit", *arguments)
     last = Path("runs/a/checkpoints/last.ckpt")
     before = last.read_bytes()
@@ -316,8 +325,7 @@ def test_a_folder_has_one_run(shards, here, emorl, capsys):
 
 
 def test_a_finished_run_has_nothing_to_train(shards, here, emorl, capsys):
-    small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
-    arguments = (*configs(TETROMINOES), *small, f"--data.root={shards}", *QUIET)
+    arguments = (*configs(TETROMINOES), *SMALL, f"--data.root={shards}", *QUIET)
     emorl("fit", *arguments, "--trainer.logger.version=a", "--trainer.max_steps=2")
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     capsys.readouterr()
@@ -342,15 +350,15 @@ def test_a_run_that_is_refused_names_no_folder(shards, here, emorl, capsys):
 
 
 def test_a_trial_run_may_be_repeated(shards, here, emorl):
-    trial = ("--trainer.fast_dev_run=1", f"--data.root={shards}", "--data.batch_size=2", *QUIET)
+    trial = ("--trainer.fast_dev_run=1", f"--data.root={shards}", "--data.batch_size=2", *SMALL, *QUIET)
     for _ in range(2):
         emorl("fit", "-c", BASE, *trial)
     assert list(here.iterdir()) == []
 
 
 def test_without_a_logger_a_run_trains(shards, here, emorl):
-    small = [f"--model.network.init_args.{name}={value}" for name, value in NETWORK.items()]
-    emorl("fit", *configs(TETROMINOES), *small, f"--data.root={shards}", *QUIET, "--trainer.logger=false")
+    options = (f"--data.root={shards}", "--trainer.max_steps=1", "--trainer.logger=false")
+    emorl("fit", *configs(TETROMINOES), *SMALL, *options, *QUIET)
     assert {"config.yaml", "versions.json", "checkpoints"} <= {path.name for path in (here / "runs").iterdir()}
 
 
@@ -368,7 +376,6 @@ def test_an_interrupted_command_says_so(checkpoint, shards, here, emorl, capsys)
     ("option", "told"),
     [
         ("--model.network.num_layers=0", "Expected num_layers of 1 or more, got 0."),
-        ("--model.network.decode_chunk=0", "Expected decode_chunk of 1 or more, got 0."),
         ("--model.network.decoder.stride=0", "Expected stride of 1 or more, got 0."),
         ("--model.image_size=0", "Expected image_size of 1 or more, got 0."),
         ("--trainer.gradient_clip_val=-1", "Expected gradient_clip_val of 0 or more, got -1."),
@@ -432,25 +439,29 @@ def run(shards, here, emorl, request):
     """A run of one step with a name or number, as one of a study or of SLURM has it; returns its folder."""
     (here / "pre.ckpt").symlink_to(tiny.saved(tiny.module(image_size=20), here / "first.ckpt"))
     logger = ("--trainer.logger=emorl.loggers.AppendingCSVLogger", "--trainer.logger.save_dir=runs")
-    named = ("--trainer.logger.name=null", f"--trainer.logger.version={request.param}", "--trainer.log_every_n_steps=1")
-    options = (f"--data.root={shards}", "--data.batch_size=2", "--trainer.max_steps=1", *QUIET)
-    emorl("fit", "--pretrained=pre.ckpt", *logger, *named, *options)
+    named = ("--trainer.logger.name=null", f"--trainer.logger.version={request.param}")
+    options = (f"--data.root={shards}", "--trainer.max_steps=1", *QUIET)
+    emorl("fit", "-c", SMOKE, "--pretrained=pre.ckpt", *logger, *named, *options)
     (folder,) = (here / "runs").iterdir()
     return folder
 
 
-def test_a_run_keeps_its_record(run, here, emorl, monkeypatch, shards):
+@pytest.mark.parametrize(
+    ("run", "commands"), [("job_1", ("validate", "test", "predict")), ("1", ("test",))], indirect=["run"]
+)
+def test_a_run_keeps_its_record(run, commands, here, emorl, monkeypatch, shards):
     """Also if a command runs within its folder, without a logger."""
     (last,) = run.glob("**/*.ckpt")
     record = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert {path.name for path in record} == {"config.yaml", "hparams.yaml", "metrics.csv", "versions.json"}
-    for command in ("validate", "test", "predict"):
+    for command in commands:
         monkeypatch.chdir(here)
         emorl(command, "-c", f"{run}/config.yaml", "--pretrained=null", f"--ckpt_path={last}")
         assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
         (run / command / "config.yaml").unlink()
         monkeypatch.chdir(run)
-        emorl(command, f"--ckpt_path={last}", f"--data.root={shards}", "--trainer.logger=false", *QUIET)
+        data = (f"--data.root={shards}", "--data.num_workers=0")
+        emorl(command, f"--ckpt_path={last}", *data, "--trainer.logger=false", *QUIET)
         assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == record
         assert (run / command / "config.yaml").exists()
 
@@ -494,7 +505,9 @@ def test_weights_may_be_named_in_a_configuration(checkpoint, shards, here, emorl
 
 
 def test_an_untrained_model_is_named_one(shards, here, emorl, caplog):
-    emorl("predict", f"--data.root={shards}", *QUIET)
+    emorl(
+        "predict", f"--data.root={shards}", "--data.batch_size=1", "--trainer.limit_predict_batches=1", *SMALL, *QUIET
+    )
     assert "the model is untrained" in caplog.text
 
 
@@ -550,9 +563,19 @@ def printed(emorl, capsys, *arguments):
     return capsys.readouterr().out
 
 
-@each_recipe
+@pytest.mark.parametrize(
+    "recipe",  # those with other classes, and other kinds of options of these
+    [
+        "efficient_morl/tetrominoes-fast",
+        "efficient_morl/clevr6-fast",
+        "efficient_morl/clevr10",
+        "slot_attention/multi-dsprites-fast",
+        "iodine/clevr6",
+        "iodine/multi-dsprites-fast",
+    ],
+)
 def test_a_printed_configuration_gives_itself(recipe, here, emorl, capsys):
-    first = printed(emorl, capsys, *configs(WANDB, recipe))
+    first = printed(emorl, capsys, *configs(WANDB, CONFIGS / f"{recipe}.yaml"))
     (here / "printed.yaml").write_text(first)
     assert printed(emorl, capsys, "--config=printed.yaml") == first
 
@@ -587,8 +610,7 @@ def test_options_of_the_network_alone_are_those_of_efficient_morl(here, build):
     assert (type(found), found.num_slots) == (EfficientMORL, 5)
 
 
-@pytest.mark.parametrize("name", ["SlotAttention", "emorl.model.SlotAttention"])
-@pytest.mark.parametrize("before", [(), ("-c", FAST)])
+@pytest.mark.parametrize(("name", "before"), [("SlotAttention", ()), ("emorl.model.SlotAttention", ("-c", FAST))])
 def test_a_network_of_another_class_has_its_own_defaults(name, before, here, build, capsys):
     found = network(build, *before, "--model.network", name, "--model.network.num_slots=5")
     assert (type(found), found.num_slots, found.slot_dim) == (SlotAttention, 5, 64)
@@ -638,16 +660,6 @@ def test_the_demo_is_the_fast_recipe_in_fewer_steps(here, build):
     assert cli.config.fit.data == whole.config.fit.data
     assert (cli.trainer.max_steps, cli.trainer.val_check_interval) == (3000, 500)
     assert cli.config.fit.curriculum == whole.config.fit.curriculum  # scales with max_steps
-
-
-@each_recipe
-def test_a_recipe_trains_the_model_that_its_folder_is_named_after(recipe, here, build):
-    cli = build("fit", *configs(recipe), *QUIET)
-    assert type(cli.model.network).__name__.lower() == recipe.parent.name.replace("_", "")
-    assert cli.datamodule.image_size == cli.model.image_size
-    assert {ModelCheckpoint, LogReconstructions, RefinementCurriculum} <= set(parts(cli.trainer))
-    for steps in (cli.model.refinement_steps, cli.model.test_refinement_steps):
-        assert cli.model.network.checked_steps(steps) == steps
 
 
 def options(config, start=""):
