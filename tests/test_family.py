@@ -39,7 +39,12 @@ def finished(request, shards, tmp_path_factory):
     options = (f"--data.root={shards}", "--data.num_workers=0", "--trainer.num_sanity_val_steps=0", *QUIET)
     base = f"-c={tiny.CONFIGS / 'base.yaml'}"
     model = (f"--model.network={network}", *(f"--model.network.{size}" for size in sizes))
-    length = ("--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.log_every_n_steps=1")
+    length = (
+        "--trainer.max_steps=2",
+        "--trainer.val_check_interval=2",
+        "--trainer.log_every_n_steps=1",
+        "--model.image_size=16",
+    )
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -87,8 +92,8 @@ def test_a_checkpoint_is_tested_decomposes_images_and_starts_another_run(run, tm
         nowhere,
     )
     model = load_pretrained(last)
-    found = model.reconstruct(torch.zeros(1, 3, 35, 35, dtype=torch.uint8))
-    assert found.reconstruction.shape == (1, 3, 35, 35)
+    found = model.reconstruct(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+    assert found.reconstruction.shape == (1, 3, 16, 16)
 
 
 def test_a_run_resumes_from_its_own_configuration(run, tmp_path, emorl):

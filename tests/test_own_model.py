@@ -1,4 +1,4 @@
-"""The commands with models other than EfficientMORL: Slot Attention, and the example of a custom model."""
+"""The commands with the example of a custom model; `test_family` has those with the models of the package."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,6 @@ import yaml
 from emorl.pretrained import load_pretrained
 
 ROOT = Path(__file__).parents[1]
-NETWORKS = {
-    "SlotAttention": ["--model.network.slot_dim=8", "--model.network.feature_dim=8"],
-    "own_model.SoftKMeans": ["--model.network.slot_dim=8"],
-}
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
 pytestmark = [
@@ -24,23 +20,18 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=NETWORKS)
-def network(request, tmp_path, monkeypatch):
-    """Options of a small network of a class, in an empty folder; the example is importable."""
+@pytest.fixture
+def last(shards, emorl, tmp_path, monkeypatch):
+    """The last checkpoint of a training of four steps in an empty folder; the example is importable."""
     monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    return [f"--model.network={request.param}", *NETWORKS[request.param]]
-
-
-@pytest.fixture
-def last(network, shards, emorl):
-    """The last checkpoint of a training of four steps."""
     configs = [f"--config={ROOT / 'configs' / name}.yaml" for name in ("base", "overlays/smoke")]
+    network = ("--model.network=own_model.SoftKMeans", "--model.network.slot_dim=8")
     emorl("fit", *configs, *network, f"--data.root={shards}", *QUIET)
     return Path("runs/version_0/checkpoints/last.ckpt")
 
 
-def test_it_trains_validates_tests_and_predicts(last, network, shards, emorl, capsys):
+def test_it_trains_validates_tests_and_predicts(last, shards, emorl, capsys):
     assert torch.load(last)["global_step"] == 4
     common = (f"--ckpt_path={last}", f"--data.root={shards}", *QUIET)
     emorl("test", *common, "--output_dir=tested")
