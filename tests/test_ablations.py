@@ -54,19 +54,20 @@ def parts(trainer, module):
     }
 
 
-def test_every_case_is_tested():
+def test_a_case_has_one_option_more_than_the_released_recipe(built):
     assert CASES.keys() == CHANGES.keys()
-
-
-@pytest.mark.parametrize("case", CHANGES)
-def test_a_case_changes_one_part_of_the_released_recipe(case, built):
-    trainer, module = built(CASES[case])
-    assert parts(trainer, module) == FULL | CHANGES[case]
+    recipe = CASES["full"]
+    for case, options in CASES.items():
+        assert options[: len(recipe)] == recipe
+        assert len(options) == len(recipe) + (case != "full")
+    trainer, module = built(recipe)
+    assert parts(trainer, module) == FULL
     assert trainer.max_steps == 200000
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_the_overlay_for_small_budgets_keeps_what_a_case_changes(case, built):
+def test_a_case_changes_one_part_also_with_the_overlay_for_small_budgets(case, built):
+    """Which sets none of these parts, so that the case without it changes the same one."""
     trainer, module = built([*CASES[case], SHORT])
     assert parts(trainer, module) == FULL | CHANGES[case]
     assert trainer.max_steps == 2000

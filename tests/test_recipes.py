@@ -205,14 +205,13 @@ each_fast = pytest.mark.parametrize("path", FAST, ids=lambda path: f"{path.paren
 
 
 @each_fast
-@pytest.mark.parametrize("steps", [None, 5000])
-def test_the_learning_rate_reaches_zero_with_the_last_step(path, steps, built):
-    asked = [] if steps is None else [f"--trainer.max_steps={steps}"]
-    cli = built(["--config=configs/base.yaml", f"--config={path}", *asked])
+def test_the_learning_rate_reaches_zero_with_the_last_step(path, built):
+    """With a length that the recipe does not know."""
+    cli = built(["--config=configs/base.yaml", f"--config={path}", "--trainer.max_steps=5000"])
     schedule = cli.model.configure_optimizers()["lr_scheduler"]["scheduler"]
     factor, last = schedule.lr_lambdas[0], cli.trainer.max_steps
     middle = round(last * (1 + schedule.hold) / 2)  # of the cosine
-    assert last == (steps or read(path)["trainer"]["max_steps"])
+    assert last == 5000
     assert 0 < factor(last - 1) < 1e-3
     assert factor(last) == pytest.approx(0)
     assert factor(middle) == pytest.approx(0.5, rel=1e-2)
