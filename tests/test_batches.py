@@ -23,8 +23,11 @@ def dicts(images):
     return [{"image": image} for image in images]
 
 
-@pytest.mark.parametrize("images", [IMAGES, IMAGES / 255], ids=["8-bit", "float"])
-@pytest.mark.parametrize("wrap", [dicts, list, TensorDataset], ids=["dict", "tensor", "TensorDataset"])
+@pytest.mark.parametrize(
+    ("wrap", "images"),
+    [(dicts, IMAGES / 255), (list, IMAGES), (TensorDataset, IMAGES / 255)],
+    ids=["float dict", "8-bit tensor", "float TensorDataset"],
+)
 def test_images_alone_train_validate_test_and_predict(wrap, images, tmp_path):
     module, data = tiny.module(), loader(wrap(images))
     tiny.trainer(tmp_path, max_steps=2).fit(module, data, data)

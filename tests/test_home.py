@@ -52,6 +52,7 @@ def test_the_command_line_is_that_of_the_process(home, monkeypatch):
 def test_emorl(home, emorl):
     tiny.write(home / "shards", train=4, val=2, test=2)
     config = {"data": {"root": "~/shards", "num_workers": 0, "batch_size": 2}, "trainer": {"accelerator": "cpu"}}
+    config["model"] = {"image_size": 16}
     (home / "mine.yaml").write_text(yaml.safe_dump(config))
     network = ("--model.network.num_slots=4", "--model.network.slot_dim=8", "--model.network.feature_dim=8")
     logger = ("--trainer.logger=CSVLogger", "--trainer.logger.save_dir=~/runs")
