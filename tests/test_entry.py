@@ -49,9 +49,11 @@ def test_the_version(command):
 
 
 @pytest.mark.parametrize("name", ["fit", *OTHERS])
-def test_a_subcommand_has_the_version_too(name):
-    text, errors, _ = run("emorl", [name, "--version"])
-    assert (text, errors) == (f"emorl {name} {package.__version__}\n", [])
+def test_a_subcommand_has_the_version_too(name, emorl, capsys):
+    with pytest.raises(SystemExit) as caught:
+        emorl(name, "--version")
+    assert caught.value.code == 0
+    assert capsys.readouterr() == (f"emorl {name} {package.__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
