@@ -543,8 +543,10 @@ def test_an_edited_card_is_kept_with_a_warning(folder, record):
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: emorl\n")
 
 
-@pytest.mark.parametrize("killed", [False, True])  # by Ctrl-C, or without any cleanup
-@pytest.mark.parametrize("before", range(10))
+@pytest.mark.parametrize(
+    ("before", "killed"),  # without any cleanup, or by Ctrl-C
+    [*((before, True) for before in range(10)), *((before, False) for before in (0, 4, 8))],
+)
 def test_an_interrupted_save_leaves_the_former_or_the_new_model(before, killed, folder, monkeypatch):
     done = []
 
