@@ -111,7 +111,10 @@ class EfficientMORL(SlotModel):
 
     @property
     def kl_weight(self) -> float:
-        """Weight of the KL terms in the loss, and so in the gradients that refinement reads."""
+        """Weight of the KL terms in the loss, and so in the gradients that refinement reads.
+
+        A checkpoint has that of the construction, which `RefinementCurriculum` returns to at its end.
+        """
         return self.objective.kl_weight
 
     @kl_weight.setter

@@ -37,7 +37,7 @@ class Stage(NamedTuple):
     step: int  # number of steps before it
     slots: Float[Tensor, "batch slots dim"]  # after ``step`` steps
     posterior: Gaussian | None  # the slots are a sample of it; None where slots are points
-    components: Components  # of the decoded slots
+    components: Components  # of the decoded slots; may be detached from the graph: a penalty on masks needs ``decode``
     nll: Float[Tensor, " batch"] | None  # in nats, summed over channels and pixels; detached from the graph
     mean_nll: Float[Tensor, ""] | None  # its batch mean, differentiable
     kl: Float[Tensor, " batch"] | None  # in nats
