@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count, islice
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -202,9 +203,12 @@ def test_evaluation_over_processes_has_equally_many_batches(num_workers):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_error_in_a_worker_keeps_its_message(num_workers):
+def test_an_error_in_a_worker_keeps_its_message_and_ends_the_workers(num_workers):
+    """At once: those that wait for the garbage collector delay the program by seconds when it comes."""
+    before = active_children()
     with pytest.raises(DataError, match="image 3: expected a picture, got none; remove it"):
         list(EvaluationLoader(spoilt, 5, 2, num_workers))
+    assert active_children() == before
 
 
 class Noise(Source):

@@ -10,6 +10,7 @@ from ctypes import c_bool
 from dataclasses import asdict, replace
 from functools import cache, partial
 from multiprocessing.sharedctypes import RawValue
+from traceback import clear_frames
 from types import FrameType
 from typing import Any
 
@@ -193,6 +194,7 @@ def _workers(read: Read, plan: Plan, batch_size: int, num_workers: int) -> Itera
             stream, batch_size=None, num_workers=num_workers, pin_memory=pin_memory, worker_init_fn=outlive
         )
     except DataError as error:  # raised in a worker: the message is at the end of its traceback
+        clear_frames(error.__traceback__)  # which keep the workers: they end now, not when garbage is collected
         raise DataError(str(error.args[0]).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
 
 
