@@ -28,7 +28,6 @@ PROGRAMS = {
     "emorl-evaluate": emorl_evaluate,
     "emorl-study": emorl_study,
 }
-OPTIONAL = {("emorl", "fit"), ("emorl", "test"), ("emorl", "predict")}  # programs of which every option may be left out
 SKETCH = {"...", "..", "|", "STUDY", "--print_completion"}  # the last is tested in test_cli.py
 SHELL = re.compile(r"&&|[;>]|\d>")  # what ends a command
 
@@ -149,15 +148,7 @@ def status_of(home, monkeypatch, seeded):
     return status_of
 
 
-def continued(command):
-    """Whether another command has all words of this one, and further options, which parse without these."""
-    longer = (other[len(command) :] for other in COMMANDS if other[: len(command)] == command)
-    return command[:2] in OPTIONAL and any(rest and rest[0].startswith("-") for rest in longer)
-
-
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if not (c[0] == "make" or named_only(c) or continued(c))], ids=" ".join
-)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] != "make" and not named_only(c)], ids=" ".join)
 def test_a_command_parses(command, status_of, capsys):
     assert not status_of(*command), f"{' '.join(command)}: {capsys.readouterr().err}"
 
