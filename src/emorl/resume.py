@@ -55,8 +55,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def save_safely(trainer: Trainer) -> None:
     """Have a trainer save its checkpoints with `AtomicCheckpointIO`, and none in a trial run (``fast_dev_run``).
 
-    A trainer that was given another `CheckpointIO` keeps it. Callbacks that save are left out of a trial run, as in
-    ``emorl fit``: Lightning's replaces ``last.ckpt`` at the end of it.
+    A trainer that was given another `CheckpointIO` keeps it. Callbacks that save are left out of a trial run:
+    Lightning's replaces ``last.ckpt`` at the end of it.
     """
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()

@@ -352,9 +352,10 @@ def save_labels(labels: Integer[Tensor, "height width"], path: str | os.PathLike
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    pixels = labels.to(torch.uint8).cpu().numpy()
-    if not (labels == labels.to(torch.uint8)).all():
+    stored = labels.to(torch.uint8)
+    if not (labels == stored).all():
         raise ValueError(f"Expected labels from 0 to 255, got {labels.min()} to {labels.max()}.")
+    pixels = stored.cpu().numpy()
     picture = Image.frombytes("P", pixels.shape[::-1], pixels.tobytes())
     picture.putpalette(colorize(torch.arange(256)[None]).movedim(0, -1).flatten().tolist())
     _save(picture, path)
