@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback
 
 import tiny
-from emorl.callbacks import Clock
+from emorl.callbacks import AveragedWeights, Clock
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.model import Geco, ImageNoise
 from emorl.optim import Muon
@@ -132,7 +132,7 @@ def test_a_training_step_does_not_wait(name, network, shards, tmp_path, device):
         limit_val_batches=0,
         gradient_clip_val=5.0,
         log_every_n_steps=100,
-        callbacks=[Clock(), NoWaits()],
+        callbacks=[Clock(), AveragedWeights(), NoWaits()],
     )
     try:
         trainer.fit(module, tiny.data(shards))

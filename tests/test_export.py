@@ -18,8 +18,8 @@ from emorl.explore.gallery import example_scenes
 from emorl.export import PARTS, export, metadata, parts
 
 CASES = [
-    ("efficient_morl/clevr6", ".pt2", ["reconstruct"]),
-    ("efficient_morl/multi_dsprites", ".pt2", ["encode", "decode"]),
+    ("efficient_morl/clevr6", ".pt2", ["decode"]),
+    ("efficient_morl/multi_dsprites", ".pt2", ["reconstruct"]),
     ("efficient_morl/tetrominoes", ".onnx", ["reconstruct", "decode"]),
     ("slot_attention/tetrominoes", ".pt2", ["reconstruct"]),
 ]

@@ -10,7 +10,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 
 import emorl.finite
 import tiny
-from emorl.callbacks import Clock, ProgressBar, RefinementCurriculum
+from emorl.callbacks import AveragedWeights, Clock, ProgressBar, RefinementCurriculum
 from emorl.model import BatchMeanGradient, Geco, ImageNoise, PosteriorMeans
 from emorl.model.draws import best_of
 from emorl.module import SlotModule
@@ -139,7 +139,7 @@ def test_a_trainer_asks_for_one_answer_a_step(case, tmp_path, monkeypatch):
         log_every_n_steps=100,
         logger=CSVLogger(tmp_path),
         enable_progress_bar=True,
-        callbacks=[Clock(), ProgressBar(minutes=9.0), RefinementCurriculum({0: steps})],
+        callbacks=[Clock(), ProgressBar(minutes=9.0), RefinementCurriculum({0: steps}), AveragedWeights()],
     )
     monkeypatch.setattr(trainer, "_teardown", trainer._signal_connector.teardown)  # else it moves all to the CPU
     images = torch.randint(0, 256, (4, 2, 3, 12, 12), dtype=torch.uint8)

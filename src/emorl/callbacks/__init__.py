@@ -1,6 +1,7 @@
 """Callbacks: curriculum, pictures, alarms, progress, and the files of runs, tests and predictions."""
 
 from emorl.callbacks.alarm import CollapseAlarm
+from emorl.callbacks.averaging import AveragedWeights
 from emorl.callbacks.best import BestCheckpoint
 from emorl.callbacks.clock import Clock
 from emorl.callbacks.cost import Cost
@@ -15,6 +16,7 @@ from emorl.callbacks.report import TestReport
 from emorl.callbacks.wandb import WandbCheckpoints, WandbSegmentations
 
 __all__ = [
+    "AveragedWeights",
     "BestCheckpoint",
     "Clock",
     "CollapseAlarm",
