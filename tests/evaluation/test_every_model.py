@@ -103,8 +103,8 @@ def test_robustness(module, study, monkeypatch):
     ]
 
 
-def test_layers(module, study):
-    rows = study("layers", "--count=3", "--pictures=1", table="layers")
+def test_layers(module, study, shards, monkeypatch):
+    rows = study("layers", "--count=3", "--pictures=1", "--test_draws=2", table="layers")
     expected = {
         EfficientMORL: ["layer 1", "layer 2", "layer 3", "step 1", "step 2"],
         SlotAttention: ["layer 1", "layer 2"],
@@ -112,6 +112,10 @@ def test_layers(module, study):
         Stepwise: ["step 1", "step 2"],
     }
     assert [row["slots"] for row in rows] == expected[type(module.network)]
+    monkeypatch.setattr(module, "test_draws", 2)
+    batch = load_scenes(str(shards), module, count=3).batch(range(3))
+    found = infer(module, batch, STEPS).stages[-1].components.reconstruction
+    assert float(rows[-1]["mse"]) == pytest.approx(float((found - batch["image"] / 255).square().mean()), rel=1e-4)
 
 
 def test_codes_are_posterior_means_or_the_slots_themselves(module, shards):

@@ -21,7 +21,7 @@ def best_of(draws: int, infer: Callable[[int], Inference], image: Float[Tensor, 
     A stage is scored by its bound, nll + KL, or by its squared error if the model has no likelihood. The lowest score
     wins; no label is used. So stage i equals the last stage of ``best_of`` with i steps. Terms are those of the draw
     that wins the first stage, layers those of the draw that wins the last one. An image's result does not depend on the
-    rest of its batch. Time grows with the number of draws, memory does not.
+    rest of its batch. Time grows with the number of draws; memory is that of two inferences for any number above 1.
 
     Args:
         draws: number N of inferences of each image.

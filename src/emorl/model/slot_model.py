@@ -104,7 +104,7 @@ class SlotModel(Described, ABC):
             num_slots: number K of slots; by default that of the constructor.
             draws: number N of initializations of the slots; of each image, the one with the lowest bound, nll + KL, is
                 kept (without a likelihood, with the lowest squared error). N > 1 takes N times the time of `forward`,
-                which decodes, and no more memory.
+                which decodes, and the memory of two.
 
         Raises:
             ValueError: if the images have another type, range or shape, or a size that the decoder cannot render; if

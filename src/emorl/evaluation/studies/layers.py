@@ -84,6 +84,7 @@ def layers(
     split: str = "test",
     count: PositiveInt = _COUNT,
     pictures: NonNegativeInt = _PICTURES,
+    test_draws: PositiveInt | None = None,
     classes: ClassPaths = (),
 ) -> None:
     """Score and draw the decoded slots of every attention layer and every refinement step.
@@ -100,6 +101,7 @@ def layers(
         split: Split of the data set.
         count: Number of scenes to score, from the start of the split.
         pictures: Number of scenes to draw.
+        test_draws: Number of draws per image, of which the one with the lowest bound is kept; by default the model's.
         classes: Classes outside emorl.model that the model of a folder may consist of: own_model.SoftKMeans, or
             several: '[own_model.A, own_model.B]'.
 
@@ -109,7 +111,7 @@ def layers(
         ```
     """
     check_out(out)
-    module = load_model(model, classes=classes)
+    module = load_model(model, test_draws, classes)
     network, steps = module.network, module.test_refinement_steps
     scenes = load_scenes(data, module, split, count)
     readings = Readings.of(score(network, batch, infer(module, batch, steps)) for batch in scenes.batches())
