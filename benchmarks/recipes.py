@@ -50,7 +50,7 @@ def recipes(data: str, rounds: int = 5) -> dict[str, Any]:
     """
     calls, shares = {}, {}
     for model, recipe in ((model, CONFIGS / model / f"{data}-fast.yaml") for model in MODELS):
-        for steps, share, call in _phases(recipe) if recipe.exists() else ():
+        for steps, share, call in _phases(recipe):
             calls[f"{model}, {steps}"] = call
             shares.setdefault(model, {})[f"{model}, {steps}"] = share
     measured = interleaved(calls, rounds)

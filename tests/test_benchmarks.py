@@ -240,11 +240,6 @@ def test_what_cannot_be_measured_or_written_is_refused_first(words: list[str], t
     assert told in line
 
 
-def test_recipes_of_a_data_set_that_not_all_models_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "interleaved", lambda calls, *_: dict.fromkeys(calls, 2.0))
-    assert recipes.recipes("clevr6")["seconds"] == {"efficient_morl": pytest.approx(2)}
-
-
 def test_shipped_weights_that_cannot_be_exported_run_in_eager_alone() -> None:
     result = export.rates("iodine/tetrominoes", rounds=1, batches=(1,))
     assert result["images_per_second"].keys() == {1}
