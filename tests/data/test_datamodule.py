@@ -121,7 +121,9 @@ def test_the_seed_chooses_the_order_of_training(shards):
 @pytest.mark.parametrize("split", ["val", "test", "train"])
 def test_prediction_reads_the_requested_split(shards, split):
     module = data(shards, stage="predict", predict_split=split)
-    assert {key.split("-")[0] for key in keys(module.predict_dataloader()) if key} == {split}
+    batches = list(module.predict_dataloader())
+    assert {key.split("-")[0] for batch in batches for key in batch["key"] if key} == {split}
+    assert not any({"segmentation", "factors"} & batch.keys() for batch in batches)  # which nobody reads
 
 
 def test_prediction_reads_a_folder_of_images(folder):

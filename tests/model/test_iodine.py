@@ -153,6 +153,7 @@ def test_the_batch_mean_gradient_depends_on_the_batch_in_training():
     assert (own(4), mean(4), mean(2)) == (1, 0.25, 0.5)
     assert mean.eval()(8) == 0.5  # as in the last training step
     assert BatchMeanGradient().eval()(8) == 1 / 8
+    assert float(BatchMeanGradient().double()(3)) == 1 / 3  # which float32 rounds
 
 
 def test_slots_are_exchangeable():

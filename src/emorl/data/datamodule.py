@@ -54,7 +54,7 @@ class MultiObjectDataModule(LightningDataModule):
             it; it is never emptied. Each run fetches the manifest again. Data sets at a local path are not cached.
         train_labels: labels that training reads in addition to images: ``segmentation``, ``factors``, both or, since
             training is unsupervised, none (default). Reading segmentations takes a third longer, both more than half.
-        eval_labels: labels that validation, testing and prediction read. Scores of masks require ``segmentation``.
+        eval_labels: labels that validation and testing read. Scores of masks require ``segmentation``.
         recursive: whether ``predict`` also reads the subfolders of a folder of images.
 
     Raises:
@@ -195,7 +195,7 @@ class MultiObjectDataModule(LightningDataModule):
                 "the data set into another folder with --val as well as --train."
             )
             return []
-        return self._evaluation("val", self._size)
+        return self._evaluation("val", self.eval_labels, self._size)
 
     def test_dataloader(self) -> EvaluationLoader:
         """Stream the split ``test``."""
@@ -210,7 +210,7 @@ class MultiObjectDataModule(LightningDataModule):
             split: name of the split.
             samples: number of scenes from the start of the split; by default, or if there are fewer, all.
         """
-        return self._evaluation(split, self.score_size or self._size, samples)
+        return self._evaluation(split, self.eval_labels, self.score_size or self._size, samples)
 
     def predict_dataloader(self) -> EvaluationLoader:
         """Stream ``predict_split``, or the images of the folder.
@@ -221,12 +221,14 @@ class MultiObjectDataModule(LightningDataModule):
         if self.images is None:
             remedy = "name one of these with --data.predict_split, or a folder of images with --data.root"
             self._check_split(self.predict_split, remedy)
-            return self._evaluation(self.predict_split, self._size)
+            return self._evaluation(self.predict_split, (), self._size)
         read = ImageReader(self.images.paths, self.images.keys, self.crop, self._size)
         return EvaluationLoader(read, len(read.paths), self.batch_size, self.num_workers, *self._place())
 
-    def _evaluation(self, split: str, label_size: int, samples: int | None = None) -> EvaluationLoader:
-        read = self._reader(split, label_size, self.eval_labels)
+    def _evaluation(
+        self, split: str, labels: tuple[Label, ...], label_size: int, samples: int | None = None
+    ) -> EvaluationLoader:
+        read = self._reader(split, label_size, labels)
         total = sum(shard.samples for shard in read.shards)
         samples = total if samples is None else min(samples, total)
         return EvaluationLoader(read, samples, self.batch_size, self.num_workers, *self._place())

@@ -50,7 +50,7 @@ class BatchMeanGradient(RefinementGradient):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("training_batch", torch.zeros((), dtype=torch.long))  # over all processes
+        self.register_buffer("training_batch", torch.zeros(()))  # over all processes, in the precision of the model
 
     def forward(self, batch: int) -> float | Tensor:
         """Return 1 / B."""
