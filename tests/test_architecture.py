@@ -73,18 +73,10 @@ def name_of(file):
 MODULES = {name_of(file): ast.parse(file.read_text()) for file in (SOURCE / "emorl").rglob("*.py")}
 
 
-def statements(node):
-    """Yield the statements that run on import, and those within functions, but not those for type checkers alone."""
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield child
-            yield from statements(child)
-
-
 def imports(name):
-    """Return the modules of the package that a module imports."""
+    """Return the modules of the package that a module imports, also within functions and for type checkers alone."""
     found = set()
-    for node in statements(MODULES[name]):
+    for node in ast.walk(MODULES[name]):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("emorl"):
             inner = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
             found |= inner or {node.module}

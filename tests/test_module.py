@@ -287,7 +287,7 @@ def test_other_strategies_are_fine(strategy, stage):
 
 @pytest.mark.parametrize("interval", ["00:00:00:30", {"seconds": 30}])
 def test_validation_at_an_interval_of_time(interval, tmp_path):
-    check_surroundings(tiny.module(), tiny.trainer(tmp_path, val_check_interval=interval), "fit")
+    check_surroundings(tiny.network(), 35, [1], tiny.trainer(tmp_path, val_check_interval=interval), "fit")
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true", "bf16-true"])

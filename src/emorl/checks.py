@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
@@ -11,18 +12,18 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from emorl.data.datamodule import MultiObjectDataModule
 from emorl.errors import DataError
+from emorl.model import SlotModel
 from emorl.ranges import at_least
 
-if TYPE_CHECKING:
-    from emorl.module import SlotModule
 
-
-def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None:
+def check_surroundings(network: SlotModel, image_size: int, steps: Iterable[int], trainer: Trainer, stage: str) -> None:
     """Check that model, data and trainer fit together.
 
     Args:
-        module: the module.
-        trainer: its trainer.
+        network: the model.
+        image_size: side of its images, in pixels.
+        steps: the numbers of steps that it will take.
+        trainer: the trainer.
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
@@ -32,15 +33,15 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
             it; if the model cannot be trained with the precision or the strategy; if the stage would take no step; if a
             number of the trainer is out of range; or if validation would never run at its interval.
     """
-    network, strategy = module.network, trainer.strategy
+    strategy = trainer.strategy
     if strategy.root_device.type == "mps":
         raise MisconfigurationException(
             "Expected a device that supports float64, in which scores are accumulated, got mps. Set the trainer's "
             "accelerator to 'cpu'."
         )
     try:
-        for steps in (module.refinement_steps, module.test_refinement_steps):
-            network.checked_steps(steps)
+        for number in steps:
+            network.checked_steps(number)
         if stage == "fit":
             plain_ddp = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters")
             at_least(
@@ -49,27 +50,27 @@ def check_surroundings(module: SlotModule, trainer: Trainer, stage: str) -> None
             at_least(0, num_sanity_val_steps=trainer.num_sanity_val_steps)
             at_least(1, accumulate_grad_batches=trainer.accumulate_grad_batches)
             network.check_training(str(trainer.precision), unused_parameters=not plain_ddp)
-        network.decoder.grid(module.image_size, module.image_size)
+        network.decoder.grid(image_size, image_size)
     except ValueError as error:
         raise MisconfigurationException(str(error)) from error
-    _check_data(module, getattr(trainer, "datamodule", None))
+    _check_data(network, image_size, getattr(trainer, "datamodule", None))
     _check_length(trainer, stage)
     if stage == "fit":
         _check_validation(trainer, getattr(trainer, "datamodule", None))
 
 
-def _check_data(module: SlotModule, data: object) -> None:
+def _check_data(network: SlotModel, image_size: int, data: object) -> None:
     """Check that the data, if known, have the model's image size, and that K suffices for their scenes."""
-    size = getattr(data, "image_size", module.image_size)
-    if size != module.image_size:
+    size = getattr(data, "image_size", image_size)
+    if size != image_size:
         raise MisconfigurationException(
-            f"Expected data of the model's image_size, {module.image_size}, got {size}. Set both to one size."
+            f"Expected data of the model's image_size, {image_size}, got {size}. Set both to one size."
         )
     manifest = getattr(data, "manifest", None)
-    if manifest is not None and manifest.slots > module.network.num_slots:
+    if manifest is not None and manifest.slots > network.num_slots:
         raise DataError.of(
             getattr(data, "root", "data"),
-            expected=f"scenes for K = {module.network.num_slots} slots",
+            expected=f"scenes for K = {network.num_slots} slots",
             got=f"scenes of up to {manifest.max_objects} objects and a background",
             remedy=f"set num_slots to {manifest.slots} or more",
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,8 @@ from emorl.errors import DataError
 from emorl.files import atomic, to_write
 from emorl.finite import check_weights
 from emorl.model import Components, SlotModel
-from emorl.model_card import license_of
+from emorl.model_card import Trained, license_of
 from emorl.ranges import path_like
-
-if TYPE_CHECKING:
-    from emorl.pretrained import Pretrained
 
 PARTS = ("reconstruct", "encode", "decode")
 OPSET = 18  # the latest that onnxruntime-web's wasm runs in full
@@ -73,7 +70,7 @@ class _Decode(nn.Module):
 
 
 def export(
-    model: Pretrained,
+    model: Trained,
     path: str | Path,
     steps: int | None = None,
     num_slots: int | None = None,
@@ -87,7 +84,7 @@ def export(
     file contain preprocessing, K, D, version and license. Slots are posterior means, as in `Pretrained.encode`.
 
     Args:
-        model: the trained model.
+        model: the trained model, such as a `Pretrained`.
         path: a file that ends in ``.onnx`` or ``.pt2``.
         steps: iterations of Slot Attention; by default the model's.
         num_slots: number of slots K of encode and reconstruct, fixed in the files; by default the model's.
@@ -134,7 +131,7 @@ def export(
     return list(contents)
 
 
-def check_exportable(model: Pretrained, steps: int | None, name: str) -> None:
+def check_exportable(model: Trained, steps: int | None, name: str) -> None:
     """Check that inference needs no gradients of the loss.
 
     Raises:
@@ -149,7 +146,7 @@ def check_exportable(model: Pretrained, steps: int | None, name: str) -> None:
         raise DataError.of(name, expected="a model of plain tensor operations", got=reason, remedy=remedy)
 
 
-def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
+def parts(model: Trained, steps: int, num_slots: int) -> dict[str, Part]:
     """Return the methods of a model as programs, by name.
 
     >>> from emorl.pretrained import load_pretrained
@@ -175,7 +172,7 @@ def parts(model: Pretrained, steps: int, num_slots: int) -> dict[str, Part]:
     }
 
 
-def metadata(model: Pretrained, steps: int, num_slots: int, name: str) -> dict[str, str]:
+def metadata(model: Trained, steps: int, num_slots: int, name: str) -> dict[str, str]:
     """Return the metadata of a file as strings.
 
     >>> from emorl.pretrained import load_pretrained

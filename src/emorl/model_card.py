@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import emorl
 import emorl.model
+from emorl.data.transforms import Crop
 from emorl.errors import DataError
 from emorl.model.describe import describe
 from emorl.results import with_error
-
-if TYPE_CHECKING:
-    from emorl.pretrained import Pretrained
 
 PICTURE = "picture.png"
 SCORES = {"fg_ari": "FG-ARI", "ari": "ARI", "fg_miou": "FG-mIoU", "mse": "MSE"}
@@ -56,7 +54,22 @@ _OWN = "{license}. The code, emorl {version}, is under the MIT license."
 _UNNAMED = "Not specified: add it here, and as `license:` to the metadata at the top of this file"
 
 
-def model_card(model: Pretrained, repo_id: str) -> str:
+class Trained(Protocol):
+    """What a model card and an export need of a trained model, such as a `Pretrained`.
+
+    >>> from emorl.pretrained import load_pretrained
+    >>> model: Trained = load_pretrained("tetrominoes")
+    >>> model.image_size, model.crop
+    (35, 'square')
+    """
+
+    network: emorl.model.SlotModel
+    image_size: int  # side of the images that it was trained on, in pixels
+    card: dict[str, Any]  # metadata of the weights
+    crop: Crop  # of the training images
+
+
+def model_card(model: Trained, repo_id: str) -> str:
     """Return the text of a model card: the model, its usage, and the scores, training and license in its metadata.
 
     The metadata of a checkpoint contain steps, data and first weights, if recorded; users may add ``license``.

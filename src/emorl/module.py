@@ -393,7 +393,8 @@ class SlotModule(LightningModule):
 
         Checkpoints are saved as by `save_safely`; on CPU, the process is tuned.
         """
-        check_surroundings(self, self.trainer, stage)
+        steps = self.refinement_steps, self.test_refinement_steps
+        check_surroundings(self.network, self.image_size, steps, self.trainer, stage)
         save_safely(self.trainer)
         if self.trainer.strategy.root_device.type == "cpu":
             tune_cpu()
