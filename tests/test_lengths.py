@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import ReduceLROnPlateau
 
 import tiny
-from emorl.model import Geco
+from emorl.model import Geco, SlotAttention
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
@@ -34,6 +34,15 @@ def test_a_geco_that_starts_after_the_run(shards, tmp_path, caplog):
     (sentence,) = warned(shards, tmp_path, caplog, module, max_steps=2)
     assert "GECO starts after 2 steps, the run ends after 2" in sentence
     assert sentence.endswith(" Lower --model.network.geco.warm_start.")
+
+
+def test_what_a_model_of_a_user_says(shards, tmp_path, caplog):
+    class Own(SlotAttention):
+        def without_effect(self, steps):
+            return [f"annealing takes more than {steps} steps"]
+
+    module = tiny.module(network=tiny.network(cls=Own), scheduler=SHORT)
+    assert warned(shards, tmp_path, caplog, module, max_steps=2) == ["annealing takes more than 2 steps"]
 
 
 def test_epochs_that_end_before_the_steps(shards, tmp_path, caplog):

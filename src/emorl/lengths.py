@@ -32,12 +32,7 @@ def unfinished(network: SlotModel, trainer: Trainer) -> Iterator[str]:
                 f"The warm-up takes {warmup:,} steps, the run {steps:,}: the learning rate never reaches its full "
                 f"value. Lower --model.scheduler.{option}."
             )
-    geco = getattr(getattr(network, "objective", None), "geco", None)
-    if geco is not None and geco.warm_start >= steps:
-        yield (
-            f"GECO starts after {geco.warm_start:,} steps, the run ends after {steps:,}: it has no effect. Lower "
-            "--model.network.geco.warm_start."
-        )
+    yield from network.without_effect(steps)
     plateau = any(isinstance(config.scheduler, ReduceLROnPlateau) for config in trainer.lr_scheduler_configs)
     if plateau and not trainer.enable_validation:
         yield "ReduceLROnPlateau has no effect, because training runs without validation."

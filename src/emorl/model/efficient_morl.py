@@ -127,6 +127,12 @@ class EfficientMORL(SlotModel):
         return self.likelihood.constant
 
     @property
+    def kl_remedy(self) -> str:
+        """To lower ``kl_weight``, or to use GECO."""
+        lower = "lower --model.network.kl_weight"
+        return f"{lower}, or use --model.network.geco" if self.objective.geco is None else lower
+
+    @property
     def term_names(self) -> tuple[str, ...]:
         """Names of the KL terms of layers 1 .. L, whose sum is the KL of stage 0."""
         return tuple(f"kl_layers/{layer}" for layer in range(1, self.bottom_up.num_layers + 1))
@@ -272,6 +278,16 @@ class EfficientMORL(SlotModel):
                 "geco/target": torch.zeros_like(geco.zeta) + geco.goal,
             }
         return values  # type: ignore[return-value]
+
+    def without_effect(self, steps: int | float) -> list[str]:
+        """Return a sentence if GECO starts after the training."""
+        geco = self.objective.geco
+        if geco is None or geco.warm_start < steps:
+            return []
+        return [
+            f"GECO starts after {geco.warm_start:,} steps, the run ends after {steps:,}: it has no effect. Lower "
+            "--model.network.geco.warm_start."
+        ]
 
     def check_training(self, precision: str, unused_parameters: bool) -> None:
         """Check the precision, and that the strategy allows steps without the refinement network."""

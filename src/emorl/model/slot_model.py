@@ -67,6 +67,11 @@ class SlotModel(Described, ABC):
         """Constant that the nll omits for each channel-pixel, in nats."""
         return 0.0
 
+    @property
+    def kl_remedy(self) -> str:
+        """What to do if the KL outweighs the reconstruction, for warnings of training."""
+        return "lower the weight of the KL"
+
     @abstractmethod
     def forward(
         self,
@@ -157,6 +162,10 @@ class SlotModel(Described, ABC):
     def diagnostics(self, inference: Inference) -> dict[str, Tensor]:
         """Return further values that training logs in addition to the loss and the last stage's nll and KL."""
         return {}
+
+    def without_effect(self, steps: int | float) -> list[str]:
+        """Return a sentence for each setting that has no effect in a training of ``steps`` optimizer steps."""
+        return []
 
     def check_training(self, precision: str, unused_parameters: bool) -> None:
         """Check that the model can be trained with these settings.
