@@ -1,9 +1,11 @@
 """Warnings about settings that do not fit the length of a run."""
 
+import re
 from functools import partial
 
 import pytest
-from pytorch_lightning.callbacks import Timer
+import yaml
+from pytorch_lightning.callbacks import LambdaCallback, Timer
 from pytorch_lightning.cli import ReduceLROnPlateau
 
 import tiny
@@ -13,6 +15,11 @@ from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 
 SHORT = partial(WarmupCosineDecay, warmup=1)
+PAPERS = {
+    f"{file.parent.name}/{file.stem}": recipe
+    for file in sorted(tiny.CONFIGS.glob("*/*.yaml"))
+    if "emorl.optim.WarmupExponentialDecay" in str(recipe := yaml.safe_load(file.read_text()))
+}
 
 
 def warned(shards, folder, caplog, module, **arguments):
@@ -27,6 +34,17 @@ def test_a_warm_up_longer_than_the_run(scheduler, option, shards, tmp_path, capl
     (sentence,) = warned(shards, tmp_path, caplog, tiny.module(scheduler=scheduler), max_steps=2)
     assert "the run 2: the learning rate never reaches its full value" in sentence
     assert sentence.endswith(f" Lower --model.scheduler.{option}.")
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_recipe_of_a_paper_that_is_shortened(name, shards, tmp_path, caplog):
+    recipe, stop = PAPERS[name], LambdaCallback(on_train_start=lambda trainer, _: setattr(trainer, "should_stop", True))
+    module = tiny.module(scheduler=partial(WarmupExponentialDecay, **recipe["model"]["scheduler"]["init_args"]))
+    whole = warned(shards, tmp_path, caplog, module, callbacks=stop, max_steps=recipe["trainer"]["max_steps"])
+    assert whole == []
+    (sentence,) = warned(shards, tmp_path, caplog, module, callbacks=stop, max_steps=50_000)
+    assert re.search(r"halves every (100,000|301,030) steps, the run takes 50,000: it only falls to (71|89)%", sentence)
+    assert sentence.endswith(" Lower --model.scheduler.half_life and --model.scheduler.warmup_steps.")
 
 
 def test_a_geco_that_starts_after_the_run(shards, tmp_path, caplog):

@@ -55,6 +55,7 @@ def test_a_share_that_cannot_be_held_is_one_error(hold):
 def test_a_resumed_run_may_hold_the_rate_for_longer():
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     assert "hold" not in WarmupCosineDecay(optimizer, total_steps=600).state_dict()
+    assert "half_life" not in WarmupExponentialDecay(optimizer).state_dict()
 
 
 @pytest.mark.parametrize(

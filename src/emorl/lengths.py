@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Timer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from emorl.model import SlotModel
-from emorl.optim import WarmupCosineDecay
+from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,12 @@ def unfinished(network: SlotModel, trainer: Trainer) -> Iterator[str]:
             yield (
                 f"The warm-up takes {warmup:,} steps, the run {steps:,}: the learning rate never reaches its full "
                 f"value. Lower --model.scheduler.{option}."
+            )
+        elif isinstance(config.scheduler, WarmupExponentialDecay) and (half_life := config.scheduler.half_life) > steps:
+            yield (
+                f"The learning rate halves every {half_life:,.0f} steps, the run takes {steps:,}: it only falls to "
+                f"{0.5 ** (steps / half_life):.0%} of its full value. Half-life and warm-up do not scale with "
+                "max_steps. Lower --model.scheduler.half_life and --model.scheduler.warmup_steps."
             )
     yield from network.without_effect(steps)
     plateau = any(isinstance(config.scheduler, ReduceLROnPlateau) for config in trainer.lr_scheduler_configs)

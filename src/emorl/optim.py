@@ -15,6 +15,8 @@ from emorl.ranges import above, at_least, counts
 
 __all__ = ["Muon", "Warmup", "WarmupCosineDecay", "WarmupExponentialDecay", "warm_up"]
 
+_SETTINGS = "warmup_steps", "half_life", "total_steps", "hold"
+
 
 def warm_up(step: int, warmup_steps: int) -> float:
     """Return the factor of a linear warm-up, 1 / warmup_steps at step 0 and 1 from step warmup_steps - 1 on.
@@ -50,7 +52,7 @@ class Warmup(LambdaLR):
     def state_dict(self) -> dict[str, Any]:
         """Return the state without the settings."""
         state: dict[str, Any] = super().state_dict()
-        return {name: value for name, value in state.items() if name not in ("warmup_steps", "total_steps", "hold")}
+        return {name: value for name, value in state.items() if name not in _SETTINGS}
 
 
 class WarmupExponentialDecay(Warmup):
@@ -70,6 +72,7 @@ class WarmupExponentialDecay(Warmup):
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 10_000, half_life: float = 100_000.0) -> None:
         above(0, half_life=half_life)
+        self.half_life = half_life
         super().__init__(optimizer, warmup_steps, lambda step: 0.5 ** (step / half_life))
 
 
