@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
@@ -11,8 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from emorl.metrics.functional import active_slots, masks_to_labels, mean_squared_error
-from emorl.model import Inference, SlotModel, unit_range
-from emorl.module import SlotModule
+from emorl.model import Inference, unit_range
 from emorl.ranges import at_least
 from emorl.types import Batch
 
@@ -58,9 +57,8 @@ class CollapseAlarm(Callback):
     Raises:
         ValueError: if a threshold is negative or NaN.
 
-    >>> from emorl.model import SlotAttention
-    >>> measured = {"val/unused_share": 0.0, "val/largest_share": 1.0, "val/unexplained": 0.5}
-    >>> CollapseAlarm().warnings(measured, SlotAttention())
+    >>> alarm = CollapseAlarm()
+    >>> alarm.warnings({"val/unused_share": 0.0, "val/largest_share": 1.0, "val/unexplained": 0.5})
     ['one slot wins nearly every pixel: start with more refinement steps, or another seed']
     """
 
@@ -105,12 +103,11 @@ class CollapseAlarm(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn."""
         if trainer.is_global_zero and not trainer.sanity_checking:
-            measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            for warning in self.warnings(measured, cast(SlotModule, pl_module).network):
+            for warning in self.warnings({name: float(value) for name, value in trainer.callback_metrics.items()}):
                 logger.warning("step %d: %s", trainer.global_step, warning)
 
-    def warnings(self, measured: dict[str, float], network: SlotModel) -> list[str]:
-        """Return a sentence for each kind of collapse of a model that the logged values show."""
+    def warnings(self, measured: dict[str, float]) -> list[str]:
+        """Return a sentence for each kind of collapse that the logged values show."""
         found = []
         if (unused := measured["val/unused_share"]) > self.unused_share:
             remedy = "lower --model.network.num_slots, or the learning rate"
@@ -118,8 +115,8 @@ class CollapseAlarm(Callback):
         if measured["val/largest_share"] > self.largest_share:
             found.append("one slot wins nearly every pixel: start with more refinement steps, or another seed")
         if measured.get("val/kl_per_dimension", torch.inf) < self.kl_per_dimension:
-            found.append(f"the posterior is the prior: {network.kl_remedy}")
+            found.append("the posterior is the prior: lower the weight of the KL")
         if measured["val/unexplained"] > self.unexplained:
-            remedy = f", or {network.kl_remedy}" if "val/kl_per_dimension" in measured else ""
-            found.append(f"reconstructions are no better than one color per image: train longer{remedy}")
+            less = ", or lower the weight of the KL" if "val/kl_per_dimension" in measured else ""
+            found.append(f"reconstructions are no better than one color per image: train longer{less}")
         return found

@@ -127,12 +127,6 @@ class EfficientMORL(SlotModel):
         return self.likelihood.constant
 
     @property
-    def kl_remedy(self) -> str:
-        """To lower ``kl_weight``, or to use GECO."""
-        lower = "lower --model.network.kl_weight"
-        return f"{lower}, or use --model.network.geco" if self.objective.geco is None else lower
-
-    @property
     def term_names(self) -> tuple[str, ...]:
         """Names of the KL terms of layers 1 .. L, whose sum is the KL of stage 0."""
         return tuple(f"kl_layers/{layer}" for layer in range(1, self.bottom_up.num_layers + 1))

@@ -67,11 +67,6 @@ class SlotModel(Described, ABC):
         """Constant that the nll omits for each channel-pixel, in nats."""
         return 0.0
 
-    @property
-    def kl_remedy(self) -> str:
-        """What to do if the KL outweighs the reconstruction, for warnings of training."""
-        return "lower the weight of the KL"
-
     @abstractmethod
     def forward(
         self,

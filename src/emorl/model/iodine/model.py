@@ -102,11 +102,6 @@ class IODINE(SlotModel):
         self.initial = nn.Parameter(torch.empty(2 * slot_dim).uniform_(-bound, bound))  # lambda_0
         initialization()(self)
 
-    @property
-    def kl_remedy(self) -> str:
-        """To lower ``kl_weight``."""
-        return "lower --model.network.kl_weight"
-
     def forward(
         self,
         image: Tensor,
