@@ -15,6 +15,7 @@ from torch import Tensor
 
 from emorl.model import ImageNoise, Inference, Noise, PosteriorMeans, SlotModel
 from emorl.model.describe import describe
+from emorl.model.inference import encoding
 from emorl.ranges import counts
 
 Build = Callable[[], SlotModel]
@@ -25,11 +26,11 @@ EQUAL = 1e-12  # largest difference of equal slots; in small models, different s
 def check_slot_model(build: Build, size: int = 16) -> None:
     """Check that a model can be trained, tested and studied by everything in this package.
 
-    The model must accept any batch, image size, K and number of steps; be equivariant to permutations of slots, which
-    differ only by ``z0``; draw every random number from ``noise``, by name; give every parameter a gradient; be rebuilt
-    from the output of `describe`, and resume bit for bit; build no graph under ``torch.inference_mode``; and infer
-    slots that depend on the image only. Weights are enlarged first, in float64, so that every part has an effect; a
-    step in float32 must work, too.
+    The model must accept any batch, image size, K and number of steps, which has an effect; be equivariant to
+    permutations of slots, which differ only by ``z0``; draw every random number from ``noise``, by name; change every
+    parameter in training; be rebuilt from the output of `describe`, and resume bit for bit; build no graph under
+    ``torch.inference_mode``; infer slots, nll and KL that depend on the image only; and encode what it infers. Weights
+    are enlarged first, in float64, so that every part has an effect; a step in float32 must work, too.
 
     Args:
         build: builds a small model, the same each time except for its random weights.
@@ -60,6 +61,7 @@ def _check(model: SlotModel, size: int) -> None:
         _gradients,
         _no_graph,
         _encoding,
+        _steps,
         _rebuilt,
         _resumed,
         _single,
@@ -123,20 +125,21 @@ def _limits(model: SlotModel, images: Tensor) -> None:
 
 
 def _slots_alike(model: SlotModel, images: Tensor) -> None:
-    """Permuted draws of ``z0`` permute the slots, and different draws give different slots."""
+    """Permuted draws permute the values of slots, and no others; different draws of ``z0`` give different slots."""
     numbers = torch.arange(model.num_slots)
     swapped = numbers.clone()
     swapped[:2] = numbers[:2].flip(0)
     noise = _named(images)
-    found = model(images, noise=noise).stages[-1]
+    found = model(images, noise=noise)
+    values = _values(found, "inference")
     for order in (numbers.roll(1), swapped):  # all orders are sequences of these two
-        permuted = model(images, noise=lambda name, like, order=order: noise(name, like)[:, order]).stages[-1]
-        _expect(_close(permuted.slots, found.slots[:, order]), "slots in the order of their draws", "other slots")
-        same = _close(permuted.components.masks, found.components.masks[:, order])
-        _expect(same, "masks in the order of the draws", "other masks")
-        _expect(_close(permuted.loss, found.loss), "a loss that does not depend on the order of slots", permuted.loss)
-    shown = model.decode(found.slots, (images.shape[-2], images.shape[-1])).masks
-    _expect(_close(found.components.masks, shown), "the masks of the slots, as decode gives them", "others")
+        permuted = model(images, noise=lambda name, like, order=order: noise(name, like)[:, order])
+        ordered = {name: value[:, order] for name, value in values.items() if value.ndim > 1}
+        expected = "to be the same for permuted draws, up to the order of slots"
+        _expect_close(_values(permuted, "inference"), values | ordered, expected)
+    last = found.stages[-1]
+    shown = model.decode(last.slots, (images.shape[-2], images.shape[-1]))
+    _expect_close(_values(last.components, "components"), _values(shown, "components"), "to agree with decode")
     slots = model.encode(images).slots
     apart = (slots[:, 1:] - slots[:, :1]).abs().amax((0, 2))
     _expect(bool((apart > EQUAL).all()), "slots that differ by the draw named 'z0'", "equal slots")
@@ -180,23 +183,41 @@ def _no_graph(model: SlotModel, images: Tensor) -> None:
         )
 
 
+@torch.no_grad()
 def _encoding(model: SlotModel, images: Tensor) -> None:
-    """`encode` returns the last stage's slots, independent of other images in the batch."""
+    """`encode` agrees with `forward`, and an image's result does not depend on the rest of its batch."""
     evaluated = copy.deepcopy(model).eval()
-    with torch.no_grad():
-        slots = evaluated(images, noise=PosteriorMeans()).stages[-1].slots
-    _expect(_close(evaluated.encode(images).slots, slots), "the slots of forward from encode", "others")
-    _expect(_close(evaluated.encode(images[1:2]).slots, slots[1:2]), "slots that depend only on the image", "others")
-    more = model.num_slots + 1
-    _expect(evaluated.encode(images, num_slots=more).slots.shape[1] == more, f"{more} slots from encode", "others")
-    together = evaluated(images, noise=ImageNoise(torch.arange(len(images)))).stages[-1].slots
-    alone = evaluated(images[1:2], noise=ImageNoise(torch.tensor([1]))).stages[-1].slots
-    _expect(_close(together[1:2], alone), "slots that depend only on the image and its noise", "others")
-    for stage in evaluated(images, model.training_steps, noise=PosteriorMeans()).stages:
-        if stage.step >= model.min_steps:
-            fewer = evaluated(images, stage.step, noise=PosteriorMeans()).stages[-1]
-            _expect(_close(fewer.slots, stage.slots), f"stage {stage.step} as after {stage.step} steps", "another")
+    encoded = _values(evaluated.encode(images), "encoding")
+    _expect_close(encoded, _encoded(evaluated(images, noise=PosteriorMeans())), "to agree with forward")
+    alone = _values(evaluated.encode(images[-1:]), "encoding")
+    _expect_close(alone, {name: value[-1:] for name, value in encoded.items()}, "to depend only on the image")
+    indices = torch.arange(len(images))
+    batch = evaluated(images, model.training_steps, noise=ImageNoise(indices))
+    single = evaluated(images[-1:], model.training_steps, noise=ImageNoise(indices[-1:]))
+    values = _values(batch._replace(terms={}), "inference")  # a term may compare the images of a batch
+    last = {name: value[-1:] for name, value in values.items() if value.ndim > 0}
+    _expect_close(_values(single, "inference"), last, "to depend only on the image and its noise")
     _expect(evaluated.reconstruct(images).reconstruction.shape == images.shape, "images of the same size", "others")
+
+
+@torch.no_grad()
+def _steps(model: SlotModel, images: Tensor) -> None:
+    """Steps have an effect, the same in `encode`, and the stage after i steps is the result of i steps."""
+    evaluated = copy.deepcopy(model).eval()
+    least, most = model.min_steps, model.training_steps
+    more = model.num_slots + 1  # further steps may have no effect on a single slot
+    results = {steps: evaluated(images, steps, more, PosteriorMeans()) for steps in (least, most)}
+    for steps, result in results.items():
+        encoded = evaluated.encode(images, steps, more)
+        _expect(encoded.slots.shape[1] == more, f"{more} slots from encode", encoded.slots.shape[1])
+        _expect_close(_values(encoded, "encoding"), _encoded(result), f"to agree with forward, steps = {steps}")
+    differ = least == most or not torch.equal(results[least].stages[-1].slots, results[most].stages[-1].slots)
+    remedy = "Take as many steps as the call asks for; a model without steps sets training_steps to min_steps."
+    _expect(differ, f"other slots after {most} steps than after {least}", "the same", remedy)
+    for stage in results[most].stages[:-1]:
+        if stage.step >= least:
+            fewer = evaluated(images, stage.step, more, PosteriorMeans()).stages[-1]
+            _expect(_close(fewer.slots, stage.slots), f"stage {stage.step} as after {stage.step} steps", "another")
 
 
 def _rebuilt(model: SlotModel, images: Tensor) -> None:
@@ -206,11 +227,16 @@ def _rebuilt(model: SlotModel, images: Tensor) -> None:
 
 
 def _resumed(model: SlotModel, images: Tensor) -> None:
-    """Four training steps equal two steps, a checkpoint, and two more steps, bit for bit."""
+    """Four training steps change every parameter, and equal two steps, a checkpoint, and two more, bit for bit."""
     whole = _train(_twin(model), images, range(4))
     half = _train(_twin(model), images, range(2))
     resumed = _train(_twin(half[0]), images, range(2, 4), half[1].state_dict())
     ours, theirs = resumed[0].state_dict(), whole[0].state_dict()
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    # a single step may leave one: its gradient can be zero behind a gate of zero, in a warm-up, or by rounding
+    idle = [name for name, start in trained.items() if torch.equal(theirs[name], start)]
+    remedy = "Their gradients are zero: use them in the loss, or set their requires_grad to False."
+    _expect(not idle, "training to change every parameter", f"the same {idle}", remedy)
     different = [name for name in theirs if not torch.equal(ours[name], theirs[name])]
     _expect(not different, "a resumed training to repeat an uninterrupted one", f"other {different}")
 
@@ -225,11 +251,13 @@ def _single(model: SlotModel, images: Tensor) -> None:
 
 def _train(model: SlotModel, images: Tensor, steps: range, state: Any = None) -> tuple[SlotModel, torch.optim.Adam]:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    slots = max(2, model.num_slots)  # a single slot has all attention, whatever the weights are
     if state is not None:
         optimizer.load_state_dict(state)
     for step in steps:
         optimizer.zero_grad()
-        model(images, model.training_steps, noise=ImageNoise(torch.arange(len(images)), 0, step)).loss.backward()
+        noise = ImageNoise(torch.arange(len(images)), 0, step)
+        model(images, model.training_steps, slots, noise).loss.backward()
         optimizer.step()
         model.end_step()
     return model, optimizer
@@ -247,12 +275,14 @@ def _twin(model: SlotModel) -> SlotModel:
 
 
 def _enlivened(model: SlotModel) -> SlotModel:
-    """Enlarge the weights: with small initial weights, slots hardly differ."""
-    model.double()
+    """Enlarge the weights: with small initial weights slots hardly differ, and gates of zero hide what they scale."""
+    model.double().train()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
+            elif not parameter.any():
+                parameter.normal_(std=0.1)
     return model
 
 
@@ -291,6 +321,32 @@ def _close(ours: Tensor, theirs: Tensor) -> bool:
     return torch.allclose(ours, theirs.to(ours), rtol=ROUNDING, atol=ROUNDING)
 
 
-def _expect(holds: bool, expected: str, got: object) -> None:
+def _values(result: Any, name: str) -> dict[str, Tensor]:
+    """Return every tensor of an inference or a part of it by name, such as ``inference.stages[0].slots``."""
+    if isinstance(result, Tensor):
+        return {name: result}
+    if isinstance(result, dict):
+        parts = {f"{name}[{key!r}]": part for key, part in result.items()}
+    elif hasattr(result, "_fields"):  # a NamedTuple
+        parts = {f"{name}.{field}": part for field, part in result._asdict().items()}
+    elif isinstance(result, list | tuple):
+        parts = {f"{name}[{index}]": part for index, part in enumerate(result)}
+    else:
+        return {}
+    return {key: value for path, part in parts.items() for key, value in _values(part, path).items()}
+
+
+def _encoded(found: Inference) -> dict[str, Tensor]:
+    last = found.stages[-1]
+    return _values(encoding(last.posterior, last.slots, found.layers), "encoding")
+
+
+def _expect_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], expected: str) -> None:
+    for name, value in theirs.items():
+        _expect(name in ours, f"{name} {expected}", "None")
+        _expect(_close(ours[name], value), f"{name} {expected}", "other values")
+
+
+def _expect(holds: bool, expected: str, got: object, remedy: str = "See SlotModel for the contract.") -> None:
     if not holds:
-        raise AssertionError(f"Expected {expected}, got {got}. See SlotModel for the contract.")
+        raise AssertionError(f"Expected {expected}, got {got}. {remedy}")

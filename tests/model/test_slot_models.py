@@ -201,14 +201,105 @@ class Deaf(SlotAttention):
         return super().infer(image, steps, self.num_slots, noise)
 
 
+class Useless(SlotAttention):
+    """A parameter that is multiplied by zero."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.idle = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        return inference._replace(loss=inference.loss + 0 * self.idle.sum())
+
+
+class Detached(SlotAttention):
+    """A loss from which nothing is learned."""
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        nothing = 0 * sum(parameter.sum() for parameter in self.parameters())
+        return inference._replace(loss=inference.loss.detach() + nothing)
+
+
+class Recolored(SlotAttention):
+    """Colors of other slots."""
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        last = inference.stages[-1]
+        other = last.components._replace(rgb=last.components.rgb.flip(1))
+        return inference._replace(stages=[*inference.stages[:-1], last._replace(components=other)])
+
+
+class Distracted(SlotAttention):
+    """Attention of other slots."""
+
+    def iterate(self, *args):
+        return [layer._replace(attention=layer.attention.flip(1)) for layer in super().iterate(*args)]
+
+
+class Astray(SlotAttention):
+    """Attention of other slots from encode."""
+
+    def infer(self, *args):
+        found = super().infer(*args)
+        return found._replace(attention=found.attention.flip(1))
+
+
+class Stuck(SlotAttention):
+    """The same number of iterations, whatever it is called with."""
+
+    def iterate(self, image, steps, num_slots, noise):
+        return super().iterate(image, 3, num_slots, noise)
+
+
+class Hasty(SlotAttention):
+    """The same number of iterations from encode, whatever it is asked for."""
+
+    def infer(self, image, steps, num_slots, noise):
+        return super().infer(image, 3, num_slots, noise)
+
+
+class Unrefined(EfficientMORL):
+    """No refinement from encode, whatever it is asked for."""
+
+    def infer(self, image, steps, num_slots, noise):
+        return super().infer(image, 0, num_slots, noise)
+
+
+class Wide(EfficientMORL):
+    """Standard deviations from encode that depend on the batch."""
+
+    def infer(self, *args):
+        found = super().infer(*args)
+        return found._replace(scale=len(found.scale) * found.scale)
+
+
+class Averaged(EfficientMORL):
+    """The nll of the batch instead of that of each image."""
+
+    def stage(self, *args):
+        stage = super().stage(*args)
+        return stage._replace(nll=stage.nll.mean().expand_as(stage.nll))
+
+
+class Swapped(EfficientMORL):
+    """The KL of other images."""
+
+    def stage(self, *args):
+        stage = super().stage(*args)
+        return stage._replace(kl=stage.kl.flip(0))
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        (Cyclic, "order of their draws"),
+        (Cyclic, "slots to be the same for permuted draws"),
         (Centered, "depend only on the image and its noise"),
-        (Flipped, "masks in the order of the draws"),
+        (Flipped, "log_masks to be the same for permuted draws"),
         (Deaf, "4 slots from encode"),
-        (Numbered, "order of their draws"),
+        (Numbered, "slots to be the same for permuted draws"),
         (Crowded, "depend only on the image"),
         (Restless, "random numbers only from noise"),
         (Idle, "gradient of every parameter"),
@@ -220,11 +311,22 @@ class Deaf(SlotAttention):
         (Rescaled, "mean_nll, the mean of nll"),
         (Zero, "a first stage of no steps"),
         (Late, "a last layer with the slots of the stage of no steps"),
+        (Useless, r"training to change every parameter, got the same \['idle'\]. Their gradients are zero"),
+        (Detached, "training to change every parameter"),
+        (Recolored, "rgb to be the same for permuted draws"),
+        (Distracted, r"layers\[0\].attention to be the same for permuted draws"),
+        (Astray, "encoding.attention to agree with forward, got other values"),
+        (Stuck, "other slots after 3 steps than after 1, got the same. Take as many steps"),
+        (Hasty, "encoding.slots to agree with forward, steps = 1"),
+        (Unrefined, "encoding.slots to agree with forward, steps = 3"),
+        (Wide, "encoding.scale to agree with forward"),
+        (Averaged, r"stages\[0\].nll to depend only on the image"),
+        (Swapped, r"stages\[0\].kl to depend only on the image"),
     ],
 )
 def test_a_model_that_breaks_the_contract_is_told_how(broken, told):
     with pytest.raises(AssertionError, match=told):
-        check_slot_model(partial(broken, **SIZES))
+        check_slot_model(partial(broken, **SIZES), 8)
 
 
 def test_a_part_that_is_not_trained_needs_no_gradient():
@@ -234,6 +336,50 @@ def test_a_part_that_is_not_trained_needs_no_gradient():
         return model
 
     check_slot_model(frozen)
+
+
+class Gated(SlotAttention):
+    """Iterations that have no effect before the first step of training."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.gate = torch.nn.Parameter(torch.zeros(()))
+
+    def iterate(self, image, steps, num_slots, noise):
+        start = noise("z0", image.new_zeros(len(image), num_slots, self.slot_dim))
+        layers = super().iterate(image, steps, num_slots, lambda *_: start)
+        return [layer._replace(slots=start + self.gate * layer.slots) for layer in layers]
+
+
+class Once(SlotAttention):
+    """A model without steps."""
+
+    default_steps = training_steps = 1
+
+    def iterate(self, image, steps, num_slots, noise):
+        return super().iterate(image, 1, num_slots, noise)
+
+
+class Contrasted(SlotAttention):
+    """A term that compares the images of a batch."""
+
+    term_names = ("contrast",)
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        mean = inference.stages[-1].slots.mean(1)
+        contrast = (mean @ mean.mT).logsumexp(1)
+        return inference._replace(terms={"contrast": contrast}, loss=inference.loss + contrast.mean())
+
+
+@pytest.mark.parametrize("num_slots", [1, 2])
+@pytest.mark.parametrize("unusual", [SlotAttention, Gated, Once, Contrasted])
+def test_unusual_models_keep_the_contract(unusual, num_slots):
+    check_slot_model(partial(unusual, num_slots=num_slots, slot_dim=8, feature_dim=8), 8)
+
+
+def test_a_model_built_for_evaluation_keeps_the_contract():
+    check_slot_model(lambda: EfficientMORL(**SIZES).eval(), 8)
 
 
 @pytest.mark.parametrize("name", ["efficient_morl", "slot_attention"])
@@ -263,7 +409,7 @@ def test_a_decoder_may_have_a_part_that_it_does_not_use():
 @pytest.mark.parametrize("num_slots", [2, 3])
 @pytest.mark.parametrize("width", [4, 8])
 def test_few_slots_that_know_their_number_are_told(num_slots, width):
-    with pytest.raises(AssertionError, match="order of their draws"):
+    with pytest.raises(AssertionError, match="slots to be the same for permuted draws"):
         check_slot_model(partial(Numbered, num_slots=num_slots, slot_dim=width, feature_dim=4), 8)
 
 

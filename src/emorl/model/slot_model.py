@@ -31,13 +31,16 @@ class SlotModel(Described, ABC):
 
     `emorl.testing.check_slot_model` checks that
 
-    - slots are exchangeable;
+    - slots are exchangeable, with their colors, masks and attention; losses and scores do not depend on their order;
     - batch size, image size, K and the number of steps are arguments of the call;
     - all random numbers come from ``noise`` under distinct names, and ``z0`` breaks the symmetry between slots
       (`PosteriorMeans` sets all other draws to zero);
     - the stage after i steps equals the result of i steps, and if ``min_steps`` is 0 the first stage is that of 0
       steps;
-    - in evaluation an image's slots do not depend on the rest of its batch;
+    - ``training_steps`` steps give other slots than ``min_steps``, where these are different numbers;
+    - `encode` agrees with `forward`, for any number of steps;
+    - every parameter changes in training;
+    - in evaluation an image's slots, nll and KL do not depend on the rest of its batch;
     - results are detached from the graph under ``torch.inference_mode``.
 
     >>> from emorl.model import SlotAttention
