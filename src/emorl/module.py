@@ -33,7 +33,7 @@ from emorl.lengths import warn_of_lengths
 from emorl.model import EfficientMORL, ImageNoise, Inference, Noise, PosteriorMeans, SlotModel, unit_range
 from emorl.model.describe import describe, difference
 from emorl.model.draws import best_of, checked_draws
-from emorl.model.inference import encoding
+from emorl.model.inference import encoded
 from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.provenance import record_of, training
 from emorl.ranges import counts, whole
@@ -310,9 +310,9 @@ class SlotModule(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
         """Decompose a batch."""
-        last = self.test_inference(batch, self.test_refinement_steps, means=True).stages[-1]
+        inference = self.test_inference(batch, self.test_refinement_steps, means=True)
+        last, found = inference.stages[-1], encoded(inference)
         real = batch["index"] >= 0
-        found = encoding(last.posterior, last.slots, [])
         tensors = (
             unit_range(batch["image"]),
             found.slots,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emorl.model import ImageNoise, Inference, Noise, PosteriorMeans, SlotModel
 from emorl.model.describe import describe
-from emorl.model.inference import encoding
+from emorl.model.inference import encoded
 from emorl.ranges import counts
 
 Build = Callable[[], SlotModel]
@@ -187,10 +187,11 @@ def _no_graph(model: SlotModel, images: Tensor) -> None:
 def _encoding(model: SlotModel, images: Tensor) -> None:
     """`encode` agrees with `forward`, and an image's result does not depend on the rest of its batch."""
     evaluated = copy.deepcopy(model).eval()
-    encoded = _values(evaluated.encode(images), "encoding")
-    _expect_close(encoded, _encoded(evaluated(images, noise=PosteriorMeans())), "to agree with forward")
+    together = _values(evaluated.encode(images), "encoding")
+    forward = _values(encoded(evaluated(images, noise=PosteriorMeans())), "encoding")
+    _expect_close(together, forward, "to agree with forward")
     alone = _values(evaluated.encode(images[-1:]), "encoding")
-    _expect_close(alone, {name: value[-1:] for name, value in encoded.items()}, "to depend only on the image")
+    _expect_close(alone, {name: value[-1:] for name, value in together.items()}, "to depend only on the image")
     indices = torch.arange(len(images))
     batch = evaluated(images, model.training_steps, noise=ImageNoise(indices))
     single = evaluated(images[-1:], model.training_steps, noise=ImageNoise(indices[-1:]))
@@ -208,9 +209,10 @@ def _steps(model: SlotModel, images: Tensor) -> None:
     more = model.num_slots + 1  # further steps may have no effect on a single slot
     results = {steps: evaluated(images, steps, more, PosteriorMeans()) for steps in (least, most)}
     for steps, result in results.items():
-        encoded = evaluated.encode(images, steps, more)
-        _expect(encoded.slots.shape[1] == more, f"{more} slots from encode", encoded.slots.shape[1])
-        _expect_close(_values(encoded, "encoding"), _encoded(result), f"to agree with forward, steps = {steps}")
+        found = evaluated.encode(images, steps, more)
+        _expect(found.slots.shape[1] == more, f"{more} slots from encode", found.slots.shape[1])
+        forward = _values(encoded(result), "encoding")
+        _expect_close(_values(found, "encoding"), forward, f"to agree with forward, steps = {steps}")
     differ = least == most or not torch.equal(results[least].stages[-1].slots, results[most].stages[-1].slots)
     remedy = "Take as many steps as the call asks for; a model without steps sets training_steps to min_steps."
     _expect(differ, f"other slots after {most} steps than after {least}", "the same", remedy)
@@ -298,19 +300,13 @@ def _renders(model: SlotModel, height: int, width: int) -> bool:
     return True
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
-    """Yield every tensor of nested tuples, lists and dictionaries.
+def tensors(value: Any) -> list[Tensor]:
+    """Return every tensor of nested tuples, lists and dictionaries.
 
     >>> [value.numel() for value in tensors({"a": torch.zeros(2), "b": [torch.zeros(3), "text"]})]
     [2, 3]
     """
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from tensors(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors(item)
+    return list(_values(value).values())
 
 
 def _same(ours: Inference, theirs: Inference) -> bool:
@@ -321,7 +317,7 @@ def _close(ours: Tensor, theirs: Tensor) -> bool:
     return torch.allclose(ours, theirs.to(ours), rtol=ROUNDING, atol=ROUNDING)
 
 
-def _values(result: Any, name: str) -> dict[str, Tensor]:
+def _values(result: Any, name: str = "") -> dict[str, Tensor]:
     """Return every tensor of an inference or a part of it by name, such as ``inference.stages[0].slots``."""
     if isinstance(result, Tensor):
         return {name: result}
@@ -334,11 +330,6 @@ def _values(result: Any, name: str) -> dict[str, Tensor]:
     else:
         return {}
     return {key: value for path, part in parts.items() for key, value in _values(part, path).items()}
-
-
-def _encoded(found: Inference) -> dict[str, Tensor]:
-    last = found.stages[-1]
-    return _values(encoding(last.posterior, last.slots, found.layers), "encoding")
 
 
 def _expect_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], expected: str) -> None:

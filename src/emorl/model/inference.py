@@ -97,3 +97,9 @@ def encoding(posterior: Gaussian | None, slots: Tensor, layers: list[Layer]) -> 
     if posterior is None:
         return Encoding(slots, None, attention)
     return Encoding(posterior.mean, posterior.std, attention)
+
+
+def encoded(inference: Inference) -> Encoding:
+    """Return the encoding of the last stage of an inference."""
+    last = inference.stages[-1]
+    return encoding(last.posterior, last.slots, inference.layers)

@@ -14,7 +14,7 @@ from torch import Tensor
 from emorl.model.decoder import Components, Decoder
 from emorl.model.describe import Described
 from emorl.model.draws import best_of, checked_draws
-from emorl.model.inference import Encoding, Inference, Reconstruction, encoding
+from emorl.model.inference import Encoding, Inference, Reconstruction, encoded
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
 from emorl.model.recording import has_values
 from emorl.ranges import whole
@@ -89,8 +89,7 @@ class SlotModel(Described, ABC):
 
     def infer(self, image: Float[Tensor, "batch 3 h w"], steps: int, num_slots: int, noise: Noise) -> Encoding:
         """Return the slots; override it if they cost less than `forward`."""
-        inference = self(image, steps, num_slots, noise)
-        return encoding(inference.stages[-1].posterior, inference.stages[-1].slots, inference.layers)
+        return encoded(self(image, steps, num_slots, noise))
 
     def encode(
         self, images: Tensor, steps: int | None = None, num_slots: int | None = None, draws: int = 1
@@ -119,7 +118,7 @@ class SlotModel(Described, ABC):
         if checked_draws(draws) == 1:
             return self.infer(image, steps, num_slots, PosteriorMeans())
         best = best_of(draws, lambda number: self(image, steps, num_slots, PosteriorMeans(number)), image)
-        return encoding(best.stages[-1].posterior, best.stages[-1].slots, best.layers)
+        return encoded(best)
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Render any number of slots at ``size`` = (height, width) in pixels.

@@ -14,7 +14,7 @@ from emorl.evaluation.outputs import write_figure
 from emorl.evaluation.report.page import Picture, Section
 from emorl.evaluation.representation.activeness import activeness
 from emorl.evaluation.representation.traversal import sweep_values, traversal, traversal_figure
-from emorl.model.inference import encoding
+from emorl.model.inference import encoded
 from emorl.module import SlotModule
 
 SHOWN = 3  # dimensions
@@ -48,5 +48,4 @@ def traversals(module: SlotModule, scenes: Scenes, place: int, out: Path) -> Sec
 
 
 def _slots(module: SlotModule, scenes: Scenes, places: Sequence[int]) -> Float[Tensor, "scenes slots dim"]:
-    last = infer(module, scenes.batch(places), module.test_refinement_steps).stages[-1]
-    return encoding(last.posterior, last.slots, []).slots
+    return encoded(infer(module, scenes.batch(places), module.test_refinement_steps)).slots

@@ -23,7 +23,7 @@ from emorl.evaluation.representation.matching import MIN_PIXELS, Codes, Matches,
 from emorl.evaluation.representation.probe import PROBES, probe, probe_figure, probe_table
 from emorl.evaluation.representation.traversal import animation, sweep_values, traversal, traversal_figure, write_gif
 from emorl.metrics.functional import masks_to_labels
-from emorl.model.inference import encoding
+from emorl.model.inference import encoded
 from emorl.module import SlotModule
 
 _COUNT, _FIRST = PositiveInt(320), NonNegativeInt(0)
@@ -134,9 +134,9 @@ def read(
     """
     slots, labels = [], []
     for batch in scenes.batches("slots"):
-        last = infer(module, batch, steps).stages[-1]
-        slots.append(encoding(last.posterior, last.slots, []).slots)
-        labels.append(masks_to_labels(last.components.log_masks).cpu())
+        inference = infer(module, batch, steps)
+        slots.append(encoded(inference).slots)
+        labels.append(masks_to_labels(inference.stages[-1].components.log_masks).cpu())
     return torch.cat(slots), torch.cat(labels)
 
 
