@@ -79,7 +79,7 @@ def test_a_run_with_any_checkpoint_is_not_overwritten(place, name, tmp_path):
 
 def test_a_run_without_a_checkpoint_may_start_again_but_no_other_one_in_its_folder(tmp_path):
     """As a job that is killed before its first checkpoint, and requeued."""
-    (tmp_path / "config.yaml").write_text(record(seed="1").training.text)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(record(seed="1").training, sort_keys=False))
     begin(tmp_path, seed="1")
     with pytest.raises(MisconfigurationException, match="a run with other options"):
         begin(tmp_path, seed="2")

@@ -13,7 +13,6 @@ import tiny
 import warm
 from emorl.pretrained import Pretrained
 
-SMALL = {"four_slots": (4, 35), "six_slots": (6, 64)}  # name: K and side of the images in pixels
 SYSTEM = ("chromium", "chromium-browser", "google-chrome")  # if Playwright has no browser installed
 
 
@@ -29,31 +28,20 @@ def module(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """The folder of the small models `SMALL`; shipped weights for images of 64 pixels take a browser many seconds."""
+    """The folder of a small model; shipped weights for images of 64 pixels take a browser many seconds."""
     folder = tmp_path_factory.mktemp("models")
-    for name, (slots, size) in SMALL.items():
-        network = tiny.network(num_slots=slots, slot_dim=24, num_layers=1)
-        Pretrained(tiny.lively(network), size, {}).eval().save_pretrained(folder / name)
+    network = tiny.network(num_slots=6, slot_dim=24, num_layers=1)
+    Pretrained(tiny.lively(network), 64, {}).eval().save_pretrained(folder / "six_slots")
     return folder
 
 
 @pytest.fixture(scope="session")
-def explorer(module, models, tmp_path_factory):
-    """Write a page as ``emorl explore MODEL ... --out`` does; return its folder."""
-
-    def explorer(*names):
-        folder = tmp_path_factory.mktemp("explorer") / "site"
-        ended = module("emorl", "explore", *names, "--out", folder, cwd=models)
-        assert (ended.returncode, ended.stderr) == (0, "")
-        return folder
-
-    return explorer
-
-
-@pytest.fixture(scope="session")
-def site(explorer):
-    """The page with shipped weights and a small model."""
-    return explorer("tetrominoes", "six_slots")
+def site(module, models, tmp_path_factory):
+    """The page with a small model and shipped weights, as ``emorl explore MODEL ... --out`` writes it."""
+    folder = tmp_path_factory.mktemp("explorer") / "site"
+    ended = module("emorl", "explore", "six_slots", "tetrominoes", "--out", folder, cwd=models)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return folder
 
 
 @pytest.fixture(scope="session")

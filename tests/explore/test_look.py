@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from background import serving
 from PIL import Image
 from visitor import Visitor
 
@@ -20,18 +19,6 @@ LONG = "IMG_20260506_a_long_name_of_a_photograph_from_a_phone_1234567890.png"
 def audit(page):
     """Return what makes the page hard to read or to use."""
     return page.evaluate(AUDIT, FINGER if page.viewport_size["width"] < 500 else 0)
-
-
-@pytest.fixture(scope="session")
-def site(explorer):
-    """The page with small models: its look does not depend on what they compute."""
-    return explorer("four_slots", "six_slots")
-
-
-@pytest.fixture(scope="session")
-def address(site):
-    with serving(site) as found:
-        yield found
 
 
 @pytest.fixture
@@ -48,7 +35,7 @@ def opened(browser):
         context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme", "model"), [(360, "light", "six_slots"), (1280, "dark", "four_slots")])
+@pytest.mark.parametrize(("width", "scheme", "model"), [(360, "light", "six_slots"), (1280, "dark", "Tetrominoes")])
 def test_everything_is_readable_and_within_reach_in_every_state(opened, address, tmp_path, width, scheme, model):
     page = opened(viewport={"width": width, "height": 800}, color_scheme=scheme)
     visitor = Visitor(page, address, model)
@@ -72,44 +59,32 @@ def test_everything_is_readable_and_within_reach_in_every_state(opened, address,
     assert audit(page) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["A model of a name that is longer than a phone is wide", "runs/v/" + 5 * "deep/" + "last.ckpt"]
-)
-def test_long_names_of_models_fit_a_phone(opened, address, name):
+def test_long_names_of_models_fit_a_phone(opened, address):
+    names = "A model of a name that is longer than a phone is wide", "runs/v/" + 5 * "deep/" + "last.ckpt"
     page = opened(viewport={"width": 360, "height": 800})
-    page.route("**/meta.json", lambda route: route.fulfill(json=renamed(route.fetch().json(), name)))
-    Visitor(page, address, name)
-    assert audit(page) == []
-
-
-def renamed(meta, name):
-    """Return meta.json with another title for its first model."""
-    meta["models"][0]["title"] = name
-    return meta
-
-
-def test_a_message_remains_until_the_next_action(opened, address, tmp_path):
-    page = opened()
+    page.route("**/meta.json", lambda route: route.fulfill(json=renamed(route.fetch().json(), names)))
     visitor = Visitor(page, address)
-    visitor.click("#hide")
-    assert "hole" in page.locator("#status").inner_text()
-    (tmp_path / "notes.png").write_text("no image")
-    page.locator("input[type=file]").first.set_input_files(tmp_path / "notes.png")
-    page.wait_for_selector("#message:not([hidden])")
-    visitor.card(1, 0)
-    assert not page.locator("#message").is_visible()
-    assert page.locator("#status").inner_text() == ""
+    for name in names:
+        visitor.open(name)
+        assert audit(page) == []
+
+
+def renamed(meta, names):
+    """Return meta.json with other titles."""
+    for model, name in zip(meta["models"], names, strict=True):
+        model["title"] = name
+    return meta
 
 
 def test_it_says_that_it_loads_and_takes_no_actions_meanwhile(opened, address):
     page, held = opened(viewport={"width": 390, "height": 800}), []
     page.route("**/models/0/encode.onnx", lambda route: held.append(route))
     page.goto(address)
-    page.wait_for_selector("text=Loading four_slots…")
+    page.wait_for_selector("text=Loading six_slots…")
     assert page.locator("#about").bounding_box()["y"] < 800, "without scrolling"
     assert page.evaluate("document.querySelector('main').inert")
     held[0].continue_()
-    page.wait_for_selector("text=EfficientMORL: 4 slots")
+    page.wait_for_selector("text=EfficientMORL: 6 slots")
     assert not page.evaluate("document.querySelector('main').inert")
 
 

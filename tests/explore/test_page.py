@@ -14,7 +14,7 @@ from emorl import load_pretrained
 
 pytestmark = pytest.mark.slow
 
-MODELS = {"Tetrominoes": "tetrominoes", "six_slots": "six_slots"}  # names by their titles on the page
+MODELS = {"six_slots": "six_slots", "Tetrominoes": "tetrominoes"}  # names by their titles on the page
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_a_slider_changes_one_number_of_one_slot(visitor, site):
     before, pictures = visitor.state(), [visitor.picture(scene) for scene in (0, 1)]
     visitor.slide("#dimensions .row:first-child input", 1)
     after = visitor.state()
-    first = json.loads((site / "meta.json").read_text())["models"][0]["dimensions"][0]
+    first = json.loads((site / "meta.json").read_text())["models"][1]["dimensions"][0]
     changed = [
         (scene, slot, index)
         for scene in (0, 1)
@@ -312,6 +312,18 @@ def test_a_wrong_file_gives_one_sentence_and_changes_nothing(visitor, case):
     assert not visitor.page.locator("#message").is_visible()
 
 
+def test_a_message_remains_until_the_next_action(visitor, tmp_path):
+    page = visitor.page
+    visitor.click("#hide")
+    assert "hole" in page.locator("#status").inner_text()
+    (tmp_path / "notes.png").write_text("no image")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "notes.png")
+    page.wait_for_selector("#message:not([hidden])")
+    visitor.card(1, 0)
+    assert not page.locator("#message").is_visible()
+    assert page.locator("#status").inner_text() == ""
+
+
 def test_picture_and_slots_are_saved(visitor):
     with visitor.page.expect_download() as download:
         visitor.page.get_by_role("button", name="Save picture").first.click()
@@ -388,7 +400,7 @@ def test_no_other_server_is_contacted_and_no_network_is_needed_after_loading(bro
     visitor.click("#models button:nth-child(2)")
     visitor.page.wait_for_selector("#models button:nth-child(2)[aria-pressed=true]")
     visitor.wait()
-    assert visitor.picture(0).shape == (64, 64, 4)
+    assert visitor.picture(0).shape == (35, 35, 4)
     visitor.slide("#dimensions .row:first-child input", 0.2)
     assert not visitor.page.locator("#message").is_visible()
     context.close()
@@ -399,7 +411,7 @@ def test_a_missing_model_is_reported_and_the_first_remains(browser, address):
     page = context.new_page()
     page.route("**/models/1/decode.onnx", lambda route: route.fulfill(status=404))
     visitor = Visitor(page, address)
-    visitor.page.get_by_role("button", name="six_slots").click()
+    visitor.page.get_by_role("button", name="Tetrominoes").click()
     visitor.page.wait_for_selector("#message:not([hidden])")
     assert "models/1/decode.onnx is missing on the server." in visitor.message()
     visitor.wait()

@@ -1,4 +1,4 @@
-"""Compares recorded programs of a shipped model with the model.
+"""Compares recorded programs of a small model with the model.
 
 ``python recorded.py WAY DRAWS [WAY DRAWS ...]`` does it without pytest, whose checks of shapes dynamo cannot trace.
 """
@@ -13,8 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim, export
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from emorl.model import EfficientMORL
-from emorl.pretrained import load_pretrained
+import tiny
 
 
 class Reconstruct(nn.Module):
@@ -53,8 +52,7 @@ def compare_numbers_of_slots():
     """Export small models of one slot, and of several that work on groups of images."""
     images = torch.rand(3, 3, 12, 12)
     for num_slots, decode_chunk in ((1, None), (4, 2)):
-        sizes = {"num_slots": num_slots, "slot_dim": 8, "feature_dim": 8, "decode_chunk": decode_chunk}
-        program = Reconstruct(EfficientMORL(**sizes).eval())
+        program = Reconstruct(tiny.network(num_slots=num_slots, decode_chunk=decode_chunk).eval())
         recorded = exported(program, images[:2], strict=False)
         with torch.no_grad():
             compare(recorded(images), program(images))
@@ -66,17 +64,17 @@ def compare(found, expected):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
-def shipped(draws=1):
-    """Return the program of a shipped model, three images, and what it gives for one, two and three of them."""
-    program = Reconstruct(load_pretrained("tetrominoes"), draws)
-    images = torch.rand(3, 3, *[program.model.image_size] * 2, generator=torch.Generator().manual_seed(0))
+def small(draws=1):
+    """Return the program of a model of two layers, three images, and what it gives for one, two and three of them."""
+    program = Reconstruct(tiny.lively(tiny.network(num_layers=2)).eval(), draws)
+    images = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return program, images, {batch: program(images[:batch]) for batch in (1, 2, 3)}
 
 
 def compare_way(way, draws):
     """Record two images, and compare the program on other batches."""
-    program, images, expected = shipped(draws)
+    program, images, expected = small(draws)
     recorded = WAYS[way](program, images[:2])  # with gradients enabled, as a user may well leave them
     for batch in (2, 3, 1, 3):
         with torch.no_grad():
@@ -85,7 +83,7 @@ def compare_way(way, draws):
 
 def compare_shapes():
     """Run the model on tensors without data."""
-    program, images, expected = shipped()
+    program, images, expected = small()
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad():
         with mode:

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
@@ -37,16 +38,15 @@ class RunRecord(SaveConfigCallback):
     >>> from pytorch_lightning.cli import LightningArgumentParser
     >>> parser = LightningArgumentParser()
     >>> _ = parser.add_argument("--ckpt_path", type=str | None)
-    >>> RunRecord(parser, parser.parse_args(["--ckpt_path", "last.ckpt"])).other.text
-    'ckpt_path: last.ckpt\n'
+    >>> RunRecord(parser, parser.parse_args(["--ckpt_path", "last.ckpt"])).other
+    {'ckpt_path': 'last.ckpt'}
     """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
         self.source = config.ckpt_path
-        again = config.clone()
-        again.ckpt_path = None  # the command that reproduces a run does not resume it
-        self.other = Record.of(parser, config)
-        self.training = self.other if self.source is None else Record.of(parser, again)
+        # Plain data, which can be sent to other processes in contrast to a parser.
+        self.other = json.loads(parser.dump(config, skip_none=False, format="json"))
+        self.training = self.other | {"ckpt_path": None}  # the command that reproduces a run does not resume it
         self.held = ExitStack()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -89,7 +89,7 @@ class RunRecord(SaveConfigCallback):
             told = f"got that of {path}. To resume that run, give --ckpt_path {path}; {remedy}."
             return f"Expected a new folder for a new run, {told}"
         config = self.folder / CONFIG
-        if config.exists() and config.read_bytes() != self.training.text.encode():  # a killed run may start again
+        if config.exists() and config.read_bytes() != _text(self.training).encode():  # a killed run may start again
             told = f"got that of {config}, a run with other options. Give {other}, or delete that run's folder."
             return f"Expected a new folder for a new run, {told}"
         return None
@@ -119,15 +119,15 @@ class RunRecord(SaveConfigCallback):
         """Unlock the folder."""
         self.held.close()
 
-    def _write(self, trainer: Trainer, record: Record) -> None:
+    def _write(self, trainer: Trainer, record: dict[str, Any]) -> None:
         if not trainer.is_global_zero:
             return
         found = versions(trainer)
-        for name, text in ((CONFIG, record.text), ("versions.json", json.dumps(found, indent=2) + "\n")):
+        for name, text in ((CONFIG, _text(record)), ("versions.json", json.dumps(found, indent=2) + "\n")):
             with atomic(self.folder / name) as stream:
                 stream.write(text.encode())
         for logger in trainer.loggers:
-            logger.log_hyperparams({**by_class(record.content), "versions": found})
+            logger.log_hyperparams({**by_class(record), "versions": found})
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -135,17 +135,9 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.ckpt"), key=lambda path: (path.name != "last.ckpt", path.name))
 
 
-class Record(NamedTuple):
-    """A configuration as text and as plain data, which can be sent to other processes in contrast to a parser."""
-
-    text: str
-    content: dict[str, Any]
-
-    @classmethod
-    def of(cls, parser: LightningArgumentParser, config: Namespace) -> Record:
-        """Return the record of a configuration."""
-        text, content = (parser.dump(config, skip_none=False, format=kind) for kind in ("parser_mode", "json"))
-        return cls(text, json.loads(content))
+def _text(record: dict[str, Any]) -> str:
+    """Return the content of ``config.yaml``."""
+    return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
 
 def by_class(value: Any) -> Any:
