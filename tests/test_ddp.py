@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import ConstantLR
 
 import tiny
 import warm
-from emorl.callbacks import RefinementCurriculum
+from emorl.callbacks import AveragedWeights, RefinementCurriculum
+from emorl.cli import build
 from emorl.model import ImageNoise
 
 pytestmark = pytest.mark.slow
@@ -75,6 +76,17 @@ def steps(shards, folder, name, batch_size, **arguments):
     return torch.cat([p.detach().flatten() for p in module.network.parameters()])
 
 
+def commanded(shards, folder):
+    """Train as ``emorl fit`` does, by a recipe that averages the weights; return the trained weights."""
+    small = ("--model.image_size=16", *(f"--model.network.init_args.{name}=8" for name in ("slot_dim", "feature_dim")))
+    trainer = ("devices=2", f"strategy={STRATEGY}", "accelerator=cpu", "logger=false", f"default_root_dir={folder}/run")
+    options = (f"--data.root={shards}", *small, *(f"--trainer.{option}" for option in trainer))
+    cli = build(["fit", "-c", "tetrominoes-fast", "-c", "smoke", *options])
+    assert any(isinstance(callback, AveragedWeights) for callback in cli.trainer.callbacks)
+    cli.run()
+    return torch.cat([parameter.detach().flatten() for parameter in cli.model.parameters()])
+
+
 def images():
     return torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -90,6 +102,7 @@ def work(rank, four, shards, folder):
         "test": evaluated(shards, folder, **two),
         "train": trained(four, folder, 2, **two),
         **{name: steps(four, folder, name, 2, strategy="ddp", devices=2) for name in BASELINES},
+        "command": commanded(shards, folder),
     }
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -148,3 +161,8 @@ def test_two_processes_train_the_baselines_as_one_does(two, four, tmp_path, name
     assert moved.norm() > 1e-4
     for results in two:
         assert (results[name] - start - moved).norm() < 1e-3 * moved.norm()
+
+
+def test_two_processes_train_by_a_recipe_that_averages_weights(two, tmp_path):
+    assert torch.equal(two[0]["command"], two[1]["command"])
+    assert two[0]["command"].isfinite().all()

@@ -89,6 +89,12 @@ def test_a_perturbed_file_fails(check_golden, content, tmp_path, name, where, ch
     assert check_golden.main([str(file)]) == 1
 
 
+def test_a_file_that_is_not_there_is_one_line(check_golden, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        check_golden.main([str(tmp_path / "a.json")])
+    assert capsys.readouterr().err.endswith("a.json: expected a golden file, got no file; check the path\n")
+
+
 def test_one_bad_file_fails_all(check_golden, content, tmp_path):
     perturbed = copy.deepcopy(content["a_zero_steps"])
     perturbed["steps"][0]["total_loss"] += 1.0

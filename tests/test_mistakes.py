@@ -62,6 +62,11 @@ EMORL = [
         "--model.network: expected a class, got 'SlotAttenton'; did you mean SlotAtte",
     ),
     ("fit --model.network emorl.model.SlotAttenton", "did you mean emorl.model.SlotAttention?"),
+    (
+        "fit --model.network mine.Model",
+        "'mine.Model': there is no module mine; put the folder of mine on PYTHONPATH",
+    ),
+    ("fit --model.network SlotModl", "got 'SlotModl'; give "),
     ("fit --model.network.decoder SmalDecoder", "--model.network.decoder: expected a class, got 'SmalDecoder'; did"),
     ("fit --model.optimizer torch.optim.Adm", "got 'torch.optim.Adm'; did you mean torch.optim.Adam?"),
     ("fit --model.optimizer torch.optm.Adam", "got 'torch.optm.Adam'; did you mean Adam?"),

@@ -60,6 +60,13 @@ def test_what_a_checkpoint_decides_is_not_asked_otherwise(change, told, checkpoi
         train(shards, tmp_path, 4, resume=checkpoint, **change)
 
 
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_a_checkpoint_of_another_model_is_named(stage, checkpoint, shards, tmp_path):
+    trainer, module = tiny.trainer(tmp_path, max_steps=4), tiny.module(network=tiny.FAMILY["slot_attention"]())
+    with pytest.raises(DataError, match="expected a checkpoint of SlotAttention, got one of EfficientMORL"):
+        getattr(trainer, stage)(module, datamodule=tiny.data(shards), ckpt_path=checkpoint)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -284,6 +284,9 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--float32", action="store_true", help="compute in float32, with wider tolerances")
     options = parser.parse_args(args)
+    for path in options.files:
+        if not path.is_file():
+            parser.error(f"{path}: expected a golden file, got no file; check the path")
     print(f"{'largest relative error of':32} values   gradients later steps")
     dtype = torch.float32 if options.float32 else torch.float64
     passed = [check(path, dtype) for path in options.files]

@@ -98,6 +98,10 @@ class EmorlCLI(LightningCLI):
         self.asked = next((word for word in first if word in SUBCOMMANDS), None)
         super().__init__(*classes, **options)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> EmorlCLI:
+        """Return itself: a module refers to it in classes that are built later; its copies need no other run."""
+        return self
+
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Describe the subcommands, and add the option for shell completion if shtab is installed."""
         super().setup_parser(*args, **kwargs)

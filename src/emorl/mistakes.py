@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from inspect import isabstract
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
@@ -262,10 +263,15 @@ def _class_meant(path: str, action: Any) -> str:
         found = closest(name, [n for n, v in vars(import_module(module)).items() if isinstance(v, type)])
         if found:
             return f"; did you mean {module}.{found}?"
+    except ModuleNotFoundError as error:
+        if error.name == (top := module.partition(".")[0]):
+            return f": there is no module {top}; put the folder of {top} on PYTHONPATH, or install it"
     except (ImportError, ValueError):
         pass
-    names = {cls.__name__ for base in _classes(getattr(action, "_typehint", None)) for cls in _subclasses(base)}
-    return did_you_mean(name, sorted(names))
+    accepted = [cls for base in _classes(getattr(action, "_typehint", None)) for cls in _subclasses(base)]
+    names = sorted({cls.__name__ for cls in accepted if not isabstract(cls)})
+    listed = f"; give {', '.join(names)}, or MODULE.CLASS" if names else ""
+    return did_you_mean(name, names) or listed
 
 
 def _classes(hint: Any) -> Iterator[type]:

@@ -38,7 +38,7 @@ from emorl.optim import WarmupCosineDecay, WarmupExponentialDecay
 from emorl.provenance import record_of, training
 from emorl.ranges import counts, whole
 from emorl.renamed import current
-from emorl.resume import check_optimizers, check_resumed, keepers, save_last, save_safely, within_step
+from emorl.resume import check_model, check_optimizers, check_resumed, keepers, save_last, save_safely, within_step
 from emorl.scores import Scores, log_scores
 from emorl.types import Batch
 
@@ -400,8 +400,11 @@ class SlotModule(LightningModule):
             tune_cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume with settings that differ from the checkpoint's; see `check_resumed`."""
-        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+        """Refuse a checkpoint of another model, and to resume with other settings; see `check_resumed`."""
+        if self._trainer is None:
+            return
+        check_model(self, checkpoint)
+        if self.trainer.state.fn == TrainerFn.FITTING:
             check_resumed(self, checkpoint)
             self.started_from = checkpoint.get("training", {}).get("started_from")
             self._saved_optimizers = checkpoint["optimizer_states"]

@@ -15,6 +15,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from torch.optim.lr_scheduler import LambdaLR
 
+from emorl.errors import DataError
 from emorl.files import atomic, is_url
 
 _MODEL = ("optimizer", "scheduler")
@@ -91,6 +92,20 @@ def stopping(trainer: Trainer) -> bool:
     epochs = trainer.current_epoch + trainer.is_last_batch
     enough = trainer.global_step >= (trainer.min_steps or 0) and epochs >= (trainer.min_epochs or 0)
     return trainer.should_stop and enough
+
+
+def check_model(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
+    """Check that a checkpoint is of the module's model; a class with another name may have the same weights.
+
+    Raises:
+        DataError: if it is not.
+    """
+    network = checkpoint.get("hyper_parameters", {}).get("network")
+    trained = network["class_path"].rpartition(".")[2] if isinstance(network, Mapping) else None
+    ours, others = type(module.network).__name__, module.state_dict().keys() ^ checkpoint["state_dict"].keys()
+    if others and trained not in (None, ours):
+        expected, remedy = f"a checkpoint of {ours}", "give the configuration of its run"
+        raise DataError.of(module.trainer.ckpt_path, expected=expected, got=f"one of {trained}", remedy=remedy)
 
 
 def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:

@@ -29,8 +29,9 @@ def check_slot_model(build: Build, size: int = 16) -> None:
     The model must accept any batch, image size, K and number of steps, which has an effect; be equivariant to
     permutations of slots, which differ only by ``z0``; draw every random number from ``noise``, by name; change every
     parameter in training; be rebuilt from the output of `describe`, and resume bit for bit; build no graph under
-    ``torch.inference_mode``; infer slots, nll and KL that depend on the image only; and encode what it infers. Weights
-    are enlarged first, in float64, so that every part has an effect; a step in float32 must work, too.
+    ``torch.inference_mode``, and keep none; infer slots, nll and KL that depend on the image only; have the mean loss
+    of the images; and encode what it infers. Weights are enlarged first, in float64, so that every part has an effect;
+    a step in float32 must work, too.
 
     Args:
         build: builds a small model, the same each time except for its random weights.
@@ -159,9 +160,12 @@ def _noise(model: SlotModel, images: Tensor) -> None:
 
 
 def _gradients(model: SlotModel, images: Tensor) -> None:
-    """Every parameter gets a finite gradient."""
+    """Every parameter gets a finite gradient, and the model keeps no tensor with a graph."""
     model.zero_grad()
     model(images, model.training_steps, noise=_named(images)).loss.backward()
+    attributes = ((path, *each) for path, part in model.named_modules() for each in vars(part).items())
+    kept = [f"{path}.{name}".lstrip(".") for path, name, value in attributes if any(t.grad_fn for t in tensors(value))]
+    _expect(not kept, "a model that keeps no tensor with a graph", kept, "Detach it, or it holds the memory of a step.")
     trained = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
     missing = [name for name, gradient in trained.items() if gradient is None or not gradient.isfinite().all()]
     _expect(not missing, "a finite gradient of every parameter", f"none for {missing}")
@@ -194,10 +198,13 @@ def _encoding(model: SlotModel, images: Tensor) -> None:
     _expect_close(alone, {name: value[-1:] for name, value in together.items()}, "to depend only on the image")
     indices = torch.arange(len(images))
     batch = evaluated(images, model.training_steps, noise=ImageNoise(indices))
-    single = evaluated(images[-1:], model.training_steps, noise=ImageNoise(indices[-1:]))
+    singles = [evaluated(images[i : i + 1], model.training_steps, noise=ImageNoise(i[None])) for i in indices]
     values = _values(batch._replace(terms={}), "inference")  # a term may compare the images of a batch
     last = {name: value[-1:] for name, value in values.items() if value.ndim > 0}
-    _expect_close(_values(single, "inference"), last, "to depend only on the image and its noise")
+    _expect_close(_values(singles[-1], "inference"), last, "to depend only on the image and its noise")
+    if not model.term_names:
+        mean = torch.stack([single.loss for single in singles]).mean()
+        _expect(_close(batch.loss, mean), f"a loss that is the mean over images, {mean:.6g}", f"{batch.loss:.6g}")
     _expect(evaluated.reconstruct(images).reconstruction.shape == images.shape, "images of the same size", "others")
 
 

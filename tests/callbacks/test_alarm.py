@@ -68,7 +68,7 @@ def test_an_image_of_one_color_does_not_outweigh_the_others():
     alarm.on_validation_batch_end(trainer, module, inference, batch, 0)
     alarm.on_validation_batch_end(trainer, module, inference, batch | {"index": torch.tensor([-1, -1])}, 1)  # padding
     alarm.on_validation_epoch_end(trainer, module)
-    logged = {call.args[0]: float(call.args[1]) for call in module.log.call_args_list}
+    logged = {name: float(value) for name, value in module.log_dict.call_args.args[0].items()}
     assert logged == pytest.approx(
         {
             "val/largest_share": 1,

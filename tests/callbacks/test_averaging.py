@@ -1,5 +1,7 @@
 """Averaged weights: their values, as in Lightning's callback, with accumulated batches, and after resuming."""
 
+import pickle
+
 import pytest
 import torch
 from pytorch_lightning import Callback
@@ -65,6 +67,10 @@ def test_a_resumed_run_has_the_same_average(shards, tmp_path):
     whole, _ = train(tmp_path / "whole", shards, AveragedWeights(decay=0.7))
     resumed, _ = train(tmp_path / "again", shards, AveragedWeights(decay=0.7), resume=tmp_path / "whole/step=2.ckpt")
     assert torch.equal(resumed, whole)
+
+
+def test_it_is_sent_to_other_processes():
+    assert pickle.loads(pickle.dumps(AveragedWeights(decay=0.7))).decay == 0.7
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1, 1.5, float("nan"), "0.9"])

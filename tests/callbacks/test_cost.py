@@ -31,6 +31,11 @@ def test_size_time_memory_and_duration_are_said_once(shards, tmp_path, capsys):
     assert re.fullmatch(MEASURED + r"; the 2 steps left take about \d+ s plus validation", cost)
 
 
+def test_a_run_of_fewer_steps_promises_no_time(shards, tmp_path, capsys):
+    fit(shards, tmp_path, Cost(warm=3, steps=8))
+    assert re.fullmatch(r"[\d,]+ parameters\n", capsys.readouterr().out)
+
+
 def test_each_change_of_refinement_is_measured(shards, tmp_path, capsys):
     fit(shards, tmp_path, Cost(warm=1, steps=1), RefinementCurriculum({0: 2, 3: 0}))
     _, *costs = capsys.readouterr().out.splitlines()

@@ -160,6 +160,23 @@ class Rescaled(EfficientMORL):
         return stage._replace(nll=2 * stage.nll)
 
 
+class Summed(SlotAttention):
+    """A loss that is the sum over images."""
+
+    def forward(self, image, *args, **kwargs):
+        inference = super().forward(image, *args, **kwargs)
+        return inference._replace(loss=len(image) * inference.loss)
+
+
+class Keeping(SlotAttention):
+    """A model that keeps the last slots."""
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        self.last = inference.stages[-1:]
+        return inference
+
+
 class Late(EfficientMORL):
     """Layers that end before the slots of the first stage."""
 
@@ -321,6 +338,8 @@ class Swapped(EfficientMORL):
         (Unrefined, "encoding.slots to agree with forward, steps = 3"),
         (Wide, "encoding.scale to agree with forward"),
         (Averaged, r"stages\[0\].nll to depend only on the image"),
+        (Summed, r"a loss that is the mean over images, "),
+        (Keeping, r"a model that keeps no tensor with a graph, got \['last'\]"),
         (Swapped, r"stages\[0\].kl to depend only on the image"),
     ],
 )

@@ -94,11 +94,10 @@ class CollapseAlarm(Callback):
         """Log the means over the batches of all processes."""
         if self._sums is not None:
             images, unused, largest, kl, error, spread = trainer.strategy.reduce(self._sums, reduce_op="sum")
-            pl_module.log("val/unused_share", unused / images)
-            pl_module.log("val/largest_share", largest / images)
-            if not kl.isnan():
-                pl_module.log("val/kl_per_dimension", kl / images)
-            pl_module.log("val/unexplained", error / spread if spread else torch.zeros_like(error))
+            means = {"unused_share": unused, "largest_share": largest, "kl_per_dimension": kl}
+            found = {f"val/{name}": total / images for name, total in means.items() if not total.isnan()}
+            found["val/unexplained"] = error / spread if spread else torch.zeros_like(error)
+            pl_module.log_dict(found, sync_dist=True)  # they are equal; Lightning warns of what it does not synchronize
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn."""

@@ -6,19 +6,19 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from emorl.ranges import at_least
 
 
-class AveragedWeights(EMAWeightAveraging):
+class AveragedWeights(WeightAveraging):
     """Averages the weights over the steps: after each one, average = decay * average + (1 - decay) * weights.
 
     The first average is the weights after the first step. Validation, checkpoints and the trained module have the
-    average; resuming continues from both. This is Lightning's callback, except that a step does not wait for the
-    device, where Lightning's counts the steps. Buffers are copied.
+    average; resuming continues from both. Lightning's `EMAWeightAveraging` gives the same, but counts the steps on the
+    device, for which each step waits. Buffers are copied.
 
     Args:
         decay: from 0 (no average) to below 1. About 1 / (1 - decay) steps are averaged.
@@ -36,7 +36,7 @@ class AveragedWeights(EMAWeightAveraging):
         at_least(0, decay=decay)
         if decay >= 1:
             raise ValueError(f"Expected decay below 1, got {decay}. With 0.998, about 500 steps are averaged.")
-        super().__init__(decay=decay, use_buffers=False)
+        super().__init__(use_buffers=False)
         self.decay = decay
         self._average_model: _Average
 

@@ -46,7 +46,9 @@ class Cost(Callback):
         """Print the size."""
         module = cast(SlotModule, pl_module)
         size = sum(parameter.numel() for parameter in module.network.parameters())
-        _say(trainer, f"{size:,} parameters; time and memory follow after {self.warm + self.steps} steps")
+        needed, left = self.warm + self.steps, trainer.estimated_stepping_batches - trainer.global_step
+        later = f"; time and memory follow after {needed} steps" if left >= needed else ""
+        _say(trainer, f"{size:,} parameters{later}")
         self._begin(trainer, module.refinement_steps, module.device)
 
     def on_train_batch_end(

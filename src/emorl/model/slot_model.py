@@ -40,7 +40,8 @@ class SlotModel(Described, ABC):
     - ``training_steps`` steps give other slots than ``min_steps``, where these are different numbers;
     - `encode` agrees with `forward`, for any number of steps;
     - every parameter changes in training;
-    - in evaluation an image's slots, nll and KL do not depend on the rest of its batch;
+    - in evaluation an image's slots, nll and KL do not depend on the rest of its batch, and the loss is the mean over
+      images, unless it has terms that compare them;
     - results are detached from the graph under ``torch.inference_mode``.
 
     >>> from emorl.model import SlotAttention
