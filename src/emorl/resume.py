@@ -101,9 +101,9 @@ def check_model(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
         DataError: if it is not.
     """
     network = checkpoint.get("hyper_parameters", {}).get("network")
-    trained = network["class_path"].rpartition(".")[2] if isinstance(network, Mapping) else None
-    ours, others = type(module.network).__name__, module.state_dict().keys() ^ checkpoint["state_dict"].keys()
-    if others and trained not in (None, ours):
+    path = network.get("class_path", "") if isinstance(network, Mapping) else ""
+    ours, trained = type(module.network).__name__, path.rpartition(".")[2]
+    if trained not in ("", ours) and module.state_dict().keys() != checkpoint["state_dict"].keys():
         expected, remedy = f"a checkpoint of {ours}", "give the configuration of its run"
         raise DataError.of(module.trainer.ckpt_path, expected=expected, got=f"one of {trained}", remedy=remedy)
 
