@@ -30,8 +30,8 @@ def check_slot_model(build: Build, size: int = 16) -> None:
     permutations of slots, which differ only by ``z0``; draw every random number from ``noise``, by name; change every
     parameter in training; be rebuilt from the output of `describe`, and resume bit for bit; build no graph under
     ``torch.inference_mode``, and keep none; infer slots, nll and KL that depend on the image only; have the mean loss
-    of the images; and encode what it infers. Weights are enlarged first, in float64, so that every part has an effect;
-    a step in float32 must work, too.
+    of the images, unless it has terms; and encode what it infers. Weights are enlarged first, in float64, so that every
+    part has an effect; a step in float32 must work, too.
 
     Args:
         build: builds a small model, the same each time except for its random weights.
@@ -90,12 +90,12 @@ def _shapes(model: SlotModel, images: Tensor) -> None:
         _expect(last.slots.shape == (len(image), num_slots, model.slot_dim), "slots [B, K, D]", last.slots.shape)
         masks, rgb = last.components.masks, last.components.rgb
         _expect(rgb.shape == (len(image), num_slots, 3, *size), "colors [B, K, 3, H, W]", rgb.shape)
-        _expect(_close(masks.sum(1), torch.ones(len(image), 1, *size)), "masks that sum to one", masks.sum(1))
+        _expect(_close(masks.sum(1), torch.ones(len(image), 1, *size)), "masks that sum to one", _sums(masks))
         for layer in found.layers:
             attention, shape = layer.attention, (len(image), num_slots, *size)
             _expect(attention.shape == shape, "attention [B, K, H, W]", attention.shape)
-            total = attention.sum(1)
-            _expect(bool(((total - 1).abs() < 1e-6).all()), "attention that sums to one over slots", total)
+            one = bool(((attention.sum(1) - 1).abs() < 1e-6).all())
+            _expect(one, "attention that sums to one over slots", _sums(attention))
         _expect(bool(found.layers) == model.has_attention, f"has_attention {model.has_attention}", found.layers)
         for loss in (found.loss, *(stage.loss for stage in found.stages)):
             _expect(loss.ndim == 0 and bool(loss.isfinite()), "a finite loss, a scalar", loss)
@@ -155,7 +155,8 @@ def _noise(model: SlotModel, images: Tensor) -> None:
         return _named(images)(name, like)
 
     first, second = (model(images, noise=recorded) for _ in range(2))
-    _expect(_same(first, second), "random numbers only from noise", "another result the second time")
+    remedy = "Draw random numbers from noise, and change neither the images nor the model before end_step."
+    _expect(_same(first, second), "the same result twice", "another one", remedy)
     _expect(len(set(names)) * 2 == len(names), "each name once in a call", names)
 
 
@@ -253,7 +254,11 @@ def _resumed(model: SlotModel, images: Tensor) -> None:
 def _single(model: SlotModel, images: Tensor) -> None:
     """A training step, and slots from `encode`."""
     single, given = copy.deepcopy(model).float(), images.float()
-    single(given, model.training_steps, noise=_named(images)).loss.backward()
+    loss = single(given, model.training_steps, noise=_named(images)).loss
+    loss.backward()
+    gradients = [parameter.grad for parameter in single.parameters() if parameter.grad is not None]
+    finite = all(bool(value.isfinite().all()) for value in (loss, *gradients))
+    _expect(finite, "a finite loss and finite gradients in float32", f"a loss of {loss:.6g}")
     dtype = single.encode(given).slots.dtype
     _expect(dtype == torch.float32, "slots in float32 of a model in float32", dtype)
 
@@ -297,6 +302,12 @@ def _enlivened(model: SlotModel) -> SlotModel:
 
 def _named(images: Tensor) -> Noise:
     return ImageNoise(torch.arange(len(images)), seed=1)
+
+
+def _sums(values: Tensor) -> str:
+    """Return the range of sums over slots."""
+    sums = values.sum(1)
+    return f"sums from {sums.min():.6g} to {sums.max():.6g} for K = {values.shape[1]}"
 
 
 def _renders(model: SlotModel, height: int, width: int) -> bool:

@@ -168,6 +168,14 @@ class Summed(SlotAttention):
         return inference._replace(loss=len(image) * inference.loss)
 
 
+class Underflowing(SlotAttention):
+    """A logarithm of a number that float32 does not have."""
+
+    def forward(self, *args, **kwargs):
+        inference = super().forward(*args, **kwargs)
+        return inference._replace(loss=inference.loss + (0 * inference.loss + 1e-60).log())
+
+
 class Keeping(SlotAttention):
     """A model that keeps the last slots."""
 
@@ -318,7 +326,7 @@ class Swapped(EfficientMORL):
         (Deaf, "4 slots from encode"),
         (Numbered, "slots to be the same for permuted draws"),
         (Crowded, "depend only on the image"),
-        (Restless, "random numbers only from noise"),
+        (Restless, "the same result twice, got another one. Draw random numbers from noise"),
         (Idle, "gradient of every parameter"),
         (Alike, "slots that differ by the draw named 'z0'"),
         (Scalar, "terms one an image"),
@@ -339,6 +347,7 @@ class Swapped(EfficientMORL):
         (Wide, "encoding.scale to agree with forward"),
         (Averaged, r"stages\[0\].nll to depend only on the image"),
         (Summed, r"a loss that is the mean over images, "),
+        (Underflowing, r"finite gradients in float32, got a loss of -inf"),
         (Keeping, r"a model that keeps no tensor with a graph, got \['last'\]"),
         (Swapped, r"stages\[0\].kl to depend only on the image"),
     ],
