@@ -163,6 +163,6 @@ def test_two_processes_train_the_baselines_as_one_does(two, four, tmp_path, name
         assert (results[name] - start - moved).norm() < 1e-3 * moved.norm()
 
 
-def test_two_processes_train_by_a_recipe_that_averages_weights(two, tmp_path):
+def test_two_processes_train_by_a_recipe_that_averages_weights(two):
     assert torch.equal(two[0]["command"], two[1]["command"])
     assert two[0]["command"].isfinite().all()
