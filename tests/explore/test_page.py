@@ -385,25 +385,22 @@ def test_a_phone_needs_no_horizontal_scrolling(visit, title):
     assert 0 <= top < 700, "the picture stays in sight"
 
 
-def test_no_other_server_is_contacted_and_no_network_is_needed_after_loading(browser, address):
-    context = browser.new_context()
-    page, asked = context.new_page(), []
-    page.on("request", lambda request: asked.append(request.url))
-    visitor = Visitor(page, address)
+def test_no_other_server_is_contacted_and_no_network_is_needed_after_loading(visit, address):
+    visitor = visit("six_slots")
     visitor.page.wait_for_load_state("networkidle")
-    assert all(url.startswith((address, "data:", "blob:")) for url in asked)
-    assert any(url.endswith("models/1/decode.onnx") for url in asked)
-    context.set_offline(True)
-    before = visitor.picture(0)
-    visitor.click(f"{visitor.scene(0)}.thumb >> nth=2")
-    assert different(before, visitor.picture(0))
-    visitor.click("#models button:nth-child(2)")
-    visitor.page.wait_for_selector("#models button:nth-child(2)[aria-pressed=true]")
-    visitor.wait()
-    assert visitor.picture(0).shape == (35, 35, 4)
-    visitor.slide("#dimensions .row:first-child input", 0.2)
-    assert not visitor.page.locator("#message").is_visible()
-    context.close()
+    assert all(url.startswith((address, "data:", "blob:")) for url in visitor.asked)
+    assert any(url.endswith("models/1/decode.onnx") for url in visitor.asked)
+    visitor.page.context.set_offline(True)
+    try:
+        before = visitor.picture(0)
+        visitor.click(f"{visitor.scene(0)}.thumb >> nth=2")
+        assert different(before, visitor.picture(0))
+        visitor.open("Tetrominoes")
+        assert visitor.picture(0).shape == (35, 35, 4)
+        visitor.slide("#dimensions .row:first-child input", 0.2)
+        assert not visitor.page.locator("#message").is_visible()
+    finally:
+        visitor.page.context.set_offline(False)
 
 
 def test_a_missing_model_is_reported_and_the_first_remains(browser, address):

@@ -17,7 +17,8 @@ class Visitor:
 
     def __init__(self, page, address, model=None):
         self.page = page
-        self.failures = []
+        self.failures, self.asked = [], []  # errors, and addresses of what was requested
+        page.on("request", lambda request: self.asked.append(request.url))
         page.on("pageerror", lambda error: self.failures.append(str(error)))
         page.on("console", lambda told: self.failures.append(told.text) if told.type == "error" else None)
         page.goto(address)

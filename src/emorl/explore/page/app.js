@@ -143,7 +143,7 @@ async function open() {
   const scenes = [];
   for (const index of about.start) scenes.push(await encoded(sceneOf(index)));
   const [chosen, partner] = [await largestObject(scenes[0]), await largestObject(scenes[1])];
-  views.forEach((view) => view.offer(about));
+  views.forEach((view) => view.offer(model.scenes));
   for (const button of byId("models").children) button.setAttribute("aria-pressed", String(button.entry === about));
   describe();
   const order = "Those that differ most between objects come first; the thumbnails show the slot at both ends.";

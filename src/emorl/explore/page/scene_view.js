@@ -50,12 +50,13 @@ export class SceneView {
     };
   }
 
-  /** Offer the scenes of a model. */
-  offer(about) {
+  /** Offer the scenes of a model, as bitmaps. */
+  offer(scenes) {
     const gallery = this.find(".gallery");
     gallery.querySelectorAll(".thumb").forEach((old) => old.remove());
-    about.scenes.forEach((file, index) => {
-      const image = element("img", { src: `${about.folder}/scenes/${file}`, alt: "", draggable: false });
+    scenes.forEach((bitmap, index) => {
+      const image = element("canvas", { width: bitmap.width, height: bitmap.height });
+      image.getContext("2d").drawImage(bitmap, 0, 0);
       const button = element("button", { className: "thumb", onclick: () => this.actions.onScene(index) }, image);
       button.setAttribute("aria-label", `Scene ${index + 1}`);
       gallery.insertBefore(button, this.find(".own"));
