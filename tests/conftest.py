@@ -3,19 +3,18 @@
 import gc
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, beside each other
+os.environ["OMP_NUM_THREADS"] = "1"  # the same sums whatever the machine, and no crowd of threads in subprocesses
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # commands look for a GPU, and compute a little else there
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch requires of a deterministic GPU
 
 import pytest
-import torch
 from hypothesis import settings
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
-torch.set_num_threads(1)  # the same sums whatever the machine, and no crowd of threads in subprocesses
 
-# emorl is imported inside the fixtures: this file is loaded before jaxtyping's import hook, which checks its shapes.
+# torch and emorl are imported inside the fixtures: pytest's process that distributes the tests needs neither, and this
+# file is loaded before jaxtyping's import hook, which checks the shapes of emorl.
 
 
 def pytest_collection_finish():
@@ -65,5 +64,7 @@ def build(seeded):
 @pytest.fixture(autouse=True)
 def _denormals():
     """Give denormals back: a module on CPU flushes them, and hypothesis wants them."""
+    import torch
+
     yield
     torch.set_flush_denormal(False)

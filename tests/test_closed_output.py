@@ -9,7 +9,7 @@ import tiny
 
 COMMANDS = {
     "recipes": ("emorl.entry", "recipes"),
-    "fit": ("emorl.entry", "fit", "-c", "tetrominoes-fast", "--print_config"),
+    "settings": ("emorl.data.cli", "generate", "tetrominoes", "out", "--print_config"),
     "data": ("emorl.data.cli", "info", "data"),
     "study": ("emorl.study.cli", "--help"),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import emorl as package
+import warm
 from emorl.entry import OTHERS, SUBCOMMANDS
 
 COMMANDS = {
@@ -147,7 +148,10 @@ def test_a_study_imports_what_draws_its_figures_alone():
 
 
 def test_a_study_of_scores_needs_no_scikit_learn():
-    assert run("emorl-evaluate", ["draws", "--help"], ("sklearn", "jinja2.environment", "wandb"))[2] == "0 []"
+    """In a process that has imported Lightning, torch and the command ``emorl``."""
+    heavy = "sklearn", "jinja2.environment", "wandb"
+    ran = warm.run(PROGRAM.format(module=COMMANDS["emorl-evaluate"], words=["draws", "--help"], heavy=heavy))
+    assert ran.stderr == "0 []\n"
 
 
 def test_public_names_are_listed_before_they_are_imported():

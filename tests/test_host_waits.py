@@ -16,6 +16,8 @@ from emorl.model.draws import best_of
 from emorl.module import SlotModule
 from waits import waits
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # as in training, where nothing checks shapes
+
 CASES = {  # kind of model, whether with GECO, further arguments, steps
     "EfficientMORL, I = 0": ("efficient_morl", True, {}, 0),
     "EfficientMORL, I = 2": ("efficient_morl", True, {}, 2),

@@ -38,7 +38,7 @@ WAYS = {
     "export": lambda program, images: exported(program, images, strict=False),
     "strict export": lambda program, images: exported(program, images, strict=True),
     "jit": lambda program, images: torch.jit.trace(program, (images,)),
-    "compile": lambda program, _: torch.compile(program, backend="aot_eager", fullgraph=True),
+    "compile": lambda program, _: torch.compile(program, backend="eager", fullgraph=True),
     "make_fx": lambda program, images: make_fx(program, tracing_mode="symbolic", _allow_non_fake_inputs=True)(images),
 }
 

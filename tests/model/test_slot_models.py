@@ -27,6 +27,8 @@ from emorl.model import (
 )
 from emorl.testing import check_slot_model
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # shapes are part of the contract, and a fifth of the time
+
 SIZES = {"num_slots": 3, "slot_dim": 8, "feature_dim": 8}
 MODELS = {
     **tiny.FAMILY,
