@@ -173,6 +173,12 @@ def test_a_model_takes_its_own_pictures(tmp_path):
         assert model.reconstruct(model.preprocess(kinds(tmp_path)[0])).masks.shape == (1, 4, 1, 35, 35)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("shape", [(11, 12, 3), (12, 11, 3), (12, 12, 3), (7, 12, 3)])
+def test_a_padded_picture_is_square(shape, dtype):
+    assert preprocess(np.zeros(shape, dtype), 12, "pad").shape == (1, 3, 12, 12)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("scale", [1, 255])
 def test_a_padded_picture_is_whole(scale):

@@ -20,7 +20,7 @@ from emorl.model import FourierPosition, Geco, PosteriorMeans, SlotAttention, sc
 from emorl.model.describe import describe
 from emorl.pretrained import assembled
 from emorl.saved import Weights
-from emorl.stored import load_card, save_pretrained
+from emorl.stored import load_card, write_shipped
 
 ROOT = Path(__file__).parents[1]
 CLAIMED = {  # scores and digits in the tables of docs/results.md, by data set
@@ -44,7 +44,7 @@ def weights(tmp_path, monkeypatch):
     geco.step.fill_(7)
     geco.zeta.fill_(-2.0)
     (tmp_path / "weights/efficient_morl").mkdir(parents=True)
-    save_pretrained(tiny.saved(module, tmp_path / "a.ckpt"), "efficient_morl/small", tmp_path / "weights", {"seed": 3})
+    write_shipped(tiny.saved(module, tmp_path / "a.ckpt"), "efficient_morl/small", tmp_path / "weights", {"seed": 3})
     monkeypatch.setattr(stored, "WEIGHTS", tmp_path / "weights")
     return module
 
@@ -286,7 +286,7 @@ def test_weights_come_from_a_checkpoint_alone(tmp_path):
         if content is not None:
             (tmp_path / "bad.ckpt").write_bytes(content)
         with pytest.raises(DataError, match=f"expected a checkpoint.*{got}"):
-            save_pretrained(tmp_path / "bad.ckpt", "bad", tmp_path, {})
+            write_shipped(tmp_path / "bad.ckpt", "bad", tmp_path, {})
     assert not list(tmp_path.glob("bad.[js]*"))
 
 

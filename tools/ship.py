@@ -28,7 +28,7 @@ from emorl.evaluation.outputs import to_csv, write_figure
 from emorl.evaluation.report.sections import TRAINING
 from emorl.history import Curve, read_history, trainings
 from emorl.pretrained import Pretrained, load_module
-from emorl.stored import WEIGHTS, load_card, names, save_pretrained
+from emorl.stored import WEIGHTS, load_card, names, write_shipped
 from emorl.study.curves import training_figure
 from emorl.viz import decomposition, save_png
 
@@ -58,7 +58,7 @@ def ship(run: Path, name: str, data: str) -> None:
         history.write_text(whole_history(trainings(described)))
         figure = training_figure({name: {0: history}})
     (folder / name).parent.mkdir(exist_ok=True)
-    save_pretrained(checkpoint, name, folder, described)
+    write_shipped(checkpoint, name, folder, described)
     write_figure(figure, folder, name)
     decomposed(name, data)
     slots_figure.main()

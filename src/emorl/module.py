@@ -67,9 +67,9 @@ class Prediction(NamedTuple):
 class SlotModule(LightningModule):
     """Trains, tests and predicts with a `SlotModel`.
 
-    Logs the scores of `StageScores` under ``train/``, ``val/`` and ``test/``: those of the last stage, and under
-    ``zero_step/`` those of stage 0, if the model decodes slots before the first step. A checkpoint contains the
-    configuration and rebuilds the module by itself.
+    Logs the scores of `StageScores` under ``val/`` and ``test/``: those of the last stage, and under ``zero_step/``
+    those of stage 0, if the model decodes slots before the first step. Under ``train/`` it logs the loss, nll and KL,
+    and the norm of the gradient. A checkpoint contains the configuration and rebuilds the module by itself.
 
     Args:
         network: the model; by default the authors' EfficientMORL for Tetrominoes.

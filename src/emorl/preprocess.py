@@ -65,7 +65,7 @@ def _fitted(image: Picture, index: int, size: int, crop: Crop) -> Float[Tensor, 
             f"{upper} to {lower - 1}; the rest is cut away",
             stacklevel=5,
         )
-    inside = left >= 0 and upper >= 0
+    inside = left >= 0 and upper >= 0 and right <= width and lower <= height
     if pixels.dtype != np.uint8 and inside and (right - left, lower - upper) == (size, size):
         square = np.ascontiguousarray(pixels[upper:lower, left:right])
         return torch.from_numpy(square.astype(np.float32)).permute(2, 0, 1)

@@ -119,7 +119,7 @@ def picture_of(card: dict[str, Any]) -> bytes | None:
     return file.read_bytes()
 
 
-def save_pretrained(checkpoint: str | Path, name: str, folder: str | Path, card: dict[str, Any]) -> None:
+def write_shipped(checkpoint: str | Path, name: str, folder: str | Path, card: dict[str, Any]) -> None:
     """Convert a checkpoint of ``emorl fit`` to weights that `emorl.load_pretrained` reads from ``emorl/weights``.
 
     Args:

@@ -90,8 +90,8 @@ def colorize(labels: Integer[Tensor, "*batch height width"]) -> UInt8[Tensor, "*
     return palette[index].movedim(-1, -3)
 
 
-def enlarge(images: Tensor, least: int = TILE) -> Tensor:
-    """Repeat the pixels of images [.., H, W] by the smallest integer factor that makes H and W ``least`` or more.
+def enlarge(images: Tensor) -> Tensor:
+    """Repeat the pixels of images [.., H, W] by the smallest integer factor that makes H and W ``TILE`` or more.
 
     Returns:
         The larger images.
@@ -99,7 +99,7 @@ def enlarge(images: Tensor, least: int = TILE) -> Tensor:
     >>> enlarge(torch.zeros(3, 35, 35)).shape, enlarge(torch.zeros(3, 240, 320)).shape
     (torch.Size([3, 140, 140]), torch.Size([3, 240, 320]))
     """
-    factor = max(1, math.ceil(least / min(images.shape[-2:])))
+    factor = max(1, math.ceil(TILE / min(images.shape[-2:])))
     return images.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 

@@ -79,6 +79,16 @@ def test_an_image_of_one_color_does_not_outweigh_the_others():
     )
 
 
+def test_a_single_slot_wins_every_pixel_without_a_warning():
+    inference = Inference(
+        [stage(torch.ones(2, 1, 1, 4, 4), torch.zeros(2, 1, 3, 4, 4), torch.ones(2))], [], {}, torch.zeros(())
+    )
+    batch = {"image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "index": torch.tensor([0, 1]), "key": ["a", "b"]}
+    assert symptoms(batch, inference).largest_share.isnan().all()  # and what is NaN is not logged
+    healthy = {name: value for name, value in HEALTHY.items() if name != "val/largest_share"}
+    assert CollapseAlarm().warnings(healthy) == []
+
+
 def test_slots_that_take_turns_are_unused_in_each_image():
     masks = torch.zeros(2, 4, 1, 4, 4)
     masks[0, 1] = masks[1, 2] = 1

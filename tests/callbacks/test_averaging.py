@@ -69,6 +69,14 @@ def test_a_resumed_run_has_the_same_average(shards, tmp_path):
     assert torch.equal(resumed, whole)
 
 
+def test_a_second_training_has_an_average_of_its_own(shards, tmp_path):
+    average = AveragedWeights(decay=0.7)
+    train(tmp_path / "first", shards, average)
+    again, _ = train(tmp_path / "again", shards, average, steps=2)
+    expected, _ = train(tmp_path / "other", shards, AveragedWeights(decay=0.7), steps=2)
+    assert torch.equal(again, expected)
+
+
 def test_it_is_sent_to_other_processes():
     assert pickle.loads(pickle.dumps(AveragedWeights(decay=0.7))).decay == 0.7
 

@@ -74,7 +74,7 @@ def test_bad_phases_are_refused(phases, message, unchecked):
         ({0: 1, 26000: 3, 36000: 0, 40000: None}, 40000, {0: 1, 26000: 3, 36000: 0}),
         ({0: 1, 26000: 3, 36000: 0, 40000: None}, 62000, {0: 1, 40300: 3, 55800: 0}),
         ({0: 1, 26000: 3, 36000: 0, 40000: None}, 4, {0: 1, 2: 3, 3: 0}),
-        ({0: 1, 26000: 3, 36000: 0, 40000: None}, 1, {0: 0}),
+        ({0: 1, 26000: 3, 36000: 0, 40000: None}, 1, {0: 1}),
         ({0: 1, 26000: 3, 36000: 0, 40000: None}, -1, {0: 1, 26000: 3, 36000: 0}),
         ({0: 3, 100000: 1}, 4, {0: 3, 100000: 1}),
         ({0: 3, 100000: None}, 4, {0: 3}),
@@ -209,6 +209,16 @@ def test_the_weight_of_the_kl_changes_by_a_constant_factor():
 def test_bad_weights_are_refused(weights, message, unchecked):
     with pytest.raises(MisconfigurationException, match=message):
         RefinementCurriculum(kl_weights=weights)
+
+
+def test_a_run_of_one_step_is_the_start_of_the_curriculum(shards, tmp_path):
+    """Phases that are shorter than a step are left out."""
+    weights, watch = {0: 1.0, 40: 0.0625, 80: None}, WatchWeight()
+    curriculum = RefinementCurriculum({0: 1, 40: 0, 80: None}, weights)
+    trainer = tiny.trainer(tmp_path, max_steps=1, callbacks=[curriculum, watch], limit_val_batches=1)
+    module = tiny.module(network=tiny.network(kl_weight=0.0625))
+    trainer.fit(module, tiny.data(shards))
+    assert (module.refinement_steps, watch.training, module.network.kl_weight) == (1, [1.0], 0.0625)
 
 
 @pytest.mark.parametrize("weights", [{0: 1.0, 40: 0.0625, 80: None}, {0: 1.0, 2: 0.0625}])

@@ -8,8 +8,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 import tiny
+from emorl.callbacks import NextSteps
 
 BASE = tiny.CONFIGS / "base.yaml"
 # Lightning's advice that short, quiet runs do not need.
@@ -106,6 +108,20 @@ def test_a_run_without_weights_to_begin_with_needs_no_word_about_them(fit, capsy
     text = capsys.readouterr().out
     assert "--pretrained" not in text
     assert yaml.safe_load(Path("runs/version_0/config.yaml").read_text())["pretrained"] is None
+
+
+def test_a_trainer_without_a_configuration_has_no_commands(tmp_path, capsys):
+    batches = [{"image": torch.zeros(2, 3, 20, 20, dtype=torch.uint8), "index": torch.arange(2)}]
+    trainer = tiny.trainer(
+        tmp_path,
+        max_steps=1,
+        enable_checkpointing=True,
+        callbacks=[NextSteps(), ModelCheckpoint(tmp_path)],
+        limit_val_batches=0,
+    )
+    trainer.fit(tiny.module(image_size=20), iter(batches), [])
+    assert list(tmp_path.glob("*.ckpt"))
+    assert "Checkpoint" not in capsys.readouterr().out
 
 
 def test_a_trial_run_says_nothing(fit, capsys):

@@ -15,7 +15,7 @@ from emorl.data.generate.multi_dsprites import FACTORS as MULTI_DSPRITES
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import FACTORS
 from emorl.errors import DataError
-from emorl.evaluation.inputs import Scenes, infer, load_scenes
+from emorl.evaluation.inputs import LoadedScenes, infer, load_scenes
 from emorl.evaluation.representation.matching import Matches, match
 from emorl.evaluation.representation.representation import choose, halves, read, representation, study_factors
 
@@ -70,7 +70,7 @@ def test_the_command_writes_everything(checkpoint, folder, tmp_path, capsys, mon
 
 
 def test_codes_are_posterior_means_of_the_last_stage(scenes, module):
-    few = Scenes(scenes.image[:3], scenes.segmentation[:3], scenes.factors[:3])
+    few = LoadedScenes(scenes.image[:3], scenes.segmentation[:3], scenes.factors[:3])
     slots, labels = read(module, few, steps=1)
     [batch] = few.batches()
     last = infer(module, batch, steps=1).stages[-1]
@@ -101,13 +101,13 @@ def clevr(count):
     for label in (1, 2, 3):
         segmentation[:, 10 * label - 9 : 10 * label, 4:20] = label
     factors = [[{f.name: draw[f.kind](f) for f in CLEVR} for _ in range(3)] for _ in range(count)]
-    return Scenes(torch.zeros(count, 3, 32, 32, dtype=torch.uint8), segmentation, factors)
+    return LoadedScenes(torch.zeros(count, 3, 32, 32, dtype=torch.uint8), segmentation, factors)
 
 
 def multi_dsprites(count):
     records = list(MultiDSprites(count, 0, "test").records())
     segmentation = torch.from_numpy(np.stack([record.segmentation for record in records]))
-    return Scenes(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), segmentation, [r.factors for r in records])
+    return LoadedScenes(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), segmentation, [r.factors for r in records])
 
 
 @pytest.mark.usefixtures("undrawn")

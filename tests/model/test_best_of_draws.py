@@ -44,6 +44,15 @@ def test_every_stage_of_every_image_is_that_of_its_lowest_bound(name):
     assert best.loss.isnan()
 
 
+@torch.no_grad()
+def test_a_draw_that_is_not_finite_never_wins():
+    first, second = inferences(tiny.FAMILY["efficient_morl"]().eval(), 2)
+    broken = [stage._replace(nll=stage.nll.clone().fill_(torch.nan)) for stage in first.stages]
+    for draws in ([first._replace(stages=broken), second], [second, first._replace(stages=broken)]):
+        best = best_of(2, draws.__getitem__, IMAGES)
+        assert all(torch.equal(ours.nll, theirs.nll) for ours, theirs in zip(best.stages, second.stages, strict=True))
+
+
 @EACH
 @torch.no_grad()
 def test_layers_are_those_of_the_last_stage_and_terms_of_the_first(name):

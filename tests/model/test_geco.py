@@ -167,3 +167,9 @@ def test_a_target_of_its_own_wants_a_multiplier_that_can_fall(lowest, warned, ca
 def test_an_average_that_would_diverge_is_refused():
     with pytest.raises(ValueError, match=r"^Expected alpha in \[0, 1\), got 1\.0\.$"):
         Geco(-1.0, alpha=1.0)
+
+
+@pytest.mark.parametrize("target", ["Auto", float("nan"), float("inf"), None])
+def test_a_target_that_is_no_number_is_refused(target, unchecked):
+    with pytest.raises(ValueError, match=r"^Expected target as a finite number or 'auto', got "):
+        Geco(target)

@@ -22,7 +22,7 @@ class Symptoms(NamedTuple):
     """Measurements that show a collapse, one value per image."""
 
     unused_share: Float64[Tensor, " batch"]  # share of slots that win no pixel
-    largest_share: Float64[Tensor, " batch"]  # share of pixels that the largest slot wins
+    largest_share: Float64[Tensor, " batch"]  # share of pixels that the largest slot wins; NaN for a single slot
     kl_per_dimension: Float[Tensor, " batch"]  # in nats, of the last stage (at I = 0 of all layers); NaN without a KL
     error: Float64[Tensor, " batch"]  # squared error of the reconstruction
     spread: Float64[Tensor, " batch"]  # squared error of the image's mean color
@@ -36,6 +36,8 @@ def symptoms(batch: Batch, inference: Inference) -> Symptoms:
     largest = (winners == winners.flatten(1).mode().values[:, None, None]).double().mean((1, 2))
     spread = mean_squared_error(image.mean((-2, -1), keepdim=True).expand_as(image), image)
     error = mean_squared_error(stage.components.reconstruction, image)
+    if stage.slots.shape[1] == 1:
+        largest = torch.full_like(largest, torch.nan)
     kl = torch.full_like(error, torch.nan) if stage.kl is None else stage.kl / stage.slots[0].numel()
     return Symptoms(unused, largest, kl, error, spread)
 
@@ -111,7 +113,7 @@ class CollapseAlarm(Callback):
         if (unused := measured["val/unused_share"]) > self.unused_share:
             remedy = "lower --model.network.num_slots, or the learning rate"
             found.append(f"{unused:.0%} of an image's slots win no pixel: {remedy}")
-        if measured["val/largest_share"] > self.largest_share:
+        if measured.get("val/largest_share", 0.0) > self.largest_share:
             found.append("one slot wins nearly every pixel: start with more refinement steps, or another seed")
         if measured.get("val/kl_per_dimension", torch.inf) < self.kl_per_dimension:
             found.append("the posterior is the prior: lower the weight of the KL")

@@ -44,6 +44,7 @@ class AveragedWeights(WeightAveraging):
         """Copy the module when a training starts."""
         if stage == "fit":
             self._average_model = _Average(pl_module)
+            self._latest_update_step = 0  # of an earlier training with this callback
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the copy to the device, where the module is only now."""

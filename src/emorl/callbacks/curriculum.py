@@ -103,11 +103,11 @@ class RefinementCurriculum(Callback):
         for (start, before), (end, after) in pairwise(self.weights_in_use.items()):
             if step < end:
                 return float(before * (after / before) ** ((step - start) / (end - start)))
-        return self._last_weight
+        return self.weights_in_use[max(self.weights_in_use)]
 
     @property
     def _last_weight(self) -> float:
-        return self.weights_in_use[max(self.weights_in_use)]
+        return float(_given(self.kl_weights or {})[-1])
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set I and the weight of the KL for the next step."""
@@ -174,16 +174,20 @@ class RefinementCurriculum(Callback):
 
 
 def stretched(phases: Mapping[int, Any], max_steps: int) -> dict[int, Any]:
-    """Return the phases of a run of ``max_steps`` steps, without the end.
+    """Return the phases of a run of ``max_steps`` steps, without the end, and without those that start with another.
 
     >>> stretched({0: 1, 26_000: 3, 36_000: 0, 40_000: None}, 10_000)
     {0: 1, 6500: 3, 9000: 0}
+    >>> stretched({0: 1, 26_000: 3, 36_000: 0, 40_000: None}, 1)
+    {0: 1}
     """
     end = max(phases, default=0)
     stretches = max_steps > 0 and phases.get(end, 0) is None
-    return {
-        start * max_steps // end if stretches else start: value for start, value in phases.items() if value is not None
-    }
+    found: dict[int, Any] = {}
+    for start, value in phases.items():
+        if value is not None:
+            found.setdefault(start * max_steps // end if stretches else start, value)
+    return found
 
 
 def _given(phases: Mapping[int, Any]) -> list[Any]:

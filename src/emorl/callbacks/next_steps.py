@@ -41,10 +41,11 @@ class NextSteps(Callback):
             print(f"Run folder: {_short(self.folder)}", flush=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the checkpoint and the commands, if there is a checkpoint."""
+        """Print the checkpoint and the commands, if there are a checkpoint and a configuration for them."""
         path = None if trainer.fast_dev_run else checkpoint(trainer)  # type: ignore[attr-defined]
-        if trainer.is_global_zero and path is not None:
-            data = trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        known = hasattr(data, "manifest") and (self.folder / CONFIG).exists()
+        if trainer.is_global_zero and path is not None and known:
             tested = "test" in data.manifest.splits
             split = split_to_predict(data.predict_split, data.manifest.splits)
             aim = "To test it, and to decompose images:" if tested else "To decompose images (there is no split test):"

@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 BATCH = 32
 
 
-class Scenes(NamedTuple):
+class LoadedScenes(NamedTuple):
     """Scenes in a model's input size, with their ground truth.
 
-    >>> scenes = Scenes(
+    >>> scenes = LoadedScenes(
     ...     image=torch.zeros(3, 3, 35, 35, dtype=torch.uint8),
     ...     segmentation=torch.zeros(3, 35, 35, dtype=torch.uint8),
     ...     factors=[[], [], []],
@@ -44,7 +44,7 @@ class Scenes(NamedTuple):
     factors: list[Objects]  # per scene: a dictionary for each object, object i at i - 1
 
     @classmethod
-    def of(cls, batches: Iterable[Batch]) -> Scenes:
+    def of(cls, batches: Iterable[Batch]) -> LoadedScenes:
         """Join batches that have all labels, without their padding."""
         images, segmentations, factors = [], [], []
         for batch in batches:
@@ -54,7 +54,7 @@ class Scenes(NamedTuple):
             factors += [objects for objects, kept in zip(batch["factors"], real.tolist(), strict=True) if kept]
         return cls(torch.cat(images), torch.cat(segmentations), factors)
 
-    def to(self, device: torch.device) -> Scenes:
+    def to(self, device: torch.device) -> LoadedScenes:
         """Return the scenes on a device."""
         return self._replace(image=self.image.to(device), segmentation=self.segmentation.to(device))
 
@@ -104,7 +104,7 @@ def load_model(model: str, test_draws: int | None = None, classes: ClassPaths = 
 
 def load_scenes(
     data: str, module: SlotModule, split: str = "test", count: int = 320, score_size: int | None = None
-) -> Scenes:
+) -> LoadedScenes:
     """Load the first scenes of a split as ``emorl test`` reads them, onto the model's device.
 
     Logs a warning if no scene has a labeled object; studies then omit the scores that need ground truth.
@@ -141,7 +141,7 @@ def load_scenes(
         eval_labels=ALL_LABELS,
     )
     source.setup("test")
-    scenes = Scenes.of(source.scoring_dataloader(split, count))
+    scenes = LoadedScenes.of(source.scoring_dataloader(split, count))
     if not scenes.segmentation.any():
         logger.warning("%s: %s", split, WITHOUT_TRUTH)
     return scenes.to(module.device)

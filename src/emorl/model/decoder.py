@@ -113,7 +113,8 @@ class ConvolutionalDecoder(BroadcastDecoder):
         tiny = slots[:, :, None, None].expand(-1, -1, *layer.kernel_size)
         constant = F.conv2d(tiny, layer.weight, padding=border).flatten(2).mT  # (n, regions, C)
         height, width, channels = placed.shape[1:]
-        regions = _regions(height, width, border, like=constant)
+        rows, columns = (kinds(n, border, border, constant.device) for n in (height, width))
+        regions = one_hot((rows[:, None] * (2 * border + 1) + columns).flatten(), constant.shape[1]).to(constant.dtype)
         canvas = place(placed.reshape(-1, channels), regions, constant)
         canvas = self.layers[1](canvas)
         return cast(Tensor, canvas).view(-1, height, width, channels).permute(0, 3, 1, 2)
@@ -157,15 +158,13 @@ class _Place(torch.autograd.Function):
         return over_slots.view(gradient.shape[1:]), None, regions.mT @ gradient
 
 
-def _regions(height: int, width: int, border: int, like: Tensor) -> Float[Tensor, "pixels regions"]:
-    """Return the region of each pixel, one-hot: each row and column near an edge is a separate region."""
-    count = 2 * border + 1
-    row, column = (
-        torch.arange(size, device=like.device).clamp(max=border)
-        + (torch.arange(size, device=like.device) - (size - 1 - border)).clamp(min=0)
-        for size in (height, width)
-    )
-    return one_hot((row[:, None] * count + column).flatten(), count**2).to(like.dtype)
+def kinds(size: int, before: int, after: int, device: torch.device) -> Int[Tensor, " size"]:
+    """Number the kinds of rows (or columns) of a constant canvas, by what a convolution gives there.
+
+    Each of the first ``before`` and of the last ``after`` is a separate kind; all others are one kind.
+    """
+    row = torch.arange(size, device=device)
+    return row.clamp(max=before) + (row - (size - 1 - after)).clamp(min=0)
 
 
 def one_hot(index: Int[Tensor, " n"], classes: int) -> Bool[Tensor, "n classes"]:

@@ -60,7 +60,8 @@ def _better(best: Inference, found: Inference, image: Tensor) -> Inference:
     nothing = image.new_full((), torch.nan)  # for losses, which are defined for a batch, not for an image
     stages, wins = [], []
     for old, new in zip(best.stages, found.stages, strict=True):
-        wins.append(takes := bound(new, image) < bound(old, image))
+        former = bound(old, image)
+        wins.append(takes := (bound(new, image) < former) | former.isnan())
         chosen = {name: _choose(takes, getattr(old, name), getattr(new, name)) for name in _OF_AN_IMAGE}
         stages.append(Stage(step=old.step, mean_nll=None, loss=nothing, **chosen))
     layers, terms = _choose(wins[-1], best.layers, found.layers), _choose(wins[0], best.terms, found.terms)

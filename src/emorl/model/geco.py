@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -35,7 +37,8 @@ class Geco(Described):
             log(exp(w) - 1) for a KL of weight w it can fall to w, where the loss is w times the negative ELBO.
 
     Raises:
-        ValueError: if a number other than ``target`` and ``lowest_zeta`` is negative.
+        ValueError: if ``target`` is neither a finite number nor ``auto``, if ``alpha`` is 1 or more, if ``warm_start``
+            is not whole, or if another number, except ``lowest_zeta``, is negative.
 
     >>> geco = Geco(target=-1.0, warm_start=1000)
     >>> geco.zeta, geco.active
@@ -57,6 +60,9 @@ class Geco(Described):
         lowest_zeta: float = START,
     ) -> None:
         super().__init__()
+        given: object = target
+        if given != "auto" and not (isinstance(given, Real) and isfinite(given)):
+            raise ValueError(f"Expected target as a finite number or 'auto', got {target!r}.")
         at_least(0, alpha=alpha, step_size=step_size, acceleration=acceleration)
         if alpha >= 1:
             raise ValueError(f"Expected alpha in [0, 1), got {alpha!r}.")

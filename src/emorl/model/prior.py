@@ -13,6 +13,8 @@ from torch.distributions import Normal
 from emorl.model.noise import Noise
 from emorl.model.posterior import Gaussian, slot_kl, standard_normal
 
+HIDDEN = 128  # width of the hidden layer
+
 
 class PriorTerms(NamedTuple):
     """The KL terms of the bottom-up pass, and the prior of refined posteriors."""
@@ -26,14 +28,13 @@ class ConditionalPrior(nn.Module):
 
     Args:
         slot_dim: dimensions of a slot, D.
-        hidden_dim: width of the hidden layer.
     """
 
-    def __init__(self, slot_dim: int, hidden_dim: int = 128) -> None:
+    def __init__(self, slot_dim: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(slot_dim, hidden_dim)
-        self.mean = nn.Linear(hidden_dim, slot_dim)
-        self.rho = nn.Linear(hidden_dim, slot_dim)
+        self.hidden = nn.Linear(slot_dim, HIDDEN)
+        self.mean = nn.Linear(HIDDEN, slot_dim)
+        self.rho = nn.Linear(HIDDEN, slot_dim)
 
     def forward(self, slots: Float[Tensor, "batch slots dim"]) -> Normal:
         """Return the distribution of z' given a sample of z."""

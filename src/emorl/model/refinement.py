@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from emorl.model.posterior import Gaussian
 from emorl.model.recurrent import advance
-from emorl.ranges import counts
+
+HIDDEN = 128  # width of the encoding's hidden layer
 
 
 class Refined(NamedTuple):
@@ -30,7 +31,6 @@ class Refinement(nn.Module):
 
     Args:
         slot_dim: dimensions of a slot, D.
-        hidden_dim: width of the encoding's hidden layer.
 
     >>> zero = torch.zeros(2, 4, 8)
     >>> refined = Refinement(slot_dim=8)(Gaussian(zero, zero), Gaussian(zero, zero), state=None)
@@ -38,11 +38,10 @@ class Refinement(nn.Module):
     (torch.Size([2, 4, 8]), torch.Size([8, 8]))
     """
 
-    def __init__(self, slot_dim: int, hidden_dim: int = 128) -> None:
+    def __init__(self, slot_dim: int) -> None:
         super().__init__()
-        counts(1, hidden_dim=hidden_dim)
         self.slot_dim = slot_dim
-        self.encoding = nn.Sequential(nn.Linear(4 * slot_dim, hidden_dim), nn.ELU(), nn.Linear(hidden_dim, slot_dim))
+        self.encoding = nn.Sequential(nn.Linear(4 * slot_dim, HIDDEN), nn.ELU(), nn.Linear(HIDDEN, slot_dim))
         self.recurrence = nn.GRUCell(slot_dim, slot_dim)
         self.mean = nn.Linear(slot_dim, slot_dim)
         self.rho = nn.Linear(slot_dim, slot_dim)

@@ -26,15 +26,16 @@ class SlotModel(Described, ABC):
     """A model that decomposes an image into K slots without labels.
 
     A subclass sets ``num_slots``, ``slot_dim`` and ``decoder`` in its constructor, ``default_steps`` and
-    ``training_steps`` on the class, and defines `forward`; all other methods have a default. The rest of the package
-    uses no more than this interface.
+    ``training_steps`` on the class, and there, where they differ from the defaults, ``min_steps``, ``score_names`` and
+    ``has_attention``; and it defines `forward`. All other methods have a default. The rest of the package uses no more
+    than this interface.
 
     `emorl.testing.check_slot_model` checks that
 
     - slots are exchangeable, with their colors, masks and attention; losses and scores do not depend on their order;
     - batch size, image size, K and the number of steps are arguments of the call;
     - all random numbers come from ``noise`` under distinct names, and ``z0`` breaks the symmetry between slots
-      (`PosteriorMeans` sets all other draws to zero);
+      (`PosteriorMeans` sets all other draws to zero, except those whose name starts with ``prior``);
     - the stage after i steps equals the result of i steps, and if ``min_steps`` is 0 the first stage is that of 0
       steps;
     - ``training_steps`` steps give other slots than ``min_steps``, where these are different numbers;

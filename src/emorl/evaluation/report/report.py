@@ -13,7 +13,7 @@ from jsonargparse.typing import PositiveInt
 import emorl
 from emorl.classes import ClassPaths
 from emorl.data.shards.manifest import Manifest
-from emorl.evaluation.inputs import Scenes, infer, load_model, load_scenes
+from emorl.evaluation.inputs import LoadedScenes, infer, load_model, load_scenes
 from emorl.evaluation.outputs import check_out, show
 from emorl.evaluation.report import sections
 from emorl.evaluation.report.page import render
@@ -98,7 +98,7 @@ def report(
     print(f"Wrote {(out / 'report.html').resolve()}")
 
 
-def scored(module: SlotModule, scenes: Scenes) -> Iterator[Readings]:
+def scored(module: SlotModule, scenes: LoadedScenes) -> Iterator[Readings]:
     """Yield the readings of every batch, and update the module's test scores with it."""
     for batch in scenes.batches():
         inference = infer(module, batch, module.test_refinement_steps)

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from emorl.evaluation.inputs import Scenes, infer
+from emorl.evaluation.inputs import LoadedScenes, infer
 from emorl.evaluation.outputs import cell, write_figure
 from emorl.evaluation.report.figures import by_reading, distribution, training_curves
 from emorl.evaluation.report.page import Picture, Section, Table
@@ -113,7 +113,7 @@ def training(run: Run, out: Path) -> Section | None:
     return Section("training", "Training", text, pictures=pictures) if pictures else None
 
 
-def examples(module: SlotModule, scenes: Scenes, readings: Readings, out: Path) -> Section:
+def examples(module: SlotModule, scenes: LoadedScenes, readings: Readings, out: Path) -> Section:
     """Draw the best, median and worst scenes, see `Readings.ranked`."""
     score, values, order = readings.ranked()
     middle = max(0, (len(order) - SHOWN) // 2)
@@ -133,7 +133,7 @@ def examples(module: SlotModule, scenes: Scenes, readings: Readings, out: Path) 
 
 
 def decompositions(
-    module: SlotModule, scenes: Scenes, places: list[int], rows: list[str]
+    module: SlotModule, scenes: LoadedScenes, places: list[int], rows: list[str]
 ) -> UInt8[Tensor, "3 sheet_height sheet_width"]:
     """Draw labeled decompositions of scenes and, if any scene has objects, their true segmentations."""
     parts = infer(module, scenes.batch(places), module.test_refinement_steps).stages[-1].components
@@ -159,7 +159,7 @@ def spread(readings: Readings, out: Path) -> Section | None:
     return Section("distribution", "Distribution over scenes", "", pictures=[picture])
 
 
-def by_layer(module: SlotModule, scenes: Scenes, readings: Readings, place: int, out: Path) -> Section:
+def by_layer(module: SlotModule, scenes: LoadedScenes, readings: Readings, place: int, out: Path) -> Section:
     """Score the decoded slots of all layers and steps on all scenes, and show them for the scene at ``place``."""
     rows = readings.table()
     known = [score for score in ("fg_ari", "mse") if score in rows[0]]

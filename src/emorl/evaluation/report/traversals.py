@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emorl.evaluation.inputs import BATCH, Scenes, infer
+from emorl.evaluation.inputs import BATCH, LoadedScenes, infer
 from emorl.evaluation.outputs import write_figure
 from emorl.evaluation.report.page import Picture, Section
 from emorl.evaluation.representation.activeness import activeness
@@ -21,7 +21,7 @@ SHOWN = 3  # dimensions
 STEPS = 7  # values of each
 
 
-def traversals(module: SlotModule, scenes: Scenes, place: int, out: Path) -> Section:
+def traversals(module: SlotModule, scenes: LoadedScenes, place: int, out: Path) -> Section:
     """Sweep the dimensions that change a scene most, in every slot.
 
     Args:
@@ -47,5 +47,5 @@ def traversals(module: SlotModule, scenes: Scenes, place: int, out: Path) -> Sec
     return Section("traversals", "Traversals", text, pictures=pictures)
 
 
-def _slots(module: SlotModule, scenes: Scenes, places: Sequence[int]) -> Float[Tensor, "scenes slots dim"]:
+def _slots(module: SlotModule, scenes: LoadedScenes, places: Sequence[int]) -> Float[Tensor, "scenes slots dim"]:
     return encoded(infer(module, scenes.batch(places), module.test_refinement_steps)).slots

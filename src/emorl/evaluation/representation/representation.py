@@ -15,7 +15,7 @@ from emorl.classes import ClassPaths
 from emorl.data.records import Factor
 from emorl.data.shards.manifest import Manifest
 from emorl.errors import DataError
-from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
+from emorl.evaluation.inputs import LoadedScenes, chosen_steps, infer, load_model, load_scenes
 from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.representation.activeness import activeness, activeness_figure
 from emorl.evaluation.representation.dci import dci, importance_figure, importance_table, scores_table
@@ -121,14 +121,14 @@ def choose(data: str, factors: Sequence[Factor], names: Sequence[str] | None) ->
 
 
 def read(
-    module: SlotModule, scenes: Scenes, steps: int
+    module: SlotModule, scenes: LoadedScenes, steps: int
 ) -> tuple[Float[Tensor, "scenes slots dim"], Int64[Tensor, "scenes h w"]]:
     """Return all slots, or posterior means if the model has posteriors, and the slot of each pixel.
 
     >>> from emorl.model import EfficientMORL
     >>> module = SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=16)
     >>> pixels = torch.zeros(2, 16, 16, dtype=torch.uint8)
-    >>> slots, labels = read(module, Scenes(pixels[:, None].expand(-1, 3, -1, -1), pixels, [[], []]), steps=0)
+    >>> slots, labels = read(module, LoadedScenes(pixels[:, None].expand(-1, 3, -1, -1), pixels, [[], []]), steps=0)
     >>> slots.shape, labels.shape
     (torch.Size([2, 3, 8]), torch.Size([2, 16, 16]))
     """
@@ -141,7 +141,7 @@ def read(
 
 
 def halves(
-    factors: Sequence[Factor], slots: Float[Tensor, "scenes slots dim"], matches: Matches, scenes: Scenes
+    factors: Sequence[Factor], slots: Float[Tensor, "scenes slots dim"], matches: Matches, scenes: LoadedScenes
 ) -> tuple[list[Factor], Codes, Codes]:
     """Return the factors that vary, and the matched objects of the first and the second half of the scenes.
 
@@ -152,7 +152,7 @@ def halves(
     >>> pixels = torch.zeros(2, 16, 16, dtype=torch.uint8)
     >>> label, scene = torch.tensor([1, 2, 1, 2]), torch.tensor([0, 0, 1, 1])
     >>> matches = Matches(scene, label, slot=label - 1, iou=torch.ones(4), small=0, missed=0)
-    >>> scenes = Scenes(pixels[:, None].expand(-1, 3, -1, -1), pixels, objects)
+    >>> scenes = LoadedScenes(pixels[:, None].expand(-1, 3, -1, -1), pixels, objects)
     >>> factors, fitted, scored = halves([Factor("x", "continuous")], torch.rand(2, 3, 8), matches, scenes)
     >>> fitted.code.shape, scored.value.tolist()
     ((2, 8), [[1.1], [1.2]])

@@ -9,7 +9,7 @@ import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from emorl.classes import ClassPaths
-from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model, load_scenes
+from emorl.evaluation.inputs import LoadedScenes, chosen_steps, compared_steps, load_model, load_scenes
 from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
@@ -69,7 +69,7 @@ def draws(
     tell([*paths, *write_table(summary, out, "summary")])
 
 
-def of_draw(module: SlotModule, scenes: Scenes, steps: int, seed: int) -> Rows:
+def of_draw(module: SlotModule, scenes: LoadedScenes, steps: int, seed: int) -> Rows:
     """Return a row of scores for each of the `compared_steps`, with the noise of a seed.
 
     >>> from emorl.data.generate.tetrominoes import Tetrominoes

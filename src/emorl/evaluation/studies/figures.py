@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
 from emorl.figures import Figure
 from emorl.results import LABELS
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 
 
 def curves(
@@ -49,22 +50,10 @@ def curves(
         axes = figure.add_subplot(rows, columns, place, xlabel=label, title=LABELS[score])
         for name, rows_ in lines.items():
             points = [row for row in rows_ if score in row]
-            places, means, errors = ([number(row[column]) for row in points] for column in (x, score, f"{score}_se"))
+            places, means, errors = ([float(row[column]) for row in points] for column in (x, score, f"{score}_se"))
             axes.errorbar(places, means, errors, fmt="o-" if ordered else "o", markersize=4, capsize=3, label=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     if len(lines) > 1:
         figure.axes[0].legend(title=legend)
     return figure
-
-
-def number(value: object) -> float:
-    """Convert a cell to a number.
-
-    Returns:
-        The number.
-
-    >>> number("3")
-    3.0
-    """
-    return float(str(value))

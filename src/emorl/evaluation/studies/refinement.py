@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from emorl.classes import ClassPaths
-from emorl.evaluation.inputs import Scenes, chosen_steps, load_model, load_scenes
+from emorl.evaluation.inputs import LoadedScenes, chosen_steps, load_model, load_scenes
 from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
@@ -62,7 +62,7 @@ def refinement(
     tell([*write_table(rows, out, "refinement"), write_figure(figure(rows), out, "refinement")])
 
 
-def by_steps(module: SlotModule, scenes: Scenes, steps: int) -> list[dict[str, Any]]:
+def by_steps(module: SlotModule, scenes: LoadedScenes, steps: int) -> list[dict[str, Any]]:
     """Return a row of scores for each I up to ``steps``, with zero-step shares if the model has slots at I = 0.
 
     >>> from emorl.data.generate.tetrominoes import Tetrominoes

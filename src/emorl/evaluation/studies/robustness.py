@@ -16,7 +16,7 @@ from emorl.data.records import Record
 from emorl.data.shards.manifest import Manifest
 from emorl.data.stream.scenes import collate, fitted
 from emorl.errors import DataError
-from emorl.evaluation.inputs import Scenes, chosen_steps, compared_steps, load_model
+from emorl.evaluation.inputs import LoadedScenes, chosen_steps, compared_steps, load_model
 from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.changes import UNMODIFIED, Draw, multi_dsprites_changes, tetrominoes_changes
 from emorl.evaluation.studies.scores import cells, stage_scores
@@ -122,7 +122,7 @@ def noisy(draw: Draw, deviation: float, seed: int) -> list[Record]:
     return [record._replace(image=pixels) for record, pixels in zip(records, changed, strict=True)]
 
 
-def as_seen(module: SlotModule, records: Sequence[Record]) -> Scenes:
+def as_seen(module: SlotModule, records: Sequence[Record]) -> LoadedScenes:
     """Return scenes in the model's input size, on its device.
 
     >>> from emorl.model import EfficientMORL
@@ -132,10 +132,10 @@ def as_seen(module: SlotModule, records: Sequence[Record]) -> Scenes:
     """
     crop, size = module.crop, module.image_size
     seen = [fitted(f"{place}", record, crop, size, size) for place, record in enumerate(records)]
-    return Scenes.of([collate(list(enumerate(seen)))]).to(module.device)
+    return LoadedScenes.of([collate(list(enumerate(seen)))]).to(module.device)
 
 
-def by_steps(module: SlotModule, scenes: Scenes, change: str, steps: int) -> list[dict[str, Any]]:
+def by_steps(module: SlotModule, scenes: LoadedScenes, change: str, steps: int) -> list[dict[str, Any]]:
     """Return a row of scores for each of the `compared_steps`, with a slot for every object.
 
     >>> from emorl.model import EfficientMORL

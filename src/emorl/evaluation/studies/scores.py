@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from emorl.evaluation.inputs import Scenes, infer
+from emorl.evaluation.inputs import LoadedScenes, infer
 from emorl.metrics import Summary
 from emorl.model import Stage
 from emorl.module import SlotModule
@@ -35,7 +35,7 @@ def stages(
 
 def stage_scores(
     module: SlotModule,
-    scenes: Scenes,
+    scenes: LoadedScenes,
     steps: Sequence[int],
     num_slots: int | None = None,
     title: str = "scenes",

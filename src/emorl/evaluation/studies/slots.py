@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emorl.classes import ClassPaths
 from emorl.errors import DataError
-from emorl.evaluation.inputs import Scenes, chosen_steps, infer, load_model, load_scenes
+from emorl.evaluation.inputs import LoadedScenes, chosen_steps, infer, load_model, load_scenes
 from emorl.evaluation.outputs import check_out, show, tell, write_figure, write_table
 from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells
@@ -70,7 +70,7 @@ def slots(
     tell([*write_table(rows, out, "slots"), write_figure(figure(rows), out, "slots")])
 
 
-def by_objects(module: SlotModule, scenes: Scenes, steps: int, num_slots: int) -> list[dict[str, Any]]:
+def by_objects(module: SlotModule, scenes: LoadedScenes, steps: int, num_slots: int) -> list[dict[str, Any]]:
     """Return a row of scores with K = ``num_slots`` slots over all scenes, and one for each number of objects.
 
     >>> from emorl.data.generate.tetrominoes import Tetrominoes

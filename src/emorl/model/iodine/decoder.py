@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emorl.model.decoder import Components, Decoder, one_hot, place
+from emorl.model.decoder import Components, Decoder, kinds, one_hot, place
 from emorl.model.iodine.convolution import SameConv2d, same_convolution, same_padding
 from emorl.model.iodine.coordinates import ramps
 from emorl.model.position import PositionCode
@@ -116,7 +116,7 @@ class IodinePixelDecoder(Decoder):
         of_slots, of_places = layer.weight.tensor_split([slots.shape[1]], dim=1)
         places = self.places(*size, like=slots).unsqueeze(0)
         placed = same_convolution(places, of_places, layer.bias).permute(0, 2, 3, 1)  # (1, H, W, C)
-        rows, columns = (_regions(n, layer.kernel_size[0], slots.device) for n in size)
+        rows, columns = (_kinds(n, layer.kernel_size[0], slots.device) for n in size)
         seen = [min(n, layer.kernel_size[0]) for n in size]
         tiny = slots[:, :, None, None].expand(-1, -1, *seen)
         constant = same_convolution(tiny, of_slots).flatten(2).mT  # (n, regions, C)
@@ -125,13 +125,8 @@ class IodinePixelDecoder(Decoder):
         return canvas.view(-1, *size, canvas.shape[-1]).permute(0, 3, 1, 2)
 
 
-def _regions(size: int, kernel: int, device: torch.device) -> Tensor:
-    """Number the rows (or columns) of a constant canvas by the output of a kernel there: only edges differ.
-
-    A canvas of min(size, kernel) rows has each kind of row once.
-    """
-    row = torch.arange(size, device=device)
+def _kinds(size: int, kernel: int, device: torch.device) -> Tensor:
+    """Number the kinds of rows (or columns); a canvas of min(size, kernel) rows has each kind once."""
     if size <= kernel:
-        return row
-    before, after = same_padding(size, kernel, stride=1)
-    return row.clamp(max=before) + (row - (size - 1 - after)).clamp(min=0)
+        return torch.arange(size, device=device)
+    return kinds(size, *same_padding(size, kernel, stride=1), device)

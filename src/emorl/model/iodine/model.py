@@ -30,7 +30,7 @@ from emorl.ranges import above, at_least, counts
 KEPT = 1  # the last drawings of a training step, which keep their activations for the backward pass
 
 
-class Refined(NamedTuple):
+class Progress(NamedTuple):
     """The state of refinement after some steps."""
 
     posterior: SoftplusGaussian
@@ -44,9 +44,9 @@ class IODINE(SlotModel):
     to lambda_{t+1} from the image, the drawing and the gradients of loss_t. Training minimizes sum_t (t / T) loss_t
     over t = 0 .. T, so that the initial stage t = 0 has no weight (`step_weight`).
 
-    The default likelihood and prior are the paper's, so that nll and KL are comparable with EfficientMORL's; the
-    default sizes are those of the authors' code for Tetrominoes. With T = 1 the LSTM's weights for its hidden state get
-    a zero gradient, because that state is zero.
+    The default likelihood and prior are the paper's; the nll includes the constants of its Gaussians, which
+    EfficientMORL's omits. The default sizes are those of the authors' code for Tetrominoes. With T = 1 the LSTM's
+    weights for its hidden state get a zero gradient, because that state is zero.
 
     Args:
         num_slots: number K of slots, background included; a call may override it.
@@ -136,14 +136,14 @@ class IODINE(SlotModel):
         """Return the stages 0 .. T - 1 and lambda_T."""
         refuse_recording(self.unrecordable(steps))
         mean, rho = self.initial.repeat(image.shape[0], num_slots, 1).chunk(2, dim=-1)
-        now, stages = Refined(SoftplusGaussian(mean, rho), self.refinement.start(mean)), []
+        now, stages = Progress(SoftplusGaussian(mean, rho), self.refinement.start(mean)), []
         for step in range(steps):
             epsilon = noise(f"refine{step}" if step else "z0", now.posterior.mean)
             stage, now = self.step(image, step, now, epsilon, keep=step >= steps - KEPT)
             stages.append(stage)
         return stages, now.posterior
 
-    def step(self, image: Tensor, step: int, now: Refined, epsilon: Tensor, keep: bool) -> tuple[Stage, Refined]:
+    def step(self, image: Tensor, step: int, now: Progress, epsilon: Tensor, keep: bool) -> tuple[Stage, Progress]:
         """Sample, draw and score the slots, then update their posteriors; `drawing_pass` documents ``keep``."""
         slots = now.posterior.sample(epsilon)  # z ~ q(z; lambda)
         drawing, nll, slope = drawing_pass(self.decoder, self.likelihood, slots, image, keep)
@@ -166,10 +166,10 @@ class IODINE(SlotModel):
             weight = torch.full_like(kl, self.kl_weight)
             return torch.cat(torch.autograd.grad((slots, kl), leaf, (slope.clone(), weight)), dim=-1)
 
-    def move(self, drawing: Drawing, image: Tensor, share: float | Tensor, now: Refined, slope: Tensor) -> Refined:
+    def move(self, drawing: Drawing, image: Tensor, share: float | Tensor, now: Progress, slope: Tensor) -> Progress:
         """Return lambda_{t+1} and the LSTM's state."""
         pixels = self.refinement.inputs(drawing, image, self.likelihood, share)
-        return Refined(*self.refinement(pixels, now.posterior, slope, now.state))
+        return Progress(*self.refinement(pixels, now.posterior, slope, now.state))
 
     def last(self, image: Tensor, step: int, posterior: SoftplusGaussian, noise: Noise) -> Stage:
         """Sample, draw and score the slots after the last step."""
