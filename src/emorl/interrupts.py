@@ -1,4 +1,4 @@
-"""Ctrl-C while a command imports its libraries, which takes seconds."""
+"""Ctrl-C while a command imports its libraries, which takes seconds; SIGTERM as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -37,3 +37,21 @@ def exit_on_interrupt(command: str) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Within it, SIGTERM, which a cluster sends to end a job, is a `KeyboardInterrupt`, so that all is cleaned up.
+
+    In other threads, or where SIGTERM is ignored or already handled, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

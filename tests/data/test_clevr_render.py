@@ -114,15 +114,23 @@ def test_an_interrupted_command_resumes(tmp_path, program, log, capsys, processe
         ("echo 'ImportError: libXi.so.6: no such file' >&2; exit 1", "got `ImportError: libXi.so.6: no such file`"),
         ("exit 0", "got `nothing on stderr`"),
         ("echo emorl renders with Blender 2.79", "got Blender 2.79"),
+        ("echo emorl renders with Blender abc", "got `nothing on stderr`"),
+        ("exec sleep 60", "got a program that says nothing within 0.2 seconds"),
         ("echo emorl renders with Blender 4.5.0; exit 1", "got `nothing on stderr`"),
     ],
 )
-def test_a_blender_that_does_not_work_is_one_error_with_the_remedy(tmp_path, capsys, line, message):
+def test_a_blender_that_does_not_work_is_one_error_with_the_remedy(tmp_path, capsys, monkeypatch, line, message):
+    monkeypatch.setattr(clevr_render, "_PATIENCE", 0.2 if "sleep" in line else 60)
     assert generate(tmp_path / "out", program_of(tmp_path, line)) == 2
     error = error_of(capsys)
     assert message in error
     assert "make blender" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_images_that_are_too_large_to_read_are_not_rendered(tmp_path, program, capsys):
+    assert generate(tmp_path / "out", program, "--size", "4097") == 2
+    assert "--size: expected 4096 or less, got 4097; render smaller images" in error_of(capsys)
 
 
 def test_no_blender_is_one_error_with_the_remedy(tmp_path, capsys, monkeypatch):

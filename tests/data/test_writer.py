@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
@@ -18,7 +20,9 @@ import pytest
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.shards.manifest import Manifest
 from emorl.data.shards.samples import decode_sample, read_shard, verify
-from emorl.data.write.selection import Selection, consecutive
+from emorl.data.write.parallel import write_in_parallel
+from emorl.data.write.resume import write_manifest
+from emorl.data.write.selection import Selection, consecutive, shard_tasks
 from emorl.data.write.writer import write_shards
 from emorl.errors import DataError
 from emorl.files import locked
@@ -63,6 +67,19 @@ class Killer(Tetrominoes):
     def scene(self, index):
         if index == 7 and os.getpid() != self.owner:
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().scene(index)
+
+
+class Stuck(Tetrominoes):
+    """Never finishes scene 2, unless in the process that created the source."""
+
+    def __init__(self, num_scenes):
+        super().__init__(num_scenes)
+        self.owner = os.getpid()
+
+    def scene(self, index):
+        if index == 2 and os.getpid() != self.owner:
+            threading.Event().wait()
         return super().scene(index)
 
 
@@ -289,6 +306,50 @@ def test_any_number_of_processes_writes_the_same(tmp_path):
     write_shards(TRAIN_7_VAL_2, tmp_path / "one", shard_size=2)
     write_shards(TRAIN_7_VAL_2, tmp_path / "three", shard_size=2, processes=3)
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_shards_in_progress_are_given_up(tmp_path):
+    """They may take minutes."""
+    shards = write_in_parallel(tmp_path, list(shard_tasks("train", Selection(Stuck(4), range(4)), 2)), 2)
+    assert next(shards).name == "train-000000.tar"
+    shards.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["train-000000.tar"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_keeps_its_shards(tmp_path, number):
+    out = tmp_path / "out"
+    command = f"generate tetrominoes {out} --train 4000 --val 0 --test 0 --shard_size 25 --processes 2"
+    code = f"import sys; from emorl.data.cli import main; sys.exit(main({command.split()}))"
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stderr=subprocess.PIPE, text=True)
+    while not recorded(out):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    last = process.communicate()[1].splitlines()[-1]
+    assert (process.returncode, last) == (130, "emorl-data: interrupted: run the same command again")
+    assert recorded(out)
+
+
+def test_shards_that_were_not_recorded_are_not_written_over_with_others(tmp_path):
+    killed = consecutive(Killer(8), {"train": 8})
+    with pytest.raises(DataError, match="a process that died"):
+        write_shards(killed, tmp_path, shard_size=4, processes=2)
+    progress = Manifest.load(tmp_path, ".progress.json")
+    write_manifest(tmp_path / ".progress.json", replace(progress, splits={}))
+    (tmp_path / "train-000000.tar").touch()  # finished, but killed before it was recorded
+    other = {"train": Selection(Tetrominoes(8, seed=1), range(8))}
+    with pytest.raises(DataError, match=r"got an unfinished one of tetrominoes from .*, with other source; choose"):
+        write_shards(other, tmp_path, shard_size=4)
+    (tmp_path / "train-000000.tar").unlink()
+    write_shards(other, tmp_path, shard_size=4)
+
+
+@pytest.mark.parametrize("name", ["file", "file/out"])
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"expected a folder that exists or can be made, got .*; choose another path"):
+        write_shards(TRAIN_7_VAL_2, tmp_path / name)
 
 
 def test_a_process_that_dies(tmp_path):

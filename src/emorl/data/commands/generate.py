@@ -1,5 +1,6 @@
 """`emorl-data generate`: data sets that are generated instead of downloaded."""
 
+from math import isqrt
 from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -10,6 +11,7 @@ from emorl.data.generate.clevr_render import find_blender
 from emorl.data.generate.clevr_scene import MAX_OBJECTS, MIN_OBJECTS
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
+from emorl.data.shards.samples import MAX_PIXELS
 from emorl.data.sources.splits import PRESETS
 from emorl.data.write.selection import Selection
 from emorl.errors import DataError
@@ -116,7 +118,7 @@ def clevr(
         test: Number of test scenes.
         seed: Seed of the scenes. The same seed gives the same scenes; splits have different scenes.
         shard_size: Scenes in a shard. After an interruption, each process renders its unfinished shard again.
-        processes: Number of processes that render, each on one core. The bytes are the same for any number.
+        processes: Number of processes that render, each on one core.
         blender: A program `blender`, or a Python that has bpy; by default searched for.
 
     Example:
@@ -124,6 +126,8 @@ def clevr(
         emorl-data generate clevr data/clevr6-96 --size 96
         ```
     """
+    if size is not None and size**2 > MAX_PIXELS:
+        raise DataError.of("--size", expected=f"{isqrt(MAX_PIXELS)} or less", got=size, remedy="render smaller images")
     sizes = {"train": train, "val": val, "test": test}
     objects = {split: _objects(preset, split, min_objects, max_objects) for split in sizes}
     found = find_blender(blender)
@@ -137,5 +141,6 @@ def _objects(preset: str, split: str, smallest: int | None, largest: int | None)
     first, last = smallest or max(MIN_OBJECTS, numbers[0]), largest or numbers[-1]
     if not first <= last <= MAX_OBJECTS:
         expected, got = f"min_objects <= max_objects <= {MAX_OBJECTS}", f"{first} and {last} for {split}"
-        raise DataError.of("objects", expected=expected, got=got, remedy="give both --min_objects and --max_objects")
+        remedy = "change --min_objects or --max_objects; the preset gives the one that is left out"
+        raise DataError.of("objects", expected=expected, got=got, remedy=remedy)
     return range(first, last + 1)

@@ -29,8 +29,8 @@ class Clevr(GeneratedSource):
     that all sizes have the same scenes.
 
     Scene i, its factors and its segmentation depend only on seed, split, the numbers of objects and i, and are equal
-    on every machine. Blender renders the image: its bytes are equal for any number of processes and any order, but may
-    differ by single gray levels between versions of Blender and types of processors.
+    on every machine. Blender renders the image. Rendered again, a few of its values may differ by a gray level, because
+    Blender's denoiser rounds differently at other addresses in memory; so may versions of Blender and processors.
 
     Args:
         num_scenes: length of the source.

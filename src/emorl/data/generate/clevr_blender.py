@@ -4,7 +4,7 @@
     blender --background --factory-startup --python clevr_blender.py -- [FOLDER]
 
 Without a folder it prints the version of Blender. With a folder it reads scenes as JSON from stdin, one per line,
-renders each to the file FOLDER/NAME.png and then prints NAME. A scene has
+renders each to the file FOLDER/NAME.png and then prints NAME. At the end it removes the folder. A scene has
 
     name        of the file
     size        height and width of the image in pixels
@@ -19,8 +19,10 @@ It imports Blender's bpy, which is licensed under GPL-3.0.
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import bpy
@@ -207,14 +209,17 @@ def main(folder: str | None = None) -> None:
     """Render the scenes that arrive on stdin."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # keep Blender's output out of the answers
-    print(f"emorl renders with Blender {bpy.app.version_string}", file=answers, flush=True)
-    if folder is None:
-        return
-    studio = Studio()
-    for line in sys.stdin:
-        scene = json.loads(line)
-        studio.paint(scene, os.path.join(folder, f"{scene['name']}.png"))
-        print(scene["name"], file=answers, flush=True)
+    with suppress(BrokenPipeError):  # emorl has ended
+        print(f"emorl renders with Blender {bpy.app.version_string}", file=answers, flush=True)
+        if folder is None:
+            return
+        studio = Studio()
+        for line in sys.stdin:
+            scene = json.loads(line)
+            studio.paint(scene, os.path.join(folder, f"{scene['name']}.png"))
+            print(scene["name"], file=answers, flush=True)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # which emorl does not do if it was killed
 
 
 if __name__ == "__main__":

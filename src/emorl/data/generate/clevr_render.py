@@ -1,6 +1,7 @@
 """Finding Blender, and rendering scenes of CLEVR with it in a separate process."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ SCENES_PER_PROCESS = 200  # Blender's memory grows with every scene
 
 _SCRIPT = Path(__file__).with_name("clevr_blender.py")
 _OLDEST = (4, 0)
+_PATIENCE = 120  # seconds until a Blender has started
 _SENSOR = 32.0  # mm
 _VERSION = "emorl renders with Blender "  # beginning of the script's first line
 _REMEDY = (
@@ -70,9 +72,13 @@ def find_blender(path: str | None = None) -> Blender:
         options = ("--background", "--factory-startup", "--python-exit-code", "1", "--python")
         command = (program, *options, str(_SCRIPT), "--")
     try:
-        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise DataError.of(program, expected=expected, got=f"{error.strerror}", remedy=_REMEDY) from error
+        answer = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        silent = f"a program that says nothing within {_PATIENCE} seconds"
+        got = error.strerror if isinstance(error, OSError) else silent
+        raise DataError.of(program, expected=expected, got=f"{got}", remedy=_REMEDY) from error
     version = _version(answer.stdout) if answer.returncode == 0 else None
     if version is None:
         got = f"`{_last_line(answer.stderr)}`"
@@ -201,7 +207,7 @@ def _default() -> str | None:
 def _version(answer: str) -> str | None:
     """Return the version that the script printed, ignoring other output of the program `blender`."""
     versions = [line.removeprefix(_VERSION) for line in answer.splitlines() if line.startswith(_VERSION)]
-    return versions[-1] if versions else None
+    return versions[-1] if versions and re.match(r"\d+\.\d+", versions[-1]) else None
 
 
 def _last_line(text: str) -> str:

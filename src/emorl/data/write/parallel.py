@@ -1,4 +1,4 @@
-"""Writing of shards in several processes, which end with their parent process."""
+"""Writing of shards in several processes, which end with their parent process, or when it stops."""
 
 import multiprocessing
 import os
@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from emorl.data.shards.manifest import Shard
 from emorl.data.write.selection import ShardTask
 from emorl.data.write.shard_writer import write_shard
 from emorl.errors import DataError
+from emorl.files import TEMPORARY
 
 
 def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> Iterator[Shard]:
     """Write shards from sources with random access, and yield them as they are finished.
 
-    On closing the iterator, and on an error, shards in progress are finished.
+    On closing the iterator, and on an error, shards in progress are given up.
 
     Raises:
         DataError: as `write_shard`, or if a process dies.
@@ -28,9 +29,10 @@ def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> I
     context = multiprocessing.get_context("forkserver")  # a plain fork would copy locks that other threads hold
     context.set_forkserver_preload([__name__])  # imports take seconds, so do them once
     _start_server()
-    with ProcessPoolExecutor(processes, context, initializer=_follow_parent) as pool:
+    reader, writer = context.Pipe(duplex=False)  # which the processes see closed
+    with reader, writer, ProcessPoolExecutor(processes, context, initializer=_follow, initargs=(reader,)) as pool:
+        futures = [pool.submit(_write_alone, folder, task) for task in tasks]
         try:
-            futures = [pool.submit(_write_alone, folder, task) for task in tasks]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
@@ -38,7 +40,12 @@ def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> I
             expected, got = f"{processes} processes to finish", "a process that died"
             raise DataError.of(folder, expected=expected, got=got, remedy=remedy) from error
         finally:
+            if not all(future.done() for future in futures):
+                writer.close()
             pool.shutdown(cancel_futures=True)
+            for path in folder.iterdir():
+                if TEMPORARY.fullmatch(path.name):  # of a shard that was given up
+                    path.unlink()
 
 
 def _start_server() -> None:
@@ -55,14 +62,17 @@ def _write_alone(folder: Path, task: ShardTask) -> Shard:
     return write_shard(folder, task, task.source.select(task.runs))
 
 
-def _follow_parent() -> None:
-    """End when the parent process ends, and ignore Ctrl-C if another part of the program started the server."""
+def _follow(reader: Connection) -> None:
+    """End with the parent process, or when it closes the pipe.
+
+    Ctrl-C is ignored, for the case that another part of the program started the server.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(parent.sentinel, reader), daemon=True).start()
 
 
-def _exit_after(process: BaseProcess) -> None:
-    process.join()
+def _exit_after(*ends: int | Connection) -> None:
+    wait(ends)
     os._exit(1)

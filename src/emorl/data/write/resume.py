@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from emorl.data.folders import some
@@ -22,6 +22,7 @@ from emorl.files import TEMPORARY, atomic
 PROGRESS = ".progress.json"
 
 _SHARD = re.compile(r"(train|val|test)-\d{6}\.tar")
+_PARTS = [field.name for field in fields(Manifest) if field.name != "splits"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,17 +63,25 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
     previous = Manifest.load(folder, MANIFEST if finished else PROGRESS)
     planned = {(task.name, task.runs) for task in tasks}
     found = dict(_shards(previous))
-    if found and not finished and _changed(previous, header):
-        logger.warning("%s: the source has changed; all shards are written again.", folder)
-        found = {}
-    if found and (replace(previous, splits={}) != header or (finished and found.keys() != planned)):
-        source = f" from {', '.join(f'{key} {value}' for key, value in previous.source.items())}"
-        if _changed(previous, header):
-            source = ", whose images or other source files have changed since"
-        got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset}{source}"
-        remedy = "choose another folder, or delete this one"
-        raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
     files = [path for path in folder.iterdir() if path.is_file()]
+    if not finished and _changed(previous, header):
+        if found:
+            logger.warning("%s: the source has changed; all shards are written again.", folder)
+        found = {}
+    elif found or any(_SHARD.fullmatch(path.name) for path in files):
+        others = [name for name in _PARTS if getattr(previous, name) != getattr(header, name)]
+        if finished and found.keys() != planned:
+            others.append("numbers of scenes")
+        if others:
+            origin = ", ".join(f"{key} {value}" for key, value in previous.source.items())
+            difference = f" from {origin}, with other {' and '.join(others).replace('_', ' ')}"
+            if _changed(previous, header):
+                difference = ", whose images or other source files have changed since"
+            got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset}{difference}"
+            remedy = "choose another folder, or delete this one"
+            raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
+    if not finished and not found:
+        write_manifest(folder / PROGRESS, header)
     _remove([path for path in files if TEMPORARY.fullmatch(path.name)])  # left by a killed process
     if not finished:
         written = {shard.name for split in previous.splits.values() for shard in split.shards}
@@ -116,8 +125,8 @@ def _is_whole(folder: Path, shard: Shard) -> bool:
 def _require_empty(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if names:
-        got, remedy = f"{names[0]} and {len(names) - 1} more in it", "choose another folder"
-        raise DataError.of(folder, expected="a new or empty folder", got=got, remedy=remedy)
+        got = f"{some(names)} in it"
+        raise DataError.of(folder, expected="a new or empty folder", got=got, remedy="choose another folder")
 
 
 def _remove(paths: list[Path]) -> None:

@@ -13,7 +13,7 @@ from emorl.data.write.parallel import write_in_parallel
 from emorl.data.write.resume import PROGRESS, resume, with_shards, write_manifest
 from emorl.data.write.selection import Selection, ShardTask, shard_tasks, streams
 from emorl.data.write.shard_writer import write_shard
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 from emorl.files import locked, to_write
 
 SHARD_SIZE = 1000
@@ -32,7 +32,7 @@ def write_shards(
         out: local folder of the data set: new, empty, or left by an earlier, equal call.
         shard_size: scenes per shard; the last shard of a split may have fewer.
         processes: number of processes that write if the sources have random access; other sources are read by this
-            process only. The shards are equal for any number.
+            process only. The shards are equal for any number, if the records are.
 
     Returns:
         The manifest, which is written last.
@@ -51,7 +51,11 @@ def write_shards(
     """
     folder, header = to_write(out), _header(selections)
     tasks = [task for split, selection in selections.items() for task in shard_tasks(split, selection, shard_size)]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got, remedy = reason(error), "choose another path"
+        raise DataError.of(folder, expected="a folder that exists or can be made", got=got, remedy=remedy) from error
     with locked(folder):
         done = resume(folder, header, tasks)
         missing = [task for task in tasks if task.name not in done]
