@@ -174,7 +174,9 @@ class RefinementCurriculum(Callback):
 
 
 def stretched(phases: Mapping[int, Any], max_steps: int) -> dict[int, Any]:
-    """Return the phases of a run of ``max_steps`` steps, without the end, and without those that start with another.
+    """Return the phases of a run of ``max_steps`` steps, without the end.
+
+    Of phases that start at the same step, in a short run, the first remains.
 
     >>> stretched({0: 1, 26_000: 3, 36_000: 0, 40_000: None}, 10_000)
     {0: 1, 6500: 3, 9000: 0}

@@ -29,7 +29,7 @@ def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> I
     context = multiprocessing.get_context("forkserver")  # a plain fork would copy locks that other threads hold
     context.set_forkserver_preload([__name__])  # imports take seconds, so do them once
     _start_server()
-    reader, writer = context.Pipe(duplex=False)  # which the processes see closed
+    reader, writer = context.Pipe(duplex=False)  # closed to end the processes
     with reader, writer, ProcessPoolExecutor(processes, context, initializer=_follow, initargs=(reader,)) as pool:
         futures = [pool.submit(_write_alone, folder, task) for task in tasks]
         try:
