@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from emorl.errors import DataError, reason
 
-TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")  # names of files that `atomic` is writing
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")  # names of files that `atomic` is writing
 _held: set[BinaryIO] = set()  # locks held by this process
 
 
@@ -37,6 +37,16 @@ def to_write(path: str | os.PathLike[str]) -> Path:
     if is_url(path):
         raise DataError.of(path, expected="a local path to write to", got="a URL", remedy="write locally and upload it")
     return Path(os.path.expanduser(path))
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove files that `atomic` left in a folder when its process was killed. Lock the folder first.
+
+    >>> remove_temporary(Path("no/such/folder"))
+    """
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 @contextmanager

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 @contextmanager
@@ -27,16 +29,8 @@ def exit_on_interrupt(command: str) -> Iterator[None]:
         os.write(2, f"{command}: interrupted\n".encode())
         os._exit(128 + signal.SIGINT)
 
-    if threading.current_thread() is not threading.main_thread() or (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
+    with _handled(signal.SIGINT, interrupted, by_default=signal.default_int_handler):
         yield
-        return
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
@@ -45,13 +39,18 @@ def interrupted_by_sigterm() -> Iterator[None]:
 
     In other threads, or where SIGTERM is ignored or already handled, nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread() or (
-        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
+    with _handled(signal.SIGTERM, signal.default_int_handler, by_default=signal.SIG_DFL):
+        yield
+
+
+@contextmanager
+def _handled(number: signal.Signals, handler: Handler, by_default: Handler) -> Iterator[None]:
+    """Handle a signal in the main thread, unless it is ignored or already handled."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) is not by_default:
         yield
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, by_default)

@@ -18,7 +18,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from emorl.callbacks.folder import CONFIG, LIGHTNINGS, run_folder
 from emorl.errors import DataError
-from emorl.files import TEMPORARY, atomic, locked
+from emorl.files import atomic, locked, remove_temporary
 from emorl.provenance import versions
 
 
@@ -75,9 +75,7 @@ class RunRecord(SaveConfigCallback):
             self.held.enter_context(locked(self.folder))
         except (DataError, OSError) as error:
             return str(error)
-        for path in places[0].glob(".*.tmp"):
-            if TEMPORARY.fullmatch(path.name):  # left by a killed process
-                path.unlink()
+        remove_temporary(places[0])
         source = None if self.source is None else Path(self.source).resolve()
         resumed = source and any(source.is_relative_to(place.resolve()) for place in (self.folder, *places))
         if self.source in LIGHTNINGS or resumed:

@@ -15,7 +15,7 @@ from emorl.data.shards.manifest import Shard
 from emorl.data.write.selection import ShardTask
 from emorl.data.write.shard_writer import write_shard
 from emorl.errors import DataError
-from emorl.files import TEMPORARY
+from emorl.files import remove_temporary
 
 
 def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> Iterator[Shard]:
@@ -43,9 +43,7 @@ def write_in_parallel(folder: Path, tasks: list[ShardTask], processes: int) -> I
             if not all(future.done() for future in futures):
                 writer.close()
             pool.shutdown(cancel_futures=True)
-            for path in folder.iterdir():
-                if TEMPORARY.fullmatch(path.name):  # of a shard that was given up
-                    path.unlink()
+            remove_temporary(folder)  # of shards that were given up
 
 
 def _start_server() -> None:

@@ -17,7 +17,7 @@ from emorl.data.shards.manifest import MANIFEST, Manifest, Shard, Split
 from emorl.data.write.selection import ShardTask
 from emorl.data.write.shard_writer import describe
 from emorl.errors import DataError
-from emorl.files import TEMPORARY, atomic
+from emorl.files import atomic, remove_temporary
 
 PROGRESS = ".progress.json"
 
@@ -57,10 +57,11 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
         DataError: if the folder contains anything else.
     """
     finished = (folder / MANIFEST).exists()
-    if not finished and not (folder / PROGRESS).exists():
+    if finished or (folder / PROGRESS).exists():
+        previous = Manifest.load(folder, MANIFEST if finished else PROGRESS)
+    else:
         _require_empty(folder)
-        write_manifest(folder / PROGRESS, header)
-    previous = Manifest.load(folder, MANIFEST if finished else PROGRESS)
+        previous = header
     planned = {(task.name, task.runs) for task in tasks}
     found = dict(_shards(previous))
     files = [path for path in folder.iterdir() if path.is_file()]
@@ -73,16 +74,12 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
         if finished and found.keys() != planned:
             others.append("numbers of scenes")
         if others:
-            origin = ", ".join(f"{key} {value}" for key, value in previous.source.items())
-            difference = f" from {origin}, with other {' and '.join(others).replace('_', ' ')}"
-            if _changed(previous, header):
-                difference = ", whose images or other source files have changed since"
-            got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset}{difference}"
+            got = f"{'a finished' if finished else 'an unfinished'} one of {_described(previous, header, others)}"
             remedy = "choose another folder, or delete this one"
             raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
     if not finished and not found:
         write_manifest(folder / PROGRESS, header)
-    _remove([path for path in files if TEMPORARY.fullmatch(path.name)])  # left by a killed process
+    remove_temporary(folder)
     if not finished:
         written = {shard.name for split in previous.splits.values() for shard in split.shards}
         written |= {path.name for path in files if _SHARD.fullmatch(path.name)}
@@ -93,6 +90,14 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
             _remove(unneeded)
     whole = (shard for key, shard in found.items() if key in planned and _is_whole(folder, shard))
     return {shard.name: shard for shard in whole}
+
+
+def _described(previous: Manifest, header: Manifest, others: list[str]) -> str:
+    """Return the name of the previous data set, and in what it differs."""
+    if _changed(previous, header):
+        return f"{previous.dataset}, whose images or other source files have changed since"
+    origin = ", ".join(f"{key} {value}" for key, value in previous.source.items())
+    return f"{previous.dataset} from {origin}, with other {' and '.join(others).replace('_', ' ')}"
 
 
 def _changed(previous: Manifest, header: Manifest) -> bool:
