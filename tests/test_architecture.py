@@ -1,6 +1,7 @@
 """The rooms (groups of modules) of the package: each imports only from earlier ones, without import cycles."""
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -70,18 +71,21 @@ def name_of(file):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(file): ast.parse(file.read_text()) for file in (SOURCE / "emorl").rglob("*.py")}
+@cache
+def modules():
+    """Return the parsed modules of the package by name."""
+    return {name_of(file): ast.parse(file.read_text()) for file in (SOURCE / "emorl").rglob("*.py")}
 
 
 def imports(name):
     """Return the modules of the package that a module imports, also within functions and for type checkers alone."""
     found = set()
-    for node in ast.walk(MODULES[name]):
+    for node in ast.walk(modules()[name]):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("emorl"):
-            inner = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & modules().keys()
             found |= inner or {node.module}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names} & MODULES.keys()
+            found |= {alias.name for alias in node.names} & modules().keys()
     return found - {"emorl"}  # the name and version alone, or what is imported on demand
 
 
@@ -92,7 +96,7 @@ def back_arrows(package, rooms):
     def room(name):
         return name.removeprefix(prefix).split(".")[0]
 
-    inside = [name for name in MODULES if name.startswith(prefix)]
+    inside = [name for name in modules() if name.startswith(prefix)]
     assert {room(name) for name in inside} <= set(rooms), "a new room has no place yet"
     return [
         f"{name} imports {other}"
@@ -112,17 +116,12 @@ def test_no_room_imports_from_a_later_one(package, rooms):
 
 def test_no_module_imports_in_a_circle():
     try:
-        list(TopologicalSorter({name: imports(name) for name in MODULES}).static_order())
+        list(TopologicalSorter({name: imports(name) for name in modules()}).static_order())
     except CycleError as error:
         pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
 
 
 def test_the_models_need_neither_lightning_nor_any_other_room():
     allowed = ("emorl.model", "emorl.distributed", "emorl.ranges", "emorl.renamed")
-    outside = {f"{name} imports {o}" for name in MODULES for o in imports(name) if name.startswith("emorl.model.")}
+    outside = {f"{name} imports {o}" for name in modules() for o in imports(name) if name.startswith("emorl.model.")}
     assert {arrow for arrow in outside if not arrow.split(" imports ")[1].startswith(allowed)} == set()
-
-
-@pytest.mark.parametrize("file", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda file: file.name)
-def test_each_test_file_says_what_it_covers(file):
-    assert ast.get_docstring(ast.parse(file.read_text()))
