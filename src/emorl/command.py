@@ -18,7 +18,7 @@ from jsonargparse import auto_cli
 
 from emorl import __version__
 from emorl.errors import DataError, refused
-from emorl.interrupts import exit_on_interrupt
+from emorl.interrupts import exit_on_interrupt, interrupted_by_sigterm
 from emorl.mistakes import ShortErrors, explain
 from emorl.paths import command_line, expand_home, print_any_name
 
@@ -40,7 +40,7 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
         args: the words after the command's name; by default those of the process.
 
     Returns:
-        The exit status: the value that the function returned, 2 for bad input, 130 if interrupted.
+        The exit status: the value that the function returned, 2 for bad input, 130 after Ctrl-C or SIGTERM.
     """
     prog = name
     print_any_name()
@@ -56,13 +56,14 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
         parser = partial(_Parser, version=__version__) if prog == name else _Parser
         with exit_on_interrupt(_program(name)):
             functions = _loaded(commands)
-        status: int | None = auto_cli(
-            functions,
-            args=words,
-            prog=prog,
-            description=description,
-            parser_class=parser,  # type: ignore[arg-type]
-        )
+        with interrupted_by_sigterm():
+            status: int | None = auto_cli(
+                functions,
+                args=words,
+                prog=prog,
+                description=description,
+                parser_class=parser,  # type: ignore[arg-type]
+            )
     except (DataError, OSError) as error:
         return refused(name, error)
     except KeyboardInterrupt:

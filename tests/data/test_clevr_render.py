@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import tempfile
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -117,6 +119,7 @@ def test_an_interrupted_command_resumes(tmp_path, program, log, capsys, processe
         ("echo emorl renders with Blender abc", "got `nothing on stderr`"),
         ("exec sleep 60", "got a program that says nothing within 0.2 seconds"),
         ("echo emorl renders with Blender 4.5.0; exit 1", "got `nothing on stderr`"),
+        (r"printf 'caf\351' >&2; exit 1", "got `caf\N{REPLACEMENT CHARACTER}`"),
     ],
 )
 def test_a_blender_that_does_not_work_is_one_error_with_the_remedy(tmp_path, capsys, monkeypatch, line, message):
@@ -128,9 +131,40 @@ def test_a_blender_that_does_not_work_is_one_error_with_the_remedy(tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
-def test_images_that_are_too_large_to_read_are_not_rendered(tmp_path, program, capsys):
-    assert generate(tmp_path / "out", program, "--size", "4097") == 2
-    assert "--size: expected 4096 or less, got 4097; render smaller images" in error_of(capsys)
+@pytest.mark.parametrize("size", ["3", "4097"])
+def test_images_that_blender_cannot_render_or_emorl_cannot_read_are_refused(tmp_path, program, capsys, size):
+    assert generate(tmp_path / "out", program, "--size", size) == 2
+    assert f"--size: expected 4 to 4096, got {size}; choose another size" in error_of(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+RENDERS = "if [ $# = 1 ]; then echo emorl renders with Blender 4.5.0; else read scene; {render} echo 1; cat; fi"
+
+
+@pytest.mark.parametrize(("render", "got"), [("", "none"), ("printf '\\211PNG' > $2/1.png;", "a part of one")])
+def test_an_image_that_is_missing_or_not_whole_is_one_error_about_temporary_files(tmp_path, capsys, render, got):
+    """As on a full disk."""
+    assert generate(tmp_path / "out", program_of(tmp_path, RENDERS.format(render=render)), "--processes", "1") == 2
+    line = error_of(capsys)
+    assert f"python-with-bpy: expected an image as {tempfile.gettempdir()}/" in line
+    assert f"/1.png, got {got}; free space in the folder for temporary files, or name another one with" in line
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_made_is_one_error(tmp_path, program, capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert generate(tmp_path / "out", program, "--processes", "1") == 2
+    line = error_of(capsys)
+    assert "python-with-bpy: expected a process with a folder for temporary files, got No such file or dir" in line
+
+
+def test_sigterm_is_an_interruption_also_while_blender_is_looked_for(tmp_path, capsys, monkeypatch):
+    def find(_):
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emorl.data.commands.generate.find_blender", find)
+    assert generate(tmp_path / "out", "blender") == 130
+    assert capsys.readouterr().err == "emorl-data: interrupted: run the same command again\n"
 
 
 def test_no_blender_is_one_error_with_the_remedy(tmp_path, capsys, monkeypatch):
@@ -141,6 +175,8 @@ def test_no_blender_is_one_error_with_the_remedy(tmp_path, capsys, monkeypatch):
         assert main(["generate", "clevr", "out", *options]) == 2
         error = error_of(capsys)
         assert "expected Blender 4.5, or a Python with bpy, to render CLEVR, got none; run `make blender`" in error
+    assert main(["generate", "clevr", "out", "--blender", str(tmp_path)]) == 2
+    assert "to render CLEVR, got what is no executable file; run `make blender`" in error_of(capsys)
     assert not (tmp_path / "out").exists()
 
 

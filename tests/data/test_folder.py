@@ -364,8 +364,11 @@ def test_convert_starts_again_after_an_image_was_replaced(images, tmp_path, capl
     assert [path.name for path in out.glob("*.tar")]
     save(images / "c.png", PIXELS["c"])
     save(images / "a.png", PIXELS["b"])
+    (images / "c.png").unlink()
+    (out / "train-000009.tar").touch()  # finished, but killed before it was recorded
     assert not main(command)
     assert "out: the source has changed; all shards are written again." in caplog.text
+    assert "out: removing shards that its splits do not need: train-000009.tar" in caplog.text
     assert verify(out) == []
     np.testing.assert_array_equal(next(iter(records_of(out, "train"))).image, PIXELS["b"])
 
@@ -375,7 +378,7 @@ def test_a_finished_data_set_whose_images_changed_is_told_in_words(images, tmp_p
     assert not main(command)
     save(images / "a.png", PIXELS["b"])
     assert main(command) == 2
-    told = "got a finished one of photos, whose images or other source files have changed since; choose another folder"
+    told = "got a finished one of photos with images or other source files that have changed since; choose another"
     assert told in capsys.readouterr().err
     assert main([*command, "--size", "8"]) == 2
     assert "{" not in capsys.readouterr().err

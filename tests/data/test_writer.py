@@ -229,13 +229,36 @@ def test_source_that_ends_early(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_shards_that_a_smaller_split_does_not_need_are_removed(tmp_path, caplog):
+@pytest.mark.parametrize(("count", "shard_size"), [(3, 2), (7, 3), (7, 1)])
+def test_finished_shards_are_not_lost_to_other_splits_or_sizes_of_shards(tmp_path, count, shard_size):
     with pytest.raises(DataError, match="choose smaller splits"):
         write_shards(consecutive(Tetrominoes(7), {"train": 10}), tmp_path, shard_size=2)
-    write_shards(consecutive(Tetrominoes(7), {"train": 3}), tmp_path, shard_size=2)
-    assert caplog.messages == [f"{tmp_path}: removing shards that these splits do not need: train-000002.tar"]
-    assert sorted(contents(tmp_path)) == ["manifest.json", "train-000000.tar", "train-000001.tar"]
+    before = contents(tmp_path)
+    told = "got an unfinished one of tetrominoes with other numbers of scenes, or of scenes in a shard; choose another"
+    with pytest.raises(DataError, match=told):
+        write_shards(consecutive(Tetrominoes(7), {"train": count}), tmp_path, shard_size=shard_size)
+    assert contents(tmp_path) == before
+    write_shards(consecutive(Tetrominoes(7), {"train": 7}), tmp_path, shard_size=2)
     assert verify(tmp_path) == []
+
+
+def test_shards_that_were_not_recorded_are_not_lost_to_smaller_splits(tmp_path):
+    with pytest.raises(DataError, match="choose smaller splits"):
+        write_shards(consecutive(Tetrominoes(3), {"train": 4}), tmp_path, shard_size=2)
+    (tmp_path / "train-000001.tar").touch()  # finished, but killed before it was recorded
+    with pytest.raises(DataError, match="with other numbers of scenes"):
+        write_shards(consecutive(Tetrominoes(3), {"train": 2}), tmp_path, shard_size=2)
+    assert (tmp_path / "train-000001.tar").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"{}", b"[]", b"[" * 100_000])
+def test_a_damaged_progress_file(tmp_path, content):
+    (tmp_path / ".progress.json").write_bytes(content)
+    (tmp_path / "train-000000.tar").touch()
+    told = r"\.progress\.json: expected the progress file .*, got a damaged one; choose another folder, or delete this"
+    with pytest.raises(DataError, match=told):
+        write_shards(TRAIN_7_VAL_2, tmp_path)
+    assert (tmp_path / "train-000000.tar").exists()
 
 
 def test_files_of_others_stay(tmp_path):
@@ -339,7 +362,7 @@ def test_shards_that_were_not_recorded_are_not_written_over_with_others(tmp_path
     write_manifest(tmp_path / ".progress.json", replace(progress, splits={}))
     (tmp_path / "train-000000.tar").touch()  # finished, but killed before it was recorded
     other = {"train": Selection(Tetrominoes(8, seed=1), range(8))}
-    with pytest.raises(DataError, match=r"got an unfinished one of tetrominoes from .*, with other source; choose"):
+    with pytest.raises(DataError, match="got an unfinished one of tetrominoes with seed 0 instead of 1; choose"):
         write_shards(other, tmp_path, shard_size=4)
     (tmp_path / "train-000000.tar").unlink()
     write_shards(other, tmp_path, shard_size=4)
@@ -475,9 +498,10 @@ def test_refuses_a_folder_of_something_else(tmp_path):
 def test_refuses_a_folder_of_another_data_set(tmp_path, other):
     write_shards(TRAIN_7_VAL_2, tmp_path, shard_size=3)
     before = contents(tmp_path)
-    with pytest.raises(
-        DataError, match=r"expected a new folder, .* got a finished one of tetrominoes from .*seed 0[,;]"
-    ):
+    told = (
+        "expected a new folder, .* got a finished one of tetrominoes with (seed 0 instead of 1|other numbers of scenes)"
+    )
+    with pytest.raises(DataError, match=told):
         write_shards(other, tmp_path, shard_size=3)
     assert {name: content for name, content in contents(tmp_path).items() if name != ".lock"} == before
 

@@ -9,7 +9,6 @@ from emorl.data.write.selection import Selection
 from emorl.data.write.writer import SHARD_SIZE as SAMPLES
 from emorl.data.write.writer import write_shards
 from emorl.errors import printable
-from emorl.interrupts import interrupted_by_sigterm
 
 TRAIN, VAL, TEST = map(NonNegativeInt, (60000, 320, 320))  # the splits of the paper, and one for validation
 SHARD_SIZE, PROCESSES = map(PositiveInt, (SAMPLES, os.cpu_count() or 1))
@@ -17,7 +16,6 @@ SHARD_SIZE, PROCESSES = map(PositiveInt, (SAMPLES, os.cpu_count() or 1))
 
 def write(selections: Mapping[str, Selection], out: str, shard_size: int, processes: int = 1) -> None:
     """Write a data set and print its splits and checksum."""
-    with interrupted_by_sigterm():
-        manifest = write_shards(selections, out, shard_size, processes)
+    manifest = write_shards(selections, out, shard_size, processes)
     splits = ", ".join(f"{split.samples} {name}" for name, split in manifest.splits.items())
     print(printable(f"{out}: {manifest.dataset}, {splits}, manifest checksum {manifest.checksum}"))

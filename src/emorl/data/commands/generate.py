@@ -7,7 +7,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from emorl.data.commands.common import PROCESSES, SHARD_SIZE, TEST, TRAIN, VAL, write
 from emorl.data.generate.clevr import Clevr
-from emorl.data.generate.clevr_render import find_blender
+from emorl.data.generate.clevr_render import MIN_SIZE, find_blender
 from emorl.data.generate.clevr_scene import MAX_OBJECTS, MIN_OBJECTS
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.generate.tetrominoes import Tetrominoes
@@ -104,7 +104,7 @@ def clevr(
     """Render CLEVR with masks in Blender's Cycles, with the factors and codes of the published file; needs no download.
 
     Needs the environment with bpy that `make blender` creates, or an installed Blender, which is licensed under
-    GPL-3.0. A scene of 96x96 pixels takes half a second on one core, a whole frame six times as long.
+    GPL-3.0. A scene of 96x96 pixels takes .5 to .7 s on one core, a whole frame six times as long.
 
     Args:
         out: Folder of the data set, new or empty. After an interruption the same command resumes where it stopped.
@@ -126,8 +126,9 @@ def clevr(
         emorl-data generate clevr data/clevr6-96 --size 96
         ```
     """
-    if size is not None and size**2 > MAX_PIXELS:
-        raise DataError.of("--size", expected=f"{isqrt(MAX_PIXELS)} or less", got=size, remedy="render smaller images")
+    largest = isqrt(MAX_PIXELS)
+    if size is not None and not MIN_SIZE <= size <= largest:
+        raise DataError.of("--size", expected=f"{MIN_SIZE} to {largest}", got=f"{size}", remedy="choose another size")
     sizes = {"train": train, "val": val, "test": test}
     objects = {split: _objects(preset, split, min_objects, max_objects) for split in sizes}
     found = find_blender(blender)

@@ -17,10 +17,13 @@ from jaxtyping import UInt8
 from emorl.data.generate.clevr_labels import View
 from emorl.data.generate.clevr_scene import FOCAL_LENGTH, IMAGE_SIZE, TARGET, Scene
 from emorl.data.images import read_image
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 
 SCENES_PER_PROCESS = 200  # Blender's memory grows with every scene
 """Scenes that a Blender process renders before it is replaced."""
+
+MIN_SIZE = 4
+"""Side of the smallest image that Blender renders, in pixels."""
 
 _SCRIPT = Path(__file__).with_name("clevr_blender.py")
 _OLDEST = (4, 0)
@@ -30,6 +33,10 @@ _VERSION = "emorl renders with Blender "  # beginning of the script's first line
 _REMEDY = (
     "run `make blender` in a checkout of emorl, which makes .blender/bin/python here, or install Blender 4.5 "
     "(https://www.blender.org), and name either with --blender PATH if it is not found automatically"
+)
+_SPACE = (
+    "free space in the folder for temporary files, or name another one with the variable TMPDIR, and run the same "
+    "command again: finished shards are kept"
 )
 
 
@@ -66,14 +73,21 @@ def find_blender(path: str | None = None) -> Blender:
     program = _default() if path is None else shutil.which(path)
     expected = "Blender 4.5, or a Python with bpy, to render CLEVR"
     if program is None:
-        raise DataError.of(path or "Blender", expected=expected, got="none", remedy=_REMEDY)
+        found = "what is no executable file" if path and Path(path).exists() else "none"
+        raise DataError.of(path or "Blender", expected=expected, got=found, remedy=_REMEDY)
     command: tuple[str, ...] = (program, str(_SCRIPT))
     if "python" not in Path(program).name:
         options = ("--background", "--factory-startup", "--python-exit-code", "1", "--python")
         command = (program, *options, str(_SCRIPT), "--")
     try:
         answer = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_PATIENCE,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         silent = f"a program that says nothing within {_PATIENCE} seconds"
@@ -126,19 +140,24 @@ class _Process(AbstractContextManager["_Process"]):
 
     def __init__(self, blender: Blender) -> None:
         self._program, *_ = blender.command
-        with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emorl-clevr-")))
-            self._log = self._folder / "log.txt"
-            log = stack.enter_context(self._log.open("w"))
-            self._popen = subprocess.Popen(
-                [*blender.command, str(self._folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,  # Ctrl-C must reach this process only; Blender ends with its stdin
-            )
-            self._stack = stack.pop_all()
+        try:
+            with ExitStack() as stack:
+                self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emorl-clevr-")))
+                self._log = self._folder / "log.txt"
+                log = stack.enter_context(self._log.open("w"))
+                self._popen = subprocess.Popen(
+                    [*blender.command, str(self._folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,  # Ctrl-C must reach this process only; Blender ends with its stdin
+                )
+                self._stack = stack.pop_all()
+        except OSError as error:
+            expected = "a process with a folder for temporary files"
+            raise DataError.of(self._program, expected=expected, got=reason(error), remedy=_SPACE) from error
 
     def __exit__(self, *_: object) -> None:
         """Close the process's stdin, and wait until it ends."""
@@ -149,7 +168,7 @@ class _Process(AbstractContextManager["_Process"]):
         """Send a scene, wait until it is rendered and return its image.
 
         Raises:
-            DataError: if the process ends first.
+            DataError: if the process ends first, or does not write a whole image.
         """
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
@@ -161,7 +180,11 @@ class _Process(AbstractContextManager["_Process"]):
             remedy = "run the same command again, with fewer processes if memory is short: finished shards are kept"
             raise DataError.of(self._program, expected="a process that renders to the end", got=got, remedy=remedy)
         path = self._folder / f"{scene['name']}.png"
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except DataError as error:
+            got = "a part of one" if path.exists() else "none"
+            raise DataError.of(self._program, expected=f"an image as {path}", got=got, remedy=_SPACE) from error
         path.unlink()
         return image
 

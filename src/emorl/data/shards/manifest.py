@@ -13,7 +13,7 @@ from emorl.data.runs import count, parse_runs
 from emorl.data.schema import parse, require
 from emorl.data.shards.remote import fetch, locate
 from emorl.data.transforms import Crop
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 from emorl.files import is_url
 
 MANIFEST = "manifest.json"
@@ -158,8 +158,11 @@ class Manifest:
         content = fetch(root, name, _MAX_BYTES, command and f"make the data set: {command}")
         try:
             return cls.from_json(json.loads(content))
-        except (ValueError, RecursionError) as error:  # a DataError is a ValueError, and so is bad JSON or UTF-8
+        except DataError as error:
             raise DataError(f"{where}: invalid manifest: {error}") from error
+        except (ValueError, RecursionError) as error:  # bad JSON or UTF-8
+            place, remedy = f"{where}: invalid manifest", "copy the data set again, or write it again with emorl-data"
+            raise DataError.of(place, expected="JSON", got=reason(error), remedy=remedy) from error
 
 
 def shard_name(split: str, number: int) -> str:

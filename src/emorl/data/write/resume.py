@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from emorl.data.folders import some
@@ -22,7 +22,7 @@ from emorl.files import atomic, remove_temporary
 PROGRESS = ".progress.json"
 
 _SHARD = re.compile(r"(train|val|test)-\d{6}\.tar")
-_PARTS = [field.name for field in fields(Manifest) if field.name != "splits"]
+_CONTENTS = "files", "sha256"  # checksums of the source, by their keys in the manifest
 
 logger = logging.getLogger(__name__)
 
@@ -51,53 +51,69 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, Shard]:
     """Return the planned shards that are already in the folder and undamaged, by name.
 
-    Removes what an earlier call left and this one does not need; files of others stay.
+    A finished data set must be this one. Of an unfinished one, the plan must contain every shard, so that none is lost;
+    but if its source has changed, its shards are worthless. Files of others stay.
 
     Raises:
         DataError: if the folder contains anything else.
     """
     finished = (folder / MANIFEST).exists()
-    if finished or (folder / PROGRESS).exists():
-        previous = Manifest.load(folder, MANIFEST if finished else PROGRESS)
+    if finished:
+        previous = Manifest.load(folder)
+    elif (folder / PROGRESS).exists():
+        previous = _progress(folder)
     else:
         _require_empty(folder)
         previous = header
     planned = {(task.name, task.runs) for task in tasks}
     found = dict(_shards(previous))
-    files = [path for path in folder.iterdir() if path.is_file()]
-    if not finished and _changed(previous, header):
+    names = {name for name, _ in found}
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    written = [path for path in files if path.name in names or _SHARD.fullmatch(path.name)]
+    unneeded = [path for path in written if path.name not in {task.name for task in tasks}]
+    changed = not finished and _changed(previous, header)
+    if changed:
         if found:
             logger.warning("%s: the source has changed; all shards are written again.", folder)
         found = {}
-    elif found or any(_SHARD.fullmatch(path.name) for path in files):
-        others = [name for name in _PARTS if getattr(previous, name) != getattr(header, name)]
-        if finished and found.keys() != planned:
-            others.append("numbers of scenes")
+    elif found or written:
+        others = _differences(previous, header)
+        if found.keys() != planned if finished else unneeded or not found.keys() <= planned:
+            others.append("other numbers of scenes, or of scenes in a shard")
         if others:
-            got = f"{'a finished' if finished else 'an unfinished'} one of {_described(previous, header, others)}"
+            got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset} with {', '.join(others)}"
             remedy = "choose another folder, or delete this one"
             raise DataError.of(folder, expected="a new folder, or this data set to resume", got=got, remedy=remedy)
     if not finished and not found:
         write_manifest(folder / PROGRESS, header)
     remove_temporary(folder)
-    if not finished:
-        written = {shard.name for split in previous.splits.values() for shard in split.shards}
-        written |= {path.name for path in files if _SHARD.fullmatch(path.name)}
-        unneeded = sorted(path for path in files if path.name in written - {task.name for task in tasks})
-        if unneeded:  # left by a call with larger splits
-            names = some([path.name for path in unneeded])
-            logger.warning("%s: removing shards that these splits do not need: %s", folder, names)
-            _remove(unneeded)
-    whole = (shard for key, shard in found.items() if key in planned and _is_whole(folder, shard))
+    if changed and unneeded:
+        removed = some([path.name for path in unneeded])
+        logger.warning("%s: removing shards that its splits do not need: %s", folder, removed)
+        for path in unneeded:
+            path.unlink()
+    whole = (shard for key, shard in found.items() if _is_whole(folder, shard))
     return {shard.name: shard for shard in whole}
 
 
-def _described(previous: Manifest, header: Manifest, others: list[str]) -> str:
-    """Return the name of the previous data set, and in what it differs."""
+def _progress(folder: Path) -> Manifest:
+    """Read the progress file of an unfinished data set."""
+    try:
+        return Manifest.load(folder, PROGRESS)
+    except DataError as error:
+        remedy = "choose another folder, or delete this one with that file"
+        expected = "the progress file of an interrupted emorl-data"
+        raise DataError.of(folder / PROGRESS, expected=expected, got="a damaged one", remedy=remedy) from error
+
+
+def _differences(previous: Manifest, header: Manifest) -> list[str]:
+    """Return in what two data sets differ."""
     if _changed(previous, header):
-        return f"{previous.dataset}, whose images or other source files have changed since"
-    origin = ", ".join(f"{key} {value}" for key, value in previous.source.items())
-    return f"{previous.dataset} from {origin}, with other {' and '.join(others).replace('_', ' ')}"
+        return ["images or other source files that have changed since"]
+    before, now = ({**vars(each), **each.source} for each in (previous, header))
+    keys = (before | now).keys() - {"source", "splits", "factors", *_CONTENTS}
+    found = [f"{k} {before.get(k)} instead of {now.get(k)}" for k in sorted(keys) if before.get(k) != now.get(k)]
+    return [*found, *(["other factors"] if previous.factors != header.factors else [])]
 
 
 def _changed(previous: Manifest, header: Manifest) -> bool:
@@ -107,7 +123,7 @@ def _changed(previous: Manifest, header: Manifest) -> bool:
             each,
             splits={},
             max_objects=header.max_objects,  # counted in the contents
-            source={key: value for key, value in each.source.items() if key not in ("files", "sha256")},
+            source={key: value for key, value in each.source.items() if key not in _CONTENTS},
         )
         for each in (previous, header)
     )
@@ -132,8 +148,3 @@ def _require_empty(folder: Path) -> None:
     if names:
         got = f"{some(names)} in it"
         raise DataError.of(folder, expected="a new or empty folder", got=got, remedy="choose another folder")
-
-
-def _remove(paths: list[Path]) -> None:
-    for path in paths:
-        path.unlink()
