@@ -234,7 +234,7 @@ def test_finished_shards_are_not_lost_to_other_splits_or_sizes_of_shards(tmp_pat
     with pytest.raises(DataError, match="choose smaller splits"):
         write_shards(consecutive(Tetrominoes(7), {"train": 10}), tmp_path, shard_size=2)
     before = contents(tmp_path)
-    told = "got an unfinished one of tetrominoes with other numbers of scenes, or of scenes in a shard; choose another"
+    told = "got an unfinished one of tetrominoes with other numbers of scenes or shards; choose another"
     with pytest.raises(DataError, match=told):
         write_shards(consecutive(Tetrominoes(7), {"train": count}), tmp_path, shard_size=shard_size)
     assert contents(tmp_path) == before

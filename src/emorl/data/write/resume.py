@@ -79,7 +79,7 @@ def resume(folder: Path, header: Manifest, tasks: list[ShardTask]) -> dict[str, 
     elif found or written:
         others = _differences(previous, header)
         if found.keys() != planned if finished else unneeded or not found.keys() <= planned:
-            others.append("other numbers of scenes, or of scenes in a shard")
+            others.append("other numbers of scenes or shards")
         if others:
             got = f"{'a finished' if finished else 'an unfinished'} one of {previous.dataset} with {', '.join(others)}"
             remedy = "choose another folder, or delete this one"
