@@ -6,12 +6,13 @@ import struct
 import numpy as np
 import pytest
 from expected import objects_of, published, segmentation_of
+from stored import records_of
 from tfrecord_writer import REAL_CLEVR, array_features, example, frame, real_clevr_arrays
 
 from emorl.data.cli import main
 from emorl.data.records import check_record
 from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import decode_sample, read_shard, verify
+from emorl.data.shards.samples import verify
 from emorl.data.sources.clevr import ClevrTFRecords
 from emorl.data.sources.splits import PRESETS, Preset
 from emorl.errors import DataError
@@ -54,11 +55,7 @@ def frames(content):
 
 
 def converted(folder):
-    manifest = Manifest.load(folder)
-    return {
-        split: [decode_sample(sample) for shard in entry.shards for sample in read_shard(folder, shard)]
-        for split, entry in manifest.splits.items()
-    }
+    return {split: records_of(folder, split) for split in Manifest.load(folder).splits}
 
 
 def test_reads_what_tensorflow_wrote():

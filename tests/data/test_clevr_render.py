@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored import records_of
 from tfrecord_writer import array_features, example, frame
 
 from emorl.data.cli import main
@@ -21,7 +22,7 @@ from emorl.data.generate.clevr_labels import FRAME, crop, label_map
 from emorl.data.generate.clevr_render import Blender, Painter, description, find_blender
 from emorl.data.generate.clevr_scene import CLASSES
 from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import read_records, verify
+from emorl.data.shards.samples import verify
 from emorl.errors import DataError
 
 SIX = {"train": range(3, 7)}
@@ -55,10 +56,6 @@ def error_of(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("emorl-data: error: ")
     return line
-
-
-def records_of(folder, split):
-    return list(read_records(folder, Manifest.load(folder), split))
 
 
 def counted(log):

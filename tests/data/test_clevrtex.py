@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from stored import records_of
 
 from emorl.data.cli import main
 from emorl.data.records import check_record
 from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import decode_sample, read_shard, verify
+from emorl.data.shards.samples import verify
 from emorl.data.sources import clevrtex
 from emorl.data.sources.clevrtex import ClevrTexFolder
 from emorl.errors import DataError
@@ -171,8 +172,7 @@ def test_convert(folder, tmp_path, monkeypatch, numbers):
     manifest = Manifest.load(out)
     expected = {"train": "2-6", "test": "0"} if numbers else {"train": "2-9", "val": "1", "test": "0"}
     assert {name: split.indices for name, split in manifest.splits.items()} == expected
-    (shard,) = manifest.splits["train"].shards
-    record = decode_sample(next(iter(read_shard(out, shard))))
+    record = records_of(out, "train")[0]
     assert record.image[0, 0, 0] == 2
     np.testing.assert_array_equal(record.segmentation, label_map(2, 3))
 

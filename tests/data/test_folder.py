@@ -9,11 +9,12 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 from PIL import Image
+from stored import records_of
 
 from emorl.data.cli import main
 from emorl.data.records import check_record
 from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import decode_sample, read_shard, verify
+from emorl.data.shards.samples import verify
 from emorl.data.sources.folder import ImageFolder
 from emorl.data.sources.masks import Masks
 from emorl.errors import DataError
@@ -338,11 +339,6 @@ def test_names_of_any_bytes(tmp_path, capsys):
     assert main(["convert", "folder", str(folder), str(tmp_path / "again"), "--processes", "1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "im\\udcff\\nages/a\\udcff.png: expected an image, got cannot identify" in line
-
-
-def records_of(out, split):
-    shards = Manifest.load(out).splits[split].shards
-    return [decode_sample(sample) for shard in shards for sample in read_shard(out, shard)]
 
 
 def test_convert(images, masks, tmp_path, capsys):

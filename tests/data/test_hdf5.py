@@ -15,7 +15,7 @@ from emorl.data.cli import main
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.records import Factor, Record, Source, check_record
 from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import decode_sample, read_shard, verify
+from emorl.data.shards.samples import verify
 from emorl.data.sources import clevr
 from emorl.data.sources.hdf5 import CLEVR_COLUMNS, HDF5File
 from emorl.data.write.export import export_hdf5
@@ -293,11 +293,6 @@ def odd_scenes(factors):
 
 
 ODD_FACTORS = (Factor("weight", "continuous"), Factor("shape", "discrete", ("b", "a", "c")), Factor("x", "continuous"))
-
-
-def records_of(folder, split):
-    shards = Manifest.load(folder).splits[split].shards
-    return [decode_sample(sample) for shard in shards for sample in read_shard(folder, shard)]
 
 
 @pytest.mark.parametrize("factors", [ODD_FACTORS, ()])

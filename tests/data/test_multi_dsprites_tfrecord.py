@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from expected import objects_of, published, segmentation_of
+from stored import records_of
 
 from emorl.data.cli import main
 from emorl.data.generate.multi_dsprites import MultiDSprites
 from emorl.data.records import check_record
 from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import decode_sample, read_shard, verify
+from emorl.data.shards.samples import verify
 from emorl.data.sources.multi_dsprites import MultiDSpritesTFRecords
 from emorl.errors import DataError
 
@@ -94,10 +95,9 @@ def test_convert(tmp_path, options):
     assert (manifest.variant, manifest.slots) == ("colored_on_grayscale", 6)
     splits = {name: split.indices for name, split in manifest.splits.items()}
     assert splits == ({"train": "0", "test": "1"} if options else {"test": "0-1"})
-    shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    samples = [sample for shard in shards for sample in read_shard(tmp_path, shard)]
-    for sample, arrays in zip(samples, scenes, strict=True):
-        assert_is(decode_sample(sample), arrays)
+    records = [record for split in manifest.splits for record in records_of(tmp_path, split)]
+    for record, arrays in zip(records, scenes, strict=True):
+        assert_is(record, arrays)
 
 
 def test_convert_another_variant(tmp_path, capsys):

@@ -24,7 +24,7 @@ from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.records import ALL_LABELS, Record
 from emorl.data.shards import remote
 from emorl.data.shards.manifest import Manifest, Shard
-from emorl.data.shards.samples import decode_sample, encode_record, read_shard, verify
+from emorl.data.shards.samples import encode_record, read_record, read_shard, verify
 from emorl.data.stream.scenes import ShardReader
 from emorl.data.write.selection import consecutive
 from emorl.data.write.writer import write_shards
@@ -79,7 +79,7 @@ def read(folder, content, samples=1):
 
 
 def decode(**changes):
-    return decode_sample({"__key__": "k", "__url__": "some.tar", **MEMBERS, **changes})
+    return read_record({"__key__": "k", "__url__": "some.tar", **MEMBERS, **changes}, Tetrominoes(1))
 
 
 def test_samples_carry_their_key_and_place(pristine):
@@ -114,7 +114,7 @@ def test_any_tar_with_the_right_checksum_is_read_or_refused(scratch, place, byte
         samples = read(scratch, bytes(content[: size + 1]), samples=2)
         assert len(samples) == 2
         for sample in samples:
-            assert isinstance(decode_sample(sample), Record)
+            assert isinstance(read_record(sample, Tetrominoes(1)), Record)
 
 
 @settings(deadline=None)

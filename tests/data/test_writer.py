@@ -16,10 +16,11 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from stored import records_of
 
 from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.shards.manifest import Manifest
-from emorl.data.shards.samples import decode_sample, read_shard, verify
+from emorl.data.shards.samples import read_shard, verify
 from emorl.data.write.parallel import write_in_parallel
 from emorl.data.write.resume import write_manifest
 from emorl.data.write.selection import Selection, consecutive, shard_tasks
@@ -122,11 +123,6 @@ def assert_unfinished(folder, missing):
         assert len(list(read_shard(folder, shard))) == shard.samples
 
 
-def records(folder, split):
-    shards = Manifest.load(folder).splits[split].shards
-    return [decode_sample(sample) for shard in shards for sample in read_shard(folder, shard)]
-
-
 def test_what_is_written_is_read(tmp_path):
     manifest = write_shards(TRAIN_7_VAL_2, tmp_path / "out", shard_size=3)
     assert Manifest.load(tmp_path / "out") == manifest
@@ -137,7 +133,7 @@ def test_what_is_written_is_read(tmp_path):
         "val-000000.tar",
     ]
     for split, selection in TRAIN_7_VAL_2.items():
-        for record, scene in zip(records(tmp_path / "out", split), selection.source.records(), strict=True):
+        for record, scene in zip(records_of(tmp_path / "out", split), selection.source.records(), strict=True):
             np.testing.assert_array_equal(record.image, scene.image, strict=True)
             np.testing.assert_array_equal(record.segmentation, scene.segmentation, strict=True)
             assert record.factors == scene.factors
@@ -170,7 +166,7 @@ def test_splits_follow_each_other_in_a_stream(tmp_path):
     manifest = write_shards(consecutive(source, {"train": 5, "val": 0, "test": 4}), tmp_path, shard_size=2)
     assert {name: split.indices for name, split in manifest.splits.items()} == {"train": "0-4", "test": "5-8"}
     assert source.drawn == list(range(9))  # read once, in order
-    assert records(tmp_path, "test")[0].factors == Tetrominoes(20).scene(5).factors
+    assert records_of(tmp_path, "test")[0].factors == Tetrominoes(20).scene(5).factors
 
 
 def test_any_increasing_indices(tmp_path):
@@ -184,7 +180,7 @@ def test_any_increasing_indices(tmp_path):
         "test": "11-12,19",
     }
     for split, chosen in indices.items():
-        assert [record.factors for record in records(tmp_path, split)] == [scenes[i].factors for i in chosen]
+        assert [record.factors for record in records_of(tmp_path, split)] == [scenes[i].factors for i in chosen]
     assert verify(tmp_path) == []
     assert write_shards(selections, tmp_path, shard_size=2) == manifest
     assert source.drawn == [1, 2, 3, 7, 9, 4, 5, 11, 12, 19]

@@ -52,23 +52,6 @@ def encode_record(record: Record) -> dict[str, bytes]:
     }
 
 
-def decode_sample(sample: Sample) -> Record:
-    """Decode a scene of `read_shard`.
-
-    Returns:
-        The image, its segmentation and the factors of its objects.
-
-    Raises:
-        DataError: unless it contains an 8-bit RGB and a gray PNG of equal size, and a JSON list of objects.
-
-    >>> from emorl.data.generate.tetrominoes import Tetrominoes
-    >>> sample = {"__key__": "test-0", "__url__": "test.tar", **encode_record(Tetrominoes(num_scenes=1).scene(0))}
-    >>> decode_sample(sample).image.shape
-    (35, 35, 3)
-    """
-    return Record(*_decode(sample, ALL_LABELS))  # type: ignore[arg-type]  # no part is None
-
-
 def read_record(sample: Sample, spec: Spec) -> Record:
     """Decode a scene of `read_shard` and check it against the specification of its data set.
 
