@@ -53,7 +53,7 @@ def test_a_terminal_shows_the_whole_run_and_how_it_fares(shards, tmp_path, termi
     assert any(re.fullmatch(r"validation +.* 2/3", line) for line in lines)
     facts = [line for line in lines if line.startswith("loss")]
     assert re.fullmatch(r"loss -?[\d.e+]+, I = 1, [\d.e+]+ images/s, \d+ s left", facts[1])
-    assert re.fullmatch(r"loss .*, FG-ARI -?0\.\d{3}, -?0\.\d{3} at I = 0, I = 0, [\d.e+]+ images/s", facts[-1])
+    assert re.fullmatch(r"loss .*, I = 0, FG-ARI -?0\.\d{3} \(I = 0: -?0\.\d{3}\), [\d.e+]+ images/s", facts[-1])
 
 
 def test_a_file_gets_a_line_after_each_validation_alone(shards, tmp_path, capsys):

@@ -16,7 +16,7 @@ from emorl.ranges import at_least
 class ProgressBar(callbacks.ProgressBar):
     """Shows the progress of the whole run in optimizer steps, because a stream has no epochs.
 
-    It also shows the loss, the last validation's FG-ARI, that at I = 0 if the model has slots there, I, images per
+    It also shows the loss, I, the last validation's FG-ARI and that at I = 0 if the model has slots there, images per
     second, and the remaining time including validation. Rates are averages since the last change of I. Validation,
     testing and prediction have separate bars.
 
@@ -132,11 +132,11 @@ class ProgressBar(callbacks.ProgressBar):
         facts = []
         if "train/loss" in metrics:
             facts.append(f"loss {metrics['train/loss']:.5g}")
-        if "val/fg_ari" in metrics:
-            facts.append(f"FG-ARI {metrics['val/fg_ari']:.3f}")
-        if "val/zero_step/fg_ari" in metrics:
-            facts.append(f"{metrics['val/zero_step/fg_ari']:.3f} at I = 0")
         facts.append(f"I = {pace.refinement_steps}")
+        if "val/fg_ari" in metrics:
+            zero_step = metrics.get("val/zero_step/fg_ari")
+            at_zero = "" if zero_step is None else f" (I = 0: {zero_step:.3f})"
+            facts.append(f"FG-ARI {metrics['val/fg_ari']:.3f}{at_zero}")
         if pace.images and step > pace.first:
             facts.append(f"{pace.images_per_second():.3g} images/s")
             if step < total < float("inf"):
