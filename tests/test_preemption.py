@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,11 +14,12 @@ import pytest
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, LambdaCallback, ModelCheckpoint
 
 import tiny
 import warm
-from emorl.callbacks import LogReconstructions, Preemption
+from emorl.callbacks import AveragedWeights, LogReconstructions, Preemption
 from emorl.callbacks.preemption import _any
 from emorl.loggers import AppendingCSVLogger
 from preempted import Signal
@@ -300,7 +302,7 @@ def test_the_last_step_is_kept_whatever_the_interval(ending, last, shards, tmp_p
 )
 def test_a_run_that_has_to_continue_is_saved_at_its_end(least, last, shards, tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr("emorl.callbacks.preemption.save_last", lambda trainer: saved.append(trainer.global_step))
+    monkeypatch.setattr(Trainer, "save_checkpoint", lambda trainer, *_, **__: saved.append(trainer.global_step))
     stop = LambdaCallback(on_train_batch_end=lambda trainer, *_: setattr(trainer, "should_stop", True))
     callbacks = [stop, Preemption(), ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=100)]
     options = {"max_steps": 9, "limit_val_batches": 0, "enable_checkpointing": True}
@@ -309,27 +311,37 @@ def test_a_run_that_has_to_continue_is_saved_at_its_end(least, last, shards, tmp
     assert saved == [trainer.global_step] == [last]
 
 
-def test_a_finished_run_can_be_made_longer_exactly(shards, tmp_path):
+@pytest.mark.parametrize("every", [3, 100])
+def test_a_finished_run_can_be_made_longer_exactly(every, shards, tmp_path):
     def run(folder, steps, **arguments):
-        callbacks = [Preemption(), ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)]
-        trainer = tiny.trainer(folder, callbacks=callbacks, enable_checkpointing=True, max_steps=steps)
+        keep = ModelCheckpoint(folder, save_last=True, every_n_train_steps=every)
+        logger = AppendingCSVLogger(folder, name=None, version="logs")
+        options = {"enable_checkpointing": True, "val_check_interval": 4, "logger": logger, "log_every_n_steps": 1}
+        callbacks = [AveragedWeights(decay=0.7), Preemption(), keep]
+        trainer = tiny.trainer(folder, callbacks=callbacks, max_steps=steps, **options)
         torch.manual_seed(0)  # of the noise, which the module keeps
         module = tiny.module()
         trainer.fit(module, tiny.data(shards), **arguments)
-        return module.state_dict()
+        return module.state_dict(), list(csv.DictReader((folder / "logs" / "metrics.csv").read_text().splitlines()))
 
     run(tmp_path / "short", 4)
-    longer = run(tmp_path / "short", 7, ckpt_path=tmp_path / "short" / "last.ckpt")
-    at_once = run(tmp_path / "at_once", 7)
+    longer, lines = run(tmp_path / "short", 7, ckpt_path=tmp_path / "short" / "last.ckpt")
+    at_once, rows = run(tmp_path / "at_once", 7)
     assert all(torch.equal(value, longer[name]) for name, value in at_once.items())
+    assert [(row["step"], row["epoch"], row["train/loss"]) for row in lines] == [
+        (row["step"], row["epoch"], row["train/loss"]) for row in rows
+    ]
 
 
-@pytest.mark.parametrize("ending", [{"max_steps": 3}, {"max_steps": 4}, {"max_epochs": 1}])
-def test_the_last_checkpoint_has_the_current_weights_beside_their_average(ending, shards, tmp_path):
-    average = EMAWeightAveraging(decay=0.9, use_buffers=False)
-    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=2)
+@pytest.mark.parametrize("average", [partial(EMAWeightAveraging, use_buffers=False), AveragedWeights])
+@pytest.mark.parametrize(
+    "ending", [{"max_steps": 3}, {"max_steps": 4}, {"max_epochs": 1}, {"max_steps": 9, "val_check_interval": 5}]
+)
+def test_the_last_checkpoint_has_the_current_weights_beside_their_average(ending, average, shards, tmp_path):
+    stop = EarlyStopping("val/fg_ari", stopping_threshold=-1, mode="max", strict=False)  # for the last case
+    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=100)
     options = {"enable_checkpointing": True, "limit_val_batches": 1}
-    trainer = tiny.trainer(tmp_path, callbacks=[average, Preemption(), keep], **options, **ending)
+    trainer = tiny.trainer(tmp_path, callbacks=[average(decay=0.9), stop, Preemption(), keep], **options, **ending)
     trainer.fit(tiny.module(), tiny.data(shards))
     saved = torch.load(tmp_path / "last.ckpt")
     assert saved["global_step"] == trainer.global_step
@@ -337,6 +349,16 @@ def test_the_last_checkpoint_has_the_current_weights_beside_their_average(ending
         saved[name]["network.refinement.mean.weight"] for name in ("current_model_state", "state_dict")
     )
     assert not torch.equal(current, averaged)
+
+
+def test_a_run_with_averaged_weights_resumes_with_them_only(shards, tmp_path):
+    def train(steps, *callbacks, **arguments):
+        trainer = tiny.trainer(tmp_path, callbacks=[*callbacks], enable_checkpointing=True, max_steps=steps)
+        trainer.fit(tiny.module(), tiny.data(shards), **arguments)
+
+    train(2, AveragedWeights(), ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=2))
+    with pytest.raises(MisconfigurationException, match=r"averages weights.*got none\. Add .*AveragedWeights"):
+        train(4, ckpt_path=tmp_path / "last.ckpt")
 
 
 def test_without_a_last_checkpoint_there_is_one_error(shards, tmp_path):

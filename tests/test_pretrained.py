@@ -406,3 +406,42 @@ def test_arguments_that_are_not_valid_are_refused_in_one_line(arguments):
 def test_a_configuration_of_no_slot_model_is_refused_in_one_line(network):
     with pytest.raises(DataError, match=r"^a\.ckpt: expected a (class and arguments|slot model)[^\n]*; [^\n]*$"):
         assembled(wrong(network=network))
+
+
+def spoil(path, part):
+    """Damage a checkpoint."""
+    content = torch.load(path, weights_only=True)
+    weight = content["state_dict"]["network.refinement.mean.weight"]
+    match part:
+        case "not finite":
+            weight.fill_(torch.nan)
+        case "text":
+            content["state_dict"]["network.refinement.mean.weight"] = "0"
+        case "no weights":
+            content["state_dict"] = None
+        case "no model":
+            content["hyper_parameters"] = None
+    torch.save(content, path)
+    if part == "a byte":
+        raw, stored = bytearray(path.read_bytes()), weight.numpy().tobytes()
+        raw[raw.index(stored) + 3] ^= 0x40
+        path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("part", "got"),
+    [
+        ("a byte", r"one with a wrong checksum of \S+data/\d+; copy it again, or use an earlier checkpoint"),
+        ("not finite", "a NaN or an infinity in 1 of .*; use weights from before the training diverged"),
+        ("text", r"one whose refinement\.mean\.weight is no tensor; give the path"),
+        ("no weights", "an empty file, or one of another kind; give the path"),
+        ("no model", "an empty file, or one of another kind; give the path"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(part, got, tmp_path):
+    path = tmp_path / "a.ckpt"
+    tiny.saved(tiny.module(), path)
+    load_pretrained(path)
+    spoil(path, part)
+    with pytest.raises(DataError, match=rf"a\.ckpt: expected [^\n]*, got {got}"):
+        load_pretrained(path)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from emorl.errors import DataError
 
+_SHOWN = 3  # names in a message
+
 
 def check_weights(state: Mapping[str, Tensor], where: object = "weights") -> None:
     """Check that all weights are finite, before they are stored and after they are read from a folder.
@@ -107,11 +109,12 @@ class _Answer(NamedTuple):
         broken = [name for name, fine in zip(names, self.flags(), strict=True) if not fine]
         if broken:
             causes = [name for name in broken if name in self.values] or broken
+            shown = ", ".join(causes[:_SHOWN]) + (f" and {len(causes) - _SHOWN} more" if causes[_SHOWN:] else "")
             raise FloatingPointError(
-                f"Expected finite numbers, but at step {self.step} these are not: {', '.join(causes)}. "
+                f"Expected finite numbers, but at step {self.step} these are not: {shown}. "
                 "Start a new run from the last checkpoint's weights (--pretrained CKPT, and another "
                 "--trainer.logger.version) with a lower learning rate (--model.optimizer.lr), or resume "
-                "(--ckpt_path CKPT) in float32 (--trainer.precision 32)."
+                "(--ckpt_path CKPT) in float32 (--trainer.precision 32). Without a checkpoint, train anew in this way."
             )
 
 

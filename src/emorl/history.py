@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from emorl.errors import DataError, reason
 
 Curve = list[tuple[int, float]]  # (step, value)
 
 _LOGGED = ("train/", "val/", "time/")  # prefixes of values that training logs
+_T = TypeVar("_T")
+
+
+def read_record(path: Path, read: Callable[[Path], _T]) -> _T:
+    """Return what a function reads from a file of a run's record.
+
+    Raises:
+        DataError: if the file is damaged.
+
+    >>> read_record(Path("metrics.csv"), lambda path: path.suffix)
+    '.csv'
+    """
+    try:
+        return read(path)
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        got, remedy = f"{type(error).__name__}: {reason(error)}", "restore it, or move it away to leave it out"
+        raise DataError.of(path, expected="the record of a run in UTF-8", got=got, remedy=remedy) from error
 
 
 def read_history(metrics: Path) -> dict[str, Curve]:

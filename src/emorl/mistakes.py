@@ -36,12 +36,21 @@ _RESTRICTED = {
     "Path_fc": "a file in a folder that exists",
 }
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
+_SUBCLASS = re.compile(r"does not correspond to a subclass of (\w+)")
 _OUTPUTS = "output", "output_dir"  # options that users often give as a last argument
 _RENAMED = {"scenes": "count"}
 _MODE = "emorl"  # parser mode: YAML in which former names are replaced by current ones
 _DEPTH = 3  # levels of nested parts whose options can be suggested
 
-set_loader(_MODE, lambda text: current(get_loader("yaml")(text)), exceptions=(yaml.YAMLError,))
+
+def _load(text: str) -> Any:
+    try:
+        return current(get_loader("yaml")(text))
+    except TypeError:  # jsonargparse's fails on a mapping of numbers to null
+        return yaml.safe_load(text)
+
+
+set_loader(_MODE, _load, exceptions=(yaml.YAMLError,))
 
 
 class ShortErrors(ArgumentParser):
@@ -245,7 +254,8 @@ def _value(message: str, action: Any) -> str:
         return f"expected a class that defines all abstract methods of its base class, got {got!r}; define them"
     numbers = list(_NUMBER.finditer(message))
     types = [one or other for one, other in _TYPE.findall(message)]
-    wanted = [_RESTRICTED.get(number[1], number[1]) for number in numbers]
+    wanted = [f"a subclass of {name}" for name in _SUBCLASS.findall(message)]
+    wanted += [_RESTRICTED.get(number[1], number[1]) for number in numbers]
     wanted += [name for name in types if name not in ("Literal", "NoneType")]
     wanted += [f"one of {', '.join(dict.fromkeys(choices))}"] if choices else []
     wanted += ["null"] if "NoneType" in types else []

@@ -7,12 +7,13 @@ from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
 from torch.optim.lr_scheduler import LambdaLR
 
 from emorl.errors import DataError
@@ -21,6 +22,7 @@ from emorl.files import atomic, is_url
 _MODEL = ("optimizer", "scheduler")
 _DATA = ("seed", "window")  # of the order of training
 _OPTIONS = {"data.seed": "seed_everything"}  # options of the command line with another name
+_SAVED: WeakKeyDictionary[Trainer, int] = WeakKeyDictionary()  # optimizer steps of `save_last`
 
 
 def keepers(trainer: Trainer) -> list[ModelCheckpoint]:
@@ -67,13 +69,26 @@ def save_safely(trainer: Trainer) -> None:
 
 
 def save_last(trainer: Trainer) -> Path:
-    """Overwrite the last checkpoint, from which the run resumes, and return its path."""
+    """Overwrite the last checkpoint, from which the run resumes, and return its path.
+
+    `ModelCheckpoint` then does not save it again after training: by then the epoch has ended, and weights may have been
+    replaced by their average, so that a run would not continue exactly.
+    """
     keeper = keepers(trainer)[0]
     assert keeper.dirpath is not None
     path = keeper.last_model_path or f"{keeper.dirpath}/{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
     keeper.last_model_path = path  # else its next file would be last-v1.ckpt
     trainer.save_checkpoint(path, weights_only=False)
+    _SAVED[trainer] = trainer.global_step
+    if keeper.save_last != "link":  # there it is the target of the link
+        keeper._last_checkpoint_saved = keeper._last_checkpoint_saved or path
     return Path(path)
+
+
+def last_is_saved(trainer: Trainer) -> bool:
+    """Return whether a checkpoint has the step that training is at."""
+    saved = {_SAVED.get(trainer, 0), *(keeper._last_global_step_saved for keeper in keepers(trainer))}
+    return trainer.global_step in saved
 
 
 def within_step(trainer: Trainer) -> bool:
@@ -116,7 +131,8 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     which a checkpoint cannot store, is not compared: see `check_optimizers`.
 
     Raises:
-        MisconfigurationException: if it is not, if the checkpoint contains only weights, or if no step remains.
+        MisconfigurationException: if it is not, if the checkpoint contains only weights, if it has averaged weights and
+            no callback averages them, or if no step remains.
     """
     remedy = f"start a new run from its weights: --pretrained {module.trainer.ckpt_path}"
     if module.trainer.loggers:  # whose version may be that of the run
@@ -124,6 +140,12 @@ def check_resumed(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
     if "optimizer_states" not in checkpoint:
         raise MisconfigurationException(
             f"Expected a checkpoint to resume from, got one without the optimizer's state. Instead, {remedy}."
+        )
+    averages = any(isinstance(part, WeightAveraging) for part in vars(module.trainer)["callbacks"])
+    if "current_model_state" in checkpoint and not averages:
+        raise MisconfigurationException(
+            "Expected a callback that averages weights, with which the checkpoint was trained, got none. Add "
+            f"emorl.callbacks.AveragedWeights to the trainer's callbacks, or {remedy}."
         )
     datamodule = getattr(module.trainer, "datamodule", None)
     data = {} if datamodule is None else datamodule.hparams

@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from inspect import signature
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load, save
@@ -146,16 +147,20 @@ def read_checkpoint(path: str | Path) -> Weights:
     variant) and ``started_from`` (the record of the weights of ``--pretrained``, see `emorl.provenance.record_of`).
 
     Raises:
-        DataError: if the file cannot be opened, is not a checkpoint, or is one of another project.
+        DataError: if the file cannot be opened, is damaged, is not a checkpoint or is one of another project, or if a
+            weight is not finite.
     """
     from emorl.module import SlotModule
 
     file = _opened(path)
     try:
         with file:
+            _check_sums(path, file)
             content = torch.load(file, map_location="cpu", weights_only=True)
-        arguments, state = content["hyper_parameters"], content["state_dict"]
-    except (OSError, *UNREADABLE) as error:
+        arguments, state = dict(content["hyper_parameters"].items()), dict(content["state_dict"].items())
+    except DataError:
+        raise
+    except (OSError, BadZipFile, *UNREADABLE) as error:
         told = isinstance(error, OSError | RuntimeError)  # messages of other errors would mislead
         raise _no_checkpoint(path, reason(error) if told else "an empty file, or one of another kind") from error
     model = {name: current(value) for name, value in arguments.items() if not name.startswith("_")}
@@ -164,8 +169,22 @@ def read_checkpoint(path: str | Path) -> Weights:
         raise DataError.of(path, expected="a checkpoint of this version's emorl fit", got=got, remedy=remedy)
     _check_class(path, class_path_of(model))
     network = {name.removeprefix(_NETWORK): state[name] for name in state if name.startswith(_NETWORK)}
+    if other := [name for name, value in network.items() if not isinstance(value, torch.Tensor)]:
+        raise _no_checkpoint(path, f"one whose {other[0]} is no tensor")
+    check_weights(network, path)
     steps = {"total_steps": content["global_step"]} if "global_step" in content else {}
     return Weights(str(path), model, network, {**steps, **content.get("training", {}), "model": model})
+
+
+def _check_sums(path: str | Path, file: IO[bytes]) -> None:
+    """Check the sums of a checkpoint's parts, which `torch.load` does not, and return to the start of the file."""
+    if is_zipfile(file):  # older formats have no sums
+        with ZipFile(file) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            got, remedy = f"one with a wrong checksum of {broken}", "copy it again, or use an earlier checkpoint"
+            raise DataError.of(path, expected="a checkpoint", got=got, remedy=remedy)
+    file.seek(0)
 
 
 def _opened(path: str | Path) -> IO[bytes]:

@@ -57,15 +57,18 @@ def test_a_phase_starts_at_its_step(step, value):
         ({0: 3, 10: -1}, "Expected every I in 'phases' to be a whole number of 0 or more, got .* Use 0 for no refine"),
         ({0: 1.5}, "Expected every I in 'phases' to be a whole number"),
         ({0: "3"}, "Expected every I in 'phases' to be a whole number"),
-        (
-            {"0": 3, "10": 1},
-            r"Expected whole numbers as the steps of 'phases', got \['0', '10'\]\. Keys read from JSON",
-        ),
+        ({0: 3, 3.7: 1}, r"Expected whole numbers as the steps of 'phases', got \[0, 3\.7\]\. Use numbers such as"),
+        ({0: 3, "3.7": 1}, r"Expected whole numbers as the steps of 'phases', got \[0, '3\.7'\]"),
     ],
 )
 def test_bad_phases_are_refused(phases, message, unchecked):
     with pytest.raises(MisconfigurationException, match=message):
         RefinementCurriculum(phases)
+
+
+def test_steps_may_be_text_as_keys_of_json_are():
+    curriculum = RefinementCurriculum({"0": 3, "10": 1}, {"0": 0.1, "10": 1.0})
+    assert (curriculum.phases, curriculum.kl_weights) == ({0: 3, 10: 1}, {0: 0.1, 10: 1.0})
 
 
 @pytest.mark.parametrize(

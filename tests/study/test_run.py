@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -166,6 +167,38 @@ def test_a_study_does_not_resume_with_other_options(tmp_path, capsys, monkeypatc
     capsys.readouterr()
     assert main([str(cases), str(tmp_path / "out"), "--seeds=1", "--options=[--y=2]"]) == 2
     assert "expected --x=1, got --x=1 --y=2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", '{"I=0": {'),
+        ("metrics.json", "[]"),
+        ("metrics.json", '{"I=0": {"mse": 0.5}}'),
+        ("metrics.json", '{"zero": {}}'),
+        ("options.json", "{"),
+        ("options.json", "[]"),
+        ("options.json", '{"options": []}'),
+        ("metrics.csv", "step,val/mse\n0,\xff\n"),
+        ("metrics.csv", "a,val/mse\n0,1\n"),
+        ("config.yaml", "trainer: {"),
+        ("config.yaml", "model: {}"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_one_line_that_names_it(name, content, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "_call", lambda *_: pytest.fail("ran"))
+    Path(tmp_path / "cases.yaml").write_text("a: []")
+    run = Run("a", (), 0, tmp_path / "out" / "a" / "seed_0")
+    run.begin()
+    run.log.touch()
+    if name == "config.yaml":  # of a run that was stopped
+        (run.folder / "checkpoints").mkdir()
+        torch.save({"global_step": 1, "loops": {}}, run.folder / "checkpoints" / "last.ckpt")
+    else:
+        run.scores.write_text(json.dumps({"I=0": {"mse": {"mean": 0.5}}}))
+    (run.folder / name).write_text(content, encoding="latin-1")
+    assert main([str(tmp_path / "cases.yaml"), str(tmp_path / "out"), "--seeds=1"]) == 2
+    assert re.fullmatch(rf"emorl-study: error: .*{name}: expected .*, got .*; .*\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("options", [("-c", "a.yaml"), ("-c=a.yaml",), ("--config=a.yaml",), ("--config", "a.yaml")])

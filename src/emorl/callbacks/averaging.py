@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import nn
@@ -34,15 +35,24 @@ class AveragedWeights(WeightAveraging):
 
     def __init__(self, decay: float = 0.998) -> None:
         at_least(0, decay=decay)
-        if decay >= 1:
+        if decay is None or decay >= 1:
             raise ValueError(f"Expected decay below 1, got {decay}. With 0.998, about 500 steps are averaged.")
         super().__init__(use_buffers=False)
         self.decay = decay
         self._average_model: _Average
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Copy the module when a training starts."""
+        """Copy the module when a training starts.
+
+        Raises:
+            MisconfigurationException: if another callback averages weights, too.
+        """
         if stage == "fit":
+            others = [part for part in vars(trainer)["callbacks"] if isinstance(part, WeightAveraging)]
+            if len(others) > 1:
+                names = " and ".join(type(part).__name__ for part in others)
+                told = f"Expected one callback that averages weights, got {names}"
+                raise MisconfigurationException(f"{told}. Remove one; a recipe or overlay may have it.")
             self._average_model = _Average(pl_module)
             self._latest_update_step = 0  # of an earlier training with this callback
 
@@ -56,6 +66,13 @@ class AveragedWeights(WeightAveraging):
         """Update the average after an optimizer step."""
         self._average_model.decay = 0.0 if trainer.global_step == 1 else self.decay
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the weights: a checkpoint may be saved after this."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the trained module the average."""
+        super().on_train_end(trainer, pl_module)
 
 
 class _Average(AveragedModel):

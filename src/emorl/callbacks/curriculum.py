@@ -49,23 +49,25 @@ class RefinementCurriculum(Callback):
     """
 
     def __init__(
-        self, phases: dict[int, int | None] | None = None, kl_weights: dict[int, float | None] | None = None
+        self,
+        phases: dict[int | str, int | None] | None = None,
+        kl_weights: dict[int | str, float | None] | None = None,
     ) -> None:
-        if phases is not None:
-            _check("phases", phases, "I", "Use 0 for none.")
-            if not all(isinstance(value, Integral) and int(value) >= 0 for value in _given(phases)):
+        self.phases = _by_number(phases)
+        self.kl_weights = _by_number(kl_weights)
+        if self.phases is not None:
+            _check("phases", self.phases, "I", "Use 0 for none.")
+            if not all(isinstance(value, Integral) and int(value) >= 0 for value in _given(self.phases)):
                 raise MisconfigurationException(
                     f"Expected every I in 'phases' to be a whole number of 0 or more, got {phases}. Use 0 for no "
                     "refinement."
                 )
-        if kl_weights is not None:
-            _check("kl_weights", kl_weights, "WEIGHT", _SMALL)
-            if not all(isinstance(value, Real) and 0 < float(value) < inf for value in _given(kl_weights)):
+        if self.kl_weights is not None:
+            _check("kl_weights", self.kl_weights, "WEIGHT", _SMALL)
+            if not all(isinstance(value, Real) and 0 < float(value) < inf for value in _given(self.kl_weights)):
                 raise MisconfigurationException(f"Expected 'kl_weights' above 0 and finite, got {kl_weights}. {_SMALL}")
-        self.phases = phases
-        self.kl_weights = kl_weights
-        self.in_use: dict[int, int] = stretched(phases or {}, -1)
-        self.weights_in_use: dict[int, float] = stretched(kl_weights or {}, -1)
+        self.in_use: dict[int, int] = stretched(self.phases or {}, -1)
+        self.weights_in_use: dict[int, float] = stretched(self.kl_weights or {}, -1)
         self.step = 0  # of the checkpoint, or 0
         self.changed = False  # whether the model has a weight of the KL that is not its own
 
@@ -192,6 +194,13 @@ def stretched(phases: Mapping[int, Any], max_steps: int) -> dict[int, Any]:
     return found
 
 
+def _by_number(phases: Mapping[Any, Any] | None) -> dict[int, Any] | None:
+    """Return phases by the number of their step, which is text where it was read from JSON."""
+    if phases is None:
+        return None
+    return {int(start) if str(start).isdecimal() else start: value for start, value in phases.items()}
+
+
 def _given(phases: Mapping[int, Any]) -> list[Any]:
     return [value for value in phases.values() if value is not None]
 
@@ -200,8 +209,7 @@ def _check(name: str, phases: Mapping[int, int | float | None], value: str, inst
     starts = list(phases)
     if not all(isinstance(start, Integral) for start in starts):
         raise MisconfigurationException(
-            f"Expected whole numbers as the steps of {name!r}, got {starts}. Keys read from JSON are text: convert "
-            "them with int()."
+            f"Expected whole numbers as the steps of {name!r}, got {starts}. Use numbers such as 0 and 1000."
         )
     if not starts or starts[0] != 0:
         first = f"the first starts at {starts[0]}" if starts else "there is none"

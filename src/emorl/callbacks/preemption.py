@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from emorl.resume import keepers, save_last, stopping
+from emorl.resume import keepers, last_is_saved, save_last, stopping
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Preemption(Checkpoint):
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.step = self.kept = 0
+        self.step = 0
         self.saved: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -68,7 +68,6 @@ class Preemption(Checkpoint):
         job, for which the shell ignores Ctrl-C, continues to ignore it.
         """
         self.received = self.saved = None
-        self.kept = 0
         trial = trainer.fast_dev_run  # type: ignore[attr-defined]
         if trial or threading.current_thread() is not threading.main_thread():
             return
@@ -106,14 +105,12 @@ class Preemption(Checkpoint):
             return
         if _last(trainer):
             save_last(trainer)
-            self.kept = trainer.global_step
         elif _any(trainer, self.received is not None):
             self.saved = save_last(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step of a training that was stopped after `on_train_batch_end`, except in a trial run."""
-        kept = {self.kept, *(keeper._last_global_step_saved for keeper in keepers(trainer))}
-        if not trainer.fast_dev_run and trainer.global_step not in kept:  # type: ignore[attr-defined]
+        if not (trainer.fast_dev_run or last_is_saved(trainer)):  # type: ignore[attr-defined]
             save_last(trainer)
 
     def _go(self, trainer: Trainer) -> None:

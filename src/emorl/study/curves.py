@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from emorl.evaluation.outputs import scale_of
 from emorl.figures import CYCLE, Figure, color
-from emorl.history import read_history
+from emorl.history import read_history, read_record
 from emorl.results import LABELS
 
 _SCORES = "fg_ari", "ari", "fg_miou", "mse"
@@ -43,10 +43,15 @@ def training_figure(runs: Mapping[str, Mapping[int, Path]]) -> Figure:
     Returns:
         The figure.
 
+    Raises:
+        DataError: if a file is damaged.
+
     >>> len(training_figure({"full": {}}).axes)
     4
     """
-    histories = {case: {seed: read_history(file) for seed, file in files.items()} for case, files in runs.items()}
+    histories = {
+        case: {seed: read_record(file, read_history) for seed, file in files.items()} for case, files in runs.items()
+    }
     logged = {name.rpartition("/")[2] for curves in histories.values() for each in curves.values() for name in each}
     shown = [score for score in _SCORES if score in logged] or _SCORES
     columns = min(len(shown), _COLUMNS)

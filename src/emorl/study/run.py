@@ -11,12 +11,11 @@ from itertools import islice, product
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import yaml
-
 from emorl.configurations import chosen, find, settings, studies
 from emorl.errors import DataError
 from emorl.evaluation.outputs import show, write_figure, write_table
 from emorl.files import atomic, locked
+from emorl.history import read_record
 from emorl.paths import expand_home
 from emorl.study.curves import training_figure
 from emorl.study.table import Scored, score_rows, seeds_figure, summary_rows
@@ -82,14 +81,14 @@ class Run(NamedTuple):
             checkpoint = torch.load(last, weights_only=True, mmap=True, map_location="cpu")
         except (OSError, *UNREADABLE):
             return False  # ``emorl fit`` reports the error
-        limits = yaml.safe_load(config.read_text())["trainer"]
-        return ended(checkpoint, limits["max_steps"], limits["max_epochs"]) is not None
+        return ended(checkpoint, **read_record(config, _limits)) is not None
 
     def begin(self) -> None:
         """Store the options of the run, and the contents of its configuration files.
 
         Raises:
-            DataError: if the run was started with others, or a configuration is not a file, not a name or not YAML.
+            DataError: if the run was started with others, if their record is damaged, or if a configuration is not a
+                file, not a name or not YAML.
         """
         kept, remedy = self.folder / "options.json", "give the study another folder, or delete this run's"
         files = {name: settings(path) for name, path in chosen(self.options).items()}
@@ -97,11 +96,12 @@ class Run(NamedTuple):
         if not kept.exists() or not self.log.exists():
             with atomic(kept) as stream:
                 stream.write(text.encode())
-        before, now = json.loads(kept.read_text()), json.loads(text)  # converts numeric keys to strings in both
-        if before["options"] != now["options"]:
-            expected, got = (" ".join(each["options"]) for each in (before, now))
+        before = read_record(kept, _begun)
+        if before["options"] != list(self.options):
+            expected, got = (" ".join(each) for each in (before["options"], self.options))
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
-        if changed := [name for name, content in now["files"].items() if content != before["files"].get(name)]:
+        now = json.loads(text)["files"]  # with numeric keys as strings, as in the file
+        if changed := [name for name, content in now.items() if content != before["files"].get(name)]:
             expected, got = "the configuration files that the run started with", f"changes in {', '.join(changed)}"
             raise DataError.of(self.folder, expected=expected, got=got, remedy=remedy)
 
@@ -118,9 +118,31 @@ class Run(NamedTuple):
         return True
 
     def scored(self, failed: bool) -> Scored:
-        """Return the run's scores by I and name; empty if it is not finished."""
-        stages = json.loads(self.scores.read_text()) if self.scores.exists() else {}
+        """Return the run's scores by I and name; empty if it is not finished.
+
+        Raises:
+            DataError: if their file is damaged.
+        """
+        stages = read_record(self.scores, _stages) if self.scores.exists() else {}
         return Scored(self.case, self.seed, stages, failed)
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return {"options": list(record["options"]), "files": dict(record["files"].items())}
+
+
+def _limits(path: Path) -> dict[str, Any]:
+    trainer = settings(path)["trainer"]
+    return {name: trainer[name] for name in ("max_steps", "max_epochs")}
+
+
+def _stages(path: Path) -> dict[str, dict[str, dict[str, float | None]]]:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        f"I={int(stage.removeprefix('I='))}": {name: dict(score.items()) for name, score in scores.items()}
+        for stage, scores in record.items()
+    }
 
 
 def run_study(cases: str, out: Path, seeds: int, options: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,8 +12,7 @@ from typing import NamedTuple, TypeVar
 import yaml
 
 from emorl.classes import ClassPaths, imported
-from emorl.errors import DataError, reason
-from emorl.history import Curve, history, read_history
+from emorl.history import Curve, history, read_history, read_record
 from emorl.stored import read_weights
 
 _T = TypeVar("_T")
@@ -64,8 +62,4 @@ def read_run(model: str, classes: ClassPaths = ()) -> Run:
 
 
 def _read(path: Path, read: Callable[[Path], _T], missing: _T) -> _T:
-    try:
-        return read(path) if path.exists() else missing
-    except (ValueError, KeyError, AttributeError, csv.Error) as error:
-        got, remedy = f"{type(error).__name__}: {reason(error)}", "restore it, or move it away to leave it out"
-        raise DataError.of(path, expected="the record of a run in UTF-8", got=got, remedy=remedy) from error
+    return read_record(path, read) if path.exists() else missing
