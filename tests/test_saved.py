@@ -216,6 +216,24 @@ def test_a_folder_of_something_else_is_refused(tmp_path, shards, emorl, capsys):
     )
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md"])
+def test_a_folder_in_the_place_of_a_file_is_one_line(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=rf"{name}: expected a file, or none, got a folder; move it away"):
+        load_pretrained(NAME).save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"model_type": "bert"}'])
+def test_a_configuration_of_something_else_is_not_written_over(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(
+        DataError, match=r"expected config\.json of a model of emorl, or none, got another config\.json; "
+    ):
+        load_pretrained(NAME).save_pretrained(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == [content]
+
+
 @pytest.mark.parametrize("name", ["folder", NAME])
 def test_a_run_does_not_resume_from_it(name, folder, shards, emorl, capsys):
     given = folder if name == "folder" else name

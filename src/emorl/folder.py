@@ -102,7 +102,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
     new model, which can be loaded, perhaps with the other's model card and picture; saving again completes them.
 
     Raises:
-        DataError: if the folder cannot be written to.
+        DataError: if the folder cannot be written to, or contains a ``config.json`` of something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +111,8 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
         got = "a file" if folder.is_file() else reason(error)
         remedy = "choose another folder"
         raise DataError.of(folder, expected="a folder to write to", got=got, remedy=remedy) from error
+    if folders := [name for name in files if (folder / name).is_dir()]:
+        raise DataError.of(folder / folders[0], expected="a file, or none", got="a folder", remedy="move it away")
     change = change_of(before, files, folder)
     staged = STAGED.format(_sha256(files[WEIGHTS]))
     contents = {staged: files[WEIGHTS]} | {name: files[name] for name in (CARD, PICTURE, CONFIG) if name in files}
@@ -130,7 +132,13 @@ def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: ob
         before: the files `DESCRIBING` of the former model that exist.
         files: those of the new one.
         where: the folder or repository.
+
+    Raises:
+        DataError: if ``config.json`` is that of something else.
     """
+    if _is_foreign(before.get(CONFIG, b"")):
+        expected, remedy = f"{CONFIG} of a model of emorl, or none", "choose another place, or move it away"
+        raise DataError.of(where, expected=expected, got=f"another {CONFIG}", remedy=remedy)
     written, found = _written(before), {name: before[name] for name in (CARD, PICTURE) if name in before}
     kept = {name for name in found if written.get(name) != _sha256(found[name]) and found[name] != files.get(name)}
     if found.get(PICTURE) in [picture_of({"weights": name}) for name in names()]:  # left by a card that was kept
@@ -139,6 +147,15 @@ def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: ob
         new = "model card" if name == CARD else "picture"
         warnings.warn(f"{where}/{name} was edited and is kept; delete it to get the new {new}", stacklevel=4)
     return Change(kept, set() if CARD in kept else found.keys() - kept - files.keys())
+
+
+def _is_foreign(config: bytes) -> bool:
+    """Return whether a configuration is not of `files_of`; one that is damaged, such as by a crash, may be."""
+    try:
+        found = json.loads(config)
+    except (ValueError, RecursionError):
+        return False
+    return not (isinstance(found, dict) and found.keys() >= {"model", "about"})
 
 
 def _written(before: Mapping[str, bytes]) -> dict[str, str]:

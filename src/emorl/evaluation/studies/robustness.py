@@ -117,7 +117,7 @@ def noisy(draw: Draw, deviation: float, seed: int) -> list[Record]:
     """
     records = draw()
     image = torch.from_numpy(np.stack([record.image for record in records])).movedim(-1, 1)
-    normal = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+    normal = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed % 2**64))
     changed = (image + 255 * deviation * normal).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
     return [record._replace(image=pixels) for record, pixels in zip(records, changed, strict=True)]
 
