@@ -516,7 +516,7 @@ def test_a_checkpoint_of_another_model(command, checkpoint, shards, here, emorl,
     other = ("--model.network=emorl.model.EfficientMORL", "--model.network.slot_dim=16")
     data = (f"--data.root={shards}", "--data.batch_size=2")
     line = error_of(emorl, capsys, command, f"--ckpt_path={checkpoint}", *data, *other, *QUIET)
-    assert "checkpoint: expected weights of this model, got" in line
+    assert "a.ckpt: expected weights of this model, got" in line
     assert line.endswith("; build the model that it was trained with")
 
 

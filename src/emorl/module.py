@@ -425,7 +425,8 @@ class SlotModule(LightningModule):
             return super().load_state_dict(state_dict, *args, **kwargs)
         except RuntimeError as error:
             got, remedy = difference(self.state_dict(), state_dict), "build the model that it was trained with"
-            raise DataError.of("checkpoint", expected="weights of this model", got=got, remedy=remedy) from error
+            where = "checkpoint" if self._trainer is None else self.trainer.ckpt_path or "checkpoint"
+            raise DataError.of(where, expected="weights of this model", got=got, remedy=remedy) from error
 
     def _log_training(self, values: dict[str, Tensor], images: int) -> None:
         on_cpu = self.device.type == "cpu"  # Lightning reads what is in its bars at every step
