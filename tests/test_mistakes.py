@@ -35,15 +35,9 @@ EMORL = [
     ("fit --model.network.decoder.strde 3", "did you mean --model.network.init_args.decoder.init_args.stride?"),
     ("fit --model.network SlotAttention --model.network.num_slts 3", "--model.network.init_args.num_slots?"),
     ("fit --zzzz 1", "unknown option --zzzz; see emorl fit --help"),
-    (
-        "fit --model.network torch.nn.Linear",
-        "--model.network: expected a subclass of SlotModel or null, got",
-    ),
+    ("fit --model.network torch.nn.Linear", "--model.network: expected a subclass of SlotModel or null, got"),
     ("fit --curriculum.phases '{0: null}'", "Expected null in 'phases' only at the end"),
-    (
-        "fit --curriculum.kl_weights '{0: 0.1, 3.7: 1}'",
-        "Expected whole numbers as the steps of 'kl_weights', got",
-    ),
+    ("fit --curriculum.kl_weights '{0: 0.1, 3.7: 1}'", "Expected whole numbers as the steps of 'kl_weights', got"),
     ("predict strayword", "unexpected argument 'strayword'; did you mean --output_dir strayword?"),
     ("fit strayword", "unexpected argument 'strayword'"),
     ("fit tetrominoes-fast", "unexpected argument 'tetrominoes-fast'; did you mean -c tetrominoes-fast?"),

@@ -333,13 +333,16 @@ def test_a_finished_run_can_be_made_longer_exactly(every, shards, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("average", [partial(EMAWeightAveraging, use_buffers=False), AveragedWeights])
+@pytest.mark.parametrize(
+    ("average", "every"),
+    [(partial(EMAWeightAveraging, use_buffers=False), 2), (EMAWeightAveraging, 100), (AveragedWeights, 100)],
+)
 @pytest.mark.parametrize(
     "ending", [{"max_steps": 3}, {"max_steps": 4}, {"max_epochs": 1}, {"max_steps": 9, "val_check_interval": 5}]
 )
-def test_the_last_checkpoint_has_the_current_weights_beside_their_average(ending, average, shards, tmp_path):
+def test_the_last_checkpoint_has_the_current_weights_beside_their_average(ending, average, every, shards, tmp_path):
     stop = EarlyStopping("val/fg_ari", stopping_threshold=-1, mode="max", strict=False)  # for the last case
-    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=100)
+    keep = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=every)
     options = {"enable_checkpointing": True, "limit_val_batches": 1}
     trainer = tiny.trainer(tmp_path, callbacks=[average(decay=0.9), stop, Preemption(), keep], **options, **ending)
     trainer.fit(tiny.module(), tiny.data(shards))

@@ -56,6 +56,7 @@ def test_noise_has_its_deviation_and_keeps_the_ground_truth():
     assert difference.std() == pytest.approx(0.1, rel=0.05)
     np.testing.assert_array_equal(changed[7].segmentation, clean[7].segmentation)
     np.testing.assert_array_equal(images(changed), images(noisy(draw, 0.1, seed=3)))
+    assert (images(changed) != images(noisy(draw, 0.1, seed=4))).any()
     assert (images(changed) != images(noisy(draw, 0.1, seed=10**20))).any()
 
 
