@@ -224,6 +224,23 @@ def test_a_run_of_one_step_is_the_start_of_the_curriculum(shards, tmp_path):
     assert (module.refinement_steps, watch.training, module.network.kl_weight) == (1, [1.0], 0.0625)
 
 
+@pytest.mark.parametrize(
+    ("phases", "weights", "warned"),
+    [
+        ({0: 1, 2: 0}, {0: 1.0, 1: 0.0625}, ["phases from step 2 on have no effect", "'END: null'"]),
+        ({0: 1, 1: 0, 9: 1}, {0: 1.0, 2: 0.0625}, ["phases from step 9 on"]),
+        ({0: 1, 1: 0}, {0: 1.0, 1: 0.5, 3: 0.25, 4: 0.0625}, ["the kl_weights from step 3 on"]),
+        ({0: 1, 20: 0, 40: None}, {0: 1.0, 40: 0.0625, 80: None}, []),
+        ({0: 1, 1: 0}, {0: 1.0, 2: 0.0625}, []),
+    ],
+)
+def test_what_a_run_does_not_reach_is_named(phases, weights, warned, shards, tmp_path, caplog):
+    trainer = tiny.trainer(tmp_path, max_steps=2, callbacks=RefinementCurriculum(phases, weights), limit_val_batches=0)
+    trainer.fit(tiny.module(network=tiny.network(kl_weight=0.0625), refinement_steps=1), tiny.data(shards))
+    assert all(words in caplog.text for words in warned)
+    assert caplog.text.count("The run ends at step 2: the") == bool(warned)
+
+
 @pytest.mark.parametrize("weights", [{0: 1.0, 40: 0.0625, 80: None}, {0: 1.0, 2: 0.0625}])
 def test_training_and_validation_have_the_weight_of_their_step(weights, shards, tmp_path, caplog):
     caplog.set_level("INFO")

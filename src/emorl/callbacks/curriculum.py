@@ -27,7 +27,8 @@ class RefinementCurriculum(Callback):
     ``train/refinement_steps`` and ``train/kl_weight``.
 
     Phases that contain the end of the run are rescaled to the trainer's ``max_steps``, and training prints the result.
-    Without ``max_steps`` (-1), or without an end, they are used unchanged. Other settings in optimizer steps are not
+    Without ``max_steps`` (-1), or without an end, they are used unchanged; training warns of those that the run ends
+    before. Other settings in optimizer steps are not
     rescaled: warm-ups, half-lives, and the ``warm_start`` of `Geco`.
 
     Args:
@@ -91,6 +92,17 @@ class RefinementCurriculum(Callback):
             self._check_model(cast(SlotModule, pl_module))
         if stage == "fit":
             self._tell(trainer.max_steps, cast(SlotModule, pl_module).refinement_steps)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of phases and weights that the run ends before."""
+        end = trainer.estimated_stepping_batches
+        late = {"phases": [start for start in self.in_use if start >= end]}
+        late["kl_weights"] = [start for start in self.weights_in_use if start > end]
+        for name in filter(late.get, late if trainer.is_global_zero else ()):
+            logger.warning(
+                f"The run ends at step {end:,}: the {name} from step {late[name][0]:,} on have no effect. To rescale "
+                f"{name} to the run, add the step of their end, 'END: null'."
+            )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Store the checkpoint's step, which Lightning does not restore in ``validate``."""
