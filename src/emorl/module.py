@@ -220,12 +220,12 @@ class SlotModule(LightningModule):
         parts = (self, self.trainer.datamodule)  # type: ignore[attr-defined]
         if index is not None and not any(is_overridden(hook, part) for hook in TRANSFER for part in parts):
             batch = {**batch, "index": index}
-        whole = completed(batch, self._before() * self.trainer.world_size, self.trainer.global_rank)
+        complete = completed(batch, self._before() * self.trainer.world_size, self.trainer.global_rank)
         if self.trainer.training:
-            self._trained += len(whole["image"])
+            self._trained += len(complete["image"])
         else:
-            self._evaluated += len(whole["image"])
-        return whole
+            self._evaluated += len(complete["image"])
+        return complete
 
     def _before(self) -> int:
         """Return the images of this process before a batch: in the optimizer step, or in the epoch of an evaluation."""

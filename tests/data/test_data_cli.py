@@ -188,7 +188,7 @@ def test_preview_of_an_unknown_split(out, capsys):
     generate(out)
     capsys.readouterr()
     assert main(["preview", str(out), "--split", "val"]) == 2
-    assert "expected a split train or test, got 'val'" in error_of(capsys)
+    assert "expected a split 'val', got train, test" in error_of(capsys)
 
 
 @pytest.mark.parametrize("options", [["--train", "-1"], ["--shard_size", "0"], ["--seed", "x"], ["--what", "1"]])

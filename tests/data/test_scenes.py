@@ -117,7 +117,7 @@ def test_an_unknown_label_is_an_error(root):
 
 
 def test_errors_are_one_line(root):
-    with pytest.raises(DataError, match=r"expected a split train or test, got 'val'"):
+    with pytest.raises(DataError, match=r"expected a split 'val', got train, test"):
         Scenes(root, "val")
     with pytest.raises(DataError, match="expected a local folder, got a URL"):
         Scenes("https://127.0.0.1/data")

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxtyping import Int
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
 
 from emorl.callbacks.pictures import first_scenes
 from emorl.metrics.functional import masks_to_labels
@@ -47,22 +49,21 @@ class WandbSegmentations(Callback):
         """Log the first batch."""
         if batch_idx != 0 or trainer.sanity_checking:
             return
-        first = first_scenes(batch, self.images)
-        scenes = list(batch["image"][first].movedim(1, -1).cpu().numpy())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                masks = overlays(batch, outputs)
-                shown = [masks[i] for i in first.tolist()]
+                first = first_scenes(batch, self.images)
+                scenes = list(batch["image"][first].movedim(1, -1).cpu().numpy())
+                shown = overlays(batch, outputs, first)
                 logger.log_image("segmentations", scenes, step=trainer.global_step, masks=shown)
 
 
-def overlays(batch: Batch, inference: Inference) -> list[dict[str, Any]]:
-    """Return W&B's masks of each scene of a batch; slots count from 1, as in pictures."""
-    masks = inference.stages[-1].components.masks
+def overlays(batch: Batch, inference: Inference, scenes: Int[Tensor, " n"]) -> list[dict[str, Any]]:
+    """Return W&B's masks of some scenes of a batch; slots count from 1, as in pictures."""
+    masks = inference.stages[-1].components.masks[scenes]
     labels = {"slots": masks_to_labels(masks) + 1}
     names = {"slots": {slot: f"slot {slot}" for slot in range(1, masks.shape[1] + 1)}}
     if "segmentation" in batch and batch["segmentation"].any():
-        labels["objects"] = batch["segmentation"]
+        labels["objects"] = batch["segmentation"][scenes]
         objects = range(1, int(batch["segmentation"].max()) + 1)
         names["objects"] = {0: "background"} | {number: f"object {number}" for number in objects}
     return [

@@ -220,7 +220,7 @@ class MultiObjectDataModule(LightningDataModule):
         """
         if self.images is None:
             remedy = "name one of these with --data.predict_split, or a folder of images with --data.root"
-            self._check_split(self.predict_split, remedy)
+            self._manifest_with(self.predict_split, remedy)
             return self._evaluation(self.predict_split, (), self._size)
         read = ImageReader(self.images.paths, self.images.keys, self.crop, self._size)
         return EvaluationLoader(read, len(read.paths), self.batch_size, self.num_workers, *self._place())
@@ -234,14 +234,12 @@ class MultiObjectDataModule(LightningDataModule):
         return EvaluationLoader(read, samples, self.batch_size, self.num_workers, *self._place())
 
     def _reader(self, split: str, label_size: int, labels: tuple[Label, ...]) -> ShardReader:
-        manifest = self._check_split(split, "convert or generate the data set with this split")
+        manifest = self._manifest_with(split, "convert or generate the data set with this split")
         return ShardReader(self.root, manifest, split, self.crop, self._size, label_size, labels, self.cache)
 
-    def _check_split(self, split: str, remedy: str) -> Manifest:
+    def _manifest_with(self, split: str, remedy: str) -> Manifest:
         assert self.manifest is not None
-        if split not in self.manifest.splits:
-            got = ", ".join(self.manifest.splits)
-            raise DataError.of(self.root, expected=f"a split {split!r}", got=got, remedy=remedy)
+        self.manifest.split(split, self.root, remedy)
         return self.manifest
 
     def _find_images(self, path: Path) -> None:

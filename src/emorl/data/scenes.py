@@ -79,10 +79,7 @@ class Scenes(Dataset[dict[str, Any]]):
             raise DataError.of(root, expected="a local folder", got="a URL", remedy=remedy)
         self.root = Path(os.path.expanduser(root))
         self.manifest = Manifest.load(self.root)
-        if split not in self.manifest.splits:
-            expected = f"a split {' or '.join(self.manifest.splits)}"
-            raise DataError.of(root, expected=expected, got=repr(split), remedy="choose one of the data set's splits")
-        self.shards = self.manifest.splits[split].shards
+        self.shards = self.manifest.split(split, root).shards
         self.image_size = image_size
         self.crop: Crop = self.manifest.crop_left(crop)
         self.labels = checked_labels(labels)

@@ -42,7 +42,10 @@ def advance(
         return cell(update.to(cell.weight_ih.dtype), state)  # type: ignore[no-any-return]
 
 
-def _over_slots(cell: nn.GRUCell, update: Tensor, state: Tensor) -> Tensor:
+def over_slots(
+    cell: nn.GRUCell, update: Float[Tensor, "batch slots inputs"], state: Float[Tensor, "batch slots dim"]
+) -> Float[Tensor, "batch slots dim"]:
+    """Return the next states of slots, see `advance`."""
     return advance(cell, update.flatten(0, 1), state.flatten(0, 1)).view_as(state)
 
 
@@ -65,8 +68,8 @@ class DualGRU(PosteriorCell):
     def forward(self, update: Float[Tensor, "batch slots dim"], state: Gaussian) -> Gaussian:
         """Return the next state."""
         return Gaussian(
-            _over_slots(self.mean, update, state.mean),
-            _over_slots(self.rho, update, state.rho),
+            over_slots(self.mean, update, state.mean),
+            over_slots(self.rho, update, state.rho),
         )
 
 
@@ -88,5 +91,5 @@ class PlainGRU(PosteriorCell):
 
     def forward(self, update: Float[Tensor, "batch slots dim"], state: Gaussian) -> Gaussian:
         """Return the next state."""
-        joint = _over_slots(self.cell, self.project(update), torch.cat(state, dim=-1))
+        joint = over_slots(self.cell, self.project(update), torch.cat(state, dim=-1))
         return Gaussian(*joint.chunk(2, dim=-1))

@@ -17,7 +17,7 @@ from emorl.model.initialization import Initialization, ReferenceDecoderInitializ
 from emorl.model.noise import Noise, gaussian_noise
 from emorl.model.position import PositionCode, RampPosition
 from emorl.model.posterior import Gaussian
-from emorl.model.recurrent import ResidualMLP, advance
+from emorl.model.recurrent import ResidualMLP, over_slots
 from emorl.model.slot_model import SlotModel
 from emorl.ranges import counts
 
@@ -103,7 +103,7 @@ class SlotAttention(SlotModel):
         layers = []
         for _ in range(steps):
             update, attention = self.attend(slots, pixels)
-            slots_n = advance(self.cell, update.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
+            slots_n = over_slots(self.cell, update, slots)
             slots = slots_n + self.mlp(slots_n)
             layers.append(Layer(slots, self.encoder.to_pixels(attention, *image.shape[-2:])))
         return layers

@@ -100,6 +100,22 @@ class Manifest:
         """Name and variant of the data set."""
         return f"{self.dataset}, {self.variant}"
 
+    def split(self, name: str, where: object, remedy: str = "choose one of the data set's splits") -> Split:
+        """Return a split.
+
+        Args:
+            name: its name.
+            where: the data set's folder or address, for the error.
+            remedy: what to do if there is no such split.
+
+        Raises:
+            DataError: if there is none.
+        """
+        if name not in self.splits:
+            got = ", ".join(self.splits)
+            raise DataError.of(where, expected=f"a split {name!r}", got=got, remedy=remedy)
+        return self.splits[name]
+
     def crop_left(self, crop: Crop) -> Crop:
         """Return the crop to apply to a stored image: ``square`` if the image already shows the requested crop.
 

@@ -143,10 +143,7 @@ def read_records(root: str | os.PathLike[str], manifest: Manifest, split: str) -
     >>> len(list(read_records(folder, manifest, "test")))
     2
     """
-    if split not in manifest.splits:
-        expected = f"a split {' or '.join(manifest.splits)}"
-        raise DataError.of(root, expected=expected, got=repr(split), remedy="choose one of the data set's splits")
-    for shard in manifest.splits[split].shards:
+    for shard in manifest.split(split, root).shards:
         for sample in read_shard(root, shard):
             yield read_record(sample, manifest)
 

@@ -163,8 +163,8 @@ def by_layer(module: SlotModule, scenes: LoadedScenes, readings: Readings, place
     """Score the decoded slots of all layers and steps on all scenes, and show them for the scene at ``place``."""
     rows = readings.table()
     known = [score for score in ("fg_ari", "mse") if score in rows[0]]
-    drawn_score, label = known[0], LABELS[known[0]]
-    chart = write_figure(by_reading(rows, drawn_score, label), out, f"layers_{drawn_score}")
+    drawn_score, title = known[0], LABELS[known[0]]
+    chart = write_figure(by_reading(rows, drawn_score, title), out, f"layers_{drawn_score}")
     ends = ", ".join(f"{row['slots']} {cell(row[drawn_score])}" for row in rows)
     batch = scenes.batch([place])
     inference = infer(module, batch, module.test_refinement_steps)
@@ -177,7 +177,7 @@ def by_layer(module: SlotModule, scenes: LoadedScenes, readings: Readings, place
             " Attention is drawn from black (0) to white (each map's maximum)."
         )
     pictures = [
-        Picture(chart, f"{label} by layer and step: {ends}.", f"{label}, mean ± standard error over scenes."),
+        Picture(chart, f"{title} by layer and step: {ends}.", f"{title}, mean ± standard error over scenes."),
         Picture(
             drawn, f"Image, reconstruction and masks of scene {place}, by layer and step.", f"Scene {place}.", wide=True
         ),

@@ -3,7 +3,7 @@
 Refinement needs two backward passes through the decoder: one at once, for d loss / d z, which is an input of the
 refinement network; and one in the outer backward pass, with gradients that are known only then. Activations are
 discarded in between and recomputed when needed, so that memory does not grow by a decoder's graph with each step. The
-last few drawings keep theirs, because the outer backward pass reaches them first. The gradients of the parameters are
+last drawing keeps its own, because the outer backward pass reaches it first. The gradients of the parameters are
 computed only in the outer pass.
 """
 

@@ -27,8 +27,6 @@ from emorl.model.recording import refuse_recording
 from emorl.model.slot_model import SlotModel
 from emorl.ranges import above, at_least, counts
 
-KEPT = 1  # the last drawings of a training step, which keep their activations for the backward pass
-
 
 class Progress(NamedTuple):
     """The state of refinement after some steps."""
@@ -139,7 +137,7 @@ class IODINE(SlotModel):
         now, stages = Progress(SoftplusGaussian(mean, rho), self.refinement.start(mean)), []
         for step in range(steps):
             epsilon = noise(f"refine{step}" if step else "z0", now.posterior.mean)
-            stage, now = self.step(image, step, now, epsilon, keep=step >= steps - KEPT)
+            stage, now = self.step(image, step, now, epsilon, keep=step == steps - 1)
             stages.append(stage)
         return stages, now.posterior
 
