@@ -534,8 +534,9 @@ def test_an_edited_card_is_kept_with_a_warning(folder, record):
     before = (folder / "README.md").read_bytes()
     model = emorl.load_pretrained("slot_attention/tetrominoes")
     model.card = {}
-    with pytest.warns(match=r"README\.md was edited and is kept; delete it to get the new model card"):
+    with pytest.warns(match=r"README\.md was edited and is kept; delete it to get the new model card") as told:
         model.save_pretrained(folder)
+    assert [warning.filename for warning in told] == [__file__]
     assert (folder / "README.md").read_bytes() == before
     assert "picture.png" in contents(folder)  # the card shows it
     (folder / "README.md").unlink()

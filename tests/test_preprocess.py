@@ -50,8 +50,14 @@ def test_floats_of_the_right_size_are_not_rounded():
     ],
 )
 def test_it_says_what_it_cuts_away(crop, shape, kept):
-    with pytest.warns(UserWarning, match=kept):
-        assert preprocess(np.zeros((*shape, 3), np.uint8), 12, crop).shape == (1, 3, 12, 12)
+    picture = np.zeros((*shape, 3), np.uint8)
+    for fitted in (
+        lambda: preprocess(picture, 12, crop),
+        lambda: load_pretrained("tetrominoes").preprocess(picture, crop),
+    ):
+        with pytest.warns(UserWarning, match=kept) as told:
+            assert fitted().shape[:2] == (1, 3)
+        assert [warning.filename for warning in told] == [__file__]
 
 
 @pytest.mark.parametrize(

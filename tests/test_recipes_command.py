@@ -135,6 +135,12 @@ def test_bad_input_is_one_line_and_copies_nothing(words, error, printed, here):
     assert list(here.iterdir()) == []
 
 
+def test_options_are_not_abbreviated(printed, here):
+    told = "emorl recipes copy: error: unknown option --ou; did you mean --out?\n"
+    assert printed("copy", "--ou", "configs", status=2) == told
+    assert list(here.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(here, capsys):
     (here / "taken").touch()
     assert main(["copy", "--out", "taken"]) == 2

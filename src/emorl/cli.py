@@ -70,14 +70,11 @@ EPILOGS = {
 
 
 class Parser(ShortErrors, LightningArgumentParser):
-    """Lightning's parser, with errors in one line, and without abbreviated options.
+    """Lightning's parser, with errors in one line.
 
     >>> Parser().parser_mode
     'emorl'
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def dump(self, *args: Any, **kwargs: Any) -> str:
         """Write a configuration, which was checked when it was parsed; a second check would take as long."""

@@ -53,7 +53,7 @@ def run_command(name: str, description: str, commands: str | Commands, args: lis
             subcommand, *words = words
             prog, commands = f"{prog} {subcommand}", commands[subcommand]
             description = summary(commands)
-        parser = partial(_Parser, version=__version__) if prog == name else _Parser
+        parser = partial(CommandParser, version=__version__) if prog == name else CommandParser
         with exit_on_interrupt(_program(name)):
             functions = _loaded(commands)
         with interrupted_by_sigterm():
@@ -118,11 +118,14 @@ def summary(command: str | Commands) -> str:
     return inspect.cleandoc(ast.get_docstring(next(found)) or "").partition("\n")[0]
 
 
-class _Parser(ShortErrors):
-    """A parser that expands ``~`` in paths, without abbreviated options; a boolean option may be given as a flag."""
+class CommandParser(ShortErrors):
+    """A parser that expands ``~`` in paths; a boolean option may be given as a flag.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+    >>> parser = CommandParser(prog="emorl")
+    >>> _ = parser.add_argument("--recursive", type=bool)
+    >>> parser.parse_args(["--recursive"]).recursive
+    True
+    """
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
         """Parse, and expand ``~``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from emorl.interrupts import exit_on_interrupt
+from emorl.interrupts import exit_on_interrupt, interrupted_by_sigterm
 
 with exit_on_interrupt("emorl"):
     from emorl.command import answer, run_command, summary
@@ -34,7 +34,8 @@ def main(args: list[str] | None = None) -> None:
             if name == "main":  # it parses words: optional arguments without a name, which a signature cannot express
                 with exit_on_interrupt("emorl"):
                     command = import_module(module).main
-                raise SystemExit(command(words[1:]))
+                with interrupted_by_sigterm():
+                    raise SystemExit(command(words[1:]))
             raise SystemExit(run_command(f"emorl {words[0]}", summary(function), function, words[1:]))
         with exit_on_interrupt("emorl"):
             run = import_module("emorl.cli").main

@@ -3,9 +3,18 @@
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 
 CLOSE = 0.6  # similarity of words in [0, 1] from which one is suggested for the other
+
+
+def warn(message: str) -> None:
+    """Warn as of the line outside this package that called it."""
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "emorl":
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, stacklevel=depth)
 
 
 class DataError(ValueError):

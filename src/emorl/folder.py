@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Set
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import emorl
-from emorl.errors import DataError, reason
+from emorl.errors import DataError, reason, warn
 from emorl.files import atomic
 from emorl.finite import check_weights
 from emorl.model.describe import describe, settings
@@ -145,7 +144,7 @@ def change_of(before: Mapping[str, bytes], files: Mapping[str, bytes], where: ob
         kept.discard(PICTURE)
     for name in sorted(kept & files.keys()):
         new = "model card" if name == CARD else "picture"
-        warnings.warn(f"{where}/{name} was edited and is kept; delete it to get the new {new}", stacklevel=4)
+        warn(f"{where}/{name} was edited and is kept; delete it to get the new {new}")
     return Change(kept, set() if CARD in kept else found.keys() - kept - files.keys())
 
 

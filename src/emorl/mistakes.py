@@ -54,7 +54,7 @@ set_loader(_MODE, _load, exceptions=(yaml.YAMLError,))
 
 
 class ShortErrors(ArgumentParser):
-    """A parser that accepts former names; an error is one line on stderr, with a suggestion, and exit status 2.
+    """A parser that accepts former names, and no abbreviated ones; an error is one line, and exit status 2.
 
     >>> parser = ShortErrors(prog="emorl")
     >>> _ = parser.add_argument("--steps", type=int)
@@ -63,7 +63,7 @@ class ShortErrors(ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"parser_mode": _MODE, **kwargs})
+        super().__init__(*args, **{"parser_mode": _MODE, "allow_abbrev": False, **kwargs})
 
     @property
     def prog(self) -> str:

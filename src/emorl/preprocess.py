@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from emorl.data.images import pixels_of, read_image
 from emorl.data.transforms import Crop, crop_box, fit
-from emorl.errors import DataError
+from emorl.errors import DataError, warn
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 _URL = re.compile(r"[A-Za-z][\w+.-]+:/|data:")  # with one slash as a Path
@@ -60,10 +59,9 @@ def _fitted(image: Picture, index: int, size: int, crop: Crop) -> Float[Tensor, 
     height, width = pixels.shape[:2]
     left, upper, right, lower = crop_box(height, width, crop)
     if left > 0 or upper > 0 or right < width or lower < height:
-        warnings.warn(
+        warn(
             f"{name}: the crop '{crop}' of {width}x{height} pixels keeps columns {left} to {right - 1} and rows "
-            f"{upper} to {lower - 1}; the rest is cut away",
-            stacklevel=5,
+            f"{upper} to {lower - 1}; the rest is cut away"
         )
     inside = left >= 0 and upper >= 0 and right <= width and lower <= height
     if pixels.dtype != np.uint8 and inside and (right - left, lower - upper) == (size, size):

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from emorl import __version__
+from emorl.command import CommandParser
 from emorl.configurations import (
     BASE,
     FOLDER,
@@ -27,7 +28,6 @@ from emorl.configurations import (
 )
 from emorl.errors import DataError, refused
 from emorl.files import atomic
-from emorl.mistakes import ShortErrors
 from emorl.paths import command_line, print_any_name
 
 _EXAMPLE = recipes()["tetrominoes-fast"]  # needs no download
@@ -120,10 +120,10 @@ def _trainings(copies: Mapping[Path, Path]) -> Iterator[str]:
         yield " -c ".join(["emorl fit", *(shlex.quote(str(copies.get(path, path.stem))) for path in files_)])
 
 
-def _parser() -> ShortErrors:
+def _parser() -> CommandParser:
     about = (main.__doc__ or "").partition("\n")[0]
-    parser = ShortErrors(prog="emorl recipes", description=about, version=__version__)
-    copies = ShortErrors(description="Copy files of the package for editing, with base.yaml; none is overwritten.")
+    parser = CommandParser(prog="emorl recipes", description=about, version=__version__)
+    copies = CommandParser(description="Copy files of the package for editing, with base.yaml; none is overwritten.")
     copies.add_argument("names", nargs="*", metavar="NAME", default=[], help="what to copy; by default all files")
     copies.add_argument("--out", type=Path, default=Path("configs"), help="folder for the copies")
     places = parser.add_subcommands(required=False, dest="action", metavar="[copy]")

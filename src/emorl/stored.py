@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -17,7 +16,7 @@ import torch
 from safetensors.torch import load, save
 
 from emorl.classes import module_of
-from emorl.errors import DataError, did_you_mean, reason, root_cause
+from emorl.errors import DataError, did_you_mean, reason, root_cause, warn
 from emorl.files import atomic, is_url
 from emorl.finite import check_weights
 from emorl.model import SlotModel
@@ -87,7 +86,7 @@ def read_weights(reference: str | Path, classes: Sequence[type] = ()) -> Weights
     if isinstance(reference, str) and reference in names():
         if Path(reference, CONFIG).is_file():
             text = f"{reference} is the name of shipped weights, which are used; to load the folder, give ./{reference}"
-            warnings.warn(text, stacklevel=3)
+            warn(text)
         return read_shipped(reference)
     if os.path.isdir(path):  # unlike `Path.is_dir`, also for a name that is too long
         return read_folder(Path(path), classes)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from emorl.model import ImageNoise, Inference, Noise, PosteriorMeans, SlotModel
+from emorl.model.build import build
 from emorl.model.describe import describe
 from emorl.model.inference import encoded
 from emorl.ranges import counts
@@ -231,9 +232,10 @@ def _steps(model: SlotModel, images: Tensor) -> None:
 
 
 def _rebuilt(model: SlotModel, images: Tensor) -> None:
-    """The output of `describe` rebuilds the model."""
-    twin = _twin(model)
-    _expect(_same(twin(images, noise=_named(images)), model(images, noise=_named(images))), "the same model", "another")
+    """The output of `describe` rebuilds the model, for a checkpoint and for a folder of `save_pretrained`."""
+    expected = model(images, noise=_named(images))
+    for twin in (_twin(model), _like(build(describe(model)), model)):
+        _expect(_same(twin(images, noise=_named(images)), expected), "the same model", "another")
 
 
 def _resumed(model: SlotModel, images: Tensor) -> None:
@@ -283,7 +285,10 @@ def _twin(model: SlotModel) -> SlotModel:
 
     from emorl.module import SlotModule
 
-    twin: SlotModel = instantiate_module(SlotModule, {"network": describe(model)}).network
+    return _like(instantiate_module(SlotModule, {"network": describe(model)}).network, model)
+
+
+def _like(twin: SlotModel, model: SlotModel) -> SlotModel:
     twin.to(next(model.parameters()).dtype).load_state_dict(model.state_dict())
     return twin.train(model.training)
 

@@ -134,6 +134,15 @@ def test_a_run_that_ends_before_its_first_validation_has_a_picture_too(interval,
     assert module.training
 
 
+@pytest.mark.filterwarnings("ignore:Found 18 module.s. in eval mode")
+def test_frozen_parts_stay_frozen(shards, tmp_path):
+    trainer = tiny.trainer(tmp_path, callbacks=LogReconstructions(), max_steps=1, limit_val_batches=0)
+    module = tiny.module()
+    module.network.encoder.eval()
+    trainer.fit(module, tiny.data(shards))
+    assert (module.training, module.network.decoder.training, module.network.encoder.training) == (True, True, False)
+
+
 def test_a_trial_run_leaves_no_picture(shards, tmp_path):
     tiny.trainer(tmp_path, callbacks=LogReconstructions(), fast_dev_run=1, limit_val_batches=0).fit(
         tiny.module(), tiny.data(shards)

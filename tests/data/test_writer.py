@@ -225,6 +225,18 @@ def test_source_that_ends_early(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def unreadable(record):
+    raise FileNotFoundError(2, "No such file or directory", "scene.png")
+
+
+def test_a_source_that_cannot_be_read_is_not_taken_for_a_folder_that_cannot_be_written_to(tmp_path):
+    told = "tetrominoes: expected records that can be read, got No such file or directory; check its files, and run"
+    with pytest.raises(DataError, match=told):
+        write_shards(consecutive(Spoilt(7, unreadable), {"test": 6}), tmp_path, shard_size=2)
+    assert_unfinished(tmp_path, "test-000001.tar")
+    assert [shard.name for shard in recorded(tmp_path)] == ["test-000000.tar"]
+
+
 @pytest.mark.parametrize(("count", "shard_size"), [(3, 2), (7, 3), (7, 1)])
 def test_finished_shards_are_not_lost_to_other_splits_or_sizes_of_shards(tmp_path, count, shard_size):
     with pytest.raises(DataError, match="choose smaller splits"):

@@ -75,6 +75,18 @@ def test_the_browser_is_opened_by_default(monkeypatch, tmp_path):
     assert opened[0].startswith("http://127.0.0.1:")
 
 
+def test_options_follow_the_rules_of_other_commands(monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr(cli, "build", lambda *_: None)
+    monkeypatch.setattr(cli.webbrowser, "open", opened.append)
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", lambda _: None)
+    assert main(["--browser"]) == main(["--browser", "tetrominoes"]) == 0
+    assert len(opened) == 2
+    with pytest.raises(SystemExit):
+        main(["--brow", "false"])
+    assert "unknown option --brow; did you mean --browser?" in capsys.readouterr().err
+
+
 def test_ctrl_c_before_the_page_is_served_is_told_as_by_other_commands(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -84,3 +96,23 @@ def test_ctrl_c_before_the_page_is_served_is_told_as_by_other_commands(monkeypat
         emorl(["explore"])
     assert ended.value.code == 130
     assert capsys.readouterr().err == "emorl: interrupted\n"
+
+
+TERMINATED = """
+import os, signal
+from emorl.entry import main
+from emorl.explore import cli
+
+def build(folder, *_):
+    folder.mkdir()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+cli.build = build
+main(["explore"])
+"""
+
+
+def test_sigterm_leaves_no_temporary_folder(tmp_path):
+    ran = warm.run(TERMINATED, environment=os.environ | {"TMPDIR": str(tmp_path)})
+    assert (ran.returncode, ran.stderr) == (130, "emorl: interrupted\n")
+    assert list(tmp_path.iterdir()) == []

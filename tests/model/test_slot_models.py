@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from emorl.model import (
     IODINE,
     BigDecoder,
     BottomUpPrior,
+    Decoder,
     EfficientMORL,
     FourierPosition,
     Geco,
@@ -319,6 +321,19 @@ class Swapped(EfficientMORL):
         return stage._replace(kl=stage.kl.flip(0))
 
 
+class Maker(Protocol):
+    """Builds a decoder."""
+
+    def __call__(self, slot_dim: int) -> Decoder: ...
+
+
+class Obscure(SlotAttention):
+    """An annotation that Lightning understands, but `emorl.model.build` does not."""
+
+    def __init__(self, *, decoder: Maker, **sizes):
+        super().__init__(decoder=decoder, **sizes)
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
@@ -351,6 +366,10 @@ class Swapped(EfficientMORL):
         (Summed, r"a loss that is the mean over images, "),
         (Underflowing, r"finite gradients in float32, got a loss of -inf"),
         (Keeping, r"a model that keeps no tensor with a graph, got \['last'\]"),
+        (
+            partial(Obscure, decoder=SmallDecoder),
+            "rebuilds the model, for a checkpoint and .*decoder of Obscure: .*missing",
+        ),
         (Swapped, r"stages\[0\].kl to depend only on the image"),
     ],
 )

@@ -66,9 +66,11 @@ class LogReconstructions(Callback):
         module, batch, self.unseen = cast(SlotModule, pl_module), self.unseen, None
         if batch is None or self.shown:
             return
+        modes = [(part, part.training) for part in module.modules()]  # parts may be frozen
         module.eval()
         self._show(trainer, batch, module(batch["image"], module.refinement_steps, ImageNoise(batch["index"])))
-        module.train()
+        for part, training in modes:
+            part.training = training
 
     def _show(self, trainer: Trainer, batch: Batch, inference: Inference) -> None:
         self.shown = True

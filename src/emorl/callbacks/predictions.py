@@ -70,6 +70,7 @@ class PredictionWriter(Callback):
         self._check_names(getattr(trainer, "datamodule", None))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.earlier = {path: version(path) for path in earlier_files(self.folder)}
+        trainer.strategy.barrier("earlier predictions")  # before another process writes
 
     def _check_names(self, data: Any) -> None:
         """Check that all files can be written under distinct names, and that none replaces an input image."""

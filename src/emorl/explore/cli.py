@@ -10,10 +10,10 @@ from jsonargparse import Namespace
 
 from emorl import __version__
 from emorl.classes import ClassPaths, imported
+from emorl.command import CommandParser
 from emorl.errors import DataError, refused
 from emorl.explore.build import MODELS, build
 from emorl.explore.serve import address, server
-from emorl.mistakes import ShortErrors
 from emorl.paths import command_line, print_any_name
 
 
@@ -58,9 +58,9 @@ def _show(options: Namespace) -> None:
                 print()  # after the terminal's ^C
 
 
-def _parser() -> ShortErrors:
+def _parser() -> CommandParser:
     description = (main.__doc__ or "").partition("\n")[0]
-    parser = ShortErrors(prog="emorl explore", description=description, version=__version__)
+    parser = CommandParser(prog="emorl explore", description=description, version=__version__)
     about = "name of shipped weights, or path of a folder of save_pretrained or a checkpoint"
     parser.add_argument("models", nargs="*", metavar="MODEL", default=[*MODELS], help=about)
     parser.add_argument("--images", type=Path, help="folder of images to show instead of test scenes of the data set")

@@ -11,7 +11,7 @@ from emorl.data.records import Record, Source, check_record
 from emorl.data.shards.manifest import Shard
 from emorl.data.shards.samples import encode_record
 from emorl.data.write.selection import ShardTask
-from emorl.errors import DataError
+from emorl.errors import DataError, reason
 from emorl.files import atomic
 
 
@@ -31,7 +31,7 @@ def write_shard(folder: Path, task: ShardTask, records: Iterator[Record]) -> Sha
     path = folder / task.name
     with atomic(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for number, index in enumerate(itertools.chain.from_iterable(task.runs), start=task.first):
-            record = next(records, None)
+            record = _next(records, task.source)
             if record is None:
                 expected = f"a record {index}, counted from 0, for the split {task.split}"
                 got, remedy = "the end of the source", "choose smaller splits: finished shards are kept"
@@ -39,6 +39,14 @@ def write_shard(folder: Path, task: ShardTask, records: Iterator[Record]) -> Sha
             _check(record, task.source, index)
             _add_sample(tar, f"{task.split}-{number:08d}", record)
     return describe(path, task.samples)
+
+
+def _next(records: Iterator[Record], source: Source) -> Record | None:
+    try:
+        return next(records, None)
+    except OSError as error:  # `atomic` would take it for one of the shard
+        got, remedy = reason(error), "check its files, and run the same command again: finished shards are kept"
+        raise DataError.of(_name(source), expected="records that can be read", got=got, remedy=remedy) from error
 
 
 def describe(path: Path, samples: int) -> Shard:
