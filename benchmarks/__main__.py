@@ -27,6 +27,7 @@ from benchmarks.cases import CASES, STEPS
 from benchmarks.device import Device, where
 from emorl.cpu import tune_cpu
 from emorl.errors import DataError, refused
+from emorl.figures import Figure
 from emorl.mistakes import ShortErrors
 from emorl.pretrained import load_pretrained
 
@@ -57,6 +58,9 @@ def engine(
         json: file to write the numbers to.
     """
     steps = STEPS[model] if steps is None else steps
+    if model == "iodine" and steps == 0:
+        remedy = "give more, or another model"
+        raise DataError.of("--steps", expected="1 or more for iodine", got="0: it has no slots before", remedy=remedy)
     result = engine_benchmark.engine(case, batch, steps, rounds, model, device)
     _show([result])
     _write(result, json)
@@ -84,9 +88,10 @@ def models(
     """
     if not sizes or any(size < 1 or size % 16 for size in sizes):
         raise DataError.of("--sizes", expected="multiples of 16", got=str([*sizes]), remedy="such as '[64, 96]'")
+    _check_figure(figure)
     results = _models(sizes, batch, rounds, precision, device)
-    models_benchmark.plot(results, Path(figure))
     _write(results, json)
+    models_benchmark.plot(results, Path(figure))
 
 
 def inference(case: Case = "clevr6", json: Path_fc | None = None) -> None:
@@ -109,9 +114,11 @@ def memory(case: Case = "clevr6", figure: Path_fc = FIGURES["memory"], json: Pat
         figure: image file to write.
         json: file to write the numbers to.
     """
-    result = memory_benchmark.memory(case, Path(figure))
+    _check_figure(figure)
+    result = memory_benchmark.memory(case)
     Console().print(result)
     _write(result, json)
+    memory_benchmark.plot(result, Path(figure))
 
 
 def precision(checkpoint: str, json: Path_fc | None = None) -> None:
@@ -175,6 +182,9 @@ def export(
         rounds: number of measurements of each runtime.
         json: file to write the numbers to.
     """
+    if not weights:
+        remedy = "such as '[tetrominoes, multi_dsprites]'"
+        raise DataError.of("--weights", expected="names of shipped weights", got="none", remedy=remedy)
     for name in weights:
         load_pretrained(name)  # an unknown name is refused before the measurement
     results = [export_benchmark.rates(name, rounds) for name in weights]
@@ -262,6 +272,13 @@ def _show(results: list[dict[str, Any]]) -> None:
             share = f"{r['share_of_convolution_peak'][v]:.2f}"
             table.add_row(r["case"], str(r["batch"]), str(r["refinement_steps"]), v, *numbers, share)
     Console(width=150).print(table)
+
+
+def _check_figure(path: Path_fc) -> None:
+    kinds = Figure().canvas.get_supported_filetypes()
+    if (kind := Path(path).suffix.removeprefix(".")) not in kinds:
+        expected, remedy = f"one of the endings {', '.join(kinds)}", "such as models.png"
+        raise DataError.of("--figure", expected=expected, got=repr(kind), remedy=remedy)
 
 
 def _write(result: Any, path: Path_fc | None) -> None:

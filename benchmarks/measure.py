@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.device import Device, finished
+from emorl.errors import DataError
 
 PEAK_IMAGES: dict[Device, int] = {"cpu": 28, "cuda": 448}  # on a GPU enough that the host does not limit the rate
 
@@ -83,7 +84,10 @@ class Worker:
         assert self.process.stdout is not None
         self.process.stdin.write(request + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        if not (answer := self.process.stdout.readline()):
+            got, remedy = "a process that ended", "see its error above; if memory is short, lower the batch"
+            raise DataError.of("worker", expected=f"an answer to {request}", got=got, remedy=remedy)
+        return int(answer)
 
     def close(self) -> None:
         """End the process."""

@@ -9,8 +9,8 @@ from benchmarks.measure import step_memory
 from emorl.figures import Figure
 
 
-def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
-    """Measure in new processes; plot to ``figure``."""
+def memory(case: str) -> dict[str, Any]:
+    """Measure in new processes."""
 
     def gib(variant: str, batch: int, steps: int, decode_chunk: int | None = None) -> float:
         return step_memory(case=case, variant=variant, batch=batch, steps=steps, decode_chunk=decode_chunk) / 2**30
@@ -22,10 +22,7 @@ def memory(case: str, figure: Path | None = None) -> dict[str, Any]:
         "engine": {batch: gib("engine_float32", batch, 3) for batch in (2, 4, 8, 16, 32)},
         "engine, decode_chunk 4": {batch: gib("engine_float32", batch, 3, 4) for batch in (2, 4, 8, 16, 32)},
     }
-    result = {"case": case, "unit": "GiB", "against_refinement_steps": against_steps, "against_batch": against_batch}
-    if figure is not None:
-        plot(result, figure)
-    return result
+    return {"case": case, "unit": "GiB", "against_refinement_steps": against_steps, "against_batch": against_batch}
 
 
 def plot(result: dict[str, Any], figure: Path) -> None:

@@ -129,6 +129,14 @@ def test_a_worker_answers() -> None:
     assert worker.process.returncode == 0
 
 
+def test_a_worker_that_ends_is_one_error() -> None:
+    with (
+        workers({"one": {"case": "no"}}) as started,
+        pytest.raises(DataError, match="got a process that ended; see its"),
+    ):
+        started["one"]()
+
+
 def test_engine_compares_its_variants_on_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
@@ -229,6 +237,10 @@ def test_machines_are_those_of_the_minutes() -> None:
         (["all", "--json=no/x.json"], "--json: expected a file in a folder that exists or null, got "),
         (["memory", "--figure=no/x.png"], "--figure: expected a file in a folder that exists, got "),
         (["models", "--sizes=[64, 17]"], "--sizes: expected multiples of 16, got [64, 17]; such as '[64, 96]'"),
+        (["models", "--sizes=16"], "--sizes: expected a list such as '[a, b]', got '16'"),
+        (["models", "--figure=models.foo"], "--figure: expected one of the endings "),
+        (["engine", "--model=iodine", "--steps=0"], "--steps: expected 1 or more for iodine, got 0"),
+        (["export", "--weights=[]"], "--weights: expected names of shipped weights, got none; such as"),
         (["export", "--weights=[tetrominoes, tetrominos]"], "tetrominos: expected a checkpoint"),
         (["precision", "no.ckpt"], "no.ckpt: No such file or directory"),
     ],

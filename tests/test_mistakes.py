@@ -19,6 +19,7 @@ FILES = {
     "broken.yaml": "model: [\n",
     "data.yaml": "train: 5\nvall: 4\n",
 }
+AVERAGED = "--trainer.callbacks+=emorl.callbacks.AveragedWeights"
 LR = "--model.optimizer.init_args.lr"
 EMORL = [
     (f"fit {LR}r 1", f"unknown option {LR}r; did you mean {LR}?"),
@@ -34,6 +35,14 @@ EMORL = [
     ("fit --model.network.init_args.num_slot 3", "did you mean --model.network.init_args.num_slots?"),
     ("fit --model.network.decoder.strde 3", "did you mean --model.network.init_args.decoder.init_args.stride?"),
     ("fit --model.network SlotAttention --model.network.num_slts 3", "--model.network.init_args.num_slots?"),
+    (f"fit {AVERAGED} --trainer.callbacks.decay x", "--trainer.callbacks.decay: expected float or null, got 'x'"),
+    (f"fit {AVERAGED} --trainer.callbacks.dcay 1", "unknown option --trainer.callbacks.dcay"),
+    ("fit --model.optimizer.lr nan", "--model.optimizer.lr: expected float, got 'nan'"),
+    ("fit -c muon.yaml --model.optimizer.lr nan", "--model.optimizer.lr: expected float, got 'nan'"),
+    (
+        "fit --model.network.geco Geco --model.network.geco.target x",
+        "geco.target: expected float or one of auto or null, got 'x'",
+    ),
     ("fit --zzzz 1", "unknown option --zzzz; see emorl fit --help"),
     ("fit --model.network torch.nn.Linear", "--model.network: expected a subclass of SlotModel or null, got"),
     ("fit --curriculum.phases '{0: null}'", "Expected null in 'phases' only at the end"),

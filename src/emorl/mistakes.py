@@ -23,6 +23,8 @@ from emorl.renamed import current
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _UNKNOWN = re.compile(r"(?:Option|option) '([^']+)'")
+_NESTED = re.compile(r"NestedArg\(key='[^']*', val='?(.*?)'?\)(?=\n|$)")  # an option of a part: its value
+_WHOLE = re.compile(r"\. Got value: Namespace\(.*")  # the part around it
 _VALUE = re.compile(r"(?:Got value|Given value): (.+)")
 _PATH = re.compile(r"dot import path string: (\S+)")
 _ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
@@ -34,6 +36,8 @@ _RESTRICTED = {
     "PositiveFloat": "a number above 0",
     "NonNegativeFloat": "a number, 0 or more",
     "Path_fc": "a file in a folder that exists",
+    "tuple": "a list such as '[a, b]'",
+    "list": "a list such as '[a, b]'",
 }
 _TYPE = re.compile(r"[Ee]xpected a (?:<class '(?:\w+\.)*(\w+)'>|typing\.(\w+))")
 _SUBCLASS = re.compile(r"does not correspond to a subclass of (\w+)")
@@ -93,6 +97,7 @@ def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str])
         parser: the parser of the options.
         words: the command line.
     """
+    message = _NESTED.sub(r"\1", _WHOLE.sub("", message))
     keys = list(dict.fromkeys(_KEY.findall(message)))
     if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
         given = found[1].split()
@@ -103,7 +108,7 @@ def explain(message: str, parser: argparse.ArgumentParser, words: Sequence[str])
     if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
         known = re.findall(r"[\w-]+", found[2])
         return f"expected one of {', '.join(known)}, got {found[1]!r}{did_you_mean(found[1], known)}"
-    if found := _UNKNOWN.search(message):
+    if (found := _UNKNOWN.search(message)) and found[1] not in keys[-1:]:  # unknown to one class of several only
         return _unknown(".".join((*keys, found[1])), parser, words)
     if message.startswith("Problems parsing config"):
         message = f"{', '.join(path for path in _configurations(words) if path not in files_of(words))}: {message}"
@@ -246,17 +251,17 @@ def _value(message: str, action: Any) -> str:
     got = given[-1] if given else ""
     choices = [str(one) for some in re.findall(r"Literal\[(.*?)\]", message) for one in ast.literal_eval(f"[{some}]")]
     found = _PATH.search(message) or _ATTRIBUTE.search(message) or _MODULE.search(message)
-    if found and not choices:
+    types = [one or other for one, other in _TYPE.findall(message)]
+    if found and not choices and "float" not in types:  # of float or a tensor, a number is meant
         path = ".".join(part for part in found.groups() if part)
         path = got if got.startswith(path) else path
         return f"expected a class, got {path!r}{_class_meant(path, action)}"
     if "but is abstract" in message:
         return f"expected a class that defines all abstract methods of its base class, got {got!r}; define them"
     numbers = list(_NUMBER.finditer(message))
-    types = [one or other for one, other in _TYPE.findall(message)]
     wanted = [f"a subclass of {name}" for name in _SUBCLASS.findall(message)]
     wanted += [_RESTRICTED.get(number[1], number[1]) for number in numbers]
-    wanted += [name for name in types if name not in ("Literal", "NoneType")]
+    wanted += [_RESTRICTED.get(name, name) for name in types if name not in ("Literal", "NoneType")]
     wanted += [f"one of {', '.join(dict.fromkeys(choices))}"] if choices else []
     wanted += ["null"] if "NoneType" in types else []
     if not wanted or not (got or numbers):

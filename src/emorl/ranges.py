@@ -37,7 +37,7 @@ def whole(**values: object) -> None:
     ValueError: Expected draws to be a whole number, such as 1, got 1.5.
     """
     for name, value in values.items():
-        if not isinstance(value, Integral):
+        if isinstance(value, bool) or not isinstance(value, Integral):
             raise ValueError(f"Expected {name} to be a whole number, such as 1, got {value!r}.")
 
 

@@ -58,6 +58,8 @@ def test_a_phase_starts_at_its_step(step, value):
         ({0: 1.5}, "Expected every I in 'phases' to be a whole number"),
         ({0: "3"}, "Expected every I in 'phases' to be a whole number"),
         ({0: 3, 3.7: 1}, r"Expected whole numbers as the steps of 'phases', got \[0, 3\.7\]\. Use numbers such as"),
+        ([3, 1], r"Expected values by step, such as \{0: 3, 10_000: 1\}, got \[3, 1\]"),
+        ({0: True}, "Expected every I in 'phases' to be a whole number"),
         ({0: 3, "3.7": 1}, r"Expected whole numbers as the steps of 'phases', got \[0, '3\.7'\]"),
     ],
 )

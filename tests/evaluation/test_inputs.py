@@ -10,6 +10,7 @@ from emorl.data.generate.tetrominoes import Tetrominoes
 from emorl.data.transforms import fit
 from emorl.errors import DataError
 from emorl.evaluation.inputs import chosen_steps, compared_steps, infer, load_model, load_scenes
+from emorl.evaluation.studies.draws import draws
 from emorl.model import SlotAttention
 
 TEST = list(Tetrominoes(5, 0, "test").records())  # the test split of `shards`
@@ -68,6 +69,15 @@ def test_segmentations_may_have_another_size_to_score_at(shards):
 def test_an_unknown_split_is_refused(module, shards):
     with pytest.raises(DataError, match="expected a split 'tests', got train, val, test; convert"):
         load_scenes(str(shards), module, "tests")
+
+
+def test_numbers_below_one_are_refused(module, shards, tmp_path):
+    with pytest.raises(ValueError, match="Expected count of 1 or more, got 0"):
+        load_scenes(str(shards), module, count=0)
+    with pytest.raises(ValueError, match="Expected 1 or more draws, got 0"):
+        load_model("tetrominoes", test_draws=0)
+    with pytest.raises(ValueError, match="Expected number of 1 or more, got 0"):
+        draws("tetrominoes", str(shards), tmp_path / "out", number=0)
 
 
 def test_batches_number_the_scenes(module, shards):

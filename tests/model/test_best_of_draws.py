@@ -1,6 +1,8 @@
 """Several draws of an image, of which the model keeps the one with the lowest bound."""
 
+import gc
 import re
+import weakref
 from functools import partial
 
 import pytest
@@ -93,6 +95,52 @@ def test_encode_keeps_the_best_of_its_draws_whatever_the_batch(name):
 
 
 @EACH
+def test_with_gradients_the_graph_is_that_of_the_best_draw(name):
+    model = tiny.lively(tiny.FAMILY[name]()).eval()
+    steps = max(1, model.min_steps)
+    with torch.no_grad():
+        expected = model.encode(IMAGES, steps, draws=6)
+        draws = [model(IMAGES, steps, None, PosteriorMeans(seed)) for seed in range(6)]
+        best = torch.stack([bound(one.stages[-1], IMAGES) for one in draws]).argmin(0).tolist()
+    found, held = held_by_graph(lambda: model.encode(IMAGES, steps, draws=6))
+    for ours, theirs in zip(tensors(found), tensors(expected), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert held == held_by_graph(lambda: model.encode(IMAGES, steps, draws=2))[1] > 0
+
+    found.slots.sum().backward()
+    gradients = {part: value.grad.clone() for part, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    for seed in set(best):
+        slots = model.infer(IMAGES, steps, model.num_slots, PosteriorMeans(seed)).slots
+        slots[torch.tensor(best) == seed].sum().backward()
+    assert gradients
+    for part, value in gradients.items():
+        torch.testing.assert_close(value, model.get_parameter(part).grad, rtol=1e-3, atol=1e-5)
+
+
+class Held:
+    """A tensor that a graph holds for the backward pass."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor.detach()  # an output would hold its own graph
+
+
+def held_by_graph(call):
+    """Return the result of a call, and the number of values that its graph holds when the call has returned."""
+    references = []
+
+    def pack(tensor):
+        held = Held(tensor)
+        references.append(weakref.ref(held))
+        return held
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.tensor):
+        result = call()
+    gc.collect()
+    return result, sum(held.tensor.numel() for each in references if (held := each()) is not None)
+
+
+@EACH
 def test_one_draw_is_that_of_before(name):
     model = tiny.lively(tiny.FAMILY[name]()).eval()
     with torch.inference_mode():
@@ -102,7 +150,7 @@ def test_one_draw_is_that_of_before(name):
 
 
 @pytest.mark.parametrize("name", ["draws", "steps", "num_slots"])
-@pytest.mark.parametrize("number", [1.5, 2.0, "2"])
+@pytest.mark.parametrize("number", [1.5, 2.0, "2", True])
 def test_numbers_of_a_call_are_whole(name, number, unchecked):
     told = re.escape(f"Expected {name} to be a whole number, such as 1, got {number!r}.")
     with pytest.raises(ValueError, match=f"^{told}$"):

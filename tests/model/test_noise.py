@@ -133,3 +133,11 @@ def test_recorded_noise_repeats_a_computation(without_graph):
         other = model(images(), 2)
     assert_same(once, again, rtol=0, atol=0)
     assert not torch.equal(once.stages[2].slots, other.stages[2].slots)
+
+
+@pytest.mark.parametrize("bad", [torch.tensor([1.0]), torch.tensor([[1]]), [1]])
+def test_indices_are_whole_numbers_one_an_image(bad, unchecked):
+    with pytest.raises(ValueError, match=r"Expected indices as a tensor of whole numbers \[B\], got "):
+        ImageNoise(bad)
+    with pytest.raises(ValueError, match=r"Expected seed to be a whole number, such as 1, got 1\.0"):
+        ImageNoise(indices(1), seed=1.0)

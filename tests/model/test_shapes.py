@@ -44,6 +44,12 @@ def test_on_meta(name, steps, noise):
     check(build(name).to("meta"), steps, torch.rand(3, 3, 12, 15, device="meta"), noise)
 
 
+@pytest.mark.parametrize("name", tiny.FAMILY)
+def test_without_values_from_the_start(name):
+    with FakeTensorMode():
+        assert tiny.FAMILY[name]().encode(torch.rand(2, 3, 16, 16)).slots.shape[0] == 2
+
+
 @pytest.mark.skipif(torch.__version__ < "2.8", reason="torch 2.7 does not convert modules to fake tensors")
 @pytest.mark.parametrize(("name", "steps", "noise"), CASES)
 def test_without_values(name, steps, noise):

@@ -58,7 +58,8 @@ class RefinementCurriculum(Callback):
         self.kl_weights = _by_number(kl_weights)
         if self.phases is not None:
             _check("phases", self.phases, "I", "Use 0 for none.")
-            if not all(isinstance(value, Integral) and int(value) >= 0 for value in _given(self.phases)):
+            steps = _given(self.phases)
+            if not all(not isinstance(i, bool) and isinstance(i, Integral) and int(i) >= 0 for i in steps):
                 raise MisconfigurationException(
                     f"Expected every I in 'phases' to be a whole number of 0 or more, got {phases}. Use 0 for no "
                     "refinement."
@@ -210,6 +211,8 @@ def _by_number(phases: Mapping[Any, Any] | None) -> dict[int, Any] | None:
     """Return phases by the number of their step, which is text where it was read from JSON."""
     if phases is None:
         return None
+    if not isinstance(phases, Mapping):
+        raise MisconfigurationException(f"Expected values by step, such as {{0: 3, 10_000: 1}}, got {phases!r}.")
     return {int(start) if str(start).isdecimal() else start: value for start, value in phases.items()}
 
 

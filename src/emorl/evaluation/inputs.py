@@ -18,7 +18,9 @@ from emorl.data.datamodule import MultiObjectDataModule
 from emorl.data.records import ALL_LABELS, Objects
 from emorl.errors import DataError
 from emorl.model import Inference
+from emorl.model.draws import checked_draws
 from emorl.module import SlotModule
+from emorl.ranges import counts
 from emorl.results import WITHOUT_TRUTH
 from emorl.types import Batch
 
@@ -89,6 +91,7 @@ def load_model(model: str, test_draws: int | None = None, classes: ClassPaths = 
     Raises:
         DataError: if ``model`` is none of them, or contains a class that is neither in `emorl.model` nor in
             ``classes``, or one of ``classes`` cannot be imported.
+        ValueError: if ``test_draws`` is below 1, or not whole.
 
     >>> module = load_model("tetrominoes")
     >>> module.network.num_slots, module.training
@@ -98,7 +101,7 @@ def load_model(model: str, test_draws: int | None = None, classes: ClassPaths = 
     if device == "cpu":
         tune_cpu()
     module = pretrained.load_module(model, classes=imported(classes)).to(device)
-    module.test_draws = module.test_draws if test_draws is None else test_draws
+    module.test_draws = module.test_draws if test_draws is None else checked_draws(test_draws)
     return module
 
 
@@ -121,6 +124,7 @@ def load_scenes(
 
     Raises:
         DataError: if the split does not exist, or the data set is damaged.
+        ValueError: if ``count`` is below 1, or not whole.
 
     >>> import tempfile
     >>> from emorl.data.generate.tetrominoes import Tetrominoes
@@ -131,6 +135,7 @@ def load_scenes(
     >>> load_scenes(folder, SlotModule(EfficientMORL(num_slots=3, slot_dim=8), image_size=35), count=2).image.shape
     torch.Size([2, 3, 35, 35])
     """
+    counts(1, count=count)
     source = MultiObjectDataModule(
         data,
         module.image_size,

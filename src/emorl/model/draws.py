@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emorl.model.inference import Inference, Stage
+from emorl.model.noise import Noise, PosteriorMeans
 from emorl.ranges import whole
 
 _OF_AN_IMAGE = "slots", "posterior", "components", "nll", "kl"  # of a stage
@@ -21,7 +22,8 @@ def best_of(draws: int, infer: Callable[[int], Inference], image: Float[Tensor, 
     A stage is scored by its bound, nll + KL, or by its squared error if the model has no likelihood. The lowest score
     wins; no label is used. So stage i equals the last stage of ``best_of`` with i steps. Terms are those of the draw
     that wins the first stage, layers those of the draw that wins the last one. An image's result does not depend on the
-    rest of its batch. Time grows with the number of draws; memory is that of two inferences for any number above 1.
+    rest of its batch. Time grows with the number of draws; memory is that of two inferences for any number above 1, but
+    with gradients that of all graphs; `best_means` keeps one.
 
     Args:
         draws: number N of inferences of each image.
@@ -35,6 +37,22 @@ def best_of(draws: int, infer: Callable[[int], Inference], image: Float[Tensor, 
     for number in range(1, draws):
         best = _better(best, infer(number), image)
     return best
+
+
+@torch.no_grad()
+def best_means(draws: int, infer: Callable[[Noise], Inference], image: Float[Tensor, "batch 3 h w"]) -> Noise:
+    """Return the noise of each image's best draw among several `PosteriorMeans`, by the bound of the last stage.
+
+    An inference with it has the result of `best_of`, and a graph of that draw alone.
+    """
+    seeds = [PosteriorMeans(number) for number in range(draws)]
+    lowest = image.new_full(image.shape[:1], torch.nan)
+    best = torch.zeros(image.shape[:1], dtype=torch.long, device=image.device)
+    for number, noise in enumerate(seeds):
+        found = bound(infer(noise).stages[-1], image)
+        takes = _wins(found, lowest)
+        lowest, best = torch.where(takes, found, lowest), torch.where(takes, number, best)
+    return lambda name, like: torch.cat([noise(name, like[:1]) for noise in seeds])[best]
 
 
 def checked_draws(draws: int) -> int:
@@ -60,12 +78,15 @@ def _better(best: Inference, found: Inference, image: Tensor) -> Inference:
     nothing = image.new_full((), torch.nan)  # for losses, which are defined for a batch, not for an image
     stages, wins = [], []
     for old, new in zip(best.stages, found.stages, strict=True):
-        former = bound(old, image)
-        wins.append(takes := (bound(new, image) < former) | former.isnan())
+        wins.append(takes := _wins(bound(new, image), bound(old, image)))
         chosen = {name: _choose(takes, getattr(old, name), getattr(new, name)) for name in _OF_AN_IMAGE}
         stages.append(Stage(step=old.step, mean_nll=None, loss=nothing, **chosen))
     layers, terms = _choose(wins[-1], best.layers, found.layers), _choose(wins[0], best.terms, found.terms)
     return Inference(stages, layers, terms, nothing)
+
+
+def _wins(found: Tensor, former: Tensor) -> Bool[Tensor, " batch"]:
+    return (found < former) | former.isnan()
 
 
 def _choose(takes: Bool[Tensor, " batch"], old: Any, new: Any) -> Any:

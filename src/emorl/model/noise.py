@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from emorl.model.recording import compiled_as_constant, seeded_normals
+from emorl.ranges import whole
 
 Noise = Callable[[str, Float[Tensor, "batch slots dim"]], Float[Tensor, "batch slots dim"]]
 """A function ``noise(name, like)`` that returns standard normal draws with the shape, dtype and device of ``like``.
@@ -49,6 +50,9 @@ class ImageNoise:
         seed: seed of the draws.
         step: optimizer step in training; -1 in evaluation, where an image has the same draws each time.
 
+    Raises:
+        ValueError: if an index, the seed or the step is no whole number, or ``indices`` no tensor [B].
+
     >>> noise = ImageNoise(torch.tensor([7, 8]))
     >>> alone = ImageNoise(torch.tensor([8]))
     >>> torch.equal(noise("z0", torch.zeros(2, 4, 8))[1], alone("z0", torch.zeros(1, 4, 8))[0])
@@ -56,6 +60,10 @@ class ImageNoise:
     """
 
     def __init__(self, indices: Int[Tensor, " batch"], seed: int = 0, step: int = -1) -> None:
+        whole(seed=seed, step=step)
+        if not isinstance(indices, Tensor) or indices.ndim != 1 or indices.is_floating_point():
+            got = f"{indices.dtype} of shape {list(indices.shape)}" if isinstance(indices, Tensor) else repr(indices)
+            raise ValueError(f"Expected indices as a tensor of whole numbers [B], got {got}.")
         self.indices = indices.tolist()
         self.seed = seed
         self.step = step

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emorl.model.decoder import Components, Decoder
 from emorl.model.describe import Described
-from emorl.model.draws import best_of, checked_draws
+from emorl.model.draws import best_means, best_of, checked_draws
 from emorl.model.inference import Encoding, Inference, Reconstruction, encoded
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
 from emorl.model.recording import has_values
@@ -108,7 +108,7 @@ class SlotModel(Described, ABC):
             num_slots: number K of slots; by default that of the constructor.
             draws: number N of initializations of the slots; of each image, the one with the lowest bound, nll + KL, is
                 kept (without a likelihood, with the lowest squared error). N > 1 takes N times the time of `forward`,
-                which decodes, and the memory of two.
+                which decodes, and the memory of two; with gradients one inference more, of the best draw.
 
         Raises:
             ValueError: if the images have another type, range or shape, or a size that the decoder cannot render; if
@@ -119,8 +119,10 @@ class SlotModel(Described, ABC):
         steps, num_slots = self.checked_steps(steps), self.checked_slots(num_slots)
         if checked_draws(draws) == 1:
             return self.infer(image, steps, num_slots, PosteriorMeans())
-        best = best_of(draws, lambda number: self(image, steps, num_slots, PosteriorMeans(number)), image)
-        return encoded(best)
+        if torch.is_grad_enabled():  # keep the graph of the best draw alone
+            best = best_means(draws, lambda noise: self(image, steps, num_slots, noise), image)
+            return self.infer(image, steps, num_slots, best)
+        return encoded(best_of(draws, lambda number: self(image, steps, num_slots, PosteriorMeans(number)), image))
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Render any number of slots at ``size`` = (height, width) in pixels.

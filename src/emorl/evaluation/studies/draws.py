@@ -15,6 +15,7 @@ from emorl.evaluation.studies.figures import curves
 from emorl.evaluation.studies.scores import cells, stage_scores
 from emorl.figures import Figure
 from emorl.module import SlotModule
+from emorl.ranges import counts
 
 Rows = list[dict[str, Any]]
 SCORES = ("fg_ari", "ari", "fg_miou", "mse")
@@ -58,6 +59,7 @@ def draws(
         ```
     """
     check_out(out)
+    counts(1, number=number)
     module = load_model(model, test_draws, classes)
     module.test_means = module.test_means or means
     refinements = chosen_steps(module, steps)

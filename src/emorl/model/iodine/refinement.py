@@ -15,6 +15,7 @@ from emorl.model.iodine.coordinates import Coordinates, CosineCoordinates
 from emorl.model.iodine.inputs import CAPACITY, PixelInputs
 from emorl.model.posterior import SoftplusGaussian
 from emorl.model.precision import full_precision
+from emorl.model.recording import has_values
 from emorl.ranges import counts
 
 
@@ -144,4 +145,5 @@ class IodineRefinement(nn.Module):
 def truncated_normal(weight: Tensor, fan_in: int) -> None:
     """Fill with N(0, 1 / fan_in), cut off at two standard deviations."""
     std = fan_in**-0.5
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+    if has_values(weight):  # torch's function reads them
+        nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
