@@ -10,7 +10,13 @@ CLOSE = 0.6  # similarity of words in [0, 1] from which one is suggested for the
 
 
 def warn(message: str) -> None:
-    """Warn as of the line outside this package that called it."""
+    """Warn as of the line outside this package that called it.
+
+    >>> with warnings.catch_warnings(record=True, action="always") as told:
+    ...     warn("README.md was edited")
+    >>> [str(each.message) for each in told]
+    ['README.md was edited']
+    """
     depth, frame = 1, sys._getframe()
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "emorl":
         depth, frame = depth + 1, frame.f_back

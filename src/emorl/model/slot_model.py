@@ -16,7 +16,7 @@ from emorl.model.describe import Described
 from emorl.model.draws import best_means, best_of, checked_draws
 from emorl.model.inference import Encoding, Inference, Reconstruction, encoded
 from emorl.model.noise import Noise, PosteriorMeans, gaussian_noise
-from emorl.model.recording import has_values
+from emorl.model.recording import has_values, recorded
 from emorl.ranges import whole
 
 UNFIT = ("16-mixed", "16-true", "bf16-true")  # precisions for testing and prediction only
@@ -119,7 +119,7 @@ class SlotModel(Described, ABC):
         steps, num_slots = self.checked_steps(steps), self.checked_slots(num_slots)
         if checked_draws(draws) == 1:
             return self.infer(image, steps, num_slots, PosteriorMeans())
-        if torch.is_grad_enabled():  # keep the graph of the best draw alone
+        if torch.is_grad_enabled() and not recorded():  # keep the graph of the best draw alone
             best = best_means(draws, lambda noise: self(image, steps, num_slots, noise), image)
             return self.infer(image, steps, num_slots, best)
         return encoded(best_of(draws, lambda number: self(image, steps, num_slots, PosteriorMeans(number)), image))
