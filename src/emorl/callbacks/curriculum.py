@@ -28,8 +28,7 @@ class RefinementCurriculum(Callback):
 
     Phases that contain the end of the run are rescaled to the trainer's ``max_steps``, and training prints the result.
     Without ``max_steps`` (-1), or without an end, they are used unchanged; training warns of those that the run ends
-    before. Other settings in optimizer steps are not
-    rescaled: warm-ups, half-lives, and the ``warm_start`` of `Geco`.
+    before. Other settings in optimizer steps are not rescaled: warm-ups, half-lives, and the ``warm_start`` of `Geco`.
 
     Args:
         phases: I of each phase by its first optimizer step; the first phase starts at step 0. A last phase of null
