@@ -23,7 +23,7 @@ from benchmarks import precision as precision_benchmark
 from benchmarks import recipes as recipes_benchmark
 from benchmarks import recorded
 from benchmarks import strides as strides_benchmark
-from benchmarks.cases import CASES, STEPS
+from benchmarks.cases import CASES, LEAST_STEPS, STEPS
 from benchmarks.device import Device, where
 from emorl.cpu import tune_cpu
 from emorl.errors import DataError, refused
@@ -58,9 +58,9 @@ def engine(
         json: file to write the numbers to.
     """
     steps = STEPS[model] if steps is None else steps
-    if model == "iodine" and steps == 0:
-        remedy = "give more, or another model"
-        raise DataError.of("--steps", expected="1 or more for iodine", got="0: it has no slots before", remedy=remedy)
+    if steps < (least := LEAST_STEPS[model]):
+        expected, got = f"{least} or more for {model}", f"{steps}: it has no slots before"
+        raise DataError.of("--steps", expected=expected, got=got, remedy="give more, or another model")
     result = engine_benchmark.engine(case, batch, steps, rounds, model, device)
     _show([result])
     _write(result, json)

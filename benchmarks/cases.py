@@ -97,6 +97,7 @@ SLOT_ATTENTION_CASES = {
 
 MODELS = {"efficient_morl": CASES, "iodine": IODINE_CASES, "slot_attention": SLOT_ATTENTION_CASES}
 STEPS = {"efficient_morl": EfficientMORL.training_steps, "iodine": IODINE.training_steps}
+LEAST_STEPS = {"efficient_morl": EfficientMORL.min_steps, "iodine": IODINE.min_steps}
 
 
 class Step:

@@ -51,12 +51,10 @@ def test_floats_of_the_right_size_are_not_rounded():
 )
 def test_it_says_what_it_cuts_away(crop, shape, kept):
     picture = np.zeros((*shape, 3), np.uint8)
-    for fitted in (
-        lambda: preprocess(picture, 12, crop),
-        lambda: load_pretrained("tetrominoes").preprocess(picture, crop),
-    ):
+    model = load_pretrained("tetrominoes")
+    for size, fitted in ((12, lambda: preprocess(picture, 12, crop)), (35, lambda: model.preprocess(picture, crop))):
         with pytest.warns(UserWarning, match=kept) as told:
-            assert fitted().shape[:2] == (1, 3)
+            assert fitted().shape == (1, 3, size, size)
         assert [warning.filename for warning in told] == [__file__]
 
 

@@ -37,8 +37,17 @@ def whole(**values: object) -> None:
     ValueError: Expected draws to be a whole number, such as 1, got 1.5.
     """
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, Integral):
+        if not is_whole(value):
             raise ValueError(f"Expected {name} to be a whole number, such as 1, got {value!r}.")
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is a whole number; a truth value is none.
+
+    >>> is_whole(1), is_whole(1.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def counts(lowest: int, **values: object) -> None:

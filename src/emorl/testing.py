@@ -289,6 +289,7 @@ def _twin(model: SlotModel) -> SlotModel:
 
 
 def _like(twin: SlotModel, model: SlotModel) -> SlotModel:
+    """Return a twin of a model with its weights, precision and mode."""
     twin.to(next(model.parameters()).dtype).load_state_dict(model.state_dict())
     return twin.train(model.training)
 

@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 
 from emorl.module import SlotModule
+from emorl.ranges import is_whole
 
 logger = logging.getLogger(__name__)
 _SMALL = "Use a small weight, such as 0.001, for nearly none."
@@ -57,8 +58,7 @@ class RefinementCurriculum(Callback):
         self.kl_weights = _by_number(kl_weights)
         if self.phases is not None:
             _check("phases", self.phases, "I", "Use 0 for none.")
-            steps = _given(self.phases)
-            if not all(not isinstance(i, bool) and isinstance(i, Integral) and int(i) >= 0 for i in steps):
+            if not all(is_whole(value) and value >= 0 for value in _given(self.phases)):
                 raise MisconfigurationException(
                     f"Expected every I in 'phases' to be a whole number of 0 or more, got {phases}. Use 0 for no "
                     "refinement."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral
 from typing import ClassVar
 
@@ -119,10 +120,12 @@ class SlotModel(Described, ABC):
         steps, num_slots = self.checked_steps(steps), self.checked_slots(num_slots)
         if checked_draws(draws) == 1:
             return self.infer(image, steps, num_slots, PosteriorMeans())
-        if torch.is_grad_enabled() and not recorded():  # keep the graph of the best draw alone
-            best = best_means(draws, lambda noise: self(image, steps, num_slots, noise), image)
-            return self.infer(image, steps, num_slots, best)
-        return encoded(best_of(draws, lambda number: self(image, steps, num_slots, PosteriorMeans(number)), image))
+        infer = partial(self, image, steps, num_slots)
+        if (
+            torch.is_grad_enabled() and not recorded()
+        ):  # a recorded program has no graph to keep small
+            return self.infer(image, steps, num_slots, best_means(draws, infer, image))
+        return encoded(best_of(draws, lambda number: infer(PosteriorMeans(number)), image))
 
     def decode(self, slots: Float[Tensor, "batch slots dim"], size: tuple[int, int]) -> Components:
         """Render any number of slots at ``size`` = (height, width) in pixels.
