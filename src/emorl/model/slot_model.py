@@ -121,9 +121,7 @@ class SlotModel(Described, ABC):
         if checked_draws(draws) == 1:
             return self.infer(image, steps, num_slots, PosteriorMeans())
         infer = partial(self, image, steps, num_slots)
-        if (
-            torch.is_grad_enabled() and not recorded()
-        ):  # a recorded program has no graph to keep small
+        if torch.is_grad_enabled() and not recorded():  # a recorded program has no graph to keep small
             return self.infer(image, steps, num_slots, best_means(draws, infer, image))
         return encoded(best_of(draws, lambda number: infer(PosteriorMeans(number)), image))
 
